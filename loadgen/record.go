@@ -1,0 +1,194 @@
+package loadgen
+
+import "time"
+
+// Status is how a request ended.
+type Status uint8
+
+// The ways a request can end. The zero value marks a record whose request was never started.
+const (
+	NotSent    Status = iota // made by the schedule, but the stage ended before it was sent
+	Completed                // the response ended as it should
+	Errored                  // refused, failed, timed out, or cut short
+	Incomplete               // still in flight when the stage ended
+)
+
+// String returns the status as GuideLLM's reports name it.
+func (s Status) String() string {
+	switch s {
+	case Completed:
+		return "completed"
+	case Errored:
+		return "errored"
+	case Incomplete:
+		return "cancelled"
+	default:
+		return "pending"
+	}
+}
+
+// ErrorKind says at which step a request failed.
+type ErrorKind uint8
+
+// The kinds of failure.
+const (
+	NoError      ErrorKind = iota
+	ErrConnect             // no connection: DNS, TCP or TLS
+	ErrSend                // the request could not be written
+	ErrReset               // the connection ended before the response did
+	ErrStatus              // an HTTP status other than 200
+	ErrServer              // an error object inside a stream that began with HTTP 200
+	ErrTruncated           // the stream ended in good order without [DONE] or a finish reason
+	ErrMalformed           // bytes that are no HTTP, no server-sent events or no JSON
+	ErrTimeout             // the request's own time limit
+	ErrSource              // the request source had no request
+)
+
+// String returns the kind in a word or two, for tables of errors.
+func (k ErrorKind) String() string {
+	switch k {
+	case NoError:
+		return ""
+	case ErrConnect:
+		return "connect"
+	case ErrSend:
+		return "send"
+	case ErrReset:
+		return "connection lost"
+	case ErrStatus:
+		return "http status"
+	case ErrServer:
+		return "error in stream"
+	case ErrTruncated:
+		return "truncated stream"
+	case ErrMalformed:
+		return "malformed response"
+	case ErrTimeout:
+		return "timeout"
+	case ErrSource:
+		return "request source"
+	default:
+		return "unknown"
+	}
+}
+
+// FinishReason is why the server stopped generating.
+type FinishReason uint8
+
+// The finish reasons of the OpenAI API that matter to a load generator.
+const (
+	NoFinish     FinishReason = iota
+	FinishLength              // "length": the asked number of tokens was reached
+	FinishStop                // "stop": the model ended by itself
+	FinishOther               // any other non-null reason
+)
+
+// Flags mark what was unusual about a request.
+type Flags uint8
+
+// The flags.
+const (
+	NewConnection  Flags = 1 << iota // a connection was opened for it
+	Retried                          // an idle connection proved closed; sent again on a new one, no response byte seen
+	DelayedByCap                     // it waited for the concurrency cap
+	KernelStamped                    // token times are the kernel's receive times
+	FinishedByDone                   // the stream ended with [DONE]
+	Streamed                         // the response was a stream of server-sent events
+)
+
+// Record is what is kept of one request. It has a fixed size and no pointers, and is written once, by the request's own
+// goroutine. Times are nanoseconds since the stage's origin; the origin lies before everything, so 0 means "never".
+type Record struct {
+	Scheduled  int64 // the time the arrival process gave it (closed loops: when its stream became free)
+	Started    int64 // its goroutine began; Started − Scheduled is the pacer's and the Go scheduler's lateness
+	Connecting int64 // duration of DNS, TCP and TLS; 0 on a connection that was already open
+	Sent       int64 // just before the first byte was written on the chosen connection
+	FirstEvent int64 // the first event of the stream, whatever it held
+	FirstToken int64 // the first event with content
+	LastToken  int64 // the last event with content
+	LastEvent  int64 // the last event, [DONE] included
+	End        int64 // the response was complete, or the request had failed or been cancelled
+
+	DelaySum int64 // Σ (user-space stamp − kernel stamp) over its token events, ns; 0 without kernel stamps
+	DelayMax int64 // the largest of them
+
+	Lines        int32 // lines of the stream, blank ones and [DONE] included (GuideLLM's request_iterations)
+	TokenEvents  int32 // events with content: not tokens, a server may send several tokens in one event
+	PromptTokens int32 // usage.prompt_tokens, −1 if the server gave none
+	OutputTokens int32 // usage.completion_tokens, −1 if the server gave none
+	CachedTokens int32 // usage.prompt_tokens_details.cached_tokens, −1 if the server gave none
+	AskedPrompt  int32 // length of the prompt as the request source counted it, −1 if it did not
+	AskedOutput  int32 // output tokens that were asked for, 0 for "as many as the model likes"
+	PromptWords  int32
+	PromptChars  int32
+	OutputWords  int32
+	OutputChars  int32
+
+	HTTPStatus int16
+	Status     Status
+	Err        ErrorKind
+	Finish     FinishReason
+	Flags      Flags
+}
+
+// Lateness is Sent − Scheduled, the send lateness; for a request that was never sent it is 0.
+func (r *Record) Lateness() time.Duration {
+	if r.Sent == 0 {
+		return 0
+	}
+	return time.Duration(r.Sent - r.Scheduled)
+}
+
+// TTFT is the time from Sent to the first token event; ok is false if there was none.
+func (r *Record) TTFT() (d time.Duration, ok bool) {
+	return time.Duration(r.FirstToken - r.Sent), r.FirstToken > 0
+}
+
+// ScheduledTTFT is the time from Scheduled to the first token event: what a user who came at that time felt.
+func (r *Record) ScheduledTTFT() (d time.Duration, ok bool) {
+	return time.Duration(r.FirstToken - r.Scheduled), r.FirstToken > 0
+}
+
+// Latency is the time from Sent to the end of the response; ok is false unless the request completed.
+func (r *Record) Latency() (d time.Duration, ok bool) {
+	return time.Duration(r.End - r.Sent), r.Status == Completed
+}
+
+// ScheduledLatency is the time from Scheduled to the end of the response.
+func (r *Record) ScheduledLatency() (d time.Duration, ok bool) {
+	return time.Duration(r.End - r.Scheduled), r.Status == Completed
+}
+
+// TPOT is (last token − first token) / (output tokens − 1), one observation a request, after the first token. Output
+// tokens are the server's count where it gave one, else the events with content. ok is false below two tokens.
+func (r *Record) TPOT() (d time.Duration, ok bool) {
+	n := r.Tokens()
+	if r.FirstToken == 0 || n < 2 {
+		return 0, false
+	}
+	return time.Duration((r.LastToken - r.FirstToken) / int64(n-1)), true
+}
+
+// NTPOT is (end − sent) / output tokens, the normalised time per output token; ok is false without tokens.
+func (r *Record) NTPOT() (d time.Duration, ok bool) {
+	n := r.Tokens()
+	if r.Status != Completed || n < 1 {
+		return 0, false
+	}
+	return time.Duration((r.End - r.Sent) / int64(n)), true
+}
+
+// Tokens is the number of output tokens: the server's count where it gave one, else the events with content.
+func (r *Record) Tokens() int {
+	if r.OutputTokens >= 0 {
+		return int(r.OutputTokens)
+	}
+	return int(r.TokenEvents)
+}
+
+// Detail is what is kept of one request beside its record where the stage asked for it.
+type Detail struct {
+	ResponseID string // the server's id of the response
+	Output     string // the text it generated, as far as it came
+	Error      string // what went wrong, in words, with no secret in it
+}
