@@ -1,0 +1,304 @@
+package tokens
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"unicode/utf8"
+)
+
+// Format is the kind of request that a body is for.
+type Format int
+
+// The two requests of an OpenAI-compatible server that generate text.
+const (
+	ChatCompletions Format = iota // POST /v1/chat/completions
+	TextCompletions               // POST /v1/completions
+)
+
+// Path is the format's path under the server's base address.
+func (f Format) Path() string {
+	if f == TextCompletions {
+		return "/v1/completions"
+	}
+	return "/v1/chat/completions"
+}
+
+// BodyConfig says what a request body holds beside the item. Its zero value sends what GuideLLM 0.5.0 sends, without a model.
+type BodyConfig struct {
+	Format Format
+	Model  string // left out where empty
+	// NoStream asks for the answer in one piece.
+	NoStream bool
+	// NoIgnoreEOS leaves ignore_eos out, for endpoints that refuse fields they do not know.
+	NoIgnoreEOS bool
+	// NoOutputLength leaves the output length to the model, whatever the item asks for.
+	NoOutputLength bool
+	// LengthField replaces the name of the field that limits the output; empty means max_completion_tokens for chat and
+	// max_tokens for text, as GuideLLM has it.
+	LengthField string
+	// Extra is a JSON object of further fields. They replace fields of the same name, as GuideLLM's extras do; the messages
+	// and the prompt cannot be replaced.
+	Extra []byte
+}
+
+// Body writes request bodies, byte for byte as GuideLLM 0.5.0 writes them: the same fields in the same order, no spaces,
+// and text as UTF-8. It may be used by several goroutines.
+type Body struct {
+	format        Format
+	limited, free template // with and without an output length
+}
+
+// template is a body cut at the places that differ between requests.
+type template struct {
+	parts []part
+	fixed int // bytes of all literals
+}
+
+// part is a literal followed by what an item puts there.
+type part struct {
+	literal []byte
+	hole    hole
+}
+
+type hole int
+
+const (
+	holeNone hole = iota
+	holeLength
+	holeText // the messages, or the prompt
+)
+
+// field is a member of the body's object; its value is a literal or a hole.
+type field struct {
+	name, value string
+	hole        hole
+}
+
+// NewBody prepares bodies of one kind. It fails where Extra is no JSON object.
+func NewBody(cfg BodyConfig) (*Body, error) {
+	extra, err := objectFields(cfg.Extra)
+	if err != nil {
+		return nil, fmt.Errorf("extra body fields: %w", err)
+	}
+	b := &Body{format: cfg.Format}
+	b.free = newTemplate(cfg, false, extra)
+	b.limited = newTemplate(cfg, !cfg.NoOutputLength, extra)
+	return b, nil
+}
+
+func newTemplate(cfg BodyConfig, limited bool, extra []field) template {
+	var fields []field
+	set := func(f field) { // as a Python dict: a known name keeps its place
+		for i := range fields {
+			if fields[i].name == f.name {
+				fields[i] = f
+				return
+			}
+		}
+		fields = append(fields, f)
+	}
+	if cfg.Model != "" {
+		set(field{name: "model", value: string(appendString(nil, cfg.Model))})
+	}
+	if !cfg.NoStream {
+		set(field{name: "stream", value: "true"})
+		set(field{name: "stream_options", value: `{"include_usage":true}`})
+	}
+	lengthField, textField := "max_completion_tokens", "messages"
+	if cfg.Format == TextCompletions {
+		lengthField, textField = "max_tokens", "prompt"
+	}
+	if cfg.LengthField != "" {
+		lengthField = cfg.LengthField
+	}
+	if limited {
+		set(field{name: lengthField, hole: holeLength})
+		set(field{name: "stop", value: "null"})
+		if !cfg.NoIgnoreEOS {
+			set(field{name: "ignore_eos", value: "true"})
+		}
+	}
+	for _, f := range extra {
+		set(f)
+	}
+	set(field{name: textField, hole: holeText})
+
+	t, literal := template{}, []byte{'{'}
+	for i, f := range fields {
+		if i > 0 {
+			literal = append(literal, ',')
+		}
+		literal = append(append(appendString(literal, f.name), ':'), f.value...)
+		if f.hole != holeNone {
+			t.parts = append(t.parts, part{literal, f.hole})
+			t.fixed += len(literal)
+			literal = nil
+		}
+	}
+	t.parts = append(t.parts, part{literal: append(literal, '}')})
+	t.fixed += len(literal) + 1
+	return t
+}
+
+// objectFields reads the members of a JSON object in their order. Nothing, and null, has none.
+func objectFields(object []byte) ([]field, error) {
+	if object = bytes.TrimSpace(object); len(object) == 0 || string(object) == "null" {
+		return nil, nil
+	}
+	d := json.NewDecoder(bytes.NewReader(object))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, fmt.Errorf("want a JSON object such as {\"temperature\":0}, got %.80q", object)
+	}
+	var fields []field
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return nil, fmt.Errorf("field %q: %w", name, err)
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, value); err != nil {
+			return nil, err
+		}
+		fields = append(fields, field{name: name.(string), value: compact.String()})
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("something follows the JSON object %.80q", object)
+	}
+	return fields, nil
+}
+
+// Bytes returns the body of an item in one allocation. An item that already has a body keeps it.
+func (b *Body) Bytes(it Item) []byte {
+	if it.Body != nil {
+		return it.Body
+	}
+	const wrapping = 160 // the messages around the texts, and the length
+	return b.Append(make([]byte, 0, b.limited.fixed+wrapping+quotedLen(it.PrefixText)+quotedLen(it.PromptText)+len(it.Messages)), it)
+}
+
+// Append appends the body of an item to dst, whether or not the item has one.
+func (b *Body) Append(dst []byte, it Item) []byte {
+	t := &b.limited
+	if it.OutputTokens <= 0 {
+		t = &b.free
+	}
+	for _, p := range t.parts {
+		dst = append(dst, p.literal...)
+		switch {
+		case p.hole == holeLength:
+			dst = strconv.AppendInt(dst, int64(it.OutputTokens), 10)
+		case p.hole == holeText && b.format == TextCompletions:
+			dst = append(dst, '"')
+			dst = appendEscaped(appendEscaped(dst, it.PrefixText), it.PromptText)
+			dst = append(dst, '"')
+		case p.hole == holeText:
+			dst = appendMessages(dst, it)
+		}
+	}
+	return dst
+}
+
+// Attach returns a source whose items have their bodies.
+func (b *Body) Attach(source Source) Source {
+	return func(i int) (Item, error) {
+		it, err := source(i)
+		if err == nil {
+			it.Body = b.Bytes(it)
+		}
+		return it, err
+	}
+}
+
+func appendMessages(dst []byte, it Item) []byte {
+	if len(it.Messages) > 0 {
+		return append(dst, it.Messages...)
+	}
+	dst = append(dst, '[')
+	if it.PrefixText != "" {
+		dst = append(dst, `{"role":"system","content":`...)
+		dst = append(appendString(dst, it.PrefixText), '}')
+		if it.PromptText != "" {
+			dst = append(dst, ',')
+		}
+	}
+	if it.PromptText != "" {
+		dst = append(dst, `{"role":"user","content":[{"type":"text","text":`...)
+		dst = append(appendString(dst, it.PromptText), `}]}`...)
+	}
+	return append(dst, ']')
+}
+
+func appendString(dst []byte, s string) []byte {
+	return append(appendEscaped(append(dst, '"'), s), '"')
+}
+
+// appendEscaped escapes as Python's json.dumps(ensure_ascii=False) does: quotes, backslashes and control characters only.
+// Bytes that are not UTF-8 become U+FFFD, so that the body is always JSON.
+func appendEscaped(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	from := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				dst = append(append(dst, s[from:i]...), "\uFFFD"...)
+				from = i + 1
+			}
+			i += n
+			continue
+		}
+		if c >= ' ' && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		dst = append(dst, s[from:i]...)
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		case '\b':
+			dst = append(dst, '\\', 'b')
+		case '\f':
+			dst = append(dst, '\\', 'f')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+		i++
+		from = i
+	}
+	return append(dst, s[from:]...)
+}
+
+// quotedLen is at least the length of s as a JSON string.
+func quotedLen(s string) int {
+	n := len(s) + 2
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			n++
+		case c < ' ':
+			n += 5
+		}
+	}
+	if !utf8.ValidString(s) {
+		n += 2 * len(s)
+	}
+	return n
+}

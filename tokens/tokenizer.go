@@ -1,0 +1,163 @@
+package tokens
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/pkoukk/tiktoken-go"
+	loader "github.com/pkoukk/tiktoken-go-loader"
+)
+
+// Tokenizer turns text into tokens and back. Special tokens in the text are treated as the text that they are written with,
+// except by a [HuggingFace] tokenizer, whose file says what they mean. It may be used by several goroutines.
+type Tokenizer interface {
+	Name() string               // an encoding, or the base name of a file
+	Count(text string) int      // tokens of the text, without any that a model puts before or after it
+	Encode(text string) []int   // their identifiers
+	Decode(tokens []int) string // the text; identifiers that do not exist add nothing
+}
+
+// Fit returns the embedded words that are one token for the tokenizer. It fails with a [VocabularyError] where they are too
+// few.
+func Fit(t Tokenizer) (Vocabulary, error) {
+	v := Vocabulary{Ruler: t.Name()}
+	for _, w := range EmbeddedVocabulary().Words {
+		if t.Count(" "+w) != 1 {
+			continue
+		}
+		v.Words = append(v.Words, w)
+		if t.Count(w) == 1 {
+			v.First = append(v.First, w)
+		}
+	}
+	return v, v.check()
+}
+
+// The pre-tokenizers of the encodings that are known by name, as tiktoken and the makers of the models publish them. They
+// are written for regexp2, whose (?i) does not know that ſ is an s; hence the ſ.
+const (
+	patternGPT2   = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
+	patternCL100K = `(?i:'s|'ſ|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	patternQwen   = `(?i:'s|'ſ|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+	patternO200K  = `[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'ſ|'t|'re|'ve|'m|'ll|'d)?` +
+		`|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'ſ|'t|'re|'ve|'m|'ll|'d)?` +
+		`|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
+)
+
+// tiktokenPatterns maps what the name of a .tiktoken file contains to its pre-tokenizer; the file itself does not say.
+var tiktokenPatterns = map[string]string{
+	"o200k": patternO200K, "cl100k": patternCL100K, "qwen": patternQwen, "llama3": patternCL100K,
+	"r50k": patternGPT2, "p50k": patternGPT2, "gpt2": patternGPT2,
+}
+
+// Tiktoken is a byte-level BPE by ranks: an embedded encoding or a .tiktoken file, merged by tiktoken-go.
+type Tiktoken struct {
+	name string
+	bpe  *tiktoken.Tiktoken
+}
+
+// Embedded loads o200k_base or cl100k_base from the program itself. It takes some 0.2 s; who only needs prompts by
+// o200k_base uses [EmbeddedVocabulary], which needs no tokenizer.
+func Embedded(name string) (*Tiktoken, error) {
+	pattern, ok := map[string]string{"o200k_base": patternO200K, "cl100k_base": patternCL100K}[name]
+	if !ok {
+		return nil, fmt.Errorf("no embedded tokenizer %q; there are o200k_base and cl100k_base", name)
+	}
+	ranks, err := loader.NewOfflineLoader().LoadTiktokenBpe(name + ".tiktoken")
+	if err != nil {
+		return nil, fmt.Errorf("embedded tokenizer %s: %w", name, err)
+	}
+	return newTiktoken(name, ranks, pattern)
+}
+
+// OpenTiktoken reads a .tiktoken file: lines of a token in base64 and its rank. The file does not hold its pre-tokenizer:
+// that is known from the file's name, which must contain one of o200k, cl100k, qwen, llama3, r50k, p50k and gpt2.
+func OpenTiktoken(path string) (*Tiktoken, error) {
+	base := strings.ToLower(filepath.Base(path))
+	var known []string
+	pattern := ""
+	for name, p := range tiktokenPatterns {
+		known = append(known, name)
+		if strings.Contains(strings.NewReplacer("-", "", "_", "").Replace(base), name) {
+			pattern = p
+		}
+	}
+	if pattern == "" {
+		sort.Strings(known)
+		return nil, fmt.Errorf("%s: a .tiktoken file does not say how text is split before merging; "+
+			"name it after its encoding (one of %s), or give the model's tokenizer.json", path, strings.Join(known, ", "))
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	ranks, err := parseRanks(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s:%w", path, err)
+	}
+	return newTiktoken(filepath.Base(path), ranks, pattern)
+}
+
+// parseRanks reads the lines of a .tiktoken file. Its errors start with the line's number.
+func parseRanks(data []byte) (map[string]int, error) {
+	ranks := make(map[string]int, bytes.Count(data, []byte{'\n'}))
+	seen := make(map[int]bool, len(ranks))
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for n := 1; lines.Scan(); n++ {
+		if len(lines.Bytes()) == 0 {
+			continue
+		}
+		token, rank, ok := bytes.Cut(lines.Bytes(), []byte{' '})
+		text, err := base64.StdEncoding.DecodeString(string(token))
+		number, err2 := strconv.Atoi(string(rank))
+		if !ok || err != nil || err2 != nil || len(text) == 0 || number < 0 {
+			return nil, fmt.Errorf("%d: want a token in base64 and its rank, got %.80q", n, lines.Text())
+		}
+		if _, twice := ranks[string(text)]; twice || seen[number] {
+			return nil, fmt.Errorf("%d: the token %q or the rank %d appears twice", n, text, number)
+		}
+		ranks[string(text)], seen[number] = number, true
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("%d: %w", len(ranks)+1, err)
+	}
+	for b := range 256 { // tiktoken-go takes a byte without a rank for rank 0
+		if _, ok := ranks[string([]byte{byte(b)})]; !ok {
+			return nil, fmt.Errorf("%d: the byte 0x%02x has no token: this is not a byte-level vocabulary", len(ranks), b)
+		}
+	}
+	return ranks, nil
+}
+
+func newTiktoken(name string, ranks map[string]int, pattern string) (*Tiktoken, error) {
+	bpe, err := tiktoken.NewCoreBPE(ranks, nil, pattern)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer %s: %w", name, err)
+	}
+	return &Tiktoken{name, tiktoken.NewTiktoken(bpe, nil, nil)}, nil
+}
+
+// Name returns the encoding, or the base name of the file.
+func (t *Tiktoken) Name() string { return t.name }
+
+// Count returns the number of tokens.
+func (t *Tiktoken) Count(text string) int { return len(t.Encode(text)) }
+
+// Encode returns the ranks of the tokens.
+func (t *Tiktoken) Encode(text string) []int {
+	if !utf8.ValidString(text) {
+		text = strings.ToValidUTF8(text, "\uFFFD")
+	}
+	return t.bpe.EncodeOrdinary(text)
+}
+
+// Decode returns the text of the ranks.
+func (t *Tiktoken) Decode(tokens []int) string { return t.bpe.Decode(tokens) }
