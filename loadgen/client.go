@@ -1,0 +1,803 @@
+package loadgen
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Target is one endpoint and how it is reached.
+type Target struct {
+	URL    string      // where requests are posted, path included: http://host:8000/v1/chat/completions
+	Header http.Header // sent with every request; Authorization belongs here
+	TLS    *tls.Config // nil: the system's roots, verified
+
+	// HTTP2 asks for HTTP/2 by ALPN. The exchange then goes through net/http, as it does where a proxy is set in the
+	// environment: the send stamp is then the one of net/http's WroteHeaders.
+	HTTP2 bool
+	Proxy func(*http.Request) (*url.URL, error) // nil: none; usually http.ProxyFromEnvironment
+
+	ConnectTimeout time.Duration // for DNS, TCP and TLS together; 0: 5 s
+	RequestTimeout time.Duration // from Sent to the end of the response; 0: none
+
+	// Dial opens connections in place of the network: for tests in memory.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// connectsPerSecond bounds new connections: a server that refuses every one must not make a closed loop spin, and more
+// than this many a second would measure the kernel's accept queue. The burst covers a saturation leg's first arrivals.
+const (
+	connectsPerSecond = 5000
+	connectBurst      = 2000
+)
+
+// Client holds the open connections to one target. It is safe for concurrent use, and serves any number of stages.
+type Client struct {
+	target  Target
+	address string // host:port to dial
+	host    string // the Host header
+	tls     *tls.Config
+	head    []byte // request line and headers, up to the value of Content-Length
+	secrets []string
+	connect *rate.Limiter
+	viaNet  *http.Transport // not nil: exchanges go through net/http
+
+	stamps atomic.Pointer[StampSource]
+
+	mu   sync.Mutex
+	idle []*conn // most recently used last
+}
+
+// NewClient checks the target and prepares for it. It does not connect.
+func NewClient(t Target) (*Client, error) {
+	u, err := url.Parse(t.URL)
+	if err != nil {
+		return nil, fmt.Errorf("target %q is no URL: %w", t.URL, err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("target %q is not of the form http://host:port or https://host", t.URL)
+	}
+	if t.ConnectTimeout <= 0 {
+		t.ConnectTimeout = 5 * time.Second
+	}
+	if t.Dial == nil {
+		t.Dial = (&net.Dialer{}).DialContext
+	}
+	c := &Client{target: t, connect: rate.NewLimiter(connectsPerSecond, connectBurst)}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	c.address = net.JoinHostPort(u.Hostname(), port)
+	if u.Scheme == "https" {
+		c.tls = t.TLS.Clone()
+		if c.tls == nil {
+			c.tls = &tls.Config{MinVersion: tls.VersionTLS12}
+		}
+		if c.tls.ServerName == "" {
+			c.tls.ServerName = u.Hostname()
+		}
+	}
+	header := t.Header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
+	for name, value := range map[string]string{
+		"Content-Type": "application/json", "Accept": "text/event-stream, application/json", "User-Agent": "openloop",
+	} {
+		if header.Get(name) == "" {
+			header.Set(name, value)
+		}
+	}
+	if u.User != nil && header.Get("Authorization") == "" {
+		password, _ := u.User.Password()
+		r := http.Request{Header: header}
+		r.SetBasicAuth(u.User.Username(), password)
+		c.secrets = append(c.secrets, password)
+	}
+	c.secrets = append(c.secrets, secretsOf(header)...)
+	if err := c.useNetHTTP(u); err != nil {
+		return nil, err
+	}
+	c.target.Header = header
+
+	c.host = u.Host
+	if h := header.Get("Host"); h != "" {
+		c.host = h
+		header.Del("Host")
+	}
+	for _, name := range []string{"Content-Length", "Transfer-Encoding", "Connection"} {
+		header.Del(name) // openloop's own
+	}
+	var head bytes.Buffer
+	fmt.Fprintf(&head, "POST %s HTTP/1.1\r\nHost: %s\r\n", u.RequestURI(), c.host)
+	if err := header.Write(&head); err != nil {
+		return nil, fmt.Errorf("headers: %w", err)
+	}
+	head.WriteString("Content-Length: ")
+	c.head = head.Bytes()
+	return c, nil
+}
+
+// secretsOf returns the values of headers that hold credentials.
+func secretsOf(h http.Header) []string {
+	var secrets []string
+	for name, values := range h {
+		switch strings.ToLower(name) {
+		case "content-type", "accept", "user-agent", "host", "accept-encoding":
+			continue
+		}
+		for _, v := range values {
+			secrets = append(secrets, v)
+			if _, token, ok := strings.Cut(v, " "); ok { // "Bearer sk-…"
+				secrets = append(secrets, token)
+			}
+		}
+	}
+	return secrets
+}
+
+// Redact replaces what is secret about the target in a text that came from elsewhere: some servers repeat the key that
+// they refuse.
+func (c *Client) Redact(s string) string { return redact(s, c.secrets) }
+
+func redact(s string, secrets []string) string {
+	for _, secret := range secrets {
+		if len(secret) >= 4 {
+			s = strings.ReplaceAll(s, secret, "[redacted]")
+		}
+	}
+	return s
+}
+
+// Close closes the idle connections.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, cn := range c.idle {
+		cn.Close()
+	}
+	c.idle = nil
+	if c.viaNet != nil {
+		c.viaNet.CloseIdleConnections()
+	}
+}
+
+// StampSource says where the times of the last connection's bytes came from.
+func (c *Client) StampSource() StampSource {
+	if s := c.stamps.Load(); s != nil {
+		return *s
+	}
+	return UserStamps
+}
+
+// conn is an open HTTP/1.1 connection with what was read of it and not yet used.
+type conn struct {
+	net.Conn              // TLS or plain
+	stamped  *stampedConn // the connection below, where the kernel stamps its reads; else nil
+	below    net.Conn     // what was dialled
+	buf      []byte
+	r, w     int // buf[r:w] is unread
+}
+
+// fill reads once, into the free part of the buffer, which grows if there is none.
+func (cn *conn) fill() error {
+	switch {
+	case cn.r == cn.w:
+		cn.r, cn.w = 0, 0
+	case cn.w == len(cn.buf) && cn.r > 0:
+		cn.w = copy(cn.buf, cn.buf[cn.r:cn.w])
+		cn.r = 0
+	}
+	if cn.w == len(cn.buf) {
+		cn.buf = append(cn.buf, make([]byte, len(cn.buf))...)
+	}
+	n, err := cn.Read(cn.buf[cn.w:])
+	cn.w += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// take returns an idle connection that still looks open, or nil.
+func (c *Client) take() *conn {
+	for {
+		c.mu.Lock()
+		n := len(c.idle)
+		if n == 0 {
+			c.mu.Unlock()
+			return nil
+		}
+		cn := c.idle[n-1]
+		c.idle = c.idle[:n-1]
+		c.mu.Unlock()
+		if cn.r == cn.w && !idleClosed(cn.below) {
+			return cn
+		}
+		cn.Close()
+	}
+}
+
+func (c *Client) give(cn *conn) {
+	c.mu.Lock()
+	c.idle = append(c.idle, cn)
+	c.mu.Unlock()
+}
+
+// dial opens a connection: DNS, TCP, TLS.
+func (c *Client) dial(ctx context.Context) (*conn, error) {
+	if err := c.connect.Wait(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.target.ConnectTimeout)
+	defer cancel()
+	below, err := c.target.Dial(ctx, "tcp", c.address)
+	if err != nil {
+		if ctx.Err() == context.DeadlineExceeded {
+			err = fmt.Errorf("no connection to %s within %v", c.address, c.target.ConnectTimeout)
+		}
+		return nil, err
+	}
+	cn := &conn{Conn: below, below: below, buf: make([]byte, 4096)}
+	source := UserStamps
+	if s, ok := newStampedConn(below); ok {
+		cn.Conn, cn.stamped = s, s
+		source = KernelStamps
+	}
+	if old := c.stamps.Load(); old == nil || *old != source {
+		c.stamps.Store(&source)
+	}
+	if c.tls != nil {
+		t := tls.Client(cn.Conn, c.tls)
+		if err := t.HandshakeContext(ctx); err != nil {
+			below.Close()
+			return nil, fmt.Errorf("TLS with %s: %w", c.address, err)
+		}
+		cn.Conn = t
+	}
+	return cn, nil
+}
+
+// longAgo is a deadline that wakes whoever waits on a connection.
+var longAgo = time.Unix(1, 0)
+
+// errBody bounds how much of an error response is read for its message.
+const errBody = 64 << 10
+
+// maxResponse bounds a response that is no stream.
+const maxResponse = 64 << 20
+
+// exchange is one request and its response, with the buffers they need; exchanges are reused.
+type exchange struct {
+	client *Client
+	clock  *clock
+	shard  *shard // where its tokens are counted as they come
+
+	rec    *Record
+	detail *Detail // nil: not wanted
+
+	out     []byte // the request as written
+	events  eventSplitter
+	delta   delta
+	text    []byte // what was generated so far
+	gaps    []int64
+	delays  []int64
+	framing framing
+	head    *bufio.Reader // for parsing response heads
+	bytes   bytes.Reader
+	whole   []byte // a response that is no stream
+
+	stamp, user int64 // of the read at hand: as kept, and by user space
+	kernel      bool
+	done        bool // [DONE] was seen
+
+	kind ErrorKind
+	err  error
+}
+
+func newExchange() *exchange {
+	x := &exchange{head: bufio.NewReaderSize(nil, 1024), gaps: make([]int64, 0, 256), delays: make([]int64, 0, 256)}
+	x.events.emit = x.event
+	return x
+}
+
+// do sends the request and follows its response to the end. Everything it finds goes into the record.
+func (x *exchange) do(ctx context.Context, body []byte) {
+	x.events.reset()
+	x.text, x.gaps, x.delays, x.whole = x.text[:0], x.gaps[:0], x.delays[:0], x.whole[:0]
+	x.done, x.kind, x.err = false, NoError, nil
+	if x.client.viaNet != nil {
+		x.doNetHTTP(ctx, body)
+	} else {
+		x.doHTTP1(ctx, body)
+	}
+	x.settle(ctx)
+}
+
+// settle fills in what follows from the response as a whole.
+func (x *exchange) settle(ctx context.Context) {
+	r := x.rec
+	r.Lines = x.events.lines
+	if r.End == 0 {
+		r.End = x.clock.now()
+	}
+	if x.done {
+		r.Flags |= FinishedByDone
+	}
+	if x.err == nil && r.Flags&Streamed != 0 && !x.done && r.Finish == NoFinish {
+		x.fail(ErrTruncated, errors.New("the stream ended without [DONE] or a finish reason"))
+	}
+	r.OutputWords, r.OutputChars = countText(x.text)
+	cut := false // by the end of the stage; what failed before that by itself stays a failure
+	switch x.kind {
+	case ErrConnect, ErrSend, ErrReset, ErrTimeout:
+		cut = ctx.Err() != nil
+	}
+	switch {
+	case x.err == nil:
+		r.Status = Completed
+	case cut && r.Sent == 0:
+		r.Status = NotSent
+	case cut:
+		r.Status = Incomplete
+	default:
+		r.Status, r.Err = Errored, x.kind
+	}
+	if x.detail != nil {
+		x.detail.Output = string(x.text)
+		switch r.Status {
+		case Errored:
+			x.detail.Error = x.client.Redact(x.err.Error())
+		case Incomplete:
+			x.detail.Error = "Request was cancelled" // GuideLLM's words
+		}
+	}
+}
+
+// fail notes the first failure.
+func (x *exchange) fail(kind ErrorKind, err error) {
+	if x.err == nil {
+		x.kind, x.err = kind, err
+	}
+}
+
+func (x *exchange) doHTTP1(ctx context.Context, body []byte) {
+	x.out = append(x.out[:0], x.client.head...)
+	x.out = strconv.AppendInt(x.out, int64(len(body)), 10)
+	x.out = append(x.out, "\r\n\r\n"...)
+	x.out = append(x.out, body...)
+
+	cn := x.client.take()
+	for try := 0; ; try++ {
+		fresh := cn == nil
+		if fresh {
+			start := x.clock.now()
+			var err error
+			if cn, err = x.client.dial(ctx); err != nil {
+				x.fail(ErrConnect, err)
+				return
+			}
+			x.rec.Connecting += x.clock.now() - start
+			x.rec.Flags |= NewConnection
+		}
+		if ctx.Err() != nil {
+			x.fail(ErrConnect, ctx.Err())
+			cn.Close()
+			return
+		}
+		reusable, answered := x.over(ctx, cn)
+		if reusable {
+			x.client.give(cn)
+			return
+		}
+		cn.Close()
+		// A server may close an idle connection just as the request sets out on it. Nothing was generated for it, so it
+		// may be sent again, once, on a new connection.
+		if fresh || answered || x.err == nil || ctx.Err() != nil || x.kind == ErrTimeout || try > 0 {
+			return
+		}
+		x.kind, x.err, cn = NoError, nil, nil
+		x.rec.Flags |= Retried
+		x.rec.End = 0
+	}
+}
+
+// over sends the request over one connection and reads the response. reusable: the connection can serve another
+// request; answered: bytes of a response were seen.
+func (x *exchange) over(ctx context.Context, cn *conn) (reusable, answered bool) {
+	stop := context.AfterFunc(ctx, func() { cn.below.SetDeadline(longAgo) })
+	defer func() {
+		if !stop() {
+			reusable = false // its deadline has been or is being set
+		}
+	}()
+	x.rec.Sent = x.clock.now()
+	if t := x.client.target.RequestTimeout; t > 0 {
+		cn.SetDeadline(time.Now().Add(t))
+		defer func() {
+			if reusable {
+				cn.SetDeadline(time.Time{})
+			}
+		}()
+	}
+	if _, err := cn.Write(x.out); err != nil {
+		// A server may answer before it has read everything (413, 401) and close: the answer says more than the error.
+		if cn.SetReadDeadline(time.Now().Add(time.Second)); cn.fill() != nil {
+			x.failIO(ErrSend, "sending the request", err)
+			return false, false
+		}
+	}
+	resp, ok := x.readHead(cn)
+	answered = cn.w > 0
+	if !ok {
+		return false, answered
+	}
+	x.rec.HTTPStatus = int16(resp.StatusCode)
+	x.framing = framing{
+		chunked: slices.Contains(resp.TransferEncoding, "chunked"),
+		left:    resp.ContentLength,
+		done:    resp.ContentLength == 0,
+	}
+	if x.framing.chunked {
+		x.framing.left, x.framing.done = 0, false
+	}
+	complete := x.readBody(cn, resp)
+	return complete && x.framing.done && !resp.Close && cn.r == cn.w && x.kind != ErrMalformed, answered
+}
+
+// failIO notes a failure of the connection: a time limit, or the connection's end.
+func (x *exchange) failIO(kind ErrorKind, doing string, err error) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		x.fail(ErrTimeout, fmt.Errorf("%s: the time limit of %v is over", doing, x.client.target.RequestTimeout))
+	case errors.Is(err, io.EOF):
+		x.fail(kind, fmt.Errorf("%s: the server closed the connection", doing))
+	default:
+		x.fail(kind, fmt.Errorf("%s: %w", doing, err))
+	}
+}
+
+// readHead reads up to the end of the response's head, and past heads of the 1xx kind.
+func (x *exchange) readHead(cn *conn) (*http.Response, bool) {
+	const maxHead = 256 << 10
+	for scanned := 0; ; {
+		unread := cn.buf[cn.r:cn.w]
+		end := headEnd(unread, scanned)
+		if end < 0 {
+			if len(unread) > maxHead || len(unread) >= 5 && !bytes.HasPrefix(unread, []byte("HTTP/")) {
+				x.fail(ErrMalformed, fmt.Errorf("no HTTP response, it begins with %.40q", unread))
+				return nil, false
+			}
+			scanned = max(0, len(unread)-3)
+			if err := x.read(cn); err != nil {
+				x.failIO(ErrReset, "waiting for the response", err)
+				return nil, false
+			}
+			continue
+		}
+		x.bytes.Reset(unread[:end])
+		x.head.Reset(&x.bytes)
+		resp, err := http.ReadResponse(x.head, postRequest)
+		if err != nil {
+			x.fail(ErrMalformed, fmt.Errorf("no HTTP response: %w", err))
+			return nil, false
+		}
+		cn.r += end
+		scanned = 0
+		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
+			return resp, true
+		}
+	}
+}
+
+// postRequest tells http.ReadResponse what it is that is answered.
+var postRequest = &http.Request{Method: http.MethodPost}
+
+// headEnd returns the length of a response's head with its blank line, −1 if that has not come yet.
+func headEnd(b []byte, from int) int {
+	for i := from; i < len(b); i++ {
+		if b[i] != '\n' {
+			continue
+		}
+		rest := b[i+1:]
+		if len(rest) > 0 && rest[0] == '\n' {
+			return i + 2
+		}
+		if len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n' {
+			return i + 3
+		}
+	}
+	return -1
+}
+
+// read reads once from the connection and takes the stamps of what came.
+func (x *exchange) read(cn *conn) error {
+	err := cn.fill()
+	if err != nil {
+		return err
+	}
+	x.user = x.clock.now()
+	x.stamp, x.kernel = x.user, false
+	if cn.stamped != nil && cn.stamped.stamp != 0 {
+		x.takeKernelStamp(cn.stamped.stamp)
+	}
+	return nil
+}
+
+// takeKernelStamp uses a kernel stamp, unless the wall clock was set in between: then it lies after the read, or far
+// before it, and the next calibration of the clock will mend what follows.
+func (x *exchange) takeKernelStamp(wall int64) {
+	stamp := x.clock.fromWall(wall)
+	if stamp > x.user {
+		if stamp > x.user+int64(time.Millisecond) {
+			return
+		}
+		stamp = x.user
+	}
+	if x.user-stamp < int64(10*time.Second) {
+		x.stamp, x.kernel = stamp, true
+	}
+}
+
+// bodyKind is what a response's body turned out to be.
+type bodyKind uint8
+
+const (
+	streamBody bodyKind = iota
+	wholeBody
+	errorBody
+)
+
+// classify looks at status and content type.
+func (x *exchange) classify(resp *http.Response) bodyKind {
+	if resp.StatusCode != http.StatusOK {
+		return errorBody
+	}
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		x.rec.Flags |= Streamed
+		return streamBody
+	}
+	return wholeBody
+}
+
+// readBody reads the response's body to its end; false if it failed on the way.
+func (x *exchange) readBody(cn *conn, resp *http.Response) bool {
+	kind := x.classify(resp)
+	for !x.framing.done {
+		for cn.r < cn.w && !x.framing.done {
+			body, used, err := x.framing.next(cn.buf[cn.r:cn.w])
+			cn.r += used
+			if err != nil {
+				x.fail(ErrMalformed, err)
+				return false
+			}
+			if len(body) > 0 && !x.takeBody(kind, body) {
+				return false
+			}
+		}
+		if x.framing.done {
+			break
+		}
+		if x.done {
+			// The stream has ended; what is left is the end of the body. A server that keeps it open is not waited for.
+			cn.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		}
+		if err := x.read(cn); err != nil {
+			untilClose := !x.framing.chunked && x.framing.left < 0
+			switch {
+			case errors.Is(err, io.EOF) && untilClose:
+				x.framing.done = true
+			case x.done:
+				return false // all that matters was read
+			default:
+				x.failIO(ErrReset, "reading the response", err)
+				return false
+			}
+		}
+	}
+	if x.done {
+		cn.SetReadDeadline(time.Time{})
+	}
+	x.endBody(kind, resp)
+	return true
+}
+
+// takeBody takes some bytes of the body; false where reading on is of no use.
+func (x *exchange) takeBody(kind bodyKind, body []byte) bool {
+	switch kind {
+	case streamBody:
+		if err := x.events.feed(body); err != nil {
+			x.fail(ErrMalformed, err)
+			return false
+		}
+		// An error inside the stream ends what can be measured of it, but the rest is read, for the connection's sake.
+	case wholeBody:
+		if x.whole = append(x.whole, body...); len(x.whole) > maxResponse {
+			x.fail(ErrMalformed, errors.New("the response exceeds 64 MiB"))
+			return false
+		}
+	case errorBody:
+		x.whole = append(x.whole, body[:min(len(body), errBody-len(x.whole))]...)
+	}
+	return true
+}
+
+// endBody is called when the body has ended in good order.
+func (x *exchange) endBody(kind bodyKind, resp *http.Response) {
+	switch kind {
+	case streamBody:
+		if string(x.events.rest()) == "[DONE]" {
+			x.event(done, false)
+		}
+		if x.err == nil {
+			x.rec.End = x.stamp
+		}
+	case wholeBody:
+		x.rec.End = x.stamp
+		x.takeWhole(resp)
+	case errorBody:
+		x.rec.End = x.stamp
+		x.fail(ErrStatus, statusError(resp, x.whole))
+	}
+}
+
+// takeWhole takes a response that is no stream: one JSON object.
+func (x *exchange) takeWhole(resp *http.Response) {
+	if err := x.delta.parse(x.whole); err != nil {
+		x.fail(ErrMalformed, fmt.Errorf("the response (%s) is neither a stream nor a completion: %w",
+			resp.Header.Get("Content-Type"), err))
+		return
+	}
+	x.say()
+	if x.err == nil && x.rec.Finish == NoFinish {
+		x.fail(ErrMalformed, fmt.Errorf("the response (%s) is neither a stream nor a completion: %.80q",
+			resp.Header.Get("Content-Type"), x.whole))
+	}
+}
+
+// statusError turns an HTTP status into words, with the message that came with it.
+func statusError(resp *http.Response, body []byte) error {
+	status := fmt.Sprintf("HTTP %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	if message := errorMessage(body); message != "" {
+		status += ": " + message
+	}
+	if after := resp.Header.Get("Retry-After"); after != "" {
+		status += " (Retry-After: " + after + ")"
+	}
+	return errors.New(status)
+}
+
+// errorMessage finds the message in an error body: OpenAI's {"error":{"message":…}}, a bare {"message":…} or
+// {"detail":…}, else the text itself, shortened.
+func errorMessage(body []byte) string {
+	var e struct {
+		Error   json.RawMessage `json:"error"`
+		Message string          `json:"message"`
+		Detail  json.RawMessage `json:"detail"`
+	}
+	if json.Unmarshal(body, &e) == nil {
+		if e.Message == "" && len(e.Error) > 0 {
+			var inner struct {
+				Message string `json:"message"`
+			}
+			if json.Unmarshal(e.Error, &inner) == nil && inner.Message != "" {
+				e.Message = inner.Message
+			} else if json.Unmarshal(e.Error, &e.Message) != nil {
+				e.Message = string(e.Error)
+			}
+		}
+		if e.Message == "" && len(e.Detail) > 0 && json.Unmarshal(e.Detail, &e.Message) != nil {
+			e.Message = string(e.Detail)
+		}
+		if e.Message != "" {
+			return shorten(e.Message)
+		}
+	}
+	return shorten(string(body))
+}
+
+// shorten keeps an error message to one line of bounded length.
+func shorten(s string) string {
+	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "\ufffd")), " ")
+	if r := []rune(s); len(r) > 300 {
+		s = string(r[:300]) + "…"
+	}
+	return s
+}
+
+// event takes one event of the stream.
+func (x *exchange) event(data []byte, isError bool) {
+	r := x.rec
+	if x.done || x.err != nil {
+		return
+	}
+	if r.FirstEvent == 0 {
+		r.FirstEvent = x.stamp
+	}
+	r.LastEvent = x.stamp
+	if bytes.Equal(data, done) {
+		x.done = true
+		r.End = x.stamp
+		return
+	}
+	if err := x.delta.parse(data); err != nil {
+		if isError {
+			x.fail(ErrServer, fmt.Errorf("error in the stream: %s", errorMessage(data)))
+		} else {
+			x.fail(ErrMalformed, err)
+		}
+		return
+	}
+	if isError && x.delta.errorJSON == nil {
+		x.delta.errorJSON = data
+	}
+	if x.delta.token {
+		if r.FirstToken == 0 {
+			r.FirstToken = x.stamp
+			x.shard.firsts.Add(1)
+		} else {
+			x.gaps = append(x.gaps, x.stamp-r.LastToken)
+		}
+		r.LastToken = x.stamp
+		r.TokenEvents++
+		x.shard.tokens.Add(1)
+		if x.kernel {
+			r.Flags |= KernelStamped
+			delay := x.user - x.stamp
+			r.DelaySum += delay
+			r.DelayMax = max(r.DelayMax, delay)
+			x.delays = append(x.delays, delay)
+		}
+	}
+	x.say()
+}
+
+// say takes what the delta at hand says beside being a token.
+func (x *exchange) say() {
+	d, r := &x.delta, x.rec
+	if d.errorJSON != nil {
+		x.fail(ErrServer, fmt.Errorf("error in the stream: %s", errorMessage(d.errorJSON)))
+		return
+	}
+	if x.detail != nil && x.detail.ResponseID == "" && len(d.id) > 0 {
+		x.detail.ResponseID = string(d.id)
+	}
+	if d.content != nil {
+		x.text = d.appendText(x.text)
+	}
+	if d.finish != NoFinish {
+		r.Finish = d.finish
+	}
+	if d.hasUsage {
+		if d.prompt >= 0 {
+			r.PromptTokens = d.prompt
+		}
+		if d.output >= 0 {
+			r.OutputTokens = d.output
+		}
+		if d.cached >= 0 {
+			r.CachedTokens = d.cached
+		}
+	}
+}

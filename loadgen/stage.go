@@ -1,0 +1,87 @@
+package loadgen
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Request is one request to be sent, with what its source knows of it.
+type Request struct {
+	Body         []byte // the JSON body; not written to
+	PromptTokens int32  // by the source's own count; −1 if it did not count
+	OutputTokens int32  // asked for; 0 for as many as the model likes
+	PromptWords  int32
+	PromptChars  int32
+}
+
+// Source gives request i of a stage. It is called with i in order, by one goroutine at a time, and ahead of the time at
+// which the request is due. It should have the request ready: an open-loop stage that waits for its source is late.
+type Source func(i int) (Request, error)
+
+// Stage is one stage of load: open loop if it has a Schedule, else closed loop with a number of streams.
+type Stage struct {
+	Schedule Schedule // open loop: when requests are due
+	Streams  int      // closed loop: how many requests are kept in flight; Run.SetStreams changes it
+
+	// RampUp spreads the first request of each stream evenly over this time (closed loop).
+	RampUp time.Duration
+
+	Source Source
+
+	MaxDuration time.Duration // the stage ends then; 0: no limit by time
+	MaxRequests int           // no more requests than this are sent, and the stage ends when they have ended; 0: no limit
+
+	MaxErrors          int     // the stage ends at this many errors; 0: no limit
+	MaxErrorRate       float64 // … when this share of the last 30 requests failed; 0: no limit
+	MaxGlobalErrorRate float64 // … when this share of all requests failed, of at least 30; 0: no limit
+
+	// Grace is how long what is in flight at the end may still run before it is cancelled. 0 cancels at once, as GuideLLM does.
+	Grace time.Duration
+
+	// Warmup and Cooldown are left out of the histograms that are filled as the stage runs: requests that ended before
+	// Warmup is over, or were sent after MaxDuration − Cooldown. Records are kept of all.
+	Warmup, Cooldown time.Duration
+
+	KeepDetails bool // fill Leg.Details
+}
+
+// Check says what is wrong with a stage, nil if nothing.
+func (s Stage) Check() error {
+	switch {
+	case s.Source == nil:
+		return errors.New("a stage needs a request source")
+	case s.Schedule == nil && s.Streams < 1:
+		return errors.New("a stage needs a schedule, or at least one stream")
+	case s.Schedule != nil && s.Streams != 0:
+		return errors.New("a stage has either a schedule or streams, not both")
+	case s.MaxDuration < 0 || s.MaxRequests < 0 || s.MaxErrors < 0 || s.Grace < 0 || s.RampUp < 0:
+		return errors.New("limits of a stage can't be negative")
+	case s.MaxDuration == 0 && s.MaxRequests == 0:
+		return errors.New("a stage needs a limit: by time or by requests")
+	case s.MaxErrorRate < 0 || s.MaxErrorRate > 1 || s.MaxGlobalErrorRate < 0 || s.MaxGlobalErrorRate > 1:
+		return errors.New("an error rate lies between 0 and 1")
+	case s.Warmup < 0 || s.Cooldown < 0:
+		return errors.New("warm-up and cool-down can't be negative")
+	case s.MaxDuration > 0 && s.Warmup+s.Cooldown >= s.MaxDuration:
+		return fmt.Errorf("warm-up %v and cool-down %v leave nothing of %v", s.Warmup, s.Cooldown, s.MaxDuration)
+	}
+	return nil
+}
+
+// StopReason is why a stage ended.
+type StopReason string
+
+// The reasons.
+const (
+	StopDuration        StopReason = "max_duration"
+	StopRequests        StopReason = "max_requests"
+	StopSchedule        StopReason = "schedule_end"
+	StopErrors          StopReason = "max_errors"
+	StopErrorRate       StopReason = "max_error_rate"
+	StopGlobalErrorRate StopReason = "max_global_error_rate"
+	StopServerGone      StopReason = "server_gone"  // for a while, no connection could be made
+	StopSource          StopReason = "source_error" // no further request to send
+	StopInterrupted     StopReason = "interrupted"  // the caller's context ended
+	StopAsked           StopReason = "stopped"      // Run.Stop was called
+)
