@@ -1,0 +1,4 @@
+package sweep
+
+// Probe is what the saturation probe found.
+type Probe struct{}
