@@ -1,4 +1,327 @@
 package sweep
 
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/openloop/openloop/loadgen"
+)
+
 // Probe is what the saturation probe found.
-type Probe struct{}
+type Probe struct {
+	Steps   []ProbeStep
+	Streams int     // the fewest streams at which the server gave all it has
+	Rate    float64 // requests per second that it then sustains
+}
+
+// ProbeStep is one number of streams that was tried.
+type ProbeStep struct {
+	Streams int
+	Seconds float64 // of the window that was measured
+	Tokens  int64   // token events in it
+	Firsts  int64   // first tokens in it: prompts that were processed
+	Rate    float64 // requests per second of a steady state with these costs
+}
+
+// work is what one request costs the server: the time it adds before its first token, and its output tokens.
+type work struct {
+	prefill float64 // seconds
+	output  float64 // tokens
+}
+
+// steadyRate is the rate, in requests per second, at which a server in a steady state ends requests, from a window in
+// which it need not have been steady: after a burst of prompts it decodes only, and gives more tokens than it can
+// sustain once prompts come in between.
+//
+// A window of d seconds holds f first tokens and t tokens in all. At saturation its time went to prompts and to tokens,
+// d = prefill·f + b·t, which gives b, the time per token. A steady state handles one prompt for every output tokens, so
+// that a request takes prefill + output·b. Where f·output = t the window is steady, and the result is f/d whatever the
+// prefill time is.
+func (w work) steadyRate(d float64, f, t int64) float64 {
+	if d <= 0 || t <= 0 || w.output <= 0 {
+		return 0
+	}
+	// A batch of prompts may cost less than one by one; the prompts cannot have taken more than most of the window.
+	prefill := w.prefill
+	if f > 0 {
+		prefill = min(prefill, 0.9*d/float64(f))
+	}
+	b := (d - prefill*float64(f)) / float64(t)
+	return 1 / (prefill + w.output*b)
+}
+
+// workOf measures a request's work from a leg of one stream. ok is false if nothing completed there.
+func workOf(l *loadgen.Leg) (w work, ok bool) {
+	var ttft, itl []float64
+	tokens, n := 0, 0
+	for i := range l.Records {
+		rec := &l.Records[i]
+		if d, ok := rec.TTFT(); ok {
+			ttft = append(ttft, d.Seconds())
+		}
+		if d, ok := rec.TPOT(); ok {
+			itl = append(itl, d.Seconds())
+		}
+		if rec.Status == loadgen.Completed {
+			tokens += rec.Tokens()
+			n++
+		} else if rec.Status == loadgen.Incomplete && rec.TokenEvents > 1 {
+			itl = append(itl, float64(rec.LastToken-rec.FirstToken)/1e9/float64(rec.TokenEvents-1))
+		}
+	}
+	if len(ttft) == 0 {
+		return work{}, false
+	}
+	switch {
+	case n > 0:
+		w.output = float64(tokens) / float64(n)
+	default: // too long for the leg: as many as were asked for
+		w.output = float64(l.Records[0].AskedOutput)
+	}
+	w.prefill = max(0, median(ttft)-median(itl))
+	return w, w.output > 0
+}
+
+// synchronousRate is the rate of one stream, in requests per second: 1/(mean latency), for which unfinished requests
+// count by the time that they would have taken.
+func synchronousRate(l *loadgen.Leg, w work) float64 {
+	sum, n := 0.0, 0
+	for i := range l.Records {
+		if d, ok := l.Records[i].Latency(); ok {
+			sum += d.Seconds()
+			n++
+		}
+	}
+	if n > 0 {
+		return float64(n) / sum
+	}
+	for i := range l.Records {
+		rec := &l.Records[i]
+		if rec.TokenEvents > 1 {
+			itl := float64(rec.LastToken-rec.FirstToken) / 1e9 / float64(rec.TokenEvents-1)
+			ttft, _ := rec.TTFT()
+			return 1 / (ttft.Seconds() + itl*(w.output-1))
+		}
+	}
+	return 0
+}
+
+const (
+	probeTick    = 20 * time.Millisecond
+	probeMin     = time.Second      // the shortest window
+	probeMax     = 6 * time.Second  // the longest
+	probeSettle  = 20 * time.Second // no longer than this is waited for prompts to be processed
+	probeGain    = 1.04             // less than this gain of one doubling ends the growth
+	probeStreams = 4096
+)
+
+// probe grows the streams of one closed-loop run, doubling, until the rate that the server could sustain grows no more.
+// A doubling that gains less than 4 % means that no number of streams would gain as much again, where a step of the
+// server costs a constant and a share for each stream.
+func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
+	source, release, err := p.Source(ctx, p.legs)
+	if err != nil {
+		return Probe{}, fmt.Errorf("requests for the saturation probe: %w", err)
+	}
+	defer release()
+	p.legs++
+	most := p.Runner.MaxConcurrency
+	if most <= 0 {
+		most = loadgen.DefaultMaxConcurrency
+	}
+	most = min(most, probeStreams)
+
+	stage := p.Stage
+	stage.Source, stage.Streams = source, min(2, most)
+	stage.MaxRequests, stage.MaxDuration = 0, 10*time.Minute // each step has its own limit
+	stage.Warmup, stage.Cooldown, stage.RampUp = 0, 0, 0
+	stage.Grace, stage.KeepDetails = 0, false
+	run, err := p.Runner.Start(ctx, stage)
+	if err != nil {
+		return Probe{}, fmt.Errorf("saturation probe: %w", err)
+	}
+	if p.LegStarted != nil {
+		p.LegStarted(-1, Strategy{Kind: Throughput, Streams: stage.Streams}, run)
+	}
+	var probe Probe
+	added := stage.Streams
+	for n := stage.Streams; ; {
+		run.SetStreams(n)
+		step, running := probeStep(run, n, added, w)
+		if !running {
+			break
+		}
+		probe.Steps = append(probe.Steps, step)
+		if k := len(probe.Steps); k > 1 && step.Rate < probeGain*bestRate(probe.Steps[:k-1]) || n == most {
+			break
+		}
+		added = min(n, most-n)
+		n += added
+	}
+	run.Stop()
+	leg := run.Wait()
+	if ctx.Err() != nil {
+		return probe, context.Cause(ctx)
+	}
+	if err := p.worthGoingOn(ctx, &Leg{Strategy: Strategy{Kind: Throughput, Streams: stage.Streams}, Leg: leg}); err != nil {
+		return probe, err
+	}
+	probe.Rate = bestRate(probe.Steps)
+	for _, s := range probe.Steps {
+		if s.Rate >= probe.Rate/probeGain {
+			probe.Streams = s.Streams
+			break
+		}
+	}
+	if probe.Streams == 0 {
+		return probe, fmt.Errorf("saturation probe: no tokens came (%d requests, %s)", len(leg.Records), leg.Reason)
+	}
+	return probe, nil
+}
+
+func bestRate(steps []ProbeStep) float64 {
+	best := 0.0
+	for _, s := range steps {
+		best = max(best, s.Rate)
+	}
+	return best
+}
+
+// probeStep lets the prompts of the added streams be processed and then measures a window. running is false if the run
+// ended meanwhile.
+func probeStep(run *loadgen.Run, streams, added int, w work) (step ProbeStep, running bool) {
+	begin := run.Progress()
+	// Settled: the new streams all have their first token, or none came for a while, because the server has no room
+	// for more, or it took as long as the prompts of all of them one by one.
+	quiet := max(500*time.Millisecond, time.Duration(8*w.prefill*float64(time.Second)))
+	limit := min(probeSettle, quiet+time.Duration(1.2*float64(added)*w.prefill*float64(time.Second)))
+	now, last, lastChange := begin, begin.Firsts, begin.Elapsed
+	for now.Firsts-begin.Firsts < int64(added) && now.Elapsed-begin.Elapsed < limit && now.Elapsed-lastChange < quiet {
+		if !tick(run) {
+			return step, false
+		}
+		if now = run.Progress(); now.Firsts != last {
+			last, lastChange = now.Firsts, now.Elapsed
+		}
+	}
+	start := now
+	for {
+		if !tick(run) {
+			return step, false
+		}
+		now = run.Progress()
+		d := now.Elapsed - start.Elapsed
+		tokens := now.Tokens - start.Tokens
+		// Enough: each stream that runs gave a dozen tokens; what stands in the queue does not count against it.
+		if d >= probeMin && tokens >= 12*int64(streams) || d >= probeMax {
+			break
+		}
+	}
+	step = ProbeStep{
+		Streams: streams, Seconds: (now.Elapsed - start.Elapsed).Seconds(),
+		Tokens: now.Tokens - start.Tokens, Firsts: now.Firsts - start.Firsts,
+	}
+	step.Rate = w.steadyRate(step.Seconds, step.Firsts, step.Tokens)
+	return step, true
+}
+
+func tick(run *loadgen.Run) bool {
+	t := time.NewTimer(probeTick)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-run.Done():
+		return false
+	}
+}
+
+// saturationRate is the sustained rate that a leg well past saturation shows, from its tokens after its first fifth, the
+// tokens of unfinished requests included; 0 if there are too few to tell.
+func saturationRate(l *loadgen.Leg, w work) float64 {
+	from := l.Start + (l.Stopped-l.Start)/5
+	to := l.Stopped
+	var firsts int64
+	tokens := 0.0
+	for i := range l.Records {
+		rec := &l.Records[i]
+		if rec.FirstToken == 0 {
+			continue
+		}
+		if rec.FirstToken >= from && rec.FirstToken < to {
+			firsts++
+		}
+		tokens += tokensWithin(rec, from, to)
+	}
+	if tokens < 100 {
+		return 0
+	}
+	return w.steadyRate(float64(to-from)/1e9, firsts, int64(tokens))
+}
+
+// tokensWithin counts the token events of a request between two times, taking those between its first and last as evenly
+// spread.
+func tokensWithin(rec *loadgen.Record, from, to int64) float64 {
+	a, b := rec.FirstToken, rec.LastToken
+	if b <= a {
+		if a >= from && a < to {
+			return float64(rec.TokenEvents)
+		}
+		return 0
+	}
+	overlap := min(b, to) - max(a, from)
+	if overlap <= 0 {
+		return 0
+	}
+	return float64(rec.TokenEvents) * float64(overlap) / float64(b-a)
+}
+
+// linspace returns n values from lo to hi, both included, evenly spaced.
+func linspace(lo, hi float64, n int) []float64 {
+	v := make([]float64, n)
+	for i := range v {
+		v[i] = lo
+		if n > 1 {
+			v[i] = lo + (hi-lo)*float64(i)/float64(n-1)
+		}
+	}
+	if n > 1 {
+		v[n-1] = hi
+	}
+	return v
+}
+
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	s := slices.Clone(v)
+	slices.Sort(s)
+	if n := len(s); n%2 == 0 {
+		return (s[n/2-1] + s[n/2]) / 2
+	}
+	return s[len(s)/2]
+}
+
+// settleRate chooses between the probe's rate and that of the saturation leg, which saw more of the server's time. A
+// server that gives much less under overload is not to be judged by that.
+func (p *Plan) settleRate(r *Result, leg float64) float64 {
+	probe := r.Probe.Rate
+	switch {
+	case leg <= 0:
+		return probe
+	case leg < 0.8*probe:
+		r.warn("overload lowers what the server gives: %.3g req/s at %d streams, %.3g at %d; the rates go up to the higher", leg, 2*r.Probe.Streams, probe, r.Probe.Streams)
+		return probe
+	}
+	return leg
+}
+
+func (p *Plan) maxStreams() int {
+	if p.Runner.MaxConcurrency > 0 {
+		return p.Runner.MaxConcurrency
+	}
+	return loadgen.DefaultMaxConcurrency
+}

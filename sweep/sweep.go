@@ -138,6 +138,53 @@ func (p *Plan) Run(ctx context.Context, strategies []Strategy) (*Result, error) 
 	return r, nil
 }
 
+// SweepConfig shapes a sweep.
+type SweepConfig struct {
+	Size int   // legs in all: synchronous, throughput and Size − 2 … open-loop ones; at least 2
+	Kind Kind  // ConstantGap or PoissonGaps
+	Seed int64 // of Poisson arrivals
+}
+
+// Sweep runs GuideLLM's sweep with a probe that does not collapse: synchronous, saturation, then rates between the two,
+// the last of them the saturation rate itself. When it returns an error, the result still holds what was measured.
+func (p *Plan) Sweep(ctx context.Context, c SweepConfig) (*Result, error) {
+	r := &Result{}
+	sync, err := p.leg(ctx, r, Strategy{Kind: Synchronous, Streams: 1})
+	if err != nil {
+		return r, err
+	}
+	w, ok := workOf(sync.Leg)
+	if !ok {
+		return r, fmt.Errorf("%w (%s): no token came within %v", ErrNothingSucceeded, sync.Strategy, time.Duration(sync.Stopped-sync.Start).Round(time.Millisecond))
+	}
+	r.SynchronousRate = synchronousRate(sync.Leg, w)
+	if err := pause(ctx, p.Pause); err != nil {
+		return r, err
+	}
+	if r.Probe, err = p.probe(ctx, w); err != nil {
+		return r, err
+	}
+	streams := min(2*r.Probe.Streams, p.maxStreams())
+	sat, err := p.leg(ctx, r, Strategy{Kind: Throughput, Streams: streams})
+	if err != nil {
+		return r, err
+	}
+	r.SaturationRate = p.settleRate(r, saturationRate(sat.Leg, w))
+	lo, hi := r.SynchronousRate, r.SaturationRate
+	if hi < 1.1*lo {
+		r.warn("the server sustains hardly more than one stream gives (%.3g against %.3g req/s): the rates begin at half of that", hi, lo)
+		hi = max(lo, hi)
+		lo = hi / 2
+	}
+	r.Rates = linspace(lo, hi, c.Size-1)[1:]
+	for i, rate := range r.Rates[:max(0, c.Size-2)] {
+		if _, err := p.leg(ctx, r, Strategy{Kind: c.Kind, Rate: rate, Seed: c.Seed}); err != nil {
+			return r, fmt.Errorf("leg %d of %d: %w", i+3, c.Size, err)
+		}
+	}
+	return r, nil
+}
+
 // leg runs one leg and appends it to the result.
 func (p *Plan) leg(ctx context.Context, r *Result, s Strategy) (*Leg, error) {
 	if err := ctx.Err(); err != nil {
@@ -235,4 +282,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+func (r *Result) warn(format string, args ...any) {
+	r.Warnings = append(r.Warnings, Warning{Leg: -1, Text: fmt.Sprintf(format, args...)})
 }
