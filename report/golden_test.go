@@ -1,0 +1,78 @@
+package report
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// goldenFolders lists the recordings of GuideLLM 0.5.0: report.json.gz and what GuideLLM rendered from it.
+func goldenFolders(t *testing.T) []string {
+	t.Helper()
+	names, err := filepath.Glob("../testdata/golden/*/report.json.gz")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no golden reports found (%v)", err)
+	}
+	for i, name := range names {
+		names[i] = filepath.Dir(name)
+	}
+	return names
+}
+
+func gunzip(t *testing.T, name string) []byte {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func readGolden(t *testing.T, folder string) *Report {
+	t.Helper()
+	r, err := ReadFile(filepath.Join(folder, "report.json.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// What GuideLLM wrote is read and written back byte for byte: field order, nulls, floats and escapes included.
+func TestJSONRoundTrip(t *testing.T) {
+	for _, folder := range goldenFolders(t) {
+		t.Run(filepath.Base(folder), func(t *testing.T) {
+			r := readGolden(t, folder)
+			if len(r.Unknown) > 0 || len(r.Missing) > 0 {
+				t.Errorf("unknown fields %v, missing fields %v", r.Unknown, r.Missing)
+			}
+			var got bytes.Buffer
+			if err := WriteJSON(&got, r); err != nil {
+				t.Fatal(err)
+			}
+			want := gunzip(t, filepath.Join(folder, "report.json.gz"))
+			for i := range want {
+				if i >= got.Len() || got.Bytes()[i] != want[i] {
+					from := max(0, i-200)
+					t.Fatalf("differs at byte %d\ngot  …%s\nwant …%s", i, clip(got.Bytes(), from), clip(want, from))
+				}
+			}
+			if got.Len() != len(want) {
+				t.Fatalf("%d bytes, want %d", got.Len(), len(want))
+			}
+		})
+	}
+}
+
+func clip(b []byte, from int) []byte { return b[min(from, len(b)):min(from+400, len(b))] }
