@@ -22,7 +22,7 @@ type Constant struct {
 
 // At implements Schedule. The offset is computed from i alone, so there is no drift.
 func (c Constant) At(i int) (time.Duration, bool) {
-	if !(c.Rate > 0) {
+	if !(c.Rate > 0) || i < 0 {
 		return 0, false
 	}
 	return seconds(float64(i+1) / c.Rate)
