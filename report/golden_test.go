@@ -76,3 +76,27 @@ func TestJSONRoundTrip(t *testing.T) {
 }
 
 func clip(b []byte, from int) []byte { return b[min(from, len(b)):min(from+400, len(b))] }
+
+// P2: every figure of GuideLLM's metrics, of its scheduler's delays and of its requests comes out of its requests.
+func TestRecomputeGolden(t *testing.T) {
+	for _, folder := range goldenFolders(t) {
+		t.Run(filepath.Base(folder), func(t *testing.T) {
+			r := readGolden(t, folder)
+			out := Recompute(r)
+			for i, d := range out.Differences {
+				if i == 20 {
+					t.Fatalf("and %d more", len(out.Differences)-i)
+				}
+				t.Error(d)
+			}
+			for _, n := range out.NotRebuilt {
+				if filepath.Ext(n.Path) != ".processed_delay_avg" {
+					t.Errorf("%s was not rebuilt: %s", n.Path, n.Reason)
+				}
+			}
+			if least := 1500 * len(r.Benchmarks); out.Figures < least {
+				t.Errorf("compared %d figures, expected at least %d", out.Figures, least)
+			}
+		})
+	}
+}
