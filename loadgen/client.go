@@ -365,7 +365,9 @@ func (x *exchange) settle(ctx context.Context) {
 		r.Status, r.Err = Errored, x.kind
 	}
 	if x.detail != nil {
-		x.detail.Output = string(x.text)
+		if x.detail.Body != nil {
+			x.detail.Output = string(x.text)
+		}
 		switch r.Status {
 		case Errored:
 			x.detail.Error = x.client.Redact(x.err.Error())

@@ -189,6 +189,7 @@ func (r *Record) Tokens() int {
 // Detail is what is kept of one request beside its record where the stage asked for it.
 type Detail struct {
 	ResponseID string // the server's id of the response
-	Output     string // the text it generated, as far as it came
 	Error      string // what went wrong, in words, with no secret in it
+	Body       []byte // what was sent; nil where texts are not kept
+	Output     string // the text it generated, as far as it came; "" where texts are not kept
 }

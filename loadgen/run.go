@@ -349,6 +349,9 @@ func (run *Run) send(i int, rec *Record, detail *Detail, req Request) {
 	rec.PromptTokens, rec.OutputTokens, rec.CachedTokens = -1, -1, -1
 	rec.AskedPrompt, rec.AskedOutput = req.PromptTokens, req.OutputTokens
 	rec.PromptWords, rec.PromptChars = req.PromptWords, req.PromptChars
+	if detail != nil && i < run.stage.KeepTexts {
+		detail.Body = req.Body
+	}
 	run.sent.Add(1)
 	inFlight := int(run.inFlight.Add(1))
 

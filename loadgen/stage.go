@@ -44,6 +44,7 @@ type Stage struct {
 	Warmup, Cooldown time.Duration
 
 	KeepDetails bool // fill Leg.Details
+	KeepTexts   int  // … with body and output of the first so many requests
 }
 
 // Check says what is wrong with a stage, nil if nothing.
