@@ -5,12 +5,12 @@ import (
 	"errors"
 )
 
-// maxLine bounds one line of a stream: a server that never ends its line must not fill the memory.
-const maxLine = 16 << 20
+// maxEvent bounds one line of a stream and the data of one event: a server that never ends them must not fill the memory.
+const maxEvent = 16 << 20
 
 var (
-	errChunk    = errors.New("bad chunked transfer encoding")
-	errLongLine = errors.New("a line of the stream exceeds 16 MiB")
+	errChunk     = errors.New("bad chunked transfer encoding")
+	errLongEvent = errors.New("a line or an event of the stream exceeds 16 MiB")
 )
 
 // eventSplitter cuts a stream of bytes, fed in any pieces, into server-sent events (WHATWG HTML, section 9.2.6), without
@@ -61,8 +61,8 @@ func (s *eventSplitter) feed(p []byte) error {
 			}
 		}
 		if end < 0 {
-			if len(s.line)+len(p) > maxLine {
-				return errLongLine
+			if len(s.line)+len(p) > maxEvent {
+				return errLongEvent
 			}
 			s.line = append(s.line, p...)
 			break
@@ -80,6 +80,9 @@ func (s *eventSplitter) feed(p []byte) error {
 		p = p[next:]
 	}
 	s.keepView()
+	if len(s.data) > maxEvent {
+		return errLongEvent
+	}
 	return nil
 }
 
