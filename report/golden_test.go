@@ -3,10 +3,13 @@ package report
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/csv"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 )
 
 // goldenFolders lists the recordings of GuideLLM 0.5.0: report.json.gz and what GuideLLM rendered from it.
@@ -99,4 +102,75 @@ func TestRecomputeGolden(t *testing.T) {
 			}
 		})
 	}
+}
+
+// P3: the console tables are GuideLLM's, character for character.
+func TestConsoleGolden(t *testing.T) {
+	for _, folder := range goldenFolders(t) {
+		t.Run(filepath.Base(folder), func(t *testing.T) {
+			want, err := os.ReadFile(filepath.Join(folder, "console.txt"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got strings.Builder
+			if err := WriteConsole(&got, readGolden(t, folder), time.UTC); err != nil {
+				t.Fatal(err)
+			}
+			if got.String() != string(want) {
+				t.Errorf("got\n%s\nwant\n%s", got.String(), want)
+			}
+		})
+	}
+}
+
+// P3: the CSV has GuideLLM's cells, numbers included, since they are written with the fewest digits that hold them.
+func TestCSVGolden(t *testing.T) {
+	for _, folder := range goldenFolders(t) {
+		t.Run(filepath.Base(folder), func(t *testing.T) {
+			want, err := os.ReadFile(filepath.Join(folder, "report.csv"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got strings.Builder
+			if err := WriteCSV(&got, readGolden(t, folder), time.UTC); err != nil {
+				t.Fatal(err)
+			}
+			compareCSV(t, got.String(), string(want))
+		})
+	}
+}
+
+func compareCSV(t *testing.T, got, want string) {
+	t.Helper()
+	if got == want {
+		return
+	}
+	g, w := csvRecords(t, got), csvRecords(t, want)
+	if len(g) != len(w) {
+		t.Fatalf("%d rows, want %d", len(g), len(w))
+	}
+	for i := range w {
+		if len(g[i]) != len(w[i]) {
+			t.Errorf("row %d has %d cells, want %d", i, len(g[i]), len(w[i]))
+		}
+		for j := range min(len(g[i]), len(w[i])) {
+			if g[i][j] != w[i][j] {
+				t.Errorf("row %d cell %d:\ngot  %s\nwant %s", i, j, g[i][j], w[i][j])
+			}
+		}
+	}
+	if !t.Failed() {
+		t.Error("same cells, but not the same bytes")
+	}
+}
+
+func csvRecords(t *testing.T, text string) [][]string {
+	t.Helper()
+	in := csv.NewReader(strings.NewReader(text))
+	in.FieldsPerRecord = -1
+	records, err := in.ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records
 }
