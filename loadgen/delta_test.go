@@ -1,0 +1,269 @@
+package loadgen
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// chunks are events as servers send them, those of vLLM recorded from 0.23.0.
+var chunks = []struct {
+	name string
+	data string
+	want string // as said writes it
+	slow bool   // encoding/json has to read it
+}{
+	{"vLLM chat, role", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"prompt_token_ids":null,"prompt_text":null}`,
+		`id=chatcmpl-9316d40c42ce154f`, false},
+	{"vLLM chat, token", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"content":"畋"},"logprobs":null,"finish_reason":null,"token_ids":null}]}`,
+		`id=chatcmpl-9316d40c42ce154f token text="畋"`, false},
+	{"vLLM chat, escaped token", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"content":"\tmp"},"logprobs":null,"finish_reason":null,"token_ids":null}]}`,
+		`id=chatcmpl-9316d40c42ce154f token text="\tmp"`, false},
+	{"vLLM chat, last token", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"content":"iliated"},"logprobs":null,"finish_reason":"length","stop_reason":null,"token_ids":null}]}`,
+		`id=chatcmpl-9316d40c42ce154f token text="iliated" finish=1`, false},
+	{"vLLM chat, usage", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[],"usage":{"prompt_tokens":9,"total_tokens":13,"completion_tokens":4},"system_fingerprint":"vllm-0.23.0-27c17402"}`,
+		`id=chatcmpl-9316d40c42ce154f usage=9/4/-1`, false},
+	{"vLLM chat, continuous usage and logprobs", `{"id":"chatcmpl-8e49c35cdcfac93e","object":"chat.completion.chunk","created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"content":" './../"},"logprobs":{"content":[{"token":" './../","logprob":-11.931218147277832,"bytes":[32,39,46,47,46,46,47],"top_logprobs":[]}]},"finish_reason":null,"token_ids":null}],"usage":{"prompt_tokens":9,"total_tokens":10,"completion_tokens":1}}`,
+		`id=chatcmpl-8e49c35cdcfac93e token text=" './../" usage=9/1/-1`, false},
+	{"vLLM completion, token", `{"id":"cmpl-a299a9d0bf72e79b","object":"text_completion","created":1795504800,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"text":" Pony","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]}`,
+		`id=cmpl-a299a9d0bf72e79b token text=" Pony"`, false},
+	{"vLLM chat, no stream", `{"id":"chatcmpl-99d3eba10d0d0a2e","object":"chat.completion","created":1795504800,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"message":{"role":"assistant","content":"洱ZONE客户提供","refusal":null,"annotations":null,"audio":null,"function_call":null,"tool_calls":[],"reasoning":null},"logprobs":null,"finish_reason":"length","stop_reason":null,"token_ids":null,"routed_experts":null}],"service_tier":null,"system_fingerprint":"vllm-0.23.0-27c17402","usage":{"prompt_tokens":9,"total_tokens":12,"completion_tokens":3,"prompt_tokens_details":null},"prompt_logprobs":null,"prompt_token_ids":null,"prompt_text":null,"kv_transfer_params":null}`,
+		`id=chatcmpl-99d3eba10d0d0a2e token text="洱ZONE客户提供" finish=1 usage=9/3/-1`, false},
+	{"vLLM, error", `{"error":{"message":"The model ` + "`nope`" + ` does not exist.","type":"NotFoundError","param":"model","code":404}}`,
+		"error={\"message\":\"The model `nope` does not exist.\",\"type\":\"NotFoundError\",\"param\":\"model\",\"code\":404}", false},
+	{"vLLM, reasoning", `{"id":"c","choices":[{"index":0,"delta":{"reasoning":"Okay"},"finish_reason":null}]}`, `id=c token`, false},
+	{"reasoning_content", `{"id":"c","choices":[{"index":0,"delta":{"content":null,"reasoning_content":"Hm\n"}}]}`, `id=c token`, false},
+	{"both spellings of reasoning, empty", `{"choices":[{"delta":{"reasoning":"","reasoning_content":""}}]}`, ``, false},
+	{"tool call", `{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"f","arguments":"{\"a\":"}}]},"finish_reason":null}]}`, `token`, false},
+	{"tool calls, none", `{"choices":[{"index":0,"delta":{"tool_calls":[]}}]}`, ``, false},
+	{"finish by tool calls", `{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}`, `finish=3`, false},
+	{"finish by stop", `{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"stop"}]}`, `finish=2`, false},
+	{"LiteLLM, token", `{"id":"chatcmpl-1","created":1,"model":"m","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"Hi","role":"assistant"}}],"stream_options":{"include_usage":true}}`,
+		`id=chatcmpl-1 token text="Hi"`, false},
+	{"LiteLLM, usage", `{"id":"chatcmpl-1","choices":[{"index":0,"delta":{}}],"usage":{"completion_tokens":4,"prompt_tokens":9,"total_tokens":13,"completion_tokens_details":null,"prompt_tokens_details":{"audio_tokens":null,"cached_tokens":8}}}`,
+		`id=chatcmpl-1 usage=9/4/8`, false},
+	{"SGLang, token", `{"id":"0f","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":null,"content":"Hi","reasoning_content":null,"tool_calls":null},"logprobs":null,"finish_reason":null,"matched_stop":null}],"usage":null}`,
+		`id=0f token text="Hi"`, false},
+	{"TGI, token", `{"object":"chat.completion.chunk","id":"","created":1,"model":"m","system_fingerprint":"3.0.0","choices":[{"index":0,"delta":{"role":"assistant","content":" deep"},"logprobs":null,"finish_reason":null}],"usage":null}`,
+		`token text=" deep"`, false},
+	{"TGI, error", `{"error":"Model is overloaded","error_type":"overloaded"}`, `error="Model is overloaded"`, false},
+	{"llama.cpp, end", `{"choices":[{"finish_reason":"length","index":0,"delta":{}}],"created":1,"id":"chatcmpl-x","model":"m","system_fingerprint":"b1","object":"chat.completion.chunk","usage":{"completion_tokens":10,"prompt_tokens":5,"total_tokens":15},"timings":{"prompt_n":5,"prompt_ms":1.5e1,"predicted_per_second":-0.5E+2}}`,
+		`id=chatcmpl-x finish=1 usage=5/10/-1`, false},
+	{"OpenAI, token", `{"id":"chatcmpl-B","object":"chat.completion.chunk","created":1,"model":"gpt","service_tier":"default","system_fingerprint":"fp","choices":[{"index":0,"delta":{"content":"Hi"},"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":"x9"}`,
+		`id=chatcmpl-B token text="Hi"`, false},
+	{"OpenAI, usage", `{"id":"B","choices":[],"usage":{"prompt_tokens":19,"completion_tokens":10,"total_tokens":29,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}`,
+		`id=B usage=19/10/0`, false},
+
+	{"null error is none", `{"error":null,"choices":[{"text":"a"}]}`, `token text="a"`, false},
+	{"white space", " {\t\"choices\" : [ { \"delta\" : { \"content\" : \"a b\" } } ] , \"usage\" : { \"prompt_tokens\" : 3 } }\r\n", `token text="a b" usage=3/-1/-1`, false},
+	{"all escapes", `{"choices":[{"text":"\"\\\/\b\f\n\r\t\u0041\u00e9\u20AC"}]}`, `token text="\"\\/\b\f\n\r\tAé€"`, false},
+	{"surrogate pair", `{"choices":[{"text":"\ud83d\ude00!"}]}`, `token text="😀!"`, false},
+	{"half a surrogate pair", `{"choices":[{"text":"\ud83d!\ude00"}]}`, `token text="�!�"`, false},
+	{"two first halves", `{"choices":[{"text":"\ud83d\ud83d\ude00"}]}`, `token text="�😀"`, false},
+	{"first half at the end", `{"choices":[{"text":"x\ud83d"}]}`, `token text="x�"`, false},
+	{"empty object", `{}`, ``, false},
+	{"empty usage", `{"usage":{}}`, `usage=-1/-1/-1`, false},
+	{"usage of nulls", `{"usage":{"prompt_tokens":null,"completion_tokens":null}}`, `usage=-1/-1/-1`, false},
+	{"no choices", `{"choices":null}`, ``, false},
+	{"no delta", `{"choices":[{"delta":null,"text":null,"finish_reason":null}]}`, ``, false},
+	{"id of another kind", `{"id":7,"choices":[{"text":"a"}]}`, `token text="a"`, false},
+
+	{"replacement for bytes that are no UTF-8", "{\"choices\":[{\"text\":\"a\xff\"}]}", "token text=\"a\ufffd\"", true},
+	{"escaped field name", `{"choi\u0063es":[{"text":"a"}]}`, `token text="a"`, true},
+	{"field given twice", `{"choices":[{"text":"a","text":"b"}]}`, `token text="b"`, true},
+	{"two choices: the first counts", `{"choices":[{"text":"a"},{"text":"b"}]}`, `token text="a"`, true},
+	{"content in parts is no text", `{"choices":[{"delta":{"content":[{"type":"text","text":"a"}]}}]}`, ``, true},
+	{"deep", `{"x":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `,"choices":[{"text":"a"}]}`, `token text="a"`, true},
+	{"field names are matched by case", `{"Choices":[{"text":"a"}],"USAGE":{}}`, ``, false},
+}
+
+// said writes what a delta says.
+func said(d *delta) string {
+	var parts []string
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	if len(d.id) > 0 {
+		add("id=%s", d.id)
+	}
+	if d.token {
+		add("token")
+	}
+	if d.content != nil {
+		add("text=%q", d.appendText(nil))
+	}
+	if d.finish != NoFinish {
+		add("finish=%d", d.finish)
+	}
+	if d.hasUsage {
+		add("usage=%d/%d/%d", d.prompt, d.output, d.cached)
+	}
+	if d.errorJSON != nil {
+		add("error=%s", d.errorJSON)
+	}
+	return strings.Join(parts, " ")
+}
+
+// scan reads an event by the scanner alone.
+func (d *delta) scan(data []byte) bool {
+	*d = delta{prompt: -1, output: -1, cached: -1}
+	s := scanner{b: data}
+	return s.event(d)
+}
+
+func TestDelta(t *testing.T) {
+	for _, test := range chunks {
+		var d delta
+		if err := d.parse([]byte(test.data)); err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		} else if got := said(&d); got != test.want {
+			t.Errorf("%s: says %s, want %s", test.name, got, test.want)
+		}
+		if err := d.decode([]byte(test.data)); err != nil {
+			t.Errorf("%s: by encoding/json: %v", test.name, err)
+		} else if got := said(&d); got != test.want {
+			t.Errorf("%s: by encoding/json says %s, want %s", test.name, got, test.want)
+		}
+		if fast := d.scan([]byte(test.data)); fast == test.slow {
+			t.Errorf("%s: the scanner is sure of it: %v, want %v", test.name, fast, !test.slow)
+		}
+	}
+}
+
+func TestDeltaRefuses(t *testing.T) {
+	for _, data := range []string{
+		``, ` `, `{`, `}`, `[]`, `"x"`, `1`, `{"choices":[{"text":"a"}]`, `{"choices":[{"text":"a"}]}}`, `{"choices":[{"text":"a}]}`,
+		`{"choices":[{"text":"a"},]}`, `{"choices":[{"text":"a",}]}`, `{"a":01}`, `{"a":1.}`, `{"a":-}`, `{"a":1e}`, `{"a":.5}`, `{"a":+1}`,
+		`{"a":tru}`, `{"a":nul}`, `{'a':1}`, `{a:1}`, `{"a" 1}`, `{"a":"\x"}`, `{"a":"\u12g4"}`, `{"a":"\u123"}`, "{\"a\":\"\n\"}", "{\"a\":\"\x00\"}",
+		`{"choices":{}}`, `{"choices":[1]}`, `{"choices":"x"}`, `{"choices":[{"text":1}]}`, `{"choices":[{"delta":"x"}]}`, `{"choices":[{"finish_reason":1}]}`,
+		`{"usage":1}`, `{"usage":{"prompt_tokens":"9"}}`, `{"usage":{"prompt_tokens":-1}}`, `{"usage":{"completion_tokens":1.5}}`,
+		`{"usage":{"completion_tokens":99999999999}}`, `{"usage":{"prompt_tokens_details":{"cached_tokens":true}}}`, `OK`, `data: {}`, `<html>`,
+	} {
+		var d delta
+		if err := d.parse([]byte(data)); err == nil {
+			t.Errorf("%q says %s, want an error", data, said(&d))
+		}
+		if d.scan([]byte(data)) {
+			t.Errorf("the scanner takes %q", data)
+		}
+	}
+}
+
+// TestDeltaOnMadeUpEvents sets scanner and encoding/json against each other on events made up of the fields that matter,
+// in places where they do and don't belong, a third of them damaged.
+func TestDeltaOnMadeUpEvents(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	sure := 0
+	const n = 30_000
+	for range n {
+		data := madeUpObject(r, 0)
+		if r.IntN(3) == 0 && len(data) > 0 {
+			i := r.IntN(len(data))
+			data = data[:i] + string(`{}[]",:\\nu0e-. x`[r.IntN(17)]) + data[i+r.IntN(2):]
+		}
+		var fast, slow delta
+		if !fast.scan([]byte(data)) {
+			continue
+		}
+		sure++
+		if err := slow.decode([]byte(data)); err != nil {
+			t.Fatalf("the scanner takes %q, encoding/json says: %v", data, err)
+		}
+		if got, want := said(&fast), said(&slow); got != want {
+			t.Fatalf("%q says %s, by encoding/json %s", data, got, want)
+		}
+	}
+	if sure < n/20 {
+		t.Errorf("the scanner was sure of %d of %d events: too few to be a test", sure, n)
+	}
+}
+
+func madeUpObject(r *rand.Rand, depth int) string {
+	keys := []string{"id", "error", "usage", "choices", "delta", "message", "text", "finish_reason", "content", "reasoning",
+		"reasoning_content", "tool_calls", "prompt_tokens", "completion_tokens", "prompt_tokens_details", "cached_tokens", "x", "", `\u0069d`}
+	var fields []string
+	for range r.IntN(4) {
+		key := keys[r.IntN(len(keys))]
+		value := madeUpValue(r, depth)
+		// More often than by chance where it belongs.
+		if r.IntN(3) > 0 {
+			switch depth {
+			case 0:
+				key = keys[r.IntN(4)]
+				if key == "choices" {
+					value = "[" + madeUpObject(r, 1) + "]"
+				} else if key == "usage" {
+					value = madeUpObject(r, 3)
+				}
+			case 1:
+				key = keys[4+r.IntN(4)]
+				if key == "delta" || key == "message" {
+					value = madeUpObject(r, 2)
+				}
+			case 2:
+				key = keys[8+r.IntN(4)]
+			case 3:
+				key = keys[12+r.IntN(4)]
+			}
+		}
+		space := []string{"", "", "", " ", "\n\t"}[r.IntN(5)]
+		fields = append(fields, space+`"`+key+`"`+space+":"+space+value+space)
+	}
+	return "{" + strings.Join(fields, ",") + "}"
+}
+
+func madeUpValue(r *rand.Rand, depth int) string {
+	scalars := []string{"null", "null", "true", "false", "0", "7", "-1", "12.5", "1e3", "1073741824", "1073741825", `""`, `"a"`, `"b c"`,
+		`"\n"`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ude00\ud83d\u0041"`, `"é"`, "\"\xff\"", `"length"`, `"stop"`, `"[DONE]"`, `[]`, `{}`}
+	if depth > 3 || r.IntN(4) > 0 {
+		return scalars[r.IntN(len(scalars))]
+	}
+	if r.IntN(2) == 0 {
+		return madeUpObject(r, depth+1)
+	}
+	var elements []string
+	for range r.IntN(3) {
+		elements = append(elements, madeUpValue(r, depth+1))
+	}
+	return "[" + strings.Join(elements, ", ") + "]"
+}
+
+// FuzzDelta: what the scanner is sure of, encoding/json reads the same.
+func FuzzDelta(f *testing.F) {
+	for _, c := range chunks {
+		f.Add([]byte(c.data))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		before := bytes.Clone(data)
+		var fast, slow delta
+		if !fast.scan(data) {
+			return
+		}
+		got := said(&fast)
+		if !bytes.Equal(data, before) {
+			t.Fatalf("%q was changed to %q", before, data)
+		}
+		if err := slow.decode(data); err != nil {
+			t.Fatalf("the scanner takes %q, encoding/json says: %v", data, err)
+		}
+		if want := said(&slow); got != want {
+			t.Fatalf("%q says %s, by encoding/json %s", data, got, want)
+		}
+	})
+}
+
+func TestCountWords(t *testing.T) {
+	// Counted by CPython 3.11: len(s.split()), len(s).
+	for _, test := range []struct {
+		text         string
+		words, chars int32
+	}{
+		{"", 0, 0}, {"   ", 0, 3}, {"one", 1, 3}, {" two  words ", 2, 12}, {"a\tb\nc\r\nd\ve\ff", 6, 12},
+		{"a\x1cb\x1db\x1ec\x1fd", 5, 9}, {"a\u00a0b\u2003c\u3000d\u0085e", 5, 9}, {"a\u200bb", 1, 3}, {"a\u180eb", 1, 3}, {"畋쯧 \U0001F600", 2, 4},
+		{"a\u2028b\u2029c\u202fd\u205fe\u1680f", 6, 11}, {"a\x00b", 1, 3},
+	} {
+		if words, chars := countText([]byte(test.text)); words != test.words || chars != test.chars {
+			t.Errorf("%q has %d words and %d characters, want %d and %d", test.text, words, chars, test.words, test.chars)
+		}
+	}
+}
