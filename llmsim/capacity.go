@@ -1,0 +1,41 @@
+package llmsim
+
+import "math"
+
+// Capacity is the highest rate, in requests per second, that the engine sustains for requests of promptTokens (template
+// included) and outputTokens, all seats kept busy. With [Config.Fixed] it is +Inf; for an invalid configuration NaN.
+//
+// In the steady state each request costs the engine
+//
+//   - its own work: PerSequence for each decoding step, of which it has O−1, and PerPrefillToken for each of its P prompt tokens;
+//   - a share of Base. A request needs S seat-steps of the N seats that a step has, P+O−1 tokens of the step's budget B, and
+//     KV token-steps of the cache's K. Whichever is the scarcest decides how many requests share a step.
+//
+// so that
+//
+//	rate = 1 / (PerSequence·(O−1) + PerPrefillToken·P + Base·max(S/N, (P+O−1)/B, H/K))
+//
+// with S = O−1 + ⌈P/B′⌉ steps, where B′ = B−N+1 is the budget left by decoding neighbours, and H, the sum over a request's steps
+// of the tokens it holds, rounded up to blocks. The KV term leaves preemption out: see the comment at its line.
+func (c Config) Capacity(promptTokens, outputTokens int) float64 {
+	c, err := c.normalized()
+	if err != nil {
+		return math.NaN()
+	}
+	if c.Fixed {
+		return math.Inf(1)
+	}
+	p, o := float64(max(promptTokens, 1)), float64(max(outputTokens, 1))
+	n, b := float64(c.MaxNumSeqs), float64(c.MaxNumBatchedTokens)
+	block := float64(c.BlockSize)
+
+	steps := o - 1 + math.Ceil(p/math.Max(1, b-n+1))
+	seats := steps / n
+	budget := (p + o - 1) / b
+	// A sequence holds P tokens in its first step and one more in each further one; the last block is half empty on average.
+	held := o*(p+(o-1)/2+(block-1)/2) + (steps-o)*p/2
+	kv := held / (math.Floor(float64(c.KVCacheTokens)/block) * block)
+
+	own := float64(c.PerSequence)*(o-1) + float64(c.PerPrefillToken)*p
+	return 1e9 / (own + float64(c.Base)*math.Max(seats, math.Max(budget, kv)))
+}

@@ -1,0 +1,119 @@
+package llmsim
+
+// runFixed gives every stream its tokens at fixed times after it was read: TTFT, TTFT+ITL, TTFT+2·ITL, …
+//
+// All first tokens are owed in the order of arrival, and all further tokens in the order in which their forerunners were
+// owed: two queues do, and no heap is needed.
+func (l *loop) runFixed() {
+	defer close(l.done)
+	var (
+		first, next fifo
+		ttft        = int64(l.server.cfg.TTFT)
+		itl         = int64(l.server.cfg.ITL)
+		m           = &l.server.metrics
+		running     int
+		// A sleep no longer than this cannot oversleep the first token of a request that arrives meanwhile.
+		nap = max(ttft, 50_000)
+	)
+	for {
+		incoming, aborting, stop := l.take()
+		if stop {
+			return
+		}
+		for _, st := range incoming {
+			st.loopPos.due = st.truth.Read + ttft
+			first.push(st)
+			m.submitted(&st.seq)
+			running++
+		}
+		for _, st := range aborting {
+			if !st.loopPos.released {
+				running--
+				l.release(st, "abort")
+			}
+		}
+
+		queue := &first
+		if first.n == 0 || next.n > 0 && next.front().loopPos.due < first.front().loopPos.due {
+			queue = &next
+		}
+		m.running.Store(int64(running))
+		if queue.n == 0 {
+			<-l.kick
+			continue
+		}
+		st := queue.front()
+		if st.loopPos.released {
+			queue.pop()
+			continue
+		}
+		due, now := st.loopPos.due, l.server.since()
+		if due > now {
+			l.sleep(min(due, now+nap))
+			continue
+		}
+		queue.pop()
+		m.late(now - due)
+		// A loop that is late by more than an ITL owes this stream several tokens. They go out in one write: that is cheaper, and
+		// so the loop can catch up.
+		count := 1
+		if itl > 0 {
+			count += int((now - due) / itl)
+		} else {
+			count = st.seq.Output
+		}
+		count = min(count, st.seq.Output-st.seq.Generated)
+		if queue == &first {
+			count = 1 // its time is what clients are judged by
+			m.prefilled(st.seq.Prompt)
+		}
+		st.seq.Generated += count
+		m.generated.Add(uint64(count))
+		if !st.emit(&l.scratch, due, st.seq.Generated, count) {
+			running--
+			l.release(st, "")
+			continue
+		}
+		st.loopPos.due = due + int64(count)*itl
+		next.push(st)
+	}
+}
+
+// fifo is a ring buffer of streams, ordered by when they are due.
+type fifo struct {
+	ring []*stream // length is a power of two, or zero
+	head int
+	n    int
+}
+
+func (q *fifo) front() *stream { return q.ring[q.head] }
+
+func (q *fifo) pop() {
+	q.ring[q.head] = nil
+	q.head = (q.head + 1) & (len(q.ring) - 1)
+	q.n--
+}
+
+// push adds a stream behind all that are due no later. That is nearly always the end: handlers may submit two requests in
+// another order than they read them.
+func (q *fifo) push(st *stream) {
+	if q.n == len(q.ring) {
+		bigger := make([]*stream, max(64, 2*len(q.ring)))
+		for i := range q.n {
+			bigger[i] = q.ring[(q.head+i)&(len(q.ring)-1)]
+		}
+		q.ring, q.head = bigger, 0
+	}
+	mask := len(q.ring) - 1
+	i := q.n
+	for i > 0 {
+		before := q.ring[(q.head+i-1)&mask]
+		if before.loopPos.due <= st.loopPos.due {
+			break
+		}
+		q.ring[(q.head+i)&mask] = before
+		i--
+	}
+	q.ring[(q.head+i)&mask] = st
+	q.n++
+}

@@ -1,0 +1,102 @@
+package llmsim
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// Truth is what the server itself knows about one request. Times are nanoseconds since the server's origin
+// ([Server.Origin]), on its monotonic clock; 0 is "never".
+type Truth struct {
+	ID        string `json:"id"`                   // the id in the answer
+	RequestID string `json:"request_id,omitempty"` // the request's X-Request-Id header
+	Index     uint64 `json:"index"`                // arrival index from 0, over all completion requests of the server
+	Path      string `json:"path"`
+	Stream    bool   `json:"stream"`
+	Status    int    `json:"status"`  // HTTP status
+	Outcome   string `json:"outcome"` // stop, length, abort (the client went away), cut, error (a fault), refused
+	Fault     string `json:"fault,omitempty"`
+
+	PromptTokens int `json:"prompt_tokens"`
+	OutputTokens int `json:"output_tokens"` // tokens that were written out, or for a response in one piece generated
+	Preemptions  int `json:"preemptions,omitempty"`
+
+	Wall       time.Time `json:"wall"`           // when the request was read, as wall time
+	Read       int64     `json:"read_ns"`        // when the request's header was read: the instant that the engine counts from
+	DueFirst   int64     `json:"due_first_ns"`   // when the engine owed the first token
+	DueLast    int64     `json:"due_last_ns"`    // when the engine owed the last token generated
+	FirstToken int64     `json:"first_token_ns"` // when the write of the first token returned
+	LastToken  int64     `json:"last_token_ns"`  // when the write of the last token returned
+	End        int64     `json:"end_ns"`         // when the request was done with
+	// Tokens holds for each output token when its write returned; only with [Config.TruthTokens]. Tokens that had to share a
+	// write share its time.
+	Tokens []int64 `json:"token_ns,omitempty"`
+}
+
+// truthLog keeps the last records in memory and writes all of them to a file, if there is one.
+type truthLog struct {
+	limit int
+
+	mu    sync.Mutex
+	ring  []*Truth // at most limit; oldest at next once full
+	next  int
+	out   *bufio.Writer
+	enc   *json.Encoder
+	err   error
+	total uint64
+}
+
+// add files a record. The record must not change afterwards.
+func (l *truthLog) add(t *Truth) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.total++
+	switch {
+	case l.limit <= 0:
+	case len(l.ring) < l.limit:
+		l.ring = append(l.ring, t)
+	default:
+		l.ring[l.next] = t
+		l.next = (l.next + 1) % l.limit
+	}
+	if l.enc != nil && l.err == nil {
+		l.err = l.enc.Encode(t)
+	}
+}
+
+// records copies what is in memory, in the order of completion.
+func (l *truthLog) records() []Truth {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make([]Truth, 0, len(l.ring))
+	for i := range l.ring {
+		all = append(all, *l.ring[(l.next+i)%len(l.ring)])
+	}
+	return all
+}
+
+func (l *truthLog) writeTo(w io.Writer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.out = bufio.NewWriterSize(w, 1<<16)
+	l.enc = json.NewEncoder(l.out)
+}
+
+func (l *truthLog) flush() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.out == nil {
+		return nil
+	}
+	if err := l.out.Flush(); l.err == nil {
+		l.err = err
+	}
+	if l.err != nil {
+		return fmt.Errorf("truth records: %w", l.err)
+	}
+	return nil
+}
