@@ -1,0 +1,536 @@
+package tokens
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// HuggingFace is the byte-level BPE of a tokenizer.json: GPT-2, Llama 3, Qwen2 to Qwen3.5, DeepSeek V3, gpt-oss and others
+// that split text in the same ways. It gives the same tokens as Hugging Face's own library with add_special_tokens=False.
+type HuggingFace struct {
+	name      string
+	nfc       bool
+	steps     []step // one after the other, each inside the pieces of the one before
+	whole     bool   // a piece that is a token is not looked at any closer
+	tokens    map[string]int32
+	texts     []string // the bytes of each identifier
+	merges    map[pair]merge
+	bytes     [256]int32
+	raw       addedTokens // looked for in the text as it is
+	normal    addedTokens // looked for in the normalised text
+	addedText map[int]string
+}
+
+// step is a part of the pre-tokenizer.
+type step struct {
+	space bool    // a piece gets a space in front where it has none
+	split matcher // nil leaves it whole
+}
+
+type pair struct{ left, right int32 }
+
+// merge is the identifier that a pair becomes, and its place in the order of merging.
+type merge struct{ rank, id int32 }
+
+// UnsupportedError says which part of a tokenizer.json is not known, so that its tokens could only be guessed.
+type UnsupportedError struct {
+	Path, Part, Found string
+}
+
+// Error implements error.
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("%s: its %s is %s, which openloop does not know, and it does not guess; "+
+		"use --tokenizer auto, which asks the endpoint", e.Path, e.Part, e.Found)
+}
+
+// OpenHuggingFace reads a tokenizer.json. It fails with an [UnsupportedError] where any part of it is not known.
+func OpenHuggingFace(path string) (*HuggingFace, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return parseHuggingFace(path, data)
+}
+
+// tokenizerFile is what of a tokenizer.json decides about tokens. Truncation and padding are not: they are settings of
+// whoever saved the file, and no server applies them. The post-processor adds what surrounds a text, which is not counted.
+type tokenizerFile struct {
+	AddedTokens []struct {
+		ID         int    `json:"id"`
+		Content    string `json:"content"`
+		SingleWord bool   `json:"single_word"`
+		LStrip     bool   `json:"lstrip"`
+		RStrip     bool   `json:"rstrip"`
+		Normalized bool   `json:"normalized"`
+	} `json:"added_tokens"`
+	Normalizer   json.RawMessage `json:"normalizer"`
+	PreTokenizer json.RawMessage `json:"pre_tokenizer"`
+	Model        struct {
+		Type         string           `json:"type"`
+		Dropout      float64          `json:"dropout"`
+		Prefix       string           `json:"continuing_subword_prefix"`
+		Suffix       string           `json:"end_of_word_suffix"`
+		ByteFallback bool             `json:"byte_fallback"`
+		IgnoreMerges bool             `json:"ignore_merges"`
+		Vocab        map[string]int32 `json:"vocab"`
+		Merges       json.RawMessage  `json:"merges"`
+	} `json:"model"`
+}
+
+func parseHuggingFace(path string, data []byte) (*HuggingFace, error) {
+	// The model's type comes first: the vocabulary of another kind of model does not even have this shape.
+	var kind struct {
+		Model struct {
+			Type string `json:"type"`
+		} `json:"model"`
+	}
+	if err := json.Unmarshal(data, &kind); err != nil {
+		return nil, fmt.Errorf("%s is no tokenizer.json: %w", path, err)
+	}
+	if kind.Model.Type != "BPE" {
+		return nil, &UnsupportedError{path, "model type", fmt.Sprintf("%q", kind.Model.Type)}
+	}
+	var file tokenizerFile
+	if err := json.Unmarshal(data, &file); err != nil {
+		return nil, fmt.Errorf("%s is no tokenizer.json: %w", path, err)
+	}
+	switch m := file.Model; {
+	case m.Dropout != 0:
+		return nil, &UnsupportedError{path, "dropout", fmt.Sprint(m.Dropout)}
+	case m.Prefix != "" || m.Suffix != "":
+		return nil, &UnsupportedError{path, "mark of word parts", fmt.Sprintf("%q and %q", m.Prefix, m.Suffix)}
+	case m.ByteFallback:
+		return nil, &UnsupportedError{path, "model", "a SentencePiece model (byte_fallback)"}
+	}
+	t := &HuggingFace{name: filepath.Base(path), whole: file.Model.IgnoreMerges, addedText: map[int]string{}}
+	if err := t.setNormalizer(path, file.Normalizer); err != nil {
+		return nil, err
+	}
+	byteLevel, err := t.addPreTokenizer(path, file.PreTokenizer)
+	if err != nil {
+		return nil, err
+	}
+	if !byteLevel {
+		return nil, &UnsupportedError{path, "pre-tokenizer", "without the step ByteLevel: " + shorten(file.PreTokenizer)}
+	}
+	if err := t.setVocabulary(path, file.Model.Vocab); err != nil {
+		return nil, err
+	}
+	if err := t.setMerges(path, file.Model.Vocab, file.Model.Merges); err != nil {
+		return nil, err
+	}
+	for _, a := range file.AddedTokens {
+		if a.SingleWord || a.LStrip || a.RStrip {
+			return nil, &UnsupportedError{path, "added token " + fmt.Sprintf("%q", a.Content), "one with single_word, lstrip or rstrip"}
+		}
+		if a.Content == "" {
+			continue
+		}
+		t.addedText[a.ID] = a.Content
+		if a.Normalized {
+			t.normal.add(t.normalize(a.Content), a.ID)
+		} else {
+			t.raw.add(a.Content, a.ID)
+		}
+	}
+	return t, nil
+}
+
+func shorten(data []byte) string {
+	if len(data) == 0 {
+		return "nothing"
+	}
+	return fmt.Sprintf("%.300s", data)
+}
+
+func (t *HuggingFace) setNormalizer(path string, data json.RawMessage) error {
+	var n struct {
+		Type        string
+		Normalizers []json.RawMessage
+	}
+	if err := json.Unmarshal(orNull(data), &n); err != nil {
+		return fmt.Errorf("%s: normalizer: %w", path, err)
+	}
+	switch n.Type {
+	case "":
+		if string(orNull(data)) != "null" {
+			break
+		}
+		return nil
+	case "NFC":
+		t.nfc = true
+		return nil
+	case "Sequence":
+		for _, part := range n.Normalizers {
+			if err := t.setNormalizer(path, part); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return &UnsupportedError{path, "normalizer", shorten(data)}
+}
+
+func orNull(data json.RawMessage) json.RawMessage {
+	if len(data) == 0 {
+		return json.RawMessage("null")
+	}
+	return data
+}
+
+// addPreTokenizer adds the steps of a pre-tokenizer; byteLevel says whether the last of them was ByteLevel.
+func (t *HuggingFace) addPreTokenizer(path string, data json.RawMessage) (byteLevel bool, err error) {
+	p := struct {
+		Type             string
+		PreTokenizers    []json.RawMessage
+		Pattern          struct{ Regex *string }
+		Behavior         string
+		Invert           bool
+		AddPrefixSpace   bool `json:"add_prefix_space"`
+		UseRegex         bool `json:"use_regex"`
+		IndividualDigits bool `json:"individual_digits"`
+	}{UseRegex: true, AddPrefixSpace: true} // as the library has it where a file is silent
+	if err := json.Unmarshal(orNull(data), &p); err != nil {
+		return false, fmt.Errorf("%s: pre_tokenizer: %w", path, err)
+	}
+	switch p.Type {
+	case "Sequence":
+		for i, part := range p.PreTokenizers {
+			byteLevel, err = t.addPreTokenizer(path, part)
+			if err != nil {
+				return false, err
+			}
+			if byteLevel && i < len(p.PreTokenizers)-1 {
+				return false, &UnsupportedError{path, "pre-tokenizer", "one that goes on after ByteLevel: " + shorten(data)}
+			}
+		}
+		return byteLevel, nil
+	case "ByteLevel":
+		s := step{space: p.AddPrefixSpace}
+		if p.UseRegex {
+			s.split = matchGPT2
+		}
+		t.steps = append(t.steps, s)
+		return true, nil
+	case "Digits":
+		most := 0
+		if p.IndividualDigits {
+			most = 1
+		}
+		t.steps = append(t.steps, step{split: func(text string) int { return run(text, number, most) }})
+		return false, nil
+	case "Split":
+		if p.Pattern.Regex == nil {
+			break
+		}
+		m, ok := knownPattern(*p.Pattern.Regex)
+		if !ok {
+			return false, &UnsupportedError{path, "pre-tokenizer", fmt.Sprintf("the regular expression %q", *p.Pattern.Regex)}
+		}
+		if p.Behavior == "Isolated" && !p.Invert {
+			t.steps = append(t.steps, step{split: m})
+			return false, nil
+		}
+	}
+	return false, &UnsupportedError{path, "pre-tokenizer", shorten(data)}
+}
+
+// setVocabulary turns the printable stand-ins of a byte-level vocabulary back into bytes.
+func (t *HuggingFace) setVocabulary(path string, vocab map[string]int32) error {
+	var size int32
+	for text, id := range vocab {
+		if id < 0 || id > 1<<24 {
+			return fmt.Errorf("%s: the token %q has the identifier %d; want 0 to %d", path, text, id, 1<<24)
+		}
+		size = max(size, id+1)
+	}
+	t.tokens = make(map[string]int32, len(vocab))
+	t.texts = make([]string, size)
+	for text, id := range vocab {
+		if raw, ok := fromByteLevel(text); ok {
+			t.tokens[raw] = id
+			t.texts[id] = raw
+		} else { // an added token that is written into the vocabulary as well
+			t.texts[id] = text
+		}
+	}
+	for b := range 256 {
+		id, ok := t.tokens[string([]byte{byte(b)})]
+		if !ok {
+			return &UnsupportedError{path, "vocabulary", fmt.Sprintf("not byte-level: it has no token for the byte 0x%02x", b)}
+		}
+		t.bytes[b] = id
+	}
+	return nil
+}
+
+func (t *HuggingFace) setMerges(path string, vocab map[string]int32, data json.RawMessage) error {
+	// Files of before 2024 have "a b", later ones ["a","b"].
+	var pairs [][]string
+	if err := json.Unmarshal(orNull(data), &pairs); err != nil {
+		var lines []string
+		if json.Unmarshal(data, &lines) != nil {
+			return fmt.Errorf("%s: merges: want [\"a b\", …] or [[\"a\",\"b\"], …]: %w", path, err)
+		}
+		pairs = make([][]string, len(lines))
+		for i, line := range lines {
+			pairs[i] = strings.Split(line, " ")
+		}
+	}
+	t.merges = make(map[pair]merge, len(pairs))
+	for i, p := range pairs {
+		if len(p) != 2 {
+			return fmt.Errorf("%s: merge %d is %q; want two tokens", path, i+1, p)
+		}
+		left, ok1 := vocab[p[0]]
+		right, ok2 := vocab[p[1]]
+		id, ok3 := vocab[p[0]+p[1]]
+		if !ok1 || !ok2 || !ok3 {
+			return fmt.Errorf("%s: merge %d joins %q and %q, but the vocabulary lacks one of the three tokens", path, i+1, p[0], p[1])
+		}
+		t.merges[pair{left, right}] = merge{int32(i), id} // of two equal pairs the library keeps the later
+	}
+	return nil
+}
+
+// byteLevelBytes maps the characters that stand for bytes in byte-level files to the bytes: the printable ones of Latin-1
+// stand for themselves, U+0100 and up for the others in order (GPT-2's encoder.py).
+var byteLevelBytes = func() map[rune]byte {
+	m := make(map[rune]byte, 256)
+	other := rune(0x100)
+	for b := range rune(256) {
+		if b >= '!' && b <= '~' || b >= 0xa1 && b <= 0xac || b >= 0xae {
+			m[b] = byte(b)
+		} else {
+			m[other] = byte(b)
+			other++
+		}
+	}
+	return m
+}()
+
+func fromByteLevel(text string) (string, bool) {
+	raw := make([]byte, 0, len(text))
+	for _, r := range text {
+		b, ok := byteLevelBytes[r]
+		if !ok {
+			return "", false
+		}
+		raw = append(raw, b)
+	}
+	return string(raw), len(raw) > 0
+}
+
+// Name returns the base name of the file.
+func (t *HuggingFace) Name() string { return t.name }
+
+// Count returns the number of tokens.
+func (t *HuggingFace) Count(text string) int { return len(t.Encode(text)) }
+
+// Encode returns the identifiers of the tokens. Special tokens that the text spells out are taken as such.
+func (t *HuggingFace) Encode(text string) []int {
+	if !utf8.ValidString(text) {
+		text = strings.ToValidUTF8(text, "\uFFFD")
+	}
+	var ids []int
+	var work merger
+	t.raw.cut(text, func(id int) { ids = append(ids, id) }, func(text string) {
+		t.normal.cut(t.normalize(text), func(id int) { ids = append(ids, id) }, func(text string) {
+			pieces(text, t.steps, func(piece string) {
+				if t.whole {
+					if id, ok := t.tokens[piece]; ok {
+						ids = append(ids, int(id))
+						return
+					}
+				}
+				ids = work.merge(t, piece, ids)
+			})
+		})
+	})
+	return ids
+}
+
+func (t *HuggingFace) normalize(text string) string {
+	if t.nfc {
+		return norm.NFC.String(text)
+	}
+	return text
+}
+
+// pieces passes on what the steps leave of a text, which is not empty.
+func pieces(text string, steps []step, piece func(string)) {
+	if len(steps) == 0 {
+		piece(text)
+		return
+	}
+	if steps[0].space && text[0] != ' ' {
+		text = " " + text
+	}
+	if steps[0].split == nil {
+		pieces(text, steps[1:], piece)
+		return
+	}
+	steps[0].split.split(text, func(part string) { pieces(part, steps[1:], piece) })
+}
+
+// Decode returns the text of identifiers, special tokens included.
+func (t *HuggingFace) Decode(tokens []int) string {
+	var text bytes.Buffer
+	for _, id := range tokens {
+		if added, ok := t.addedText[id]; ok {
+			text.WriteString(added)
+		} else if id >= 0 && id < len(t.texts) {
+			text.WriteString(t.texts[id])
+		}
+	}
+	return text.String()
+}
+
+// addedTokens finds tokens that are cut out of a text before anything else: the leftmost, and of those the longest.
+type addedTokens struct {
+	byFirst [256][]addedToken
+	any     bool
+}
+
+type addedToken struct {
+	text string
+	id   int
+}
+
+func (a *addedTokens) add(text string, id int) {
+	if text != "" {
+		a.any = true
+		a.byFirst[text[0]] = append(a.byFirst[text[0]], addedToken{text, id})
+	}
+}
+
+func (a *addedTokens) cut(text string, token func(id int), between func(string)) {
+	from := 0
+	for i := 0; a.any && i < len(text); {
+		best := addedToken{}
+		for _, t := range a.byFirst[text[i]] {
+			if len(t.text) > len(best.text) && strings.HasPrefix(text[i:], t.text) {
+				best = t
+			}
+		}
+		if best.text == "" {
+			i++
+			continue
+		}
+		if i > from {
+			between(text[from:i])
+		}
+		token(best.id)
+		i += len(best.text)
+		from = i
+	}
+	if from < len(text) {
+		between(text[from:])
+	}
+}
+
+// merger merges the bytes of a piece. It is kept from piece to piece to spare allocations.
+type merger struct {
+	parts []mergePart
+	queue []candidate // a binary heap, the first merge to do in front
+}
+
+// mergePart is a token of the piece, linked to its neighbours; next is -1 at the end, id is -1 once it was merged away.
+type mergePart struct {
+	id         int32
+	prev, next int32
+}
+
+// candidate is a pair that could be merged, if its parts are still the ones that it was found with.
+type candidate struct {
+	rank, at    int32
+	left, right int32
+}
+
+// merge appends the tokens of a piece. Of all pairs the one that comes first in the order of merging is joined, the
+// leftmost where several are equal, until no pair is in that order.
+func (w *merger) merge(t *HuggingFace, piece string, ids []int) []int {
+	w.parts, w.queue = w.parts[:0], w.queue[:0]
+	if len(piece) == 0 || len(piece) > math.MaxInt32 {
+		return ids
+	}
+	for i := range len(piece) {
+		w.parts = append(w.parts, mergePart{t.bytes[piece[i]], int32(i) - 1, int32(i) + 1})
+	}
+	w.parts[len(piece)-1].next = -1
+	for i := range len(piece) - 1 {
+		w.consider(t, int32(i))
+	}
+	for len(w.queue) > 0 {
+		c := w.pop()
+		left := &w.parts[c.at]
+		if left.id != c.left || left.next < 0 || w.parts[left.next].id != c.right {
+			continue
+		}
+		right := &w.parts[left.next]
+		left.id = t.merges[pair{c.left, c.right}].id
+		right.id = -1
+		left.next = right.next
+		if left.next >= 0 {
+			w.parts[left.next].prev = c.at
+			w.consider(t, c.at)
+		}
+		if left.prev >= 0 {
+			w.consider(t, left.prev)
+		}
+	}
+	for i := int32(0); i >= 0; i = w.parts[i].next {
+		ids = append(ids, int(w.parts[i].id))
+	}
+	return ids
+}
+
+// consider puts the pair that starts at a part into the queue.
+func (w *merger) consider(t *HuggingFace, at int32) {
+	left := w.parts[at]
+	right := w.parts[left.next].id
+	m, ok := t.merges[pair{left.id, right}]
+	if !ok {
+		return
+	}
+	w.queue = append(w.queue, candidate{m.rank, at, left.id, right})
+	for i := len(w.queue) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !w.queue[i].before(w.queue[up]) {
+			break
+		}
+		w.queue[i], w.queue[up] = w.queue[up], w.queue[i]
+		i = up
+	}
+}
+
+func (w *merger) pop() candidate {
+	first, last := w.queue[0], len(w.queue)-1
+	w.queue[0] = w.queue[last]
+	w.queue = w.queue[:last]
+	for i := 0; ; {
+		least := i
+		for _, down := range []int{2*i + 1, 2*i + 2} {
+			if down < last && w.queue[down].before(w.queue[least]) {
+				least = down
+			}
+		}
+		if least == i {
+			return first
+		}
+		w.queue[i], w.queue[least] = w.queue[least], w.queue[i]
+		i = least
+	}
+}
+
+func (c candidate) before(d candidate) bool {
+	return c.rank < d.rank || c.rank == d.rank && c.at < d.at
+}

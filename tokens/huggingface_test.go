@@ -1,0 +1,416 @@
+package tokens
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+const vectors = "../testdata/tokens/"
+
+func readGzip(t testing.TB, name string) []byte {
+	t.Helper()
+	f, err := os.Open(vectors + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func vectorTexts(t testing.TB) (texts []string) {
+	t.Helper()
+	if err := json.Unmarshal(readGzip(t, "texts.json.gz"), &texts); err != nil || len(texts) < 2500 {
+		t.Fatal(len(texts), err)
+	}
+	return texts
+}
+
+func vectorIDs(t testing.TB, name string, texts int) [][]int {
+	t.Helper()
+	data := bytes.NewReader(readGzip(t, name+".ids.gz"))
+	lists := make([][]int, texts)
+	for i := range lists {
+		n, err := binary.ReadUvarint(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range n {
+			id, err := binary.ReadUvarint(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lists[i] = append(lists[i], int(id))
+		}
+	}
+	if data.Len() != 0 {
+		t.Fatalf("%s: %d bytes are left", name, data.Len())
+	}
+	return lists
+}
+
+// tokenizerJSON puts the vocabulary and the merges back into a tokenizer.json that make_vectors.py took them out of.
+func tokenizerJSON(t testing.TB, shell, merges string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(vectors + shell + ".shell.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file map[string]any
+	if err := json.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	model := file["model"].(map[string]any)
+	asPairs := len(model["merges"].([]any)) > 0
+	data := bytes.NewReader(readGzip(t, merges+".merges.gz"))
+	number := func() int {
+		n, err := binary.ReadUvarint(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int(n)
+	}
+	first, count := number(), number()
+	texts := map[int]string{}
+	var printable, other []rune
+	for r, b := range byteLevelBytes {
+		if rune(b) == r {
+			printable = append(printable, r)
+		} else {
+			other = append(other, r)
+		}
+	}
+	slices.Sort(printable)
+	slices.Sort(other)
+	for i, r := range append(printable, other...) {
+		texts[first+i] = string(r)
+	}
+	pairs, result, results := make([][2]int, count), 0, make([]int, count)
+	parts := map[int][2]int{}
+	for i := range pairs {
+		pairs[i] = [2]int{number(), number()}
+		result += number()
+		results[i], parts[result] = result, pairs[i]
+	}
+	var textOf func(id int) string
+	textOf = func(id int) string {
+		if _, ok := texts[id]; !ok {
+			texts[id] = textOf(parts[id][0]) + textOf(parts[id][1])
+		}
+		return texts[id]
+	}
+	list := make([]any, count)
+	for i, p := range pairs {
+		textOf(results[i])
+		if list[i] = textOf(p[0]) + " " + textOf(p[1]); asPairs {
+			list[i] = []string{textOf(p[0]), textOf(p[1])}
+		}
+	}
+	vocab := model["vocab"].(map[string]any)
+	for id, text := range texts {
+		vocab[text] = id
+	}
+	model["merges"] = list
+	out, err := json.Marshal(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+var loadOnce sync.Map // a tokenizer is read once for all tests
+
+func huggingFace(t testing.TB, shell, merges string) *HuggingFace {
+	t.Helper()
+	load, _ := loadOnce.LoadOrStore(shell, sync.OnceValues(func() (*HuggingFace, error) {
+		return parseHuggingFace(shell+"/tokenizer.json", tokenizerJSON(t, shell, merges))
+	}))
+	tokenizer, err := load.(func() (*HuggingFace, error))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokenizer
+}
+
+// The vectors were made with the Hugging Face library, those of the encodings with tiktoken itself.
+func TestVectors(t *testing.T) {
+	texts := vectorTexts(t)
+	for _, c := range []struct{ name, merges string }{
+		{"qwen2.5", "qwen2.5"}, {"llama3", "llama3"}, {"deepseek3", "deepseek3"},
+		{"gpt2", "gpt2"}, {"gpt2-o200k", "gpt2"}, {"gpt2-qwen35", "gpt2"}, {"gpt2-tekken", "gpt2"},
+		{"gpt2-prefix-space", "gpt2"}, {"gpt2-digits", "gpt2"}, {"gpt2-digits-prefix-space", "gpt2"},
+		{"o200k_base", ""}, {"cl100k_base", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var tokenizer Tokenizer
+			if c.merges != "" {
+				tokenizer = huggingFace(t, c.name, c.merges)
+			} else {
+				embedded, err := Embedded(c.name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				tokenizer = embedded
+			}
+			different := 0
+			for i, want := range vectorIDs(t, c.name, len(texts)) {
+				if i%vectorStride != 0 {
+					continue
+				}
+				got := tokenizer.Encode(texts[i])
+				if !slices.Equal(got, want) {
+					if different++; different <= 5 {
+						t.Errorf("text %d %.200q\n got %.400q\nwant %.400q", i, texts[i], spell(tokenizer, got), spell(tokenizer, want))
+					}
+				}
+			}
+			if different > 0 {
+				t.Errorf("%d of %d texts differ", different, len(texts))
+			}
+		})
+	}
+}
+
+func spell(t Tokenizer, ids []int) (parts []string) {
+	for _, id := range ids {
+		parts = append(parts, t.Decode([]int{id}))
+	}
+	return parts
+}
+
+func TestDecodeGivesTheTextBack(t *testing.T) {
+	embedded, err := Embedded("cl100k_base")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tokenizer := range []Tokenizer{huggingFace(t, "gpt2", "gpt2"), embedded} {
+		for i, text := range vectorTexts(t) {
+			if i%vectorStride != 0 {
+				continue
+			}
+			if got := tokenizer.Decode(tokenizer.Encode(text)); got != text {
+				t.Errorf("%s: %q became %q", tokenizer.Name(), text, got)
+			}
+		}
+		if got := tokenizer.Decode([]int{-1, 1 << 30}); got != "" {
+			t.Errorf("unknown identifiers became %q", got)
+		}
+		if got, want := tokenizer.Count("a\xffb"), tokenizer.Count("a\uFFFDb"); got != want {
+			t.Errorf("%s: broken UTF-8 has %d tokens, want %d", tokenizer.Name(), got, want)
+		}
+	}
+}
+
+func TestFitFindsExactWords(t *testing.T) {
+	tokenizer := huggingFace(t, "qwen2.5", "qwen2.5")
+	words, err := Fit(tokenizer)
+	if err != nil || len(words.Words) < 1500 || len(words.First) < 1500 {
+		t.Fatal(len(words.Words), len(words.First), err)
+	}
+	for _, n := range []int{1, 32, 256, 1500} {
+		s, err := NewSynth(SynthConfig{Prompt: Length{Mean: n}, Words: words, Prefixes: []PrefixBucket{{Tokens: 7}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 50 {
+			it := s.Item(i)
+			if got := tokenizer.Count(it.PromptText); got != n {
+				t.Errorf("prompt %d has %d tokens, want %d", i, got, n)
+			}
+			if got := tokenizer.Count(it.PrefixText + it.PromptText); got != n+7 {
+				t.Errorf("prefix and prompt %d have %d tokens, want %d", i, got, n+7)
+			}
+		}
+	}
+}
+
+// tiny is a tokenizer.json whose parts the tests replace.
+func tiny(t testing.TB, change func(file, model map[string]any)) []byte {
+	t.Helper()
+	vocab := map[string]any{}
+	for r, b := range byteLevelBytes {
+		vocab[string(r)] = int(b)
+	}
+	vocab["ab"] = 256
+	model := map[string]any{"type": "BPE", "vocab": vocab, "merges": []any{"a b"}}
+	file := map[string]any{"model": model, "pre_tokenizer": map[string]any{"type": "ByteLevel", "add_prefix_space": false}}
+	change(file, model)
+	data, err := json.Marshal(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestUnknownTokenizersAreRefused(t *testing.T) {
+	type m = map[string]any
+	byteLevel := m{"type": "ByteLevel"}
+	for name, change := range map[string]func(file, model m){
+		"model type is \"WordPiece\"":             func(_, model m) { model["type"] = "WordPiece" },
+		"model type is \"Unigram\"":               func(_, model m) { model["type"] = "Unigram"; model["vocab"] = []any{[]any{"a", -1.5}} },
+		"model type is \"\"":                      func(_, model m) { delete(model, "type") },
+		"dropout is 0.1":                          func(_, model m) { model["dropout"] = 0.1 },
+		"mark of word parts is \"\" and \"</w>\"": func(_, model m) { model["end_of_word_suffix"] = "</w>" },
+		"a SentencePiece model":                   func(_, model m) { model["byte_fallback"] = true },
+		"no token for the byte 0x20":              func(_, model m) { delete(model["vocab"].(m), "Ġ") },
+		"normalizer is {\"type\":\"NFKC\"}":       func(file, _ m) { file["normalizer"] = m{"type": "NFKC"} },
+		"normalizer is {\"type\":\"Lowercase\"}": func(file, _ m) {
+			file["normalizer"] = m{"type": "Sequence", "normalizers": []any{m{"type": "Lowercase"}}}
+		},
+		"pre-tokenizer is nothing":                         func(file, _ m) { delete(file, "pre_tokenizer") },
+		"pre-tokenizer is null":                            func(file, _ m) { file["pre_tokenizer"] = nil },
+		"pre-tokenizer is {\"type\":\"Metaspace\"":         func(file, _ m) { file["pre_tokenizer"] = m{"type": "Metaspace"} },
+		"without the step ByteLevel: {\"type\":\"Digits\"": func(file, _ m) { file["pre_tokenizer"] = m{"type": "Digits"} },
+		"goes on after ByteLevel": func(file, _ m) {
+			file["pre_tokenizer"] = m{"type": "Sequence", "pretokenizers": []any{byteLevel, byteLevel}}
+		},
+		"the regular expression \"\\\\d+\"": func(file, _ m) {
+			file["pre_tokenizer"] = m{"type": "Split", "pattern": m{"Regex": `\d+`}, "behavior": "Isolated"}
+		},
+		"\"behavior\":\"Removed\"": func(file, _ m) {
+			file["pre_tokenizer"] = m{"type": "Split", "pattern": m{"Regex": `\p{N}{1,3}`}, "behavior": "Removed"}
+		},
+		"\"pattern\":{\"String\":\"-\"}": func(file, _ m) {
+			file["pre_tokenizer"] = m{"type": "Split", "pattern": m{"String": "-"}, "behavior": "Isolated"}
+		},
+		"single_word, lstrip or rstrip": func(file, _ m) { file["added_tokens"] = []any{m{"id": 300, "content": "<x>", "rstrip": true}} },
+	} {
+		_, err := parseHuggingFace("dir/tokenizer.json", tiny(t, change))
+		var unsupported *UnsupportedError
+		if !errors.As(err, &unsupported) || !strings.Contains(err.Error(), name) || !strings.HasPrefix(err.Error(), "dir/tokenizer.json: its") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, data := range map[string][]byte{
+		"is no tokenizer.json: invalid character": []byte("no JSON"),
+		"is no tokenizer.json: unexpected end":    nil,
+		"merge 1 joins \"a\" and \"c\"":           tiny(t, func(_, model m) { model["merges"] = []any{"a c"} }),
+		"merge 1 is [\"a\"]; want two tokens":     tiny(t, func(_, model m) { model["merges"] = []any{"a"} }),
+		"merges: want":                            tiny(t, func(_, model m) { model["merges"] = 7 }),
+		"has the identifier -1":                   tiny(t, func(_, model m) { model["vocab"].(m)["a"] = -1 }),
+	} {
+		if _, err := parseHuggingFace("x", data); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := OpenHuggingFace(filepath.Join(t.TempDir(), "none.json")); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+func TestTiktokenFiles(t *testing.T) {
+	dir := t.TempDir()
+	var file bytes.Buffer
+	for b := range 256 {
+		fmt.Fprintf(&file, "%s %d\n", base64.StdEncoding.EncodeToString([]byte{byte(b)}), b)
+	}
+	fmt.Fprintf(&file, "%s 256\n", base64.StdEncoding.EncodeToString([]byte("ab")))
+	path := filepath.Join(dir, "my-cl100k_base.tiktoken")
+	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tokenizer, err := OpenTiktoken(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := tokenizer.Encode("xabb"); !slices.Equal(got, []int{'x', 256, 'b'}) || tokenizer.Name() != "my-cl100k_base.tiktoken" {
+		t.Error(got, tokenizer.Name())
+	}
+	for name, want := range map[string]string{"unknown.tiktoken": "does not say how text is split", "qwen.tiktoken": "no such file"} {
+		if _, err := OpenTiktoken(filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"IQ== 0\nnonsense": "2: want a token", "IQ== 0\nIg== 0": "2: the token", "IQ== 0\nIQ== 1": "twice", "IQ== x": "1: want", "": "has no token", "IQ== -1": "1: want",
+	} {
+		if _, err := parseRanks([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func FuzzRanks(f *testing.F) {
+	f.Add([]byte("IQ== 0\nIg== 1\n"))
+	f.Add([]byte("IQ== 0 1\n\n \n"))
+	f.Fuzz(func(t *testing.T, data []byte) { parseRanks(data) })
+}
+
+func FuzzTokenizerJSON(f *testing.F) {
+	f.Add(tiny(f, func(_, _ map[string]any) {}), "some ab text")
+	f.Add([]byte(`{"model":{"type":"BPE","vocab":{},"merges":[["a","b"]]},"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Digits"}]}}`), "")
+	f.Fuzz(func(t *testing.T, data []byte, text string) {
+		tokenizer, err := parseHuggingFace("f", data)
+		if err != nil {
+			return
+		}
+		tokenizer.Decode(tokenizer.Encode(text))
+	})
+}
+
+// FuzzSplit: the matchers cover every text, and in whole characters.
+func FuzzSplit(f *testing.F) {
+	for _, text := range vectorTexts(f)[:60] {
+		f.Add(text)
+	}
+	patterns := map[string]matcher{"gpt2": matchGPT2, "deepseek": matchDeepSeek, "han": matchHanAndKana}
+	for _, words := range []class{letter, letter | mark} {
+		for _, c := range []contraction{never, leading, trailing} {
+			patterns[fmt.Sprint(words, c)] = pattern{words: words, digits: 3, contraction: c, after: newline, cased: c == trailing}.match
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		text = valid(text)
+		for name, m := range patterns {
+			var pieces []string
+			m.split(text, func(p string) { pieces = append(pieces, p) })
+			if strings.Join(pieces, "") != text || slices.Contains(pieces, "") {
+				t.Fatalf("%s: %q became %q", name, text, pieces)
+			}
+			for _, p := range pieces {
+				if valid(p) != p {
+					t.Fatalf("%s: %q was cut inside a character: %q", name, text, p)
+				}
+			}
+		}
+	})
+}
+
+func BenchmarkEncodeQwen(b *testing.B) {
+	tokenizer := huggingFace(b, "qwen2.5", "qwen2.5")
+	text := strings.Repeat("The harbour lights went out one by one, and nobody on the quay said a word about it. ", 14)
+	b.SetBytes(int64(len(text)))
+	b.ReportAllocs()
+	for b.Loop() {
+		tokenizer.Count(text)
+	}
+}
+
+func BenchmarkOpenTokenizerJSON(b *testing.B) {
+	data := tokenizerJSON(b, "qwen2.5", "qwen2.5")
+	for b.Loop() {
+		if _, err := parseHuggingFace("x", data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
