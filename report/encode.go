@@ -426,10 +426,8 @@ func appendText(b []byte, s string, ascii bool) []byte {
 			b = append(b, `\b`...)
 		case '\f':
 			b = append(b, `\f`...)
-		case 0x7f:
-			b = append(b, c)
 		default:
-			if c < ' ' {
+			if c < ' ' || c == 0x7f && ascii {
 				b = appendUnicodeEscape(b, rune(c))
 			} else {
 				b = append(b, c)

@@ -52,92 +52,91 @@ func readGolden(t *testing.T, folder string) *Report {
 	return r
 }
 
-// What GuideLLM wrote is read and written back byte for byte: field order, nulls, floats and escapes included.
-func TestJSONRoundTrip(t *testing.T) {
+// TestGolden checks every recording: it reads back byte for byte, its figures come out of its requests (P2), and it
+// renders as GuideLLM rendered it (P3).
+func TestGolden(t *testing.T) {
 	for _, folder := range goldenFolders(t) {
 		t.Run(filepath.Base(folder), func(t *testing.T) {
+			t.Parallel()
 			r := readGolden(t, folder)
-			if len(r.Unknown) > 0 || len(r.Missing) > 0 {
-				t.Errorf("unknown fields %v, missing fields %v", r.Unknown, r.Missing)
-			}
-			var got bytes.Buffer
-			if err := WriteJSON(&got, r); err != nil {
-				t.Fatal(err)
-			}
-			want := gunzip(t, filepath.Join(folder, "report.json.gz"))
-			for i := range want {
-				if i >= got.Len() || got.Bytes()[i] != want[i] {
-					from := max(0, i-200)
-					t.Fatalf("differs at byte %d\ngot  …%s\nwant …%s", i, clip(got.Bytes(), from), clip(want, from))
-				}
-			}
-			if got.Len() != len(want) {
-				t.Fatalf("%d bytes, want %d", got.Len(), len(want))
-			}
+			t.Run("json", func(t *testing.T) { checkRoundTrip(t, r, gunzip(t, filepath.Join(folder, "report.json.gz"))) })
+			t.Run("recompute", func(t *testing.T) { checkRecompute(t, r) })
+			t.Run("console", func(t *testing.T) { checkConsole(t, r, filepath.Join(folder, "console.txt")) })
+			t.Run("csv", func(t *testing.T) { checkCSV(t, r, filepath.Join(folder, "report.csv")) })
 		})
 	}
+}
+
+// Field order, nulls, floats and escapes are those of json.dumps.
+func checkRoundTrip(t *testing.T, r *Report, want []byte) {
+	if len(r.Unknown) > 0 || len(r.Missing) > 0 {
+		t.Errorf("unknown fields %v, missing fields %v", r.Unknown, r.Missing)
+	}
+	var got bytes.Buffer
+	if err := WriteJSON(&got, r); err != nil {
+		t.Fatal(err)
+	}
+	if i := firstDifference(got.Bytes(), want); i >= 0 {
+		from := max(0, i-200)
+		t.Fatalf("differs at byte %d\ngot  …%s\nwant …%s", i, clip(got.Bytes(), from), clip(want, from))
+	}
+}
+
+// firstDifference returns the index at which two texts part, −1 where they are equal.
+func firstDifference(a, b []byte) int {
+	for i := range max(len(a), len(b)) {
+		if i >= len(a) || i >= len(b) || a[i] != b[i] {
+			return i
+		}
+	}
+	return -1
 }
 
 func clip(b []byte, from int) []byte { return b[min(from, len(b)):min(from+400, len(b))] }
 
-// P2: every figure of GuideLLM's metrics, of its scheduler's delays and of its requests comes out of its requests.
-func TestRecomputeGolden(t *testing.T) {
-	for _, folder := range goldenFolders(t) {
-		t.Run(filepath.Base(folder), func(t *testing.T) {
-			r := readGolden(t, folder)
-			out := Recompute(r)
-			for i, d := range out.Differences {
-				if i == 20 {
-					t.Fatalf("and %d more", len(out.Differences)-i)
-				}
-				t.Error(d)
-			}
-			for _, n := range out.NotRebuilt {
-				if filepath.Ext(n.Path) != ".processed_delay_avg" {
-					t.Errorf("%s was not rebuilt: %s", n.Path, n.Reason)
-				}
-			}
-			if least := 1500 * len(r.Benchmarks); out.Figures < least {
-				t.Errorf("compared %d figures, expected at least %d", out.Figures, least)
-			}
-		})
+func checkRecompute(t *testing.T, r *Report) {
+	out := Recompute(r)
+	for i, d := range out.Differences {
+		if i == 20 {
+			t.Fatalf("and %d more", len(out.Differences)-i)
+		}
+		t.Error(d)
+	}
+	for _, n := range out.NotRebuilt {
+		if filepath.Ext(n.Path) != ".processed_delay_avg" {
+			t.Errorf("%s was not rebuilt: %s", n.Path, n.Reason)
+		}
+	}
+	if least := 1500 * len(r.Benchmarks); out.Figures < least {
+		t.Errorf("compared %d figures, expected at least %d", out.Figures, least)
 	}
 }
 
-// P3: the console tables are GuideLLM's, character for character.
-func TestConsoleGolden(t *testing.T) {
-	for _, folder := range goldenFolders(t) {
-		t.Run(filepath.Base(folder), func(t *testing.T) {
-			want, err := os.ReadFile(filepath.Join(folder, "console.txt"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got strings.Builder
-			if err := WriteConsole(&got, readGolden(t, folder), time.UTC); err != nil {
-				t.Fatal(err)
-			}
-			if got.String() != string(want) {
-				t.Errorf("got\n%s\nwant\n%s", got.String(), want)
-			}
-		})
+func checkConsole(t *testing.T, r *Report, file string) {
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	if err := WriteConsole(&got, r, time.UTC); err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", got.String(), want)
 	}
 }
 
-// P3: the CSV has GuideLLM's cells, numbers included, since they are written with the fewest digits that hold them.
-func TestCSVGolden(t *testing.T) {
-	for _, folder := range goldenFolders(t) {
-		t.Run(filepath.Base(folder), func(t *testing.T) {
-			want, err := os.ReadFile(filepath.Join(folder, "report.csv"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got strings.Builder
-			if err := WriteCSV(&got, readGolden(t, folder), time.UTC); err != nil {
-				t.Fatal(err)
-			}
-			compareCSV(t, got.String(), string(want))
-		})
+// Numbers are written with the fewest digits that hold them, so that even they are the same text.
+func checkCSV(t *testing.T, r *Report, file string) {
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
 	}
+	var got strings.Builder
+	if err := WriteCSV(&got, r, time.UTC); err != nil {
+		t.Fatal(err)
+	}
+	compareCSV(t, got.String(), string(want))
 }
 
 func compareCSV(t *testing.T, got, want string) {

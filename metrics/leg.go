@@ -1,0 +1,34 @@
+package metrics
+
+import "github.com/openloop/openloop/loadgen"
+
+// TokenRate is the rate of tokens, in tokens per second, that the server handled while a leg's requests were sent: output
+// tokens as they came, those of unfinished requests included, and prompt tokens when their first output token came. An
+// event counts as output tokens/token events tokens where the server gave the number of tokens, else as one.
+func TokenRate(l *loadgen.Leg) float64 {
+	seconds := float64(l.Stopped-l.Start) / 1e9
+	if seconds <= 0 {
+		return 0
+	}
+	sum := 0.0
+	for i := range l.Records {
+		rec := &l.Records[i]
+		if rec.FirstToken == 0 || rec.FirstToken > l.Stopped {
+			continue
+		}
+		prompt := rec.PromptTokens
+		if prompt < 0 {
+			prompt = max(0, rec.AskedPrompt)
+		}
+		sum += float64(prompt)
+		output := float64(rec.TokenEvents)
+		if rec.OutputTokens >= 0 {
+			output = float64(rec.OutputTokens)
+		}
+		if rec.LastToken > l.Stopped { // in the grace time: the part before the end, as evenly spread
+			output *= float64(l.Stopped-rec.FirstToken) / float64(rec.LastToken-rec.FirstToken)
+		}
+		sum += output
+	}
+	return sum / seconds
+}
