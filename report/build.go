@@ -32,6 +32,7 @@ type Run struct {
 
 	Version string   // openloop's
 	Command []string // as it was given, credentials left out
+	Outputs []Output // files to be written
 	Notes   Object   // what openloop adds about the whole run
 
 	id string
@@ -514,7 +515,7 @@ func buildState(l *loadgen.Leg) SchedulerState {
 	s.CreatedRequests = int64(len(l.Records))
 	s.ProcessedRequests = s.CreatedRequests
 	if d := l.Stage.MaxDuration; d > 0 {
-		left := max(0, (time.Duration(l.Stopped-l.Start) - d).Seconds()*-1)
+		left := max(0, (time.Duration(l.Stopped-l.Start)-d).Seconds()*-1)
 		s.Progress.RemainingDuration, s.Progress.TotalDuration = Some(left), Some(d.Seconds())
 	}
 	if n := l.Stage.MaxRequests; n > 0 {
@@ -568,7 +569,7 @@ func newUUID() string {
 func pythonList(items []string) string {
 	quoted := make([]string, len(items))
 	for i, s := range items {
-		quoted[i] = pythonString(s)
+		quoted[i] = pythonQuote(s)
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"
 }

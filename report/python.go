@@ -15,7 +15,7 @@ func pythonText(raw []byte) string {
 	d.UseNumber()
 	var b strings.Builder
 	if !appendPython(&b, d) {
-		return pythonString(string(raw))
+		return pythonQuote(string(raw))
 	}
 	return b.String()
 }
@@ -48,7 +48,7 @@ func appendPython(b *strings.Builder, d *json.Decoder) bool {
 		}
 		b.WriteRune(rune(end.(json.Delim)))
 	case string:
-		b.WriteString(pythonString(t))
+		b.WriteString(pythonQuote(t))
 	case json.Number:
 		b.WriteString(t.String())
 	case bool:
@@ -59,9 +59,9 @@ func appendPython(b *strings.Builder, d *json.Decoder) bool {
 	return true
 }
 
-// pythonString is repr of a str: single quotes unless it holds some and no double ones, the usual escapes, and what
+// pythonQuote is repr of a str: single quotes unless it holds some and no double ones, the usual escapes, and what
 // cannot be printed by its number.
-func pythonString(s string) string {
+func pythonQuote(s string) string {
 	quote := '\''
 	if strings.Contains(s, "'") && !strings.Contains(s, `"`) {
 		quote = '"'

@@ -1,0 +1,473 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/openloop/openloop/llmsim"
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/tokens"
+)
+
+// session is everything that one load command needs, checked before any load is sent.
+type session struct {
+	flags  *loadFlags
+	stdout io.Writer
+	stderr io.Writer
+
+	sim    *llmsim.Server // the simulated engine inside the process; nil for a real endpoint
+	client *loadgen.Client
+	plan   *sweep.Plan
+	run    *report.Run
+	body   *tokens.Body
+	saved  []string // files written so far
+}
+
+// gcPercent trades memory for fewer collections while load is sent: a collection takes processor time from the client.
+const gcPercent = 400
+
+// openSession checks what was asked for and looks at the endpoint. What it refuses, it refuses before any load.
+func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*session, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	objectives, err := f.parseObjectives()
+	if err != nil {
+		return nil, err
+	}
+	outputs, err := report.ParseOutputs(f.outputs)
+	if err != nil {
+		return nil, usageError("--outputs: %w", err)
+	}
+	if err := prepareFolder(f.outputDir); err != nil {
+		return nil, usageError("--output-dir: %w", err)
+	}
+	header, err := f.header()
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := f.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	s := &session{flags: f, stdout: stdout, stderr: stderr}
+	if f.insecure {
+		s.warn("--insecure: the endpoint's certificate is not verified, and the API key could go to someone else")
+	}
+	cap, err := s.concurrencyCap()
+	if err != nil {
+		return nil, err
+	}
+	base, err := s.base()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	format := tokens.ChatCompletions
+	if f.requestType == "text_completions" {
+		format = tokens.TextCompletions
+	}
+	path := strings.TrimPrefix(format.Path(), "/v1")
+	endpoint := loadgen.Endpoint{Base: base, Header: header, TLS: tlsConfig, Proxy: http.ProxyFromEnvironment, Timeout: f.connectTimeout}
+	model, err := s.chooseModel(ctx, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	s.body, err = tokens.NewBody(tokens.BodyConfig{Format: format, Model: model, NoIgnoreEOS: f.noIgnoreEOS, Extra: []byte(f.extraBody)})
+	if err != nil {
+		return nil, usageError("--extra-body: %w", err)
+	}
+	if err = s.try(ctx, endpoint, path); err != nil {
+		return nil, err
+	}
+	s.client, err = loadgen.NewClient(loadgen.Target{
+		URL: base + path, Header: header, TLS: tlsConfig, HTTP2: f.http2, Proxy: http.ProxyFromEnvironment,
+		ConnectTimeout: f.connectTimeout, RequestTimeout: f.requestTimeout,
+	})
+	if err != nil {
+		return nil, usageError("%w", err)
+	}
+	debug.SetGCPercent(gcPercent)
+	s.plan = &sweep.Plan{
+		Runner:     &loadgen.Runner{Client: s.client, MaxConcurrency: cap},
+		Stage:      f.stage(),
+		Source:     s.source,
+		Objectives: objectives,
+		Pause:      time.Second / 2,
+	}
+	s.run = &report.Run{
+		Args: f.guideLLMArgs(), Stream: true, RequestType: f.requestType, Model: model, Timeout: f.requestTimeout,
+		HTTP2: f.http2, Verify: !f.insecure, Version: programVersion(), Command: s.safeCommand(), Outputs: outputs,
+	}
+	return s, nil
+}
+
+func (s *session) close() {
+	if s.client != nil {
+		s.client.Close()
+	}
+	if s.sim != nil {
+		s.sim.Close()
+	}
+}
+
+func (s *session) warn(format string, args ...any) {
+	fmt.Fprintf(s.stderr, "warning: "+format+"\n", args...)
+}
+
+func (s *session) say(format string, args ...any) {
+	if !s.flags.quiet {
+		fmt.Fprintf(s.stderr, format+"\n", args...)
+	}
+}
+
+// prepareFolder makes the folder and tries to write into it.
+func prepareFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("the folder for the results can't be made: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".openloop-*")
+	if err != nil {
+		return fmt.Errorf("the folder for the results can't be written to: %w", err)
+	}
+	_, err = f.WriteString("openloop tests whether it can write here\n")
+	err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+	if err != nil {
+		return fmt.Errorf("the folder for the results can't be written to: %w", err)
+	}
+	return nil
+}
+
+func (f *loadFlags) tlsConfig() (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: f.insecure}
+	if f.caFile == "" {
+		return c, nil
+	}
+	pem, err := os.ReadFile(f.caFile)
+	if err != nil {
+		return nil, usageError("--ca-file: %w", err)
+	}
+	c.RootCAs = x509.NewCertPool()
+	if !c.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, usageError("--ca-file: %s holds no certificate in PEM form", f.caFile)
+	}
+	return c, nil
+}
+
+// concurrencyCap checks the safety cap against the limit of open files: each request in flight holds one.
+func (s *session) concurrencyCap() (int, error) {
+	const reserve = 100 // files, listeners, /metrics
+	each := 1
+	if s.flags.isSim() {
+		each = 2 // the simulated engine in the process holds the other end
+	}
+	limit, ok := openFileLimit()
+	if !ok {
+		return s.flags.maxConcurrency, nil
+	}
+	most := (limit - reserve) / each
+	switch {
+	case most >= s.flags.maxConcurrency:
+		return s.flags.maxConcurrency, nil
+	case most < 1 || s.flags.set.Changed("max-concurrency"):
+		return 0, usageError("--max-concurrency %d needs %d open files, and the limit is %d: raise it (ulimit -n), or ask for at most %d",
+			s.flags.maxConcurrency, s.flags.maxConcurrency*each+reserve, limit, max(0, most))
+	}
+	s.say("at most %d requests in flight: the limit of open files is %d (ulimit -n)", most, limit)
+	return most, nil
+}
+
+const simScheme = "sim:"
+
+func (f *loadFlags) isSim() bool { return strings.HasPrefix(f.target, simScheme) }
+
+// base returns the base URL; for sim:PRESET it starts the engine.
+func (s *session) base() (string, error) {
+	if !s.flags.isSim() {
+		base, err := loadgen.BaseURL(s.flags.target)
+		if err != nil {
+			return "", usageError("%w", err)
+		}
+		return base, nil
+	}
+	config, err := llmsim.ParseSpec(strings.TrimPrefix(s.flags.target, simScheme))
+	if err != nil {
+		return "", usageError("--target: %w", err)
+	}
+	server, err := llmsim.NewServer(config)
+	if err != nil {
+		return "", usageError("--target: %w", err)
+	}
+	if err := server.Start("127.0.0.1:0"); err != nil {
+		return "", fmt.Errorf("the simulated engine: %w", err)
+	}
+	s.sim = server
+	return loadgen.BaseURL(server.URL())
+}
+
+// chooseModel finds the model to ask for.
+func (s *session) chooseModel(ctx context.Context, e loadgen.Endpoint) (string, error) {
+	models, err := e.Models(ctx)
+	asked := s.flags.model
+	switch {
+	case errors.Is(err, loadgen.ErrNoModels):
+		if asked == "" {
+			return "", usageError("%w, so the one to ask for must be named: --model", err)
+		}
+		return asked, nil
+	case err != nil:
+		return "", refusal(ctx, err)
+	case asked == "":
+		if len(models) > 1 {
+			s.say("the endpoint serves %d models; asking for the first, %s (--model chooses)", len(models), models[0])
+		}
+		return models[0], nil
+	case !slices.Contains(models, asked):
+		list := strings.Join(models[:min(10, len(models))], ", ")
+		if len(models) > 10 {
+			list += ", …"
+		}
+		return "", usageError("the endpoint does not serve the model %q; it serves %s", asked, list)
+	}
+	return asked, nil
+}
+
+// refusal is an endpoint that can't be used: a usage error, since nothing was measured.
+func refusal(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return &exitError{exitUsage, err}
+}
+
+// try sends the first request of the first leg once, before any load.
+func (s *session) try(ctx context.Context, e loadgen.Endpoint, path string) error {
+	synth, err := s.synth(-1)
+	if err != nil {
+		return usageError("%w", err)
+	}
+	item := synth.Item(0)
+	patience := time.Minute
+	if s.flags.requestTimeout > 0 {
+		patience = s.flags.requestTimeout
+	}
+	trial, err := e.Try(ctx, path, s.body.Bytes(item), patience)
+	if err != nil {
+		return refusal(ctx, err)
+	}
+	switch {
+	case !trial.Streamed:
+		s.warn("the endpoint does not stream: there will be no time to first token, and no objective on it can be judged")
+	case trial.Ended && trial.OutputTokens < 0:
+		s.warn("the endpoint reports no usage: tokens are those that were asked for, not those that came")
+	case trial.Ended && trial.OutputTokens != item.OutputTokens && !s.flags.noIgnoreEOS:
+		s.warn("%d output tokens were asked for and %d came: the endpoint does not honour ignore_eos or max_completion_tokens", item.OutputTokens, trial.OutputTokens)
+	}
+	return nil
+}
+
+// synth makes the prompts of one leg. Each leg has its own, so that none is answered from a cache that an earlier leg
+// filled; −1 is the trial's.
+func (s *session) synth(leg int) (*tokens.Synth, error) {
+	f := s.flags
+	cfg := tokens.SynthConfig{
+		Prompt: f.promptTokens.length(), Output: f.outputTokens.length(),
+		Seed: uint64(f.seed)*1_000_003 + uint64(leg+1),
+	}
+	if f.prefixTokens > 0 {
+		cfg.Prefixes = []tokens.PrefixBucket{{Weight: 100, Count: f.prefixCount, Tokens: f.prefixTokens}}
+	}
+	return tokens.NewSynth(cfg)
+}
+
+func (l lengthFlags) length() tokens.Length {
+	return tokens.Length{Mean: l.mean, Stdev: l.stdev, Min: l.least, Max: l.most}
+}
+
+// readyRequests is how many requests are built before a leg starts.
+const readyRequests = 256
+
+// source builds the requests of a leg ahead of their time, in a goroutine of their own.
+func (s *session) source(ctx context.Context, leg int) (loadgen.Source, func(), error) {
+	synth, err := s.synth(leg)
+	if err != nil {
+		return nil, nil, err
+	}
+	ahead := tokens.NewAhead(ctx, s.body.Attach(synth.Source()), tokens.AheadConfig{})
+	if err := ahead.Fill(readyRequests); err != nil {
+		ahead.Close()
+		return nil, nil, err
+	}
+	next := func(int) (loadgen.Request, error) {
+		item, err := ahead.Next()
+		if err != nil {
+			return loadgen.Request{}, err
+		}
+		return loadgen.Request{
+			Body: item.Body, PromptTokens: int32(item.InputTokens()), OutputTokens: int32(item.OutputTokens),
+			PromptWords: int32(loadgen.CountWords([]byte(item.PromptText))), PromptChars: int32(utf8.RuneCountInString(item.PromptText)),
+		}, nil
+	}
+	return next, ahead.Close, nil
+}
+
+// guideLLMArgs says what was asked for in the words of GuideLLM's arguments.
+func (f *loadFlags) guideLLMArgs() report.Args {
+	a := report.DefaultArgs()
+	a.Target = f.target
+	data := []string{"kind=synthetic_text"}
+	for _, l := range []struct {
+		name string
+		lengthFlags
+	}{{"prompt_tokens", f.promptTokens}, {"output_tokens", f.outputTokens}} {
+		data = append(data, fmt.Sprintf("%s=%d", l.name, l.mean))
+		for _, part := range []struct {
+			name  string
+			value int
+		}{{"stdev", l.stdev}, {"min", l.least}, {"max", l.most}} {
+			if part.value > 0 {
+				data = append(data, fmt.Sprintf("%s_%s=%d", l.name, part.name, part.value))
+			}
+		}
+	}
+	if f.prefixTokens > 0 {
+		data = append(data, fmt.Sprintf("prefix_tokens=%d,prefix_count=%d", f.prefixTokens, f.prefixCount))
+	}
+	a.Data = []string{strings.Join(data, ",")}
+	if f.model != "" {
+		a.Model = report.Some(f.model)
+	}
+	a.DataRequestFormatter = f.requestType
+	a.RandomSeed = f.seed
+	a.Outputs, a.OutputDir = f.outputs, f.outputDir
+	a.SampleRequests = report.Some(int64(f.sampleRequests))
+	if f.warmup > 0 {
+		a.Warmup = f.warmup
+	}
+	if f.cooldown > 0 {
+		a.Cooldown = f.cooldown
+	}
+	a.Rampup = f.rampup.Seconds()
+	if f.maxSeconds > 0 {
+		a.MaxSeconds = f.maxSeconds
+	}
+	if f.maxRequests > 0 {
+		a.MaxRequests = report.Some(int64(f.maxRequests))
+	}
+	if f.maxErrors > 0 {
+		a.MaxErrors = report.Some(int64(f.maxErrors))
+	}
+	if f.maxErrorRate > 0 {
+		a.MaxErrorRate = report.Some(f.maxErrorRate)
+	}
+	if f.maxGlobalErrorRate > 0 {
+		a.MaxGlobalErrorRate = report.Some(f.maxGlobalErrorRate)
+	}
+	return a
+}
+
+// safeCommand is the command line without what is secret in it: the values of --api-key and --header.
+func (s *session) safeCommand() []string {
+	command := []string{"openloop", s.flags.set.Name()}
+	hide := false
+	for _, arg := range s.flags.args {
+		name, _, joined := strings.Cut(arg, "=")
+		secret := name == "--api-key" || name == "--header"
+		switch {
+		case hide:
+			command, hide = append(command, "[redacted]"), false
+		case secret && joined:
+			command = append(command, name+"=[redacted]")
+		default:
+			hide = secret
+			command = append(command, arg)
+		}
+	}
+	return command
+}
+
+// finish saves and prints what was measured, and settles with which error the command ends.
+func (s *session) finish(result *sweep.Result, failed error) error {
+	if len(result.Legs) == 0 {
+		return failed
+	}
+	r := report.Build(s.run, result)
+	saveErr := s.save(r)
+	if err := report.WriteScreen(s.stdout, s.run, r, result); err != nil && saveErr == nil {
+		saveErr = err
+	}
+	for _, name := range s.saved {
+		s.say("saved %s", name)
+	}
+	switch {
+	case failed != nil:
+		return errors.Join(failed, saveErr)
+	case saveErr != nil:
+		return saveErr
+	case !s.flags.allowInvalid:
+		return invalidLegs(result)
+	}
+	return nil
+}
+
+// invalidLegs is an error if a leg's client was not fit to be believed.
+func invalidLegs(result *sweep.Result) error {
+	var legs []string
+	for _, l := range result.Legs {
+		if l.Verdict.Level == sweep.Invalid {
+			legs = append(legs, l.Strategy.String())
+		}
+	}
+	if len(legs) == 0 {
+		return nil
+	}
+	return &exitError{exitInvalid, fmt.Errorf("the client was not fit to be believed on %s; the reasons stand above (--allow-invalid exits 0 all the same)", strings.Join(legs, ", "))}
+}
+
+// save writes the report's files. Where the folder has become unusable, they go to the folder for temporary files: what
+// was measured is not to be lost.
+func (s *session) save(r *report.Report) error {
+	s.saved = nil
+	var failed error
+	for _, o := range s.run.Outputs {
+		name := filepath.Join(s.flags.outputDir, o.File)
+		if filepath.IsAbs(o.File) {
+			name = o.File
+		}
+		err := report.WriteFile(name, o.Format, r)
+		if err == nil {
+			s.saved = append(s.saved, name)
+			continue
+		}
+		failed = errors.Join(failed, fmt.Errorf("saving %s: %w", name, err))
+		dir, tempErr := os.MkdirTemp("", "openloop-results-")
+		if tempErr != nil {
+			continue
+		}
+		rescue := filepath.Join(dir, filepath.Base(o.File))
+		if report.WriteFile(rescue, o.Format, r) == nil {
+			s.saved = append(s.saved, rescue)
+		} else {
+			os.RemoveAll(dir)
+		}
+	}
+	return failed
+}

@@ -1,0 +1,189 @@
+// Command openloop finds the highest request rate at which an LLM serving endpoint still meets its latency objectives.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/pflag"
+)
+
+// version is set at build time: -ldflags "-X main.version=…".
+var version = ""
+
+// Exit codes (DESIGN.md, section 7).
+const (
+	exitFailed  = 1 // whatever was measured is saved first
+	exitUsage   = 2
+	exitMissed  = 3 // an objective given with --gate was missed
+	exitInvalid = 4 // the measurement cannot be believed
+)
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// usageError is an error in what was asked for, found before any load was sent.
+func usageError(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// interrupted is the cause with which a signal ends the context.
+type interrupted struct{ signal syscall.Signal }
+
+func (i interrupted) Error() string {
+	return "interrupted by " + map[syscall.Signal]string{syscall.SIGINT: "Ctrl-C", syscall.SIGTERM: "SIGTERM"}[i.signal]
+}
+
+// command is one subcommand.
+type command struct {
+	name    string
+	summary string
+	run     func(ctx context.Context, args []string, stdout, stderr io.Writer) error
+}
+
+func commands() []command {
+	return []command{
+		{"sweep", "probe an endpoint, sweep its rates, find the highest that meets the objectives", runSweep},
+		{"run", "run one profile: synchronous, concurrent, throughput, constant or poisson", runProfile},
+		{"simulate", "serve the simulated engine behind an OpenAI-compatible API", runSimulate},
+		{"version", "print the version", runVersion},
+	}
+}
+
+func main() {
+	os.Exit(mainExit(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// mainExit runs the program and returns its exit code.
+func mainExit(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := withSignals(context.Background(), stderr)
+	defer stop()
+	err := dispatch(ctx, args, stdout, stderr)
+	var signalled interrupted
+	var coded *exitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &signalled):
+		fmt.Fprintf(stderr, "openloop: %v\n", err)
+		return 128 + int(signalled.signal)
+	case errors.As(err, &coded):
+		fmt.Fprintf(stderr, "openloop: %v\n", err)
+		return coded.code
+	default:
+		fmt.Fprintf(stderr, "openloop: %v\n", err)
+		return exitFailed
+	}
+}
+
+// withSignals returns a context that the first SIGINT or SIGTERM ends. The second ends the program.
+func withSignals(ctx context.Context, stderr io.Writer) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		for n := 0; ; n++ {
+			s, ok := <-signals
+			if !ok {
+				return
+			}
+			number := s.(syscall.Signal)
+			if n > 0 {
+				os.Exit(128 + int(number))
+			}
+			fmt.Fprintln(stderr, "\nopenloop: ending the leg and saving what was measured; once more to quit at once")
+			cancel(interrupted{number})
+		}
+	}()
+	return ctx, func() { signal.Stop(signals); close(signals); cancel(nil) }
+}
+
+func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		printUsage(stderr)
+		return usageError("no command given")
+	}
+	switch args[0] {
+	case "help", "-h", "--help":
+		printUsage(stdout)
+		return nil
+	case "--version":
+		return runVersion(ctx, nil, stdout, stderr)
+	}
+	for _, c := range commands() {
+		if c.name == args[0] {
+			err := c.run(ctx, args[1:], stdout, stderr)
+			if errors.Is(err, pflag.ErrHelp) {
+				return nil
+			}
+			return err
+		}
+	}
+	names := make([]string, 0, 8)
+	for _, c := range commands() {
+		names = append(names, c.name)
+	}
+	return usageError("there is no command %q; the commands are %s", args[0], strings.Join(names, ", "))
+}
+
+func printUsage(w io.Writer) {
+	fmt.Fprint(w, `openloop finds the highest request rate at which an LLM serving endpoint still meets
+its latency objectives.
+
+usage: openloop COMMAND [flags]
+
+`)
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.summary)
+	}
+	fmt.Fprint(w, `
+  openloop sweep --target http://localhost:8000 --prompt-tokens 256 --output-tokens 128
+  openloop sweep --target sim:l4-qwen2.5-0.5b        no server needed: an engine simulated in the process
+
+"openloop COMMAND --help" lists the flags of a command.
+`)
+}
+
+func runVersion(_ context.Context, _ []string, stdout, _ io.Writer) error {
+	fmt.Fprintln(stdout, "openloop", programVersion())
+	return nil
+}
+
+// programVersion is the version set at build time, else what the build recorded of the commit.
+func programVersion() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	revision, modified := "", ""
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			revision = s.Value[:min(12, len(s.Value))]
+		case "vcs.modified":
+			if s.Value == "true" {
+				modified = "+changes"
+			}
+		}
+	}
+	if revision == "" {
+		return info.Main.Version
+	}
+	return "devel-" + revision + modified
+}

@@ -1,0 +1,216 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/metrics"
+	"github.com/openloop/openloop/sweep"
+)
+
+// WriteScreen writes openloop's own last screen: the answer, a line a leg, and what the reader should know.
+func WriteScreen(w io.Writer, run *Run, r *Report, result *sweep.Result) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s\n\n", Answer(result))
+	fmt.Fprintf(&b, "%s, model %s, %s\n\n", run.Args.Target, run.Model, strings.Join(run.Args.Data, " "))
+	writeLegs(&b, r, result)
+	writeRemarks(&b, result)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// Answer is the headline: the highest rate among the legs at which all objectives held.
+func Answer(result *sweep.Result) string {
+	var texts []string
+	for _, l := range result.Legs {
+		for _, j := range l.Judgements {
+			texts = append(texts, j.Objective.String())
+		}
+		break
+	}
+	objectives := strings.Join(texts, " ")
+	open, next := 0, (*sweep.Leg)(nil)
+	best := result.Best()
+	for _, l := range result.Legs {
+		if !l.Strategy.Kind.Open() {
+			continue
+		}
+		open++
+		if best >= 0 && l.Strategy.Rate > result.Legs[best].Strategy.Rate && (next == nil || l.Strategy.Rate < next.Strategy.Rate) {
+			next = l
+		}
+	}
+	switch {
+	case open == 0:
+		return "no open-loop leg was run, so no rate can be named at which " + objectives + " holds"
+	case best < 0:
+		return "no rate that was tried meets " + objectives
+	}
+	answer := fmt.Sprintf("highest rate that met %s: %s req/s", objectives, figure(result.Legs[best].Strategy.Rate))
+	if next == nil {
+		return answer + " (the highest that was tried)"
+	}
+	return answer + fmt.Sprintf(" (%s req/s: %s)", figure(next.Strategy.Rate), failing(next))
+}
+
+// failing says in a few words why a leg does not count.
+func failing(l *sweep.Leg) string {
+	var parts []string
+	for _, j := range l.Judgements {
+		if !j.Holds {
+			parts = append(parts, fmt.Sprintf("%s is %s", objectiveName(j.Objective), j.Objective.Format(float64(j.Value))))
+		}
+	}
+	if l.Verdict.Level == sweep.Invalid {
+		parts = append(parts, "the client was not fit to be believed")
+	}
+	if len(parts) == 0 {
+		return "met"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// LegLine is one line about a leg that has just ended.
+func LegLine(l *sweep.Leg) string {
+	f := &l.Verdict.Figures
+	line := fmt.Sprintf("%s: %s req/s sent, TTFT p50 %s p95 %s ms, ITL p50 %s ms, %d errors",
+		l.Strategy, figure(f.AchievedRate), figure(float64(l.TTFT.ValueAtQuantile(50))/1e6), figure(float64(l.TTFT.ValueAtQuantile(95))/1e6),
+		figure(float64(l.Gaps.ValueAtQuantile(50))/1e6), errored(l))
+	if l.Strategy.Kind.Open() {
+		if l.Meets() {
+			line += ", objectives met"
+		} else {
+			line += ": " + failing(l)
+		}
+	}
+	if l.Verdict.Level != sweep.Valid {
+		line += " (client " + string(l.Verdict.Level) + ")"
+	}
+	return line
+}
+
+func errored(l *sweep.Leg) int {
+	n := 0
+	for i := range l.Records {
+		if l.Records[i].Status == loadgen.Errored {
+			n++
+		}
+	}
+	return n
+}
+
+// writeLegs writes the table.
+func writeLegs(b *strings.Builder, r *Report, result *sweep.Result) {
+	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	row := func(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")+"\t") }
+	row("", "offered", "achieved", "in", "TTFT ms", "", "", "ITL ms", "", "tokens", "", "late ms", "", "")
+	row("leg", "req/s", "req/s", "flight", "p50", "p95", "p99", "p50", "p99", "per s", "errors", "p99", "client", "objectives")
+	for i, l := range result.Legs {
+		m := &r.Benchmarks[i].Metrics
+		f := &l.Verdict.Figures
+		offered, late := "-", "-"
+		if l.Strategy.Kind.Open() {
+			offered, late = figure(f.OfferedRate), figure(float64(f.LatenessP99)/1e6)
+		}
+		ttft := &m.TimeToFirstTokenMS.Successful
+		gap := func(q float64) string {
+			if l.Gaps.TotalCount() == 0 {
+				return "-"
+			}
+			return figure(float64(l.Gaps.ValueAtQuantile(q)) / 1e6)
+		}
+		row(l.Strategy.String(), offered, figure(f.AchievedRate), figure(m.RequestConcurrency.Total.Mean),
+			figure(ttft.Percentiles.P50), figure(ttft.Percentiles.P95), figure(ttft.Percentiles.P99),
+			gap(50), gap(99), figure(metrics.TokenRate(l.Leg)), fmt.Sprint(errored(l)), late, string(l.Verdict.Level), outcome(l))
+	}
+	t.Flush()
+}
+
+func outcome(l *sweep.Leg) string {
+	var missed []string
+	for _, j := range l.Judgements {
+		if !j.Holds {
+			missed = append(missed, objectiveName(j.Objective))
+		}
+	}
+	switch {
+	case len(l.Judgements) == 0:
+		return "-"
+	case len(missed) == 0:
+		return "met"
+	default:
+		return "missed " + strings.Join(missed, " ")
+	}
+}
+
+// writeRemarks writes what the reader should know: warnings, why clients are not to be believed, errors by kind.
+func writeRemarks(b *strings.Builder, result *sweep.Result) {
+	var lines []string
+	for _, l := range result.Legs {
+		for _, reason := range l.Verdict.Reasons {
+			lines = append(lines, fmt.Sprintf("client %s on %s: %s", reason.Level, l.Strategy, reason.Text))
+		}
+		if n := errored(l); n > 0 {
+			lines = append(lines, fmt.Sprintf("%d errors on %s: %s", n, l.Strategy, errorKinds(l)))
+		}
+	}
+	for _, w := range result.Warnings {
+		lines = append(lines, w.Text)
+	}
+	if len(lines) > 0 {
+		fmt.Fprintf(b, "\n%s\n", strings.Join(lines, "\n"))
+	}
+}
+
+// errorKinds names the most frequent error of a leg and how many others there were.
+func errorKinds(l *sweep.Leg) string {
+	counts := map[string]int{}
+	for i := range l.Records {
+		if l.Records[i].Status != loadgen.Errored {
+			continue
+		}
+		text := l.Records[i].Err.String()
+		if l.Details != nil && l.Details[i].Error != "" {
+			text = l.Details[i].Error
+		}
+		counts[text]++
+	}
+	most, n, all := "", 0, 0
+	for text, k := range counts {
+		all += k
+		if k > n || k == n && text < most {
+			most, n = text, k
+		}
+	}
+	if n == all {
+		return most
+	}
+	return fmt.Sprintf("%s (%d), and %d others", most, n, all-n)
+}
+
+// objectiveName names an objective without its bound: "ttft:p95".
+func objectiveName(o sweep.Objective) string {
+	if o.Statistic.Kind == sweep.Share {
+		return string(o.Metric)
+	}
+	return string(o.Metric) + ":" + o.Statistic.String()
+}
+
+// figure writes a number with three significant digits, for people.
+func figure(v float64) string {
+	switch a := math.Abs(v); {
+	case math.IsNaN(v):
+		return "-"
+	case a >= 99.95:
+		return fmt.Sprintf("%.0f", v)
+	case a >= 9.995:
+		return fmt.Sprintf("%.1f", v)
+	default:
+		return fmt.Sprintf("%.2f", v)
+	}
+}
+
