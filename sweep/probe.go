@@ -149,12 +149,18 @@ func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
 	added := stage.Streams
 	for n := stage.Streams; ; {
 		run.SetStreams(n)
+		before := bestRate(probe.Steps)
 		step, running := probeStep(run, n, added, w)
+		if running && step.Rate < probeGain*before {
+			// One bad window, in which the server or this machine was busy with something else, must not end the growth.
+			probe.Steps = append(probe.Steps, step)
+			step, running = probeStep(run, n, 0, w)
+		}
 		if !running {
 			break
 		}
 		probe.Steps = append(probe.Steps, step)
-		if k := len(probe.Steps); k > 1 && step.Rate < probeGain*bestRate(probe.Steps[:k-1]) || n == most {
+		if step.Rate < probeGain*before || n == most {
 			break
 		}
 		added = min(n, most-n)

@@ -1,0 +1,269 @@
+package sweep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/openloop/openloop/llmsim"
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/tokens"
+)
+
+// memoryNet is a network in memory, for bubbles of testing/synctest: its connections wait on channels.
+type memoryNet struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newMemoryNet() *memoryNet {
+	return &memoryNet{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (m *memoryNet) Accept() (net.Conn, error) {
+	select {
+	case c := <-m.conns:
+		return c, nil
+	case <-m.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (m *memoryNet) Close() error {
+	m.once.Do(func() { close(m.closed) })
+	return nil
+}
+
+func (m *memoryNet) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (m *memoryNet) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case m.conns <- server:
+		return client, nil
+	case <-m.closed:
+		return nil, errors.New("connection refused")
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// bench is a simulated engine in virtual time with a plan to load it.
+type bench struct {
+	*Plan
+	config llmsim.Config
+	server *llmsim.Server
+	net    *memoryNet
+}
+
+// inBubble runs f in virtual time against the engine of a spec.
+func inBubble(t *testing.T, spec string, prompt, output int, f func(t *testing.T, b *bench)) {
+	t.Helper()
+	config, err := llmsim.ParseSpec(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.VirtualTime = true
+	synth, err := tokens.NewSynth(tokens.SynthConfig{Prompt: tokens.Length{Mean: prompt}, Output: tokens.Length{Mean: output}, Seed: 42})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := tokens.NewBody(tokens.BodyConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Prompts are made once: what they say matters to nobody here.
+	requests := make([]loadgen.Request, 64)
+	for i := range requests {
+		it := synth.Item(i)
+		requests[i] = loadgen.Request{Body: body.Bytes(it), PromptTokens: int32(prompt), OutputTokens: int32(output)}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		server, err := llmsim.NewServer(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wire := newMemoryNet()
+		go server.Serve(wire)
+		client, err := loadgen.NewClient(loadgen.Target{URL: "http://llmsim/v1/chat/completions", Dial: wire.Dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{config: config, server: server, net: wire, Plan: &Plan{
+			Runner: &loadgen.Runner{Client: client, Sleep: time.Sleep},
+			Stage:  loadgen.Stage{MaxDuration: 30 * time.Second, KeepDetails: true},
+			Source: func(context.Context, int) (loadgen.Source, func(), error) {
+				return func(i int) (loadgen.Request, error) { return requests[i%len(requests)], nil }, func() {}, nil
+			},
+			Pause: time.Second / 2,
+		}}
+		f(t, b)
+		client.Close()
+		wire.Close()
+		server.Close()
+		synctest.Wait()
+	})
+}
+
+const templateTokens = 8 // what the simulated engine adds to a prompt
+
+func TestSaturationIsNearCapacity(t *testing.T) {
+	for _, c := range []struct {
+		spec           string
+		prompt, output int
+	}{
+		{"l4-qwen2.5-0.5b", 256, 128},
+		{"l4-qwen2.5-0.5b", 256, 16},
+		{"l4-qwen2.5-0.5b", 256, 1024},
+		{"l4-qwen2.5-0.5b?max_num_seqs=64", 64, 256},
+		{"few-sequences", 256, 128},
+		{"few-sequences", 32, 1024},
+		{"slow", 256, 128},
+		{"slow", 256, 16},
+		{"wide", 256, 128},
+		{"fast", 256, 128},
+		{"prefill-bound", 256, 128},
+	} {
+		t.Run(fmt.Sprintf("%s/%d-%d", c.spec, c.prompt, c.output), func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, c.spec, c.prompt, c.output, func(t *testing.T, b *bench) {
+				start := time.Now()
+				r, err := b.Sweep(t.Context(), SweepConfig{Size: 2, Kind: ConstantGap})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := b.config.Capacity(c.prompt+templateTokens, c.output)
+				var steps strings.Builder
+				for _, s := range r.Probe.Steps {
+					fmt.Fprintf(&steps, " %d:%.3g", s.Streams, s.Rate)
+				}
+				t.Logf("capacity %.4g, found %.4g (%+.1f %%); probe %.4g with %d streams, in all %v;%s", want, r.SaturationRate,
+					100*(r.SaturationRate/want-1), r.Probe.Rate, r.Probe.Streams, time.Since(start).Round(time.Second), steps.String())
+				if ratio := r.SaturationRate / want; ratio < 0.9 || ratio > 1.1 {
+					t.Errorf("saturation found at %.4g req/s, the capacity is %.4g", r.SaturationRate, want)
+				}
+			})
+		})
+	}
+}
+
+func TestSweepRises(t *testing.T) {
+	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
+		b.Stage.MaxDuration = 10 * time.Second
+		r, err := b.Sweep(t.Context(), SweepConfig{Size: 6, Kind: PoissonGaps, Seed: 7})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Legs) != 6 {
+			t.Fatalf("%d legs, want 6", len(r.Legs))
+		}
+		last := r.SynchronousRate
+		for _, l := range r.Legs[2:] {
+			if l.Strategy.Kind != PoissonGaps || l.Strategy.Seed != 7 {
+				t.Errorf("leg %s, seed %d", l.Strategy, l.Strategy.Seed)
+			}
+			if l.Strategy.Rate <= last {
+				t.Errorf("rate %v after %v does not rise", l.Strategy.Rate, last)
+			}
+			last = l.Strategy.Rate
+		}
+		if last != r.SaturationRate {
+			t.Errorf("the last rate is %v, the saturation %v", last, r.SaturationRate)
+		}
+	})
+}
+
+func TestSweepOfOneSequence(t *testing.T) {
+	inBubble(t, "few-sequences?max_num_seqs=1", 64, 32, func(t *testing.T, b *bench) {
+		b.Stage.MaxDuration = 10 * time.Second
+		r, err := b.Sweep(t.Context(), SweepConfig{Size: 5, Kind: ConstantGap})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 1; i < len(r.Rates); i++ {
+			if r.Rates[i] <= r.Rates[i-1] {
+				t.Errorf("rates %v do not rise", r.Rates)
+			}
+		}
+		if len(r.Warnings) == 0 {
+			t.Error("no warning that one stream is all that the server sustains")
+		}
+	})
+}
+
+// A server that dies in the middle leaves the legs that were measured.
+func TestSweepKeepsWhatWasMeasured(t *testing.T) {
+	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
+		b.Stage.MaxDuration = 10 * time.Second
+		b.LegEnded = func(i int, _ *Leg) {
+			if i == 2 {
+				b.net.Close()
+				b.server.Close()
+			}
+		}
+		r, err := b.Sweep(t.Context(), SweepConfig{Size: 8, Kind: ConstantGap})
+		if !errors.Is(err, ErrServerGone) && !errors.Is(err, ErrNothingSucceeded) {
+			t.Errorf("error %v, want that the server is gone", err)
+		}
+		if len(r.Legs) != 4 {
+			t.Errorf("%d legs kept, want the 3 measured ones and the one that failed", len(r.Legs))
+		}
+	})
+}
+
+func TestSweepStopsWhenInterrupted(t *testing.T) {
+	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
+		why := errors.New("Ctrl-C")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		b.LegStarted = func(i int, _ Strategy, _ *loadgen.Run) {
+			if i == 1 {
+				time.AfterFunc(3*time.Second, func() { cancel(why) })
+			}
+		}
+		r, err := b.Sweep(ctx, SweepConfig{Size: 8, Kind: ConstantGap})
+		if !errors.Is(err, why) {
+			t.Errorf("error %v, want the cause of the interruption", err)
+		}
+		if len(r.Legs) != 2 || r.Legs[1].Reason != loadgen.StopInterrupted {
+			t.Fatalf("%d legs", len(r.Legs))
+		}
+		if got := time.Duration(r.Legs[1].Stopped - r.Legs[1].Start); got != 3*time.Second {
+			t.Errorf("the leg ran %v, want 3s", got)
+		}
+	})
+}
+
+func TestLegWithoutSuccessStops(t *testing.T) {
+	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
+		b.Source = func(context.Context, int) (loadgen.Source, func(), error) {
+			return func(int) (loadgen.Request, error) { return loadgen.Request{Body: []byte("{")}, nil }, func() {}, nil
+		}
+		b.Stage.MaxDuration = 5 * time.Second
+		r, err := b.Run(t.Context(), []Strategy{{Kind: ConstantGap, Rate: 2}, {Kind: ConstantGap, Rate: 4}})
+		if !errors.Is(err, ErrNothingSucceeded) || !strings.Contains(err.Error(), "HTTP 400") {
+			t.Errorf("error %v, want that nothing succeeded, with an example", err)
+		}
+		if len(r.Legs) != 1 {
+			t.Errorf("%d legs, want 1", len(r.Legs))
+		}
+	})
+}
+
+func TestSourceErrorEndsTheRun(t *testing.T) {
+	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
+		b.Source = func(context.Context, int) (loadgen.Source, func(), error) {
+			return func(i int) (loadgen.Request, error) { return loadgen.Request{}, io.EOF }, func() {}, nil
+		}
+		if _, err := b.Run(t.Context(), []Strategy{{Kind: ConstantGap, Rate: 2}}); !errors.Is(err, io.EOF) {
+			t.Errorf("error %v, want the source's", err)
+		}
+	})
+}
