@@ -186,8 +186,8 @@ func ParseSpec(spec string) (Config, error) {
 	}
 	// A smaller cache than the preset's takes its length limit along, unless the spec gives one.
 	if values.Has("kv_cache_tokens") && !values.Has("max_model_len") {
-		if limit := DefaultMaxModelLen; c.MaxModelLen == 0 || c.MaxModelLen > c.KVCacheTokens {
-			c.MaxModelLen = min(limit, c.KVCacheTokens)
+		if c.MaxModelLen > c.KVCacheTokens-c.BlockSize {
+			c.MaxModelLen = 0
 		}
 	}
 	if err := c.Validate(); err != nil {
