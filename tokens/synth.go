@@ -67,6 +67,9 @@ type SynthConfig struct {
 	Seed     uint64
 	// Words is whose tokens are counted; the zero value means the embedded words.
 	Words Vocabulary
+	// TokensPerWord, where above 0 and other than 1, is how many tokens a word has on average by who counts: lengths are
+	// then right on average only.
+	TokensPerWord float64
 }
 
 // Synth makes prompts of exact lengths. An item is a pure function of the configuration and its index, whoever asks for
@@ -140,7 +143,7 @@ func (s *Synth) makePrefixes() error {
 			total += multiple * b.Weight / b.Count
 			s.shares = append(s.shares, total)
 			s.tokens = append(s.tokens, b.Tokens)
-			s.prefixes = append(s.prefixes, s.text(len(s.prefixes), b.Tokens, streamPrefix, false))
+			s.prefixes = append(s.prefixes, s.text(len(s.prefixes), s.words(b.Tokens), streamPrefix, false))
 		}
 	}
 	return nil
@@ -163,13 +166,21 @@ func (s *Synth) Item(i int) Item {
 		it.PrefixText, it.PrefixTokens = s.prefixes[at], s.tokens[at]
 	}
 	// Behind a prefix a text completion's prompt goes on in the same string: with its space the first word stays one token.
-	it.PromptText = s.text(i, it.PromptTokens, streamWords, it.PrefixText != "")
+	it.PromptText = s.text(i, s.words(it.PromptTokens), streamWords, it.PrefixText != "")
 	return it
 }
 
 // Source gives the items without end. It is a pure function of the index.
 func (s *Synth) Source() Source {
 	return func(i int) (Item, error) { return s.Item(i), nil }
+}
+
+// words is how many words make a text of n tokens.
+func (s *Synth) words(n int) int {
+	if per := s.cfg.TokensPerWord; per > 0 && per != 1 && n > 0 {
+		return max(1, int(math.Round(float64(n)/per)))
+	}
+	return n
 }
 
 // text makes text number i of n words. The first words are the digits of i: as many texts in a row as there are first

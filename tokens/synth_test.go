@@ -15,11 +15,7 @@ func TestEmbeddedWordsAreOneTokenEach(t *testing.T) {
 		t.Fatalf("%d words", len(words.Words))
 	}
 	for _, name := range []string{"o200k_base", "cl100k_base"} {
-		tokenizer, err := Embedded(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fit, err := Fit(tokenizer)
+		fit, err := Fit(embedded(t, name))
 		if err != nil || !reflect.DeepEqual(fit.Words, words.Words) || !reflect.DeepEqual(fit.First, words.Words) {
 			t.Errorf("%s: %d words, %d first words, %v", name, len(fit.Words), len(fit.First), err)
 		}
@@ -27,10 +23,7 @@ func TestEmbeddedWordsAreOneTokenEach(t *testing.T) {
 }
 
 func TestPromptsHaveTheirLengthExactly(t *testing.T) {
-	tokenizer, err := Embedded("o200k_base")
-	if err != nil {
-		t.Fatal(err)
-	}
+	tokenizer := embedded(t, "o200k_base")
 	for _, n := range []int{1, 2, 3, 32, 256, 1500} {
 		s, err := NewSynth(SynthConfig{Prompt: Length{Mean: n}, Prefixes: []PrefixBucket{{Count: 2, Tokens: 16}, {Tokens: 0}}})
 		if err != nil {

@@ -1,0 +1,362 @@
+package tokens
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+)
+
+// Post sends a JSON body to a path under the endpoint's root ("/tokenize", "/v1/chat/completions") and returns the status
+// and the body of the answer. Whoever provides it adds keys, certificates and time-outs. It is called from several
+// goroutines.
+type Post func(ctx context.Context, path string, body []byte) (status int, answer []byte, err error)
+
+// LearnConfig says whose tokens are asked for.
+type LearnConfig struct {
+	Model  string // as in the requests; may be empty where the endpoint allows it
+	Format Format // of the probe requests, where there is no /tokenize
+	// LengthField is the field that limits the output of a probe request, as in [BodyConfig].
+	LengthField string
+	// NoTokenize leaves /tokenize alone, as where a gateway hides it.
+	NoTokenize bool
+	// Lengths are those of the prompts to check what was learnt with; empty is 256.
+	Lengths []int
+	Seed    uint64 // of the run; these prompts are others
+}
+
+// Learned is what an endpoint was found to count.
+type Learned struct {
+	// Words are one token each for the endpoint, or for TokensPerWord other than 1 common words.
+	Words Vocabulary
+	// TokensPerWord is 1 where lengths are exact; otherwise how many tokens the endpoint counts for a word on average.
+	TokensPerWord float64
+	// Method is "tokenize" (vLLM and SGLang), "tokenize-content" (llama.cpp) or "usage" (probe requests).
+	Method string
+	// Template is how many tokens the chat template adds to a prompt by usage.prompt_tokens; -1 where nothing was sent.
+	Template int
+	// Checked is how many prompts were made and counted by the endpoint after learning, Error the greatest relative
+	// difference between the asked and the counted length among them: 0 where all were exact.
+	Checked int
+	Error   float64
+	// Calls is how many requests were sent, of which Probes generated a token.
+	Calls, Probes int
+}
+
+// EndpointError says what an endpoint answered where its token counts were asked for.
+type EndpointError struct {
+	Path   string
+	Status int
+	Answer string // shortened
+	Want   string
+}
+
+// Error implements error.
+func (e *EndpointError) Error() string {
+	return fmt.Sprintf("POST %s: status %d, want %s: %s", e.Path, e.Status, e.Want, e.Answer)
+}
+
+func endpointError(path string, status int, answer []byte, want string) error {
+	return &EndpointError{path, status, fmt.Sprintf("%.300s", answer), want}
+}
+
+// Learn finds words that the endpoint counts as one token each, so that prompts of them have an exact length without
+// asking again. One call of /tokenize counts all embedded words, each on its own between two line breaks, once with and
+// once without a space before it; prompts made of the words found are then counted as a check. Where there is no /tokenize,
+// a few one-token requests show the same by their usage, for fewer words.
+//
+// It fails where the endpoint cannot be reached, refuses the key or counts in neither way.
+func Learn(ctx context.Context, post Post, cfg LearnConfig) (*Learned, error) {
+	if len(cfg.Lengths) == 0 {
+		cfg.Lengths = []int{256}
+	}
+	l := &learner{post: post, cfg: cfg, Learned: Learned{TokensPerWord: 1, Template: -1}}
+	if !cfg.NoTokenize {
+		for _, shape := range []string{"tokenize", "tokenize-content"} {
+			found, err := l.learnFromTokenize(ctx, shape)
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				return &l.Learned, nil
+			}
+		}
+	}
+	if err := l.learnFromUsage(ctx); err != nil {
+		return nil, err
+	}
+	return &l.Learned, nil
+}
+
+type learner struct {
+	post Post
+	cfg  LearnConfig
+	mu   sync.Mutex // of Calls and Probes
+	Learned
+}
+
+// check makes prompts of every length and has them counted. The counts are too high by extra.
+func (l *learner) check(ctx context.Context, extra int, count func(context.Context, []string) ([]int, error)) error {
+	var texts []string
+	var lengths []int
+	for k, n := range l.cfg.Lengths {
+		// Another seed than the run's, and no index twice: a probe must leave nothing in a prefix cache that a prompt finds.
+		s, err := NewSynth(SynthConfig{Prompt: Length{Mean: n}, Seed: ^l.cfg.Seed, Words: l.Words, TokensPerWord: l.TokensPerWord})
+		if err != nil {
+			return err
+		}
+		for i := range 2 {
+			texts, lengths = append(texts, s.Item(2*k+i).PromptText), append(lengths, n)
+		}
+	}
+	counts, err := count(ctx, texts)
+	if err != nil {
+		return err
+	}
+	for i, n := range counts {
+		l.Error = max(l.Error, math.Abs(float64(n-extra-lengths[i]))/float64(lengths[i]))
+	}
+	l.Checked += len(texts)
+	return nil
+}
+
+// learnFromTokenize asks /tokenize in one of its shapes. It found nothing where the endpoint does not know the path or the
+// shape, or counts in a way that cannot be told apart by words.
+func (l *learner) learnFromTokenize(ctx context.Context, shape string) (found bool, err error) {
+	words := EmbeddedVocabulary().Words
+	var text strings.Builder
+	for _, w := range words {
+		text.WriteString("\n " + w + "\n" + w)
+	}
+	ids, err := l.tokenize(ctx, shape, text.String())
+	var refused *EndpointError
+	if errors.As(err, &refused) && refused.Status != 401 && refused.Status != 403 {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	before, lengths := segments(ids, 2*len(words))
+	if lengths == nil {
+		return false, nil
+	}
+	v := Vocabulary{Ruler: l.cfg.Model + " (" + shape + ")"}
+	for i, w := range words {
+		if lengths[2*i] != 1 {
+			continue
+		}
+		v.Words = append(v.Words, w)
+		if lengths[2*i+1] == 1 {
+			v.First = append(v.First, w)
+		}
+	}
+	if v.check() != nil {
+		return false, nil
+	}
+	l.Words, l.Method = v, shape
+	return true, l.check(ctx, before, func(ctx context.Context, texts []string) ([]int, error) {
+		return each(texts, func(text string) (int, error) {
+			ids, err := l.tokenize(ctx, shape, text)
+			return len(ids), err
+		})
+	})
+}
+
+// tokenize returns the tokens of a text. An answer that is not understood is an [EndpointError].
+func (l *learner) tokenize(ctx context.Context, shape, text string) ([]int, error) {
+	request := map[string]any{"prompt": text, "add_special_tokens": false} // vLLM, SGLang
+	if shape == "tokenize-content" {
+		request = map[string]any{"content": text, "add_special": false} // llama.cpp
+	} else if l.cfg.Model != "" {
+		request["model"] = l.cfg.Model
+	}
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	status, answer, err := l.post(ctx, "/tokenize", body)
+	l.count(0)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := parseTokenize(answer)
+	if status != 200 || err != nil || len(ids) == 0 {
+		return nil, endpointError("/tokenize", status, answer, "200 and tokens")
+	}
+	return ids, nil
+}
+
+// parseTokenize reads the answers of the three servers: {"tokens":[1,2],"count":2,…}, without the count, and with both in
+// lists of one, as for a list of one prompt.
+func parseTokenize(answer []byte) ([]int, error) {
+	var a struct{ Tokens, Count json.RawMessage }
+	if err := json.Unmarshal(answer, &a); err != nil {
+		return nil, err
+	}
+	var ids []int
+	if json.Unmarshal(a.Tokens, &ids) != nil {
+		var lists [][]int
+		if err := json.Unmarshal(a.Tokens, &lists); err != nil {
+			return nil, err
+		}
+		if len(lists) != 1 {
+			return nil, fmt.Errorf("%d lists of tokens, want 1", len(lists))
+		}
+		ids = lists[0]
+	}
+	var n int
+	if json.Unmarshal(a.Count, &n) == nil && n != len(ids) {
+		return nil, fmt.Errorf("the count is %d, but there are %d tokens", n, len(ids))
+	}
+	return ids, nil
+}
+
+// segments cuts tokens at the separator, which is the most frequent one, and returns the number of tokens before the first
+// and the lengths of the n segments that each follows; nil where there are not n.
+func segments(ids []int, n int) (before int, lengths []int) {
+	counts := map[int]int{}
+	separator := -1
+	for _, id := range ids {
+		if counts[id]++; counts[id] > counts[separator] {
+			separator = id
+		}
+	}
+	for _, id := range ids {
+		switch {
+		case id == separator:
+			lengths = append(lengths, 0)
+		case len(lengths) == 0:
+			before++
+		default:
+			lengths[len(lengths)-1]++
+		}
+	}
+	if len(lengths) != n {
+		return 0, nil
+	}
+	return before, lengths
+}
+
+// How many words the probe requests ask about. All words of a group are one token each when the group's usage is what that
+// gives; a group with a longer word is lost as a whole, so groups are small.
+const (
+	spacedGroup, spacedGroups = 24, 20
+	bareGroup, bareGroups     = 8, 14
+)
+
+// learnFromUsage does with one-token requests what /tokenize does in one call. A text's usage is the template's constant,
+// then one or more tokens a word: where it is exactly one a word on top of a text that is known, all words are one token.
+func (l *learner) learnFromUsage(ctx context.Context) error {
+	words := EmbeddedVocabulary().Words
+	l.Method, l.Words = "usage", Vocabulary{Ruler: l.cfg.Model + " (usage)"}
+	known := words[0]
+
+	texts := []string{known}
+	for g := range spacedGroups {
+		texts = append(texts, known+" "+strings.Join(words[g*spacedGroup:(g+1)*spacedGroup], " "))
+	}
+	usage, err := l.probe(ctx, texts)
+	if err != nil {
+		return err
+	}
+	l.Template = usage[0] - 1
+	tokens := 0
+	for g, n := range usage[1:] {
+		tokens += n - usage[0]
+		if n-usage[0] == spacedGroup {
+			l.Words.Words = append(l.Words.Words, words[g*spacedGroup:(g+1)*spacedGroup]...)
+		}
+	}
+	if tokens <= 0 {
+		return fmt.Errorf("the endpoint's usage.prompt_tokens does not grow with the prompt (%d for one word, %d for %d words): "+
+			"its lengths cannot be learnt; use --tokenizer o200k_base or a tokenizer.json", usage[0], usage[1], 1+spacedGroup)
+	}
+
+	if len(l.Words.Words) < max(minWords, bareGroup*bareGroups) {
+		// Most words are longer for this tokenizer: lengths can be right on average only.
+		l.TokensPerWord = float64(tokens) / (spacedGroup * spacedGroups)
+		l.Words.Words = words[:spacedGroup*spacedGroups]
+		l.Words.First = l.Words.Words
+	} else {
+		// Behind a line break a word stands without a space, as at the start of a message.
+		texts = nil
+		for g := range bareGroups {
+			texts = append(texts, known+"\n"+strings.Join(l.Words.Words[g*bareGroup:(g+1)*bareGroup], "\n"))
+		}
+		usage2, err := l.probe(ctx, texts)
+		if err != nil {
+			return err
+		}
+		for g, n := range usage2 {
+			if n-usage[0] == 2*bareGroup {
+				l.Words.First = append(l.Words.First, l.Words.Words[g*bareGroup:(g+1)*bareGroup]...)
+			}
+		}
+		if len(l.Words.First) < minWords {
+			l.Words.First = l.Words.Words // the check below shows what this costs: at most a token or two
+		} else {
+			alone, err := l.probe(ctx, l.Words.First[:1]) // the first known word may have been two tokens
+			if err != nil {
+				return err
+			}
+			l.Template = alone[0] - 1
+		}
+	}
+	return l.check(ctx, l.Template, l.probe)
+}
+
+// probe returns usage.prompt_tokens of each text from requests that generate one token.
+func (l *learner) probe(ctx context.Context, texts []string) ([]int, error) {
+	b, err := NewBody(BodyConfig{Format: l.cfg.Format, Model: l.cfg.Model, NoStream: true, NoIgnoreEOS: true, LengthField: l.cfg.LengthField})
+	if err != nil {
+		return nil, err
+	}
+	path := l.cfg.Format.Path()
+	return each(texts, func(text string) (int, error) {
+		status, answer, err := l.post(ctx, path, b.Bytes(Item{PromptText: text, OutputTokens: 1}))
+		l.count(1)
+		if err != nil {
+			return 0, err
+		}
+		var a struct {
+			Usage struct {
+				PromptTokens int `json:"prompt_tokens"`
+			}
+		}
+		if err := json.Unmarshal(answer, &a); status != 200 || err != nil || a.Usage.PromptTokens <= 0 {
+			return 0, endpointError(path, status, answer, "200 and usage.prompt_tokens")
+		}
+		return a.Usage.PromptTokens, nil
+	})
+}
+
+func (l *learner) count(probes int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.Calls++
+	l.Probes += probes
+}
+
+// each calls f for each text, eight at a time, and returns the first error.
+func each(texts []string, f func(string) (int, error)) ([]int, error) {
+	results, errs := make([]int, len(texts)), make([]error, len(texts))
+	places := make(chan struct{}, 8)
+	var wg sync.WaitGroup
+	for i, text := range texts {
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			results[i], errs[i] = f(text)
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
+}
