@@ -160,8 +160,13 @@ func concurrencyOfChanges(count int, merged []Event) Distribution {
 // mergeEvents sorts events by time in place, adds up those at the same time and then those within 0.1 ms of the first
 // of a group, as GuideLLM does (statistics.py, _merge_sorted_times_with_weights).
 func mergeEvents(events []Event) []Event {
-	slices.SortFunc(events, func(a, b Event) int { return cmp.Compare(a.Time, b.Time) })
-	whole := true
+	byTime := func(a, b Event) int { return cmp.Compare(a.Time, b.Time) }
+	whole := !slices.ContainsFunc(events, func(e Event) bool { return e.Weight != math.Trunc(e.Weight) })
+	if whole {
+		slices.SortFunc(events, byTime)
+	} else {
+		slices.SortStableFunc(events, byTime) // fractions add up to other last digits in another order
+	}
 	for len(events) > 0 && !defined(events[0].Time) {
 		events = events[1:] // sorted first: what never happened
 	}
@@ -170,7 +175,6 @@ func mergeEvents(events []Event) []Event {
 		sum := Event{Time: events[i].Time}
 		for ; i < len(events) && events[i].Time == sum.Time; i++ {
 			sum.Weight += events[i].Weight
-			whole = whole && events[i].Weight == math.Trunc(events[i].Weight)
 		}
 		unique = append(unique, sum)
 	}

@@ -107,7 +107,7 @@ func checkRecompute(t *testing.T, r *Report) {
 			t.Errorf("%s was not rebuilt: %s", n.Path, n.Reason)
 		}
 	}
-	if least := 1500 * len(r.Benchmarks); out.Figures < least {
+	if least := 1200 * len(r.Benchmarks); out.Figures < least {
 		t.Errorf("compared %d figures, expected at least %d", out.Figures, least)
 	}
 }

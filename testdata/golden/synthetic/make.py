@@ -15,6 +15,7 @@ import os
 import random
 import sys
 import time
+import types
 from pathlib import Path
 
 os.environ["TZ"] = "UTC"
@@ -36,7 +37,10 @@ from guidellm.scheduler import (  # noqa: E402
 from guidellm.schemas import GenerativeRequestStats, RequestInfo, RequestTimings, UsageMetrics  # noqa: E402
 from guidellm.utils import Console  # noqa: E402
 
+import guidellm.benchmark.schemas.generative.accumulator as accumulator  # noqa: E402
+
 START = 1795501839.507391
+accumulator.time = types.SimpleNamespace(time=lambda: START + 200)  # "processed" at a set time: the same files every time
 HERE = Path(__file__).resolve().parent
 
 
@@ -167,6 +171,9 @@ def cases():
     yield "dense", [benchmark([request(rng, i, START + rng.uniform(0, 2), tokens=rng.randint(8, 40), lines=rng.choice([3, 7, 11, 13]),
                                        itl=rng.uniform(0.00002, 0.004), status=rng.choice(["completed"] * 9 + ["cancelled"]))
                                for i in range(700)])]
+    # Three streams in step, several tokens a line: events merge three by three, with the rounding of running sums.
+    yield "lockstep", [benchmark([request(rng, i, START + (i // 3) * 0.125 + (i % 3) * 0.00003, tokens=30, lines=12, ttft=0.0625,
+                                          itl=2**-8, grain=2**-20) for i in range(90)])]
     yield "outside", [benchmark(train(rng, 40, 0.05), warm=100.0),
                       benchmark(train(rng, 40, 0.05), index=1, cool=100.0),
                       benchmark(train(rng, 40, 0.05), index=2, warm=0.7, cool=0.7, warmup=0.35, cooldown={"value": 3, "mode": "both"})]
@@ -212,5 +219,6 @@ def save(name, benchmarks, args=None):
     print(name, len(text), file=sys.stderr)
 
 
-for name, benchmarks, *args in cases():
-    save(name, benchmarks, *args)
+if __name__ == "__main__":
+    for name, benchmarks, *args in cases():
+        save(name, benchmarks, *args)
