@@ -94,7 +94,7 @@ func newFlagSet(name string, stderr io.Writer, intro string) *pflag.FlagSet {
 	set.SortFlags = false
 	set.SetOutput(stderr)
 	set.Usage = func() {
-		fmt.Fprintf(stderr, "%s\n\nflags:\n%s", intro, set.FlagUsagesWrapped(110))
+		fmt.Fprintf(set.Output(), "%s\n\nflags:\n%s", intro, set.FlagUsagesWrapped(110))
 	}
 	return set
 }
@@ -220,7 +220,9 @@ func (f *loadFlags) check() error {
 
 func isShare(v float64) bool { return v >= 0 && v <= 1 }
 
-func (f *loadFlags) duration() time.Duration { return time.Duration(f.maxSeconds * float64(time.Second)) }
+func (f *loadFlags) duration() time.Duration {
+	return time.Duration(f.maxSeconds * float64(time.Second))
+}
 
 // trim is a warmup or cooldown in time, 0 where it counts requests.
 func (f *loadFlags) trim(v float64) time.Duration {

@@ -90,4 +90,3 @@ func profileStrategies(profile string, rates []float64, f *loadFlags) ([]sweep.S
 	}
 	return strategies, nil
 }
-

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/openloop/openloop/llmsim"
+	"github.com/openloop/openloop/report"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"openloop": func() { os.Exit(mainExit(os.Args[1:], os.Stdout, os.Stderr)) },
+	})
+}
+
+// TestScripts runs the real program, as its users do. Servers live in the test, in another process than the program.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("OPENAI_API_KEY", "")
+			e.Setenv("NO_PROXY", "*")
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"llmsim":     startSim,
+			"httpserver": startHTTP,
+			"tcpserver":  startTCP,
+			"unused":     unusedPort,
+			"report":     checkReport,
+			"exits":      checkExit,
+			"waitfor":    waitFor,
+			"pause":      pauseFor,
+			"killsim":    killSim,
+			"terminate":  terminate,
+		},
+	})
+}
+
+// startSim starts a simulated engine and sets $URL: llmsim SPEC [KEY].
+func startSim(ts *testscript.TestScript, _ bool, args []string) {
+	config, err := llmsim.ParseSpec(args[0])
+	ts.Check(err)
+	if len(args) > 1 {
+		config.APIKey = args[1]
+	}
+	server, err := llmsim.NewServer(config)
+	ts.Check(err)
+	ts.Check(server.Start("127.0.0.1:0"))
+	ts.Defer(func() { server.Close() })
+	ts.Setenv("URL", server.URL())
+	sims.Store(server.URL(), server)
+}
+
+// sims are the running engines by their URL.
+var sims sync.Map
+
+// killSim ends the engine at $URL as a crash would.
+func killSim(ts *testscript.TestScript, _ bool, _ []string) {
+	server, _ := sims.Load(ts.Getenv("URL"))
+	server.(*llmsim.Server).Close()
+}
+
+// terminate sends SIGTERM to the commands in the background.
+func terminate(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, c := range ts.BackgroundCmds() {
+		ts.Check(c.Process.Signal(syscall.SIGTERM))
+	}
+}
+
+// pauseFor waits: pause DURATION.
+func pauseFor(ts *testscript.TestScript, _ bool, args []string) {
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	time.Sleep(d)
+}
+
+// startHTTP starts a server with one answer to everything and sets $URL: httpserver STATUS [CONTENT-TYPE BODY].
+func startHTTP(ts *testscript.TestScript, _ bool, args []string) {
+	status, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(args) > 1 {
+			w.Header().Set("Content-Type", args[1])
+		}
+		w.WriteHeader(status)
+		if len(args) > 2 {
+			// A server that repeats the key that it refuses.
+			fmt.Fprint(w, strings.ReplaceAll(args[2], "KEY", r.Header.Get("Authorization")))
+		}
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv("URL", server.URL)
+}
+
+// startTCP starts a server that speaks no HTTP and sets $URL.
+func startTCP(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(c, "220 mail.example ESMTP\r\n")
+			time.AfterFunc(time.Second, func() { c.Close() })
+		}
+	}()
+	ts.Setenv("URL", "http://"+l.Addr().String())
+}
+
+// unusedPort sets $URL to where nothing listens.
+func unusedPort(ts *testscript.TestScript, _ bool, _ []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv("URL", "http://"+l.Addr().String())
+	l.Close()
+}
+
+// checkExit runs a command and checks its exit code: exits CODE COMMAND ARGS….
+func checkExit(ts *testscript.TestScript, _ bool, args []string) {
+	want := args[0]
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		var ok bool
+		if got, ok = strings.CutPrefix(err.Error(), "exit status "); !ok {
+			ts.Fatalf("%v", err)
+		}
+	}
+	if got != want {
+		ts.Fatalf("exit code %s, want %s", got, want)
+	}
+}
+
+// waitFor waits until a file is there, at most ten seconds.
+func waitFor(ts *testscript.TestScript, _ bool, args []string) {
+	for range 1000 {
+		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("%s did not appear", args[0])
+}
+
+// checkReport reads a report and checks what it holds: report FILE NAME=VALUE….
+func checkReport(ts *testscript.TestScript, _ bool, args []string) {
+	r, err := report.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(r.Missing) > 0 || len(r.Unknown) > 0 {
+		ts.Fatalf("missing fields %v, unknown fields %v", r.Missing, r.Unknown)
+	}
+	var kinds []string
+	var rates []float64
+	completed, errored := 0, 0
+	for _, b := range r.Benchmarks {
+		kinds = append(kinds, b.Config.Strategy.Text("type_"))
+		if rate, ok := b.Config.Strategy.Get("rate").(float64); ok {
+			rates = append(rates, rate)
+		}
+		completed += len(b.Requests.Successful.List())
+		errored += len(b.Requests.Errored.List())
+	}
+	for _, arg := range args[1:] {
+		name, want, _ := strings.Cut(arg, "=")
+		switch name {
+		case "kinds":
+			if got := strings.Join(kinds, ","); got != want {
+				ts.Fatalf("legs %s, want %s", got, want)
+			}
+		case "rates": // rising
+			for i := 1; i < len(rates); i++ {
+				if rates[i] <= rates[i-1] {
+					ts.Fatalf("rates %v do not rise", rates)
+				}
+			}
+		case "completed": // at least
+			if n, _ := strconv.Atoi(want); completed < n {
+				ts.Fatalf("%d requests completed, want at least %s", completed, want)
+			}
+		case "errored": // at least
+			if n, _ := strconv.Atoi(want); errored < n {
+				ts.Fatalf("%d requests failed, want at least %s", errored, want)
+			}
+		case "output":
+			n, _ := strconv.Atoi(want)
+			for _, b := range r.Benchmarks {
+				for q := range b.Requests.Successful {
+					if q.OutputTokens.Value != int64(n) {
+						ts.Fatalf("a completed request has %d output tokens, want %d", q.OutputTokens.Value, n)
+					}
+				}
+			}
+		default:
+			ts.Fatalf("nothing known of %q", name)
+		}
+	}
+}
