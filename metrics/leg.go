@@ -32,3 +32,19 @@ func TokenRate(l *loadgen.Leg) float64 {
 	}
 	return sum / seconds
 }
+
+// MeanInFlight is the mean number of requests in flight while a leg's requests were sent, by Little's sum: the time that
+// requests spent in flight over the time of the leg.
+func MeanInFlight(l *loadgen.Leg) float64 {
+	if l.Stopped <= l.Start {
+		return 0
+	}
+	sum := int64(0)
+	for i := range l.Records {
+		rec := &l.Records[i]
+		if rec.Sent > 0 {
+			sum += max(0, min(rec.End, l.Stopped)-rec.Sent)
+		}
+	}
+	return float64(sum) / float64(l.Stopped-l.Start)
+}

@@ -35,7 +35,31 @@ type Run struct {
 	Outputs []Output // files to be written
 	Notes   Object   // what openloop adds about the whole run
 
-	id string
+	id       string
+	compiled map[*sweep.Leg]*compiled // legs that an earlier Build has compiled
+}
+
+// compiled is what takes long to make of a leg, and never changes.
+type compiled struct {
+	requests []metrics.Request
+	records  []int
+	window   metrics.Window
+	metrics  *metrics.Metrics
+}
+
+func (run *Run) compile(leg *sweep.Leg) *compiled {
+	if c := run.compiled[leg]; c != nil {
+		return c
+	}
+	c := &compiled{}
+	c.requests, c.records = legRequests(leg.Leg)
+	c.window = LegWindow(run, leg.Leg, c.requests)
+	c.metrics = metrics.Compile(c.window, c.requests)
+	if run.compiled == nil {
+		run.compiled = map[*sweep.Leg]*compiled{}
+	}
+	run.compiled[leg] = c
+	return c
 }
 
 // Build makes the report of what was measured.
@@ -84,10 +108,10 @@ func buildNotes(run *Run, result *sweep.Result) Object {
 }
 
 func buildLeg(run *Run, result *sweep.Result, index int, leg *sweep.Leg) *Benchmark {
-	requests, records := legRequests(leg.Leg)
+	c := run.compile(leg)
+	requests, records, window := c.requests, c.records, c.window
 	b := &Benchmark{Type: "generative_benchmark"}
 	b.Config = buildConfig(run, result, index, leg)
-	window := LegWindow(run, leg.Leg, requests)
 	b.SchedulerState = buildState(leg.Leg)
 	b.SchedulerMetrics = metrics.SchedulerMetrics{
 		StartTime: epoch(leg.Leg, leg.Start), RequestStartTime: epoch(leg.Leg, leg.Start),
@@ -107,7 +131,7 @@ func buildLeg(run *Run, result *sweep.Result, index int, leg *sweep.Leg) *Benchm
 	}
 	made.Total = int64(len(requests))
 	b.SchedulerMetrics.CompileDelays(requests)
-	b.Metrics = *metrics.Compile(window, requests)
+	b.Metrics = *c.metrics
 	b.SetTimes()
 	of := func(status metrics.Status) RequestSeq {
 		return legSequence(run, leg.Leg, requests, records, status)

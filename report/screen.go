@@ -5,7 +5,8 @@ import (
 	"io"
 	"math"
 	"strings"
-	"text/tabwriter"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/metrics"
@@ -13,11 +14,11 @@ import (
 )
 
 // WriteScreen writes openloop's own last screen: the answer, a line a leg, and what the reader should know.
-func WriteScreen(w io.Writer, run *Run, r *Report, result *sweep.Result) error {
+func WriteScreen(w io.Writer, run *Run, result *sweep.Result) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s\n\n", Answer(result))
 	fmt.Fprintf(&b, "%s, model %s, %s\n\n", run.Args.Target, run.Model, strings.Join(run.Args.Data, " "))
-	writeLegs(&b, r, result)
+	writeLegs(&b, result)
 	writeRemarks(&b, result)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -103,31 +104,45 @@ func errored(l *sweep.Leg) int {
 	return n
 }
 
-// writeLegs writes the table.
-func writeLegs(b *strings.Builder, r *Report, result *sweep.Result) {
-	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	row := func(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")+"\t") }
-	row("", "offered", "achieved", "in", "TTFT ms", "", "", "ITL ms", "", "tokens", "", "late ms", "", "")
-	row("leg", "req/s", "req/s", "flight", "p50", "p95", "p99", "p50", "p99", "per s", "errors", "p99", "client", "objectives")
-	for i, l := range result.Legs {
-		m := &r.Benchmarks[i].Metrics
+// writeLegs writes the table: names to the left, figures to the right.
+func writeLegs(b *strings.Builder, result *sweep.Result) {
+	rows := [][]string{
+		{"", "offered", "achieved", "in", "TTFT ms", "", "", "ITL ms", "", "tokens", "", "late ms", "", ""},
+		{"leg", "req/s", "req/s", "flight", "p50", "p95", "p99", "p50", "p99", "per s", "errors", "p99", "client", "objectives"},
+	}
+	for _, l := range result.Legs {
 		f := &l.Verdict.Figures
 		offered, late := "-", "-"
 		if l.Strategy.Kind.Open() {
 			offered, late = figure(f.OfferedRate), figure(float64(f.LatenessP99)/1e6)
 		}
-		ttft := &m.TimeToFirstTokenMS.Successful
-		gap := func(q float64) string {
-			if l.Gaps.TotalCount() == 0 {
+		ms := func(h *hdr.Histogram, q float64) string {
+			if h.TotalCount() == 0 {
 				return "-"
 			}
-			return figure(float64(l.Gaps.ValueAtQuantile(q)) / 1e6)
+			return figure(float64(h.ValueAtQuantile(q)) / 1e6)
 		}
-		row(l.Strategy.String(), offered, figure(f.AchievedRate), figure(m.RequestConcurrency.Total.Mean),
-			figure(ttft.Percentiles.P50), figure(ttft.Percentiles.P95), figure(ttft.Percentiles.P99),
-			gap(50), gap(99), figure(metrics.TokenRate(l.Leg)), fmt.Sprint(errored(l)), late, string(l.Verdict.Level), outcome(l))
+		rows = append(rows, []string{
+			l.Strategy.String(), offered, figure(f.AchievedRate), figure(metrics.MeanInFlight(l.Leg)),
+			ms(l.TTFT, 50), ms(l.TTFT, 95), ms(l.TTFT, 99), ms(l.Gaps, 50), ms(l.Gaps, 99),
+			figure(metrics.TokenRate(l.Leg)), fmt.Sprint(errored(l)), late, string(l.Verdict.Level), outcome(l),
+		})
 	}
-	t.Flush()
+	widths := make([]int, len(rows[0]))
+	for _, row := range rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len(cell))
+		}
+	}
+	last := len(widths) - 1
+	for _, row := range rows {
+		line := fmt.Sprintf("%-*s", widths[0], row[0])
+		for i := 1; i < last-1; i++ {
+			line += fmt.Sprintf("  %*s", widths[i], row[i])
+		}
+		line += fmt.Sprintf("  %-*s  %s", widths[last-1], row[last-1], row[last])
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
 }
 
 func outcome(l *sweep.Leg) string {
@@ -213,4 +228,3 @@ func figure(v float64) string {
 		return fmt.Sprintf("%.2f", v)
 	}
 }
-

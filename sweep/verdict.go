@@ -84,6 +84,8 @@ const (
 	latenessShareInvalid = 0.25
 	latenessFloorSuspect = time.Millisecond
 	latenessFloorInvalid = 5 * time.Millisecond
+	// Below 100 requests their 99th percentile is the latest of all: one hiccup of the machine is worth a word, not a leg.
+	lateCount = 3
 
 	// The kernel's stamps stay true while the client is slow to read; but a client this slow is short of processor time,
 	// and its sends will be late too. At 250 ms a fast server's stream fills the receive buffer and is held back.
@@ -118,7 +120,8 @@ func Audit(l *loadgen.Leg) Verdict {
 				"%.1f of %.1f req/s were sent (%.1f %%)", f.AchievedRate, f.OfferedRate, 100*f.Achieved)
 		}
 		ttft := time.Duration(l.TTFT.ValueAtQuantile(50))
-		invalid := f.LatenessP99 > latenessFloorInvalid && float64(f.LatenessP99) > latenessShareInvalid*float64(ttft)
+		limit := max(latenessFloorInvalid, time.Duration(latenessShareInvalid*float64(ttft)))
+		invalid := f.LatenessP99 > limit && lateSends(l, limit) >= lateCount
 		if invalid || f.LatenessP99 > latenessFloorSuspect && float64(f.LatenessP99) > latenessShareSuspect*float64(ttft) {
 			v.add("send_lateness", pick(invalid), f.LatenessP99.Seconds(), max(latenessFloorSuspect.Seconds(), latenessShareSuspect*ttft.Seconds()),
 				"1 %% of the requests were sent %v late or more, beside a median TTFT of %v", round(f.LatenessP99), round(ttft))
@@ -148,6 +151,17 @@ func Audit(l *loadgen.Leg) Verdict {
 		v.add("cpu", Suspect, f.CPUShare, cpuSuspect, "openloop used %.0f %% of the processor time it may use", 100*f.CPUShare)
 	}
 	return v
+}
+
+// lateSends counts the requests of a leg that were sent later than a limit.
+func lateSends(l *loadgen.Leg, limit time.Duration) int {
+	n := 0
+	for i := range l.Records {
+		if l.Records[i].Lateness() > limit {
+			n++
+		}
+	}
+	return n
 }
 
 func pick(invalid bool) Level {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -34,7 +35,8 @@ type session struct {
 	plan   *sweep.Plan
 	run    *report.Run
 	body   *tokens.Body
-	saved  []string // files written so far
+	saved  []string     // files written so far
+	sofar  sweep.Result // the legs that have ended
 }
 
 // gcPercent trades memory for fewer collections while load is sent: a collection takes processor time from the client.
@@ -191,9 +193,14 @@ func (s *session) concurrencyCap() (int, error) {
 		return 0, usageError("--max-concurrency %d needs %d open files, and the limit is %d: raise it (ulimit -n), or ask for at most %d",
 			s.flags.maxConcurrency, s.flags.maxConcurrency*each+reserve, limit, max(0, most))
 	}
-	s.say("at most %d requests in flight: the limit of open files is %d (ulimit -n)", most, limit)
+	if most < fewStreams {
+		s.warn("at most %d requests can be in flight: the limit of open files is %d (ulimit -n)", most, limit)
+	}
 	return most, nil
 }
+
+// fewStreams is how many requests in flight are too few for the saturation of a usual engine (vLLM runs 256 sequences).
+const fewStreams = 1024
 
 const simScheme = "sim:"
 
@@ -220,6 +227,8 @@ func (s *session) base() (string, error) {
 		return "", fmt.Errorf("the simulated engine: %w", err)
 	}
 	s.sim = server
+	// The engine's loop sleeps in the kernel with its processor in hand; the client is to have its own all the same.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	return loadgen.BaseURL(server.URL())
 }
 
@@ -404,6 +413,25 @@ func (s *session) safeCommand() []string {
 	return command
 }
 
+// keepRequests is how many requests a run may have for its report to be saved after every leg: beyond that, writing takes
+// too long.
+const keepRequests = 100_000
+
+// keep saves what was measured so far, in case the program does not live to its end.
+func (s *session) keep(l *sweep.Leg) {
+	s.sofar.Legs = append(s.sofar.Legs, l)
+	n := 0
+	for _, l := range s.sofar.Legs {
+		n += len(l.Records)
+	}
+	if n > keepRequests {
+		return
+	}
+	if err := s.save(report.Build(s.run, &s.sofar)); err != nil {
+		s.warn("%v", err)
+	}
+}
+
 // finish saves and prints what was measured, and settles with which error the command ends.
 func (s *session) finish(result *sweep.Result, failed error) error {
 	if len(result.Legs) == 0 {
@@ -411,7 +439,7 @@ func (s *session) finish(result *sweep.Result, failed error) error {
 	}
 	r := report.Build(s.run, result)
 	saveErr := s.save(r)
-	if err := report.WriteScreen(s.stdout, s.run, r, result); err != nil && saveErr == nil {
+	if err := report.WriteScreen(s.stdout, s.run, result); err != nil && saveErr == nil {
 		saveErr = err
 	}
 	for _, name := range s.saved {

@@ -15,6 +15,7 @@ import (
 
 // watch shows the legs as they run: a line that is rewritten on a terminal, and one line a leg elsewhere.
 func (s *session) watch(legs int) {
+	s.plan.LegEnded = func(_ int, l *sweep.Leg) { s.keep(l) }
 	if s.flags.quiet {
 		return
 	}
@@ -44,6 +45,7 @@ func (s *session) watch(legs int) {
 		}()
 	}
 	s.plan.LegEnded = func(index int, l *sweep.Leg) {
+		s.keep(l)
 		if terminal {
 			fmt.Fprintf(s.stderr, "\r\x1b[Kleg %d of %d  %s\n", index+1, legs, report.LegLine(l))
 		} else {
