@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"cmp"
 	"math"
 	"slices"
 )
@@ -90,7 +89,7 @@ func summarize(values []Weighted, count int64) Distribution {
 
 // mergeEqualValues sorts by value, adds up the weights of equal values and drops what has no weight.
 func mergeEqualValues(values []Weighted) []Weighted {
-	slices.SortFunc(values, func(a, b Weighted) int { return cmp.Compare(a.Value, b.Value) })
+	slices.SortFunc(values, func(a, b Weighted) int { return compareDefined(a.Value, b.Value) })
 	merged := values[:0]
 	for i := 0; i < len(values); {
 		sum := Weighted{Value: values[i].Value}

@@ -222,6 +222,9 @@ func distributions[S, T any](g [statuses][]S, gather func(S, func(T)), summarize
 	var d StatusDistribution
 	var total []T
 	sole, single := soleStatus(g)
+	if !single {
+		total = make([]T, 0, len(g[Completed])+len(g[Errored])+len(g[Cancelled]))
+	}
 	for _, status := range []Status{Completed, Cancelled, Errored} { // GuideLLM's order
 		items := make([]T, 0, len(g[status]))
 		for _, request := range g[status] {

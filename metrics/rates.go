@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"sort"
@@ -24,9 +23,10 @@ type Interval struct{ Start, End, Weight float64 }
 // its predecessor up to the midpoint to its successor; its rate is its weight over that time, and counts for that
 // time. Events within 0.1 ms are merged first. The count is the sum of the weights
 // (statistics.py, rate_distribution_from_timings without a window).
-func Rates(events []Event) Distribution {
-	return ratesOfSorted(mergeEvents(slices.Clone(events)))
-}
+func Rates(events []Event) Distribution { return ratesInPlace(slices.Clone(events)) }
+
+// ratesInPlace is Rates, reordering what it is given.
+func ratesInPlace(events []Event) Distribution { return ratesOfSorted(mergeEvents(events)) }
 
 // RatesWithin is Rates with events outside of the window dropped and its two ends added with weight 0
 // (statistics.py, rate_distribution_from_timings with start_time and end_time).
@@ -160,15 +160,13 @@ func concurrencyOfChanges(count int, merged []Event) Distribution {
 // mergeEvents sorts events by time in place, adds up those at the same time and then those within 0.1 ms of the first
 // of a group, as GuideLLM does (statistics.py, _merge_sorted_times_with_weights).
 func mergeEvents(events []Event) []Event {
-	byTime := func(a, b Event) int { return cmp.Compare(a.Time, b.Time) }
+	events = slices.DeleteFunc(events, func(e Event) bool { return !defined(e.Time) }) // what never happened
+	byTime := func(a, b Event) int { return compareDefined(a.Time, b.Time) }
 	whole := !slices.ContainsFunc(events, func(e Event) bool { return e.Weight != math.Trunc(e.Weight) })
 	if whole {
 		slices.SortFunc(events, byTime)
 	} else {
 		slices.SortStableFunc(events, byTime) // fractions add up to other last digits in another order
-	}
-	for len(events) > 0 && !defined(events[0].Time) {
-		events = events[1:] // sorted first: what never happened
 	}
 	unique := events[:0]
 	for i := 0; i < len(events); {
@@ -182,6 +180,18 @@ func mergeEvents(events []Event) []Event {
 		return mergeWhole(unique)
 	}
 	return mergeFractional(unique)
+}
+
+// compareDefined orders defined numbers; cmp.Compare, which also orders what is not a number, takes three times as long.
+func compareDefined(a, b float64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	default:
+		return 0
+	}
 }
 
 // mergeWhole merges in one pass. It is exact for whole weights, whose sums have no rounding.

@@ -65,6 +65,11 @@ func (m *Metrics) summaries() []summaryOf {
 func compileSummary(g byStatus, figure usageFigure) *Summary {
 	var known [statuses][]timed
 	for status, requests := range g {
+		if len(requests) > 0 {
+			if _, ok := figure(&requests[0].Input); ok {
+				known[status] = make([]timed, 0, len(requests)) // the others will know it, too
+			}
+		}
 		for _, r := range requests {
 			in, hasIn := figure(&r.Input)
 			out, hasOut := figure(&r.Output)
@@ -107,7 +112,7 @@ func compileDirections(known [statuses][]timed, directions ...func(timed) float6
 		for _, amount := range directions {
 			add(Event{t.end, amount(t)})
 		}
-	}, Rates)
+	}, ratesInPlace)
 	levels := distributions(known, func(t timed, add func(Interval)) {
 		for _, amount := range directions {
 			add(Interval{t.start, t.end, amount(t)})

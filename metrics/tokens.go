@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"cmp"
 	"math"
 	"slices"
 )
@@ -12,7 +11,8 @@ import (
 type tokenTrain struct {
 	first, last, step float64
 	head, tail        float64
-	next, n           int
+	n                 int
+	next              int // events already taken by a sweep
 	status            Status
 }
 
@@ -59,6 +59,18 @@ func (t *tokenTrain) weight(i int) float64 {
 	return t.tail
 }
 
+// start is the time of the train's earliest event, upcoming that of the next one to take. They run backwards where
+// the clock was set back while the request ran.
+func (t *tokenTrain) start() float64 { return min(t.first, t.last) }
+
+func (t *tokenTrain) upcoming() Event {
+	i := t.next
+	if t.last < t.first {
+		i = t.n - 1 - i
+	}
+	return Event{t.at(i), t.weight(i)}
+}
+
 // promptTiming is when a request's prompt counts as processed, and its text tokens: at the first token line, else at
 // the end (request_stats.py, prompt_tokens_timing).
 func promptTiming(r *Request) Event {
@@ -76,36 +88,33 @@ type tokenRates struct{ prompt, output, total StatusDistribution }
 // tokens have 128 million events, so they are never listed: a heap holds the trains that are running, and events are
 // merged and counted as they stream by.
 func compileTokenRates(g byStatus) tokenRates {
-	var trains []tokenTrain
-	var prompts []promptEvent
+	n := len(g[Completed]) + len(g[Errored]) + len(g[Cancelled])
+	trains, prompts := make([]startOf, 0, n), make([]startOf, 0, n)
 	whole := true
 	for _, requests := range g {
 		for _, r := range requests {
-			prompts = append(prompts, promptEvent{promptTiming(r), r.Status})
 			t := outputTrain(r)
 			whole = whole && t.tail == math.Trunc(t.tail)
-			if t.last >= t.first {
-				trains = append(trains, t)
-				continue
+			if defined(t.start()) {
+				trains = append(trains, startOf{t.start(), r})
 			}
-			// A clock was set back, so the train is in no order: each of its events stands alone.
-			for i := range t.n {
-				trains = append(trains, tokenTrain{first: t.at(i), last: t.at(i), head: t.weight(i), n: 1, status: t.status})
+			if p := promptTiming(r); defined(p.Time) {
+				prompts = append(prompts, startOf{p.Time, r})
 			}
 		}
 	}
-	slices.SortFunc(trains, func(a, b tokenTrain) int { return cmp.Compare(a.first, b.first) })
-	slices.SortFunc(prompts, func(a, b promptEvent) int { return cmp.Compare(a.Time, b.Time) })
+	slices.SortFunc(trains, func(a, b startOf) int { return compareDefined(a.time, b.time) })
+	slices.SortFunc(prompts, func(a, b startOf) int { return compareDefined(a.time, b.time) })
 
 	prompt, output, total := newRateStreams(g, true), newRateStreams(g, whole), newRateStreams(g, whole)
 	var running trainHeap
 	for len(trains) > 0 || len(prompts) > 0 || len(running) > 0 {
 		nextTrain, nextPrompt, nextToken := math.Inf(1), math.Inf(1), math.Inf(1)
 		if len(trains) > 0 {
-			nextTrain = trains[0].first
+			nextTrain = trains[0].time
 		}
 		if len(prompts) > 0 {
-			nextPrompt = prompts[0].Time
+			nextPrompt = prompts[0].time
 		}
 		if len(running) > 0 {
 			nextToken = running[0].time
@@ -113,25 +122,28 @@ func compileTokenRates(g byStatus) tokenRates {
 		switch {
 		case nextToken <= nextTrain && nextToken <= nextPrompt:
 			t := running[0].train
-			e := Event{nextToken, t.weight(t.next)}
+			e := t.upcoming()
 			running.advance()
 			output.add(t.status, e)
 			total.add(t.status, e)
 		case nextTrain <= nextPrompt:
-			running.push(&trains[0])
+			t := outputTrain(trains[0].request)
+			running.push(&t)
 			trains = trains[1:]
 		default:
-			prompt.add(prompts[0].status, prompts[0].Event)
-			total.add(prompts[0].status, prompts[0].Event)
+			r := prompts[0].request
+			prompt.add(r.Status, promptTiming(r))
+			total.add(r.Status, promptTiming(r))
 			prompts = prompts[1:]
 		}
 	}
 	return tokenRates{prompt.distributions(), output.distributions(), total.distributions()}
 }
 
-type promptEvent struct {
-	Event
-	status Status
+// startOf is a request by the time at which something of it starts.
+type startOf struct {
+	time    float64
+	request *Request
 }
 
 // trainHeap is a binary heap of running trains, the one with the earliest next event at its root.
@@ -143,15 +155,21 @@ type runningTrain struct {
 }
 
 func (h *trainHeap) push(t *tokenTrain) {
-	*h = append(*h, runningTrain{t.first, t})
-	for i := len(*h) - 1; i > 0; {
+	*h = append(*h, runningTrain{t.start(), t})
+	h.rise(len(*h) - 1)
+}
+
+func (h trainHeap) rise(i int) {
+	rising := h[i]
+	for i > 0 {
 		parent := (i - 1) / 2
-		if (*h)[parent].time <= (*h)[i].time {
-			return
+		if h[parent].time <= rising.time {
+			break
 		}
-		(*h)[parent], (*h)[i] = (*h)[i], (*h)[parent]
+		h[i] = h[parent]
 		i = parent
 	}
+	h[i] = rising
 }
 
 // advance moves the root's train to its next event, or drops the train after its last one.
@@ -160,32 +178,28 @@ func (h *trainHeap) advance() {
 	moving := s[0]
 	moving.train.next++
 	if moving.train.next < moving.train.n {
-		moving.time = moving.train.at(moving.train.next)
+		moving.time = moving.train.upcoming().Time
 	} else {
 		last := len(s) - 1
-		moving = s[last]
+		moving, s[last] = s[last], runningTrain{}
 		s = s[:last]
 		*h = s
 		if last == 0 {
 			return
 		}
 	}
+	// A train's next event mostly lies behind those of all others: let the earlier child rise at each level and put the
+	// train at the bottom, which takes half the comparisons of looking for its place on the way.
 	i := 0
-	for {
-		child := 2*i + 1
-		if child >= len(s) {
-			break
-		}
+	for child := 1; child < len(s); child = 2*i + 1 {
 		if child+1 < len(s) && s[child+1].time < s[child].time {
 			child++
-		}
-		if s[child].time >= moving.time {
-			break
 		}
 		s[i] = s[child]
 		i = child
 	}
 	s[i] = moving
+	s.rise(i)
 }
 
 // rateStreams are one stream of events for each status and one for all together.
