@@ -31,7 +31,7 @@ type reportFlags struct {
 
 func runReport(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	var f reportFlags
-	set := newFlagSet("report", stderr, `openloop report FILE… prints or converts reports: GuideLLM 0.5.0's and openloop's own, as JSON or
+	set := newFlagSet("report", stdout, `openloop report FILE… prints or converts reports: GuideLLM 0.5.0's and openloop's own, as JSON or
 YAML, compressed by gzip or not. The legs of several files stand in one table.
 
   openloop report benchmarks.json
@@ -41,7 +41,7 @@ YAML, compressed by gzip or not. The legs of several files stand in one table.
 	set.StringVar(&f.style, "console-style", "guidellm", "tables of --format console: guidellm, or openloop for one line a leg (the same as --format summary)")
 	set.StringVarP(&f.output, "output", "o", "", "file to write instead of stdout; an ending .gz compresses it")
 	set.BoolVar(&f.recompute, "recompute", false, "make the figures anew from the requests and list those that differ; exit 3 if any does. With --format or --output, the report that is written has the new figures")
-	files, err := parseFiles(set, args, stdout)
+	files, err := parseFiles(set, args)
 	if err != nil {
 		return err
 	}
@@ -51,13 +51,13 @@ YAML, compressed by gzip or not. The legs of several files stand in one table.
 	return f.run(files, stdout, stderr)
 }
 
-// parseFiles parses the arguments of a command that takes file names beside flags. Help goes to stdout.
-func parseFiles(set *pflag.FlagSet, args []string, stdout io.Writer) ([]string, error) {
+// parseFiles parses the arguments of a command that takes file names beside flags. Help goes where the
+// set writes its usage.
+func parseFiles(set *pflag.FlagSet, args []string) ([]string, error) {
 	usage := set.Usage
 	set.Usage = func() {}
 	err := set.Parse(args)
 	if errors.Is(err, pflag.ErrHelp) {
-		fmt.Fprint(stdout, "")
 		usage()
 		return nil, pflag.ErrHelp
 	}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/parity"
+)
+
+func runParity(_ context.Context, args []string, stdout, stderr io.Writer) error {
+	set := newFlagSet("parity", stdout, `openloop parity GUIDELLM.json OPENLOOP.json lays two reports of the same load side by side: every figure
+with its difference, what is tolerated and why. It exits 0 if all are within their tolerances, 3 if
+not, and 2 if the two can't be compared.
+
+  openloop parity guidellm.json openloop.json --markdown parity.md`)
+	markdown := set.String("markdown", "", "also write the table to this file, as Markdown")
+	files, err := parseFiles(set, args)
+	if err != nil {
+		return err
+	}
+	if len(files) != 2 {
+		return usageError("openloop parity takes two reports, GuideLLM's and openloop's; %d were named", len(files))
+	}
+	var reports [2]*report.Report
+	for i, name := range files {
+		if reports[i], err = report.ReadFile(name); err != nil {
+			return err
+		}
+		tellUnknown(stderr, name, reports[i])
+	}
+	if parity.IsOpenLoop(reports[0]) && !parity.IsOpenLoop(reports[1]) {
+		fmt.Fprintf(stderr, "%s is openloop's report and %s GuideLLM's: taken the other way round\n", files[0], files[1])
+		reports[0], reports[1] = reports[1], reports[0]
+	}
+	c, err := parity.Compare(reports[0], reports[1])
+	if err != nil {
+		return usageError("%w", err)
+	}
+	if err := parity.WriteConsole(stdout, c); err != nil {
+		return err
+	}
+	if *markdown != "" {
+		if err := writeWhole(*markdown, func(w io.Writer) error { return parity.WriteMarkdown(w, c) }); err != nil {
+			return err
+		}
+	}
+	if !c.Agrees() {
+		return &exitError{exitMissed, fmt.Errorf("%s", c.Sentence())}
+	}
+	return nil
+}
