@@ -58,6 +58,8 @@ func commands() []command {
 	return []command{
 		{"sweep", "probe an endpoint, sweep its rates, find the highest that meets the objectives", runSweep},
 		{"run", "run one profile: synchronous, concurrent, throughput, constant or poisson", runProfile},
+		{"report", "print or convert reports, GuideLLM's and openloop's; recompute their figures", runReport},
+		{"parity", "compare a GuideLLM report with an openloop report of the same load", runParity},
 		{"simulate", "serve the simulated engine behind an OpenAI-compatible API", runSimulate},
 		{"version", "print the version", runVersion},
 	}
