@@ -34,16 +34,54 @@ func (k Kind) Open() bool { return k == ConstantGap || k == PoissonGaps }
 // Strategy is the load of one leg.
 type Strategy struct {
 	Kind    Kind
-	Rate    float64 // requests per second; open loops only
+	Rate    float64 // requests per second, of a profile or a trace its mean; open loops only
 	Streams int     // requests in flight; closed loops only
-	Seed    int64   // of the arrivals; Poisson only
+	Seed    int64   // of the arrivals; open loops with random gaps only
+
+	// Arrival refines an open loop's kind: gamma arrivals are of the kind PoissonGaps, bursts of the kind ConstantGap.
+	// The zero value is the kind's own.
+	Arrival loadgen.Arrival
+	// Schedule replaces what kind, rate and seed would give: for rates that change over the leg, and for traces. Name is
+	// then the name of the leg.
+	Schedule loadgen.Schedule
+	Name     string
+}
+
+// schedule is when the requests of an open loop are due.
+func (s Strategy) schedule() loadgen.Schedule {
+	if s.Schedule != nil {
+		return s.Schedule
+	}
+	return loadgen.NewSchedule(s.arrival(), s.Rate, s.Seed)
+}
+
+// arrival is the arrival process of an open loop.
+func (s Strategy) arrival() loadgen.Arrival {
+	switch {
+	case s.Arrival.Kind != "":
+		return s.Arrival
+	case s.Kind == PoissonGaps:
+		return loadgen.Arrival{Kind: loadgen.PoissonArrival}
+	}
+	return loadgen.Arrival{Kind: loadgen.ConstantArrival}
+}
+
+// KindOf is the kind under which an arrival process is reported.
+func KindOf(a loadgen.Arrival) Kind {
+	switch a.Kind {
+	case loadgen.PoissonArrival, loadgen.GammaArrival:
+		return PoissonGaps
+	}
+	return ConstantGap
 }
 
 // String names a leg in a table: "constant@12.5", "concurrent@8".
 func (s Strategy) String() string {
 	switch {
+	case s.Name != "":
+		return s.Name
 	case s.Kind.Open():
-		return fmt.Sprintf("%s@%.2f", s.Kind, s.Rate)
+		return fmt.Sprintf("%s@%.2f", s.arrival(), s.Rate)
 	case s.Kind == Synchronous:
 		return string(s.Kind)
 	default:
@@ -140,9 +178,9 @@ func (p *Plan) Run(ctx context.Context, strategies []Strategy) (*Result, error) 
 
 // SweepConfig shapes a sweep.
 type SweepConfig struct {
-	Size int   // legs in all: synchronous, throughput and Size − 2 … open-loop ones; at least 2
-	Kind Kind  // ConstantGap or PoissonGaps
-	Seed int64 // of Poisson arrivals
+	Size    int             // legs in all: synchronous, throughput and Size − 2 open-loop ones; at least 2
+	Arrival loadgen.Arrival // of the open-loop legs
+	Seed    int64           // of random arrivals
 }
 
 // Sweep runs GuideLLM's sweep with a probe that does not collapse: synchronous, saturation, then rates between the two,
@@ -178,7 +216,7 @@ func (p *Plan) Sweep(ctx context.Context, c SweepConfig) (*Result, error) {
 	}
 	r.Rates = linspace(lo, hi, c.Size-1)[1:]
 	for i, rate := range r.Rates[:max(0, c.Size-2)] {
-		if _, err := p.leg(ctx, r, Strategy{Kind: c.Kind, Rate: rate, Seed: c.Seed}); err != nil {
+		if _, err := p.leg(ctx, r, Strategy{Kind: KindOf(c.Arrival), Rate: rate, Seed: c.Seed, Arrival: c.Arrival}); err != nil {
 			return r, fmt.Errorf("leg %d of %d: %w", i+3, c.Size, err)
 		}
 	}
@@ -203,12 +241,9 @@ func (p *Plan) leg(ctx context.Context, r *Result, s Strategy) (*Leg, error) {
 	p.legs++
 	stage := p.Stage
 	stage.Source = source
-	switch s.Kind {
-	case ConstantGap:
-		stage.Schedule = loadgen.Constant{Rate: s.Rate}
-	case PoissonGaps:
-		stage.Schedule = loadgen.NewPoisson(s.Rate, s.Seed)
-	default:
+	if s.Kind.Open() {
+		stage.Schedule = s.schedule()
+	} else {
 		stage.Streams = s.Streams
 	}
 	run, err := p.Runner.Start(ctx, stage)

@@ -136,7 +136,7 @@ func TestSaturationIsNearCapacity(t *testing.T) {
 			t.Parallel()
 			inBubble(t, c.spec, c.prompt, c.output, func(t *testing.T, b *bench) {
 				start := time.Now()
-				r, err := b.Sweep(t.Context(), SweepConfig{Size: 2, Kind: ConstantGap})
+				r, err := b.Sweep(t.Context(), SweepConfig{Size: 2})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -158,7 +158,7 @@ func TestSaturationIsNearCapacity(t *testing.T) {
 func TestSweepRises(t *testing.T) {
 	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
 		b.Stage.MaxDuration = 10 * time.Second
-		r, err := b.Sweep(t.Context(), SweepConfig{Size: 6, Kind: PoissonGaps, Seed: 7})
+		r, err := b.Sweep(t.Context(), SweepConfig{Size: 6, Arrival: loadgen.Arrival{Kind: loadgen.PoissonArrival}, Seed: 7})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +184,7 @@ func TestSweepRises(t *testing.T) {
 func TestSweepOfOneSequence(t *testing.T) {
 	inBubble(t, "few-sequences?max_num_seqs=1", 64, 32, func(t *testing.T, b *bench) {
 		b.Stage.MaxDuration = 10 * time.Second
-		r, err := b.Sweep(t.Context(), SweepConfig{Size: 5, Kind: ConstantGap})
+		r, err := b.Sweep(t.Context(), SweepConfig{Size: 5})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +209,7 @@ func TestSweepKeepsWhatWasMeasured(t *testing.T) {
 				b.server.Close()
 			}
 		}
-		r, err := b.Sweep(t.Context(), SweepConfig{Size: 8, Kind: ConstantGap})
+		r, err := b.Sweep(t.Context(), SweepConfig{Size: 8})
 		if !errors.Is(err, ErrServerGone) && !errors.Is(err, ErrNothingSucceeded) {
 			t.Errorf("error %v, want that the server is gone", err)
 		}
@@ -228,7 +228,7 @@ func TestSweepStopsWhenInterrupted(t *testing.T) {
 				time.AfterFunc(3*time.Second, func() { cancel(why) })
 			}
 		}
-		r, err := b.Sweep(ctx, SweepConfig{Size: 8, Kind: ConstantGap})
+		r, err := b.Sweep(ctx, SweepConfig{Size: 8})
 		if !errors.Is(err, why) {
 			t.Errorf("error %v, want the cause of the interruption", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/sweep"
 )
 
@@ -16,16 +17,16 @@ writes GuideLLM 0.5.0's report.
 	f := addLoadFlags(set)
 	f.args = args
 	size := set.Int("sweep-size", 10, "legs in all: synchronous, throughput, and the open-loop ones between")
-	arrival := set.String("arrival", "constant", "arrivals of the open-loop legs: constant or poisson")
+	arrivals := set.String("arrival", "constant", "arrivals of the open-loop legs: constant, poisson, gamma:CV (CV of the gaps) or burst:N (N at once)")
 	if err := parse(set, args, stdout); err != nil {
 		return err
 	}
 	if *size < 2 {
 		return usageError("--sweep-size %d: it must be at least 2, for the synchronous and the throughput leg", *size)
 	}
-	kind := sweep.Kind(*arrival)
-	if !kind.Open() {
-		return usageError("--arrival %q: it is constant or poisson", *arrival)
+	arrival, err := loadgen.ParseArrival(*arrivals)
+	if err != nil {
+		return usageError("--arrival: %w", err)
 	}
 	s, err := openSession(ctx, f, stdout, stderr)
 	if err != nil {
@@ -35,6 +36,6 @@ writes GuideLLM 0.5.0's report.
 	s.run.Profile, s.run.Size = "sweep", *size
 	s.run.Args.Profile, s.run.Args.Rate = "sweep", []float64{float64(*size)}
 	s.watch(*size)
-	result, err := s.plan.Sweep(ctx, sweep.SweepConfig{Size: *size, Kind: kind, Seed: f.seed})
+	result, err := s.plan.Sweep(ctx, sweep.SweepConfig{Size: *size, Arrival: arrival, Seed: f.seed})
 	return s.finish(result, err)
 }
