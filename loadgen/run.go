@@ -129,6 +129,9 @@ func (run *Run) Done() <-chan struct{} { return run.finished }
 // Stop ends the stage as its time limit would.
 func (run *Run) Stop() { run.stop(StopAsked, nil) }
 
+// StopFor is Stop with a reason of the caller's.
+func (run *Run) StopFor(reason StopReason) { run.stop(reason, nil) }
+
 // stopped is the cause with which sending ends.
 type stopped struct {
 	reason StopReason
@@ -354,6 +357,7 @@ func (run *Run) send(i int, rec *Record, detail *Detail, req Request) {
 	}
 	run.sent.Add(1)
 	inFlight := int(run.inFlight.Add(1))
+	run.observe(rec, false, inFlight)
 
 	sh := &run.shard[i%shards]
 	x := run.exchanges.Get().(*exchange)
@@ -361,7 +365,7 @@ func (run *Run) send(i int, rec *Record, detail *Detail, req Request) {
 	x.rec, x.detail = rec, detail
 	x.do(run.flights, req.Body)
 
-	run.inFlight.Add(-1)
+	run.observe(rec, true, int(run.inFlight.Add(-1)))
 	if rec.Flags&NewConnection != 0 {
 		run.newConns.Add(1)
 	}
@@ -385,6 +389,12 @@ func (run *Run) send(i int, rec *Record, detail *Detail, req Request) {
 	x.rec, x.detail = nil, nil
 	run.exchanges.Put(x)
 	run.book(rec, inFlight, err)
+}
+
+func (run *Run) observe(rec *Record, ended bool, inFlight int) {
+	if run.stage.Observe != nil {
+		run.stage.Observe(Event{run, rec, ended, time.Duration(run.clock.now() - run.leg.Start), inFlight})
+	}
 }
 
 // measured says whether a request counts for the histograms: the window rule of GuideLLM, as far as its ends are known

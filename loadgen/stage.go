@@ -43,8 +43,21 @@ type Stage struct {
 	// Warmup is over, or were sent after MaxDuration − Cooldown. Records are kept of all.
 	Warmup, Cooldown time.Duration
 
+	// Observe, where set, is told of every request as it is sent and when it has ended. It is called by the requests' own
+	// goroutines, several at a time, and must return at once; it may call Run.StopFor.
+	Observe func(Event)
+
 	KeepDetails bool // fill Leg.Details
 	KeepTexts   int  // … with body and output of the first so many requests
+}
+
+// Event is what Stage.Observe is told.
+type Event struct {
+	Run      *Run
+	Record   *Record       // to be read only if Ended, and only until Observe returns
+	Ended    bool          // false as the request is about to be sent
+	At       time.Duration // since the start of the stage
+	InFlight int           // requests in flight, this one included unless it has ended
 }
 
 // Check says what is wrong with a stage, nil if nothing.
@@ -81,8 +94,9 @@ const (
 	StopErrors          StopReason = "max_errors"
 	StopErrorRate       StopReason = "max_error_rate"
 	StopGlobalErrorRate StopReason = "max_global_error_rate"
-	StopServerGone      StopReason = "server_gone"  // for a while, no connection could be made
-	StopSource          StopReason = "source_error" // no further request to send
-	StopInterrupted     StopReason = "interrupted"  // the caller's context ended
-	StopAsked           StopReason = "stopped"      // Run.Stop was called
+	StopServerGone      StopReason = "server_gone"     // for a while, no connection could be made
+	StopSource          StopReason = "source_error"    // no further request to send
+	StopOverSaturated   StopReason = "over_saturation" // an observer found that the server does not keep up
+	StopInterrupted     StopReason = "interrupted"     // the caller's context ended
+	StopAsked           StopReason = "stopped"         // Run.Stop was called
 )
