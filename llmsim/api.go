@@ -336,6 +336,11 @@ func (s *Server) handleTokenize(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, answer)
 }
 
+type modelList struct {
+	Object string      `json:"object"`
+	Data   []modelCard `json:"data"`
+}
+
 type modelCard struct {
 	ID          string            `json:"id"`
 	Object      string            `json:"object"`
@@ -364,7 +369,7 @@ type modelPermission struct {
 
 func (s *Server) handleModels(w http.ResponseWriter, _ *http.Request) {
 	created := s.wallOrigin.Unix()
-	writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": []modelCard{{
+	writeJSON(w, http.StatusOK, modelList{Object: "list", Data: []modelCard{{
 		ID: s.cfg.Model, Object: "model", Created: created, OwnedBy: "vllm", Root: s.cfg.Model, MaxModelLen: s.cfg.MaxModelLen,
 		Permission: []modelPermission{{ID: "modelperm-llmsim", Object: "model_permission", Created: created,
 			AllowSampling: true, AllowLogprobs: true, AllowView: true, Organization: "*"}},

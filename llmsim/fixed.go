@@ -21,7 +21,7 @@ func (l *loop) runFixed() {
 			return
 		}
 		for _, st := range incoming {
-			st.loopPos.due = st.truth.Read + ttft
+			st.loopPos.due = st.arrival + ttft
 			first.push(st)
 			m.submitted(&st.seq)
 			running++

@@ -143,11 +143,11 @@ func (l *loop) runEngine(engine *Engine) {
 				<-l.kick
 				continue
 			}
-			now = max(now, arrived[0].truth.Read)
+			now = max(now, arrived[0].arrival)
 		}
 		kept := arrived[:0]
 		for _, st := range arrived {
-			if st.truth.Read > now {
+			if st.arrival > now {
 				kept = append(kept, st)
 				continue
 			}

@@ -207,6 +207,9 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 	truth.ID = s.completionID(chat, truth)
 
 	st := s.newStream(req, truth, fault)
+	if fault.SlowHeaders > 0 {
+		st.arrival = s.since() // the delay comes before the engine's work, it is not part of it
+	}
 	if req.stream {
 		err = st.serveStream(w, r)
 	} else {

@@ -19,10 +19,11 @@ var errCut = errors.New("connection cut")
 // must never wait, though: where the connection cannot be written to directly (TLS, HTTP/2, a foreign listener), takes no more
 // (a slow client), or is to stall on demand, the bytes go to pending and the handler writes them.
 type stream struct {
-	seq    Sequence
-	server *Server
-	truth  *Truth
-	fault  Fault
+	seq     Sequence
+	server  *Server
+	truth   *Truth
+	fault   Fault
+	arrival int64 // when it came to the engine; but for slow headers, when it was read
 
 	wire    template
 	conn    *directConn // nil: all goes through pending
@@ -56,7 +57,7 @@ func (s *Server) newStream(req *request, truth *Truth, fault Fault) *stream {
 		output, stopped = s.cfg.Output.Draw(s.cfg.Seed, truth.Index, req.maxTokens)
 		output = max(output, req.minTokens)
 	}
-	st := &stream{server: s, truth: truth, fault: fault, streams: req.stream, finish: "length", wake: make(chan struct{}, 1)}
+	st := &stream{server: s, truth: truth, fault: fault, arrival: truth.Read, streams: req.stream, finish: "length", wake: make(chan struct{}, 1)}
 	if stopped {
 		st.finish = "stop"
 	}
