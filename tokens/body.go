@@ -226,17 +226,25 @@ func appendMessages(dst []byte, it Item) []byte {
 	}
 	dst = append(dst, '[')
 	if it.PrefixText != "" {
-		dst = append(dst, `{"role":"system","content":`...)
-		dst = append(appendString(dst, it.PrefixText), '}')
+		dst = appendSystem(dst, it.PrefixText)
 		if it.PromptText != "" {
 			dst = append(dst, ',')
 		}
 	}
 	if it.PromptText != "" {
-		dst = append(dst, `{"role":"user","content":[{"type":"text","text":`...)
-		dst = append(appendString(dst, it.PromptText), `}]}`...)
+		dst = appendUser(dst, it.PromptText)
 	}
 	return append(dst, ']')
+}
+
+func appendSystem(dst []byte, text string) []byte {
+	dst = append(dst, `{"role":"system","content":`...)
+	return append(appendString(dst, text), '}')
+}
+
+func appendUser(dst []byte, text string) []byte {
+	dst = append(dst, `{"role":"user","content":[{"type":"text","text":`...)
+	return append(appendString(dst, text), `}]}`...)
 }
 
 func appendString(dst []byte, s string) []byte {

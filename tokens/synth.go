@@ -89,6 +89,7 @@ const (
 	streamOrder
 	streamStart
 	streamPrefix
+	streamBlock
 )
 
 // NewSynth checks the configuration and makes the prefixes.

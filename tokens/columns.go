@@ -1,0 +1,295 @@
+package tokens
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// defaultColumns are the names that GuideLLM 0.5.0 looks for, in its order; each also with s and es at the end and in lower,
+// upper and capitalised case. "messages" is openloop's own addition.
+var defaultColumns = map[string][]string{
+	"prompt_tokens_count_column": {"prompt_tokens_count", "input_tokens_count"},
+	"output_tokens_count_column": {"output_tokens_count", "completion_tokens_count"},
+	"prefix_column":              {"system_prompt", "system", "prefix"},
+	"text_column":                {"prompt", "instruction", "question", "input", "context", "content", "conversation", "turn", "text", "message"},
+}
+
+// columnNames holds the variants of defaultColumns, worked out once.
+var columnNames = func() map[string][]string {
+	names := map[string][]string{}
+	for kind, defaults := range defaultColumns {
+		for _, name := range defaults {
+			for _, ending := range []string{"", "s", "es"} {
+				n := name + ending
+				names[kind] = append(names[kind], n, strings.ToUpper(n), strings.ToUpper(n[:1])+n[1:])
+			}
+		}
+	}
+	return names
+}()
+
+// column finds the columns of a kind: by default the first known name, with a mapping all that it names.
+func (f *fileSource) columns(r record, kind string) ([]any, error) {
+	if f.cfg.Columns == nil {
+		for _, name := range columnNames[kind] {
+			if value, ok := r[name]; ok {
+				return []any{value}, nil
+			}
+		}
+		return nil, nil
+	}
+	var values []any
+	for _, name := range f.cfg.Columns[kind] {
+		value, ok := r[name]
+		if !ok { // GuideLLM writes the number of the data set before the name; here there is one
+			value, ok = r[strings.TrimPrefix(name, "0.")]
+		}
+		if !ok {
+			return nil, fmt.Errorf("it has no column %q (%s); it has %s", name, kind, strings.Join(slices.Sorted(maps.Keys(r)), ", "))
+		}
+		values = append(values, value)
+	}
+	return values, nil
+}
+
+// item makes an item of a record.
+func (f *fileSource) item(r record) (Item, error) {
+	if it, path, err := workloadItem(r); path != "" || err != nil {
+		if f.path == "" {
+			f.path = path
+		}
+		if err == nil && path != f.path {
+			err = fmt.Errorf("its path is %s, that of the records before is %s; one run sends to one path", path, f.path)
+		}
+		return it, err
+	}
+	it := Item{}
+	for kind, number := range map[string]*int{"prompt_tokens_count_column": &it.PromptTokens, "output_tokens_count_column": &it.OutputTokens} {
+		values, err := f.columns(r, kind)
+		if err != nil {
+			return Item{}, err
+		}
+		for _, value := range values {
+			if empty(value) {
+				continue
+			}
+			n, err := wholeNumber(value)
+			if err != nil || n < 0 {
+				return Item{}, fmt.Errorf("%s: %s; want a whole number of tokens", kind, show(value))
+			}
+			*number = n
+		}
+	}
+	prefixes, err := f.columns(r, "prefix_column")
+	if err != nil {
+		return Item{}, err
+	}
+	for _, value := range prefixes {
+		text, err := text(value)
+		if err != nil {
+			return Item{}, fmt.Errorf("prefix_column: %w", err)
+		}
+		it.PrefixText += text
+	}
+	values, err := f.columns(r, "text_column")
+	if err != nil {
+		return Item{}, err
+	}
+	var texts []string
+	for _, value := range values {
+		if turns, ok := conversation(value); ok {
+			return f.conversationItem(it, turns)
+		}
+		text, err := text(value)
+		if err != nil {
+			return Item{}, fmt.Errorf("text_column: %w", err)
+		}
+		if text != "" {
+			texts = append(texts, text)
+		}
+	}
+	if len(texts) == 0 {
+		return Item{}, fmt.Errorf("it has no prompt: none of its columns (%s) is named as one, or that one is empty; name it with --data-column-mapper",
+			strings.Join(slices.Sorted(maps.Keys(r)), ", "))
+	}
+	it.PromptText = strings.Join(texts, "")
+	if len(texts) > 1 { // GuideLLM sends each as a message of its own
+		it.Messages = userMessages(it.PrefixText, texts)
+	}
+	f.measure(&it, "")
+	return it, nil
+}
+
+func userMessages(prefix string, texts []string) []byte {
+	messages := []byte{'['}
+	if prefix != "" {
+		messages = append(appendSystem(messages, prefix), ',')
+	}
+	for i, text := range texts {
+		if i > 0 {
+			messages = append(messages, ',')
+		}
+		messages = appendUser(messages, text)
+	}
+	return append(messages, ']')
+}
+
+// measure counts what the record does not say. The answer, where there is one, is how long the output is to be.
+func (f *fileSource) measure(it *Item, answer string) {
+	if it.OutputTokens == 0 && answer != "" && f.cfg.Count != nil {
+		it.OutputTokens = max(1, f.cfg.Count(answer))
+	}
+	if it.OutputTokens == 0 {
+		it.OutputTokens = f.cfg.OutputTokens
+	}
+	if f.cfg.Count == nil {
+		return
+	}
+	if it.PromptTokens == 0 {
+		it.PromptTokens = f.cfg.Count(it.PromptText)
+	}
+	if it.PrefixText != "" {
+		it.PrefixTokens = f.cfg.Count(it.PrefixText)
+	}
+}
+
+func empty(value any) bool {
+	switch v := value.(type) {
+	case nil:
+		return true
+	case string:
+		return v == ""
+	case json.RawMessage:
+		return string(v) == "null"
+	}
+	return false
+}
+
+func text(value any) (string, error) {
+	switch v := value.(type) {
+	case nil:
+		return "", nil
+	case string:
+		return v, nil
+	case json.RawMessage:
+		var s *string
+		if err := json.Unmarshal(v, &s); err != nil {
+			return "", fmt.Errorf("%s; want a text or a list of messages", show(value))
+		}
+		if s != nil {
+			return *s, nil
+		}
+		return "", nil
+	}
+	return "", fmt.Errorf("%s; want a text", show(value))
+}
+
+func show(value any) string {
+	if raw, ok := value.(json.RawMessage); ok {
+		return fmt.Sprintf("it is %.80s", []byte(raw))
+	}
+	return fmt.Sprintf("it is %.80q", fmt.Sprint(value))
+}
+
+// turn is a message in the form of OpenAI (role, content) or of ShareGPT (from, value).
+type turn struct {
+	Role, From, Value string
+	Content           json.RawMessage
+	raw               json.RawMessage
+}
+
+func conversation(value any) ([]turn, bool) {
+	raw, ok := value.(json.RawMessage)
+	if s, isText := value.(string); isText && strings.HasPrefix(s, `[{"`) { // CSV
+		raw, ok = json.RawMessage(s), true
+	}
+	var parts []json.RawMessage
+	if !ok || json.Unmarshal(raw, &parts) != nil {
+		return nil, false
+	}
+	turns := make([]turn, len(parts))
+	for i, part := range parts {
+		if json.Unmarshal(part, &turns[i]) != nil {
+			return nil, false
+		}
+		turns[i].raw = part
+	}
+	return turns, true
+}
+
+// conversationItem sends a conversation up to its last answer, which says how long the output is to be. Of a ShareGPT
+// conversation it takes the first exchange, as other load generators do.
+func (f *fileSource) conversationItem(it Item, turns []turn) (Item, error) {
+	if len(turns) == 0 {
+		return Item{}, errors.New("its conversation is empty")
+	}
+	answer := ""
+	if turns[0].From != "" {
+		for i, t := range turns {
+			switch t.From {
+			case "system":
+				it.PrefixText = t.Value
+			case "human", "user":
+				it.PromptText = t.Value
+				if i+1 < len(turns) {
+					answer = turns[i+1].Value
+				}
+			}
+			if it.PromptText != "" {
+				break
+			}
+		}
+		if it.PromptText == "" {
+			return Item{}, errors.New("its conversation has no turn of a human")
+		}
+	} else {
+		if last := turns[len(turns)-1]; last.Role == "assistant" {
+			answer = last.text()
+			turns = turns[:len(turns)-1]
+		}
+		var texts []string
+		var messages bytes.Buffer
+		messages.WriteByte('[')
+		if it.PrefixText != "" {
+			messages.Write(append(appendSystem(nil, it.PrefixText), ','))
+		}
+		for i, t := range turns {
+			if t.Role == "" || len(t.Content) == 0 {
+				return Item{}, fmt.Errorf("message %d of its conversation is %.80s; want role and content, or from and value", i+1, t.raw)
+			}
+			if i > 0 {
+				messages.WriteByte(',')
+			}
+			if err := json.Compact(&messages, t.raw); err != nil {
+				return Item{}, err
+			}
+			texts = append(texts, t.text())
+		}
+		if len(turns) == 0 {
+			return Item{}, errors.New("its conversation has nothing but an answer")
+		}
+		it.Messages = append(messages.Bytes(), ']')
+		it.PromptText = strings.Join(texts, "\n") // for text completions, and to be counted
+	}
+	f.measure(&it, answer)
+	return it, nil
+}
+
+// text is the content of a message, whether a text or a list of parts.
+func (t turn) text() string {
+	var s string
+	if json.Unmarshal(t.Content, &s) == nil {
+		return s
+	}
+	var parts []struct{ Text string }
+	json.Unmarshal(t.Content, &parts) // what has no text, such as an image, adds none
+	for _, p := range parts {
+		s += p.Text
+	}
+	return s
+}

@@ -1,0 +1,502 @@
+package tokens
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func write(t testing.TB, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	data := []byte(text)
+	if strings.HasSuffix(name, ".gz") {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		z.Write(data)
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		data = b.Bytes()
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func all(t testing.TB, source Source) (items []Item) {
+	t.Helper()
+	for i := 0; ; i++ {
+		it, err := source(i)
+		if errors.Is(err, io.EOF) {
+			return items
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		items = append(items, it)
+	}
+}
+
+// words counts as a tokenizer of words would.
+func words(text string) int { return len(strings.Fields(text)) }
+
+func TestDataFiles(t *testing.T) {
+	parquet, err := os.ReadFile(vectors + "records.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := []Item{{PromptText: "one two", OutputTokens: 5}, {Index: 1, PromptText: "drei 😀", OutputTokens: 6}}
+	text := []Item{{PromptText: "one two"}, {Index: 1, PromptText: "drei 😀"}}
+	for _, c := range []struct {
+		name, file string
+		cfg        DataConfig
+		want       []Item
+	}{
+		{"a.jsonl", `{"prompt":"one two","output_tokens_count":5}` + "\n\n" + `{"prompt":"drei \ud83d\ude00","output_tokens_count":6.0}`, DataConfig{}, two},
+		{"a.JSONL.gz", `{"prompt":"one two","output_tokens_count":5}` + "\r\n" + `{"prompt":"drei 😀","output_tokens_count":"6"}` + "\r\n", DataConfig{}, two},
+		{"a.json", "\xef\xbb\xbf[\n{\"text\":\"one two\",\"output_tokens_count\":5} , {\"text\":\"drei 😀\",\"output_tokens_count\":6}]\n", DataConfig{}, two},
+		{"a.json", `{"text":"one two"} {"text":"drei 😀"}`, DataConfig{}, text},
+		{"a.csv", "Prompt,output_tokens_count\none two,5\n\"drei 😀\",6\n", DataConfig{}, two},
+		{"a.csv.gz", "q,n\none two,5\n\"drei 😀\",6\n", DataConfig{Columns: map[string][]string{"text_column": {"0.q"}, "output_tokens_count_column": {"n"}}}, two},
+		{"a.txt", "one two\n\n  \ndrei 😀", DataConfig{}, text},
+		{"a.txt.gz", "one two\r\ndrei 😀\r\n", DataConfig{OutputTokens: 9}, []Item{{PromptText: "one two", OutputTokens: 9}, {Index: 1, PromptText: "drei 😀", OutputTokens: 9}}},
+		{"a.parquet", string(parquet), DataConfig{OutputTokens: 4}, []Item{{PromptText: "one\ntwo", OutputTokens: 5}, {Index: 1, PromptText: "drei 😀", OutputTokens: 4}, {Index: 2, PromptText: "x", OutputTokens: 7}}},
+		{"a.parquet.gz", string(parquet), DataConfig{Samples: 1}, []Item{{PromptText: "one\ntwo", OutputTokens: 5}}},
+		{"conversations.parquet", string(parquet), DataConfig{Samples: 1, Count: words, Columns: map[string][]string{"text_column": {"conversations"}}}, []Item{{PromptText: "hi", PromptTokens: 1, OutputTokens: 1}}},
+		{"a.jsonl", `{"system_prompt":"be brief","question":"one two","answer":"no","input_tokens_count":7}`, DataConfig{Count: words}, []Item{{PrefixText: "be brief", PrefixTokens: 2, PromptText: "one two", PromptTokens: 7}}},
+		{"two-texts.jsonl", `{"a":"one","b":"two\"","c":"sys"}`, DataConfig{Columns: map[string][]string{"text_column": {"a", "b"}, "prefix_column": {"c"}}},
+			[]Item{{PrefixText: "sys", PromptText: `onetwo"`, Messages: []byte(`[{"role":"system","content":"sys"},{"role":"user","content":[{"type":"text","text":"one"}]},{"role":"user","content":[{"type":"text","text":"two\""}]}]`)}}},
+		{"sharegpt.json", `[{"id":"a","conversations":[{"from":"system","value":"s p"},{"from":"human","value":"one two"},{"from":"gpt","value":"x y z"},{"from":"human","value":"more"}]}]`,
+			DataConfig{Count: words, OutputTokens: 99}, []Item{{PrefixText: "s p", PrefixTokens: 2, PromptText: "one two", PromptTokens: 2, OutputTokens: 3}}},
+		{"messages.jsonl", `{"messages":[{"role":"system","content":"s"}, {"role":"user","content":[{"type":"text","text":"one two"}]},{"role":"assistant","content":"a b"},{"role":"user","content":"q"},{"role":"assistant","content":"x y z"}]}`,
+			DataConfig{Count: words}, []Item{{PromptText: "s\none two\na b\nq", PromptTokens: 6, OutputTokens: 3,
+				Messages: []byte(`[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":"one two"}]},{"role":"assistant","content":"a b"},{"role":"user","content":"q"}]`)}}},
+		{"messages.csv", "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"one\"\"}]\"\n", DataConfig{OutputTokens: 3}, []Item{{PromptText: "one", OutputTokens: 3, Messages: []byte(`[{"role":"user","content":"one"}]`)}}},
+	} {
+		d, err := OpenData(write(t, c.name, c.file), c.cfg)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if got := all(t, d.Source()); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
+		}
+		if err := d.Close(); err != nil || d.Kind != "file" {
+			t.Error(c.name, d.Kind, err)
+		}
+	}
+}
+
+func TestBadRecordsNameTheirLine(t *testing.T) {
+	good := `{"prompt":"x"}` + "\n"
+	for _, c := range []struct{ name, file, want string }{
+		{"a.jsonl", good + good + `{"prompt":`, "a.jsonl:3: unexpected EOF"},
+		{"a.jsonl", good + "\n" + good + `{"prompt" "x"}`, "a.jsonl:4: invalid character"},
+		{"a.jsonl", good + "7\n", "a.jsonl:2: want a JSON object, got 7"},
+		{"a.jsonl", good + `{"other":"x","more":1}`, "a.jsonl:2: it has no prompt: none of its columns (more, other)"},
+		{"a.jsonl", good + `{"prompt":""}`, "a.jsonl:2: it has no prompt"},
+		{"a.jsonl", good + `{"prompt":7}`, "a.jsonl:2: text_column: it is 7; want a text"},
+		{"a.jsonl", good + `{"prompt":"x","output_tokens_count":-1}`, "a.jsonl:2: output_tokens_count_column: it is -1; want a whole number"},
+		{"a.jsonl", good + `{"prompt":"x","output_tokens_count":"many"}`, `a.jsonl:2: output_tokens_count_column: it is "many"`},
+		{"a.jsonl", good + `{"messages":[]}`, "a.jsonl:2: its conversation is empty"},
+		{"a.jsonl", good + `{"messages":[{"role":"assistant","content":"x"}]}`, "a.jsonl:2: its conversation has nothing but an answer"},
+		{"a.jsonl", good + `{"messages":[{"role":"user"}]}`, "a.jsonl:2: message 1 of its conversation is"},
+		{"a.jsonl", good + `{"conversations":[{"from":"gpt","value":"x"}]}`, "a.jsonl:2: its conversation has no turn of a human"},
+		{"a.json", "[\n" + good + ",\n" + good + ",\n\n  {\"prompt\" }]", "a.json:7: invalid character"},
+		{"a.json", "[" + good + "," + good, "a.json:3: the JSON array does not end"},
+		{"a.json", "[\n" + good + ",\n[]]", "a.json:4: want a JSON object, got []"},
+		{"a.csv", "prompt,n\nx,1\n\"two\nlines\",2\nx,1,3\n", "a.csv:5: wrong number of fields"},
+		{"a.csv", "prompt,n\nx,1\n\"two\nlines\",2\n,3\n", "a.csv:5: it has no prompt"},
+		{"a.csv", "prompt,n\nx,1\nx\"y,1\n", "a.csv:3: bare \""},
+	} {
+		d, err := OpenData(write(t, c.name, c.file), DataConfig{})
+		if err != nil {
+			t.Errorf("%q: %v", c.file, err)
+			continue
+		}
+		for i := 0; err == nil; i++ {
+			_, err = d.Source()(i)
+		}
+		var bad *RecordError
+		if !errors.As(err, &bad) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v, want %s", c.file, err, c.want)
+		}
+		d.Close()
+	}
+}
+
+func TestDataIsRefusedBeforeTheRun(t *testing.T) {
+	good := `{"prompt":"x","n":1}`
+	for _, c := range []struct {
+		name, file string
+		cfg        DataConfig
+		want       string
+	}{
+		{"a.jsonl", "", DataConfig{}, "it holds no records"},
+		{"a.json", "[]", DataConfig{}, "it holds no records"},
+		{"a.csv", "", DataConfig{}, "a.csv:1: an empty file"},
+		{"a.txt", "\n \n", DataConfig{}, "it holds no records"},
+		{"a.xls", good, DataConfig{}, `ending in ".xls" is no data that is known`},
+		{"a.parquet", good, DataConfig{}, "no readable parquet file"},
+		{"a.parquet.gz", good, DataConfig{}, "no readable parquet file"},
+		{"a.jsonl", "\x1f\x8b broken", DataConfig{}, "a.jsonl: unexpected EOF"},
+		{"a.jsonl", `{"x":"y"}`, DataConfig{}, "a.jsonl:1: it has no prompt"},
+		{"a.jsonl", good, DataConfig{Columns: map[string][]string{"text_column": {"q"}}}, `it has no column "q" (text_column); it has n, prompt`},
+		{"a.jsonl", good, DataConfig{Columns: map[string][]string{"text": {"prompt"}}}, `column mapping: "text" is not known`},
+		{"a.jsonl", good, DataConfig{Samples: 3, Shuffle: true}, "3 samples are asked for, but it holds 1 records"},
+	} {
+		_, err := OpenData(write(t, c.name, c.file), c.cfg)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %q: %v, want %s", c.name, c.file, err, c.want)
+		}
+	}
+	for spec, want := range map[string]string{"": "no data", "no/such/file.jsonl": "no such file", `[{"prompt":1}]`: "data:1: text_column", "[": "data:1:"} {
+		if _, err := OpenData(spec, DataConfig{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", spec, err)
+		}
+	}
+	d, err := OpenData(write(t, "a.jsonl", good+good), DataConfig{Samples: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := d.Source()
+	source(0)
+	source(1)
+	if _, err := source(2); err == nil || !strings.Contains(err.Error(), "3 samples are asked for, but it holds 2 records") {
+		t.Error(err)
+	}
+}
+
+func TestSamplesShuffleAndRepeat(t *testing.T) {
+	var file strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&file, "{\"prompt\":\"p%d\"}\n", i)
+	}
+	path := write(t, "a.jsonl", file.String())
+	prompts := func(cfg DataConfig, most int) (texts []string) {
+		d, err := OpenData(path, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		source := d.Source()
+		for i := range most {
+			it, err := source(i)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil || it.Index != i {
+				t.Fatal(it.Index, err)
+			}
+			texts = append(texts, it.PromptText)
+		}
+		return texts
+	}
+	ordered := prompts(DataConfig{}, 1000)
+	if len(ordered) != 100 || ordered[99] != "p99" {
+		t.Error(ordered)
+	}
+	if got := prompts(DataConfig{Samples: 10}, 1000); !slices.Equal(got, ordered[:10]) {
+		t.Error(got)
+	}
+	if got := prompts(DataConfig{Samples: 2, Repeat: true}, 5); !slices.Equal(got, []string{"p0", "p1", "p0", "p1", "p0"}) {
+		t.Error(got)
+	}
+	if got := prompts(DataConfig{Repeat: true}, 205); len(got) != 205 || got[204] != "p4" {
+		t.Error(got)
+	}
+	shuffled := prompts(DataConfig{Shuffle: true, Seed: 1}, 1000)
+	again := prompts(DataConfig{Shuffle: true, Seed: 1}, 1000)
+	other := prompts(DataConfig{Shuffle: true, Seed: 2}, 1000)
+	if !slices.Equal(shuffled, again) || slices.Equal(shuffled, other) || slices.Equal(shuffled, ordered) {
+		t.Error("not shuffled by the seed")
+	}
+	slices.Sort(shuffled)
+	if slices.Sort(ordered); !slices.Equal(shuffled, ordered) {
+		t.Error("the shuffle lost records")
+	}
+	// Every record is drawn about as often: 10 of 100, 300 times.
+	counts := map[string]int{}
+	for seed := range uint64(300) {
+		sample := prompts(DataConfig{Shuffle: true, Samples: 10, Seed: seed}, 1000)
+		if len(slices.Compact(slices.Sorted(slices.Values(sample)))) != 10 {
+			t.Fatal(sample)
+		}
+		for _, p := range sample {
+			counts[p]++
+		}
+	}
+	for p, n := range counts {
+		if n < 10 || n > 55 || len(counts) != 100 {
+			t.Errorf("%s was drawn %d times of 30 expected", p, n)
+		}
+	}
+	if got := prompts(DataConfig{Shuffle: true, Samples: 2, Repeat: true}, 6); got[0] != got[2] || got[1] != got[5] {
+		t.Error(got)
+	}
+}
+
+func TestSyntheticSpecs(t *testing.T) {
+	want := SynthConfig{Prompt: Length{256, 20, 100, 400}, Output: Length{128, 5, 100, 150}}
+	buckets := want
+	buckets.Prefixes = []PrefixBucket{{75, 2, 16}, {Tokens: 32}}
+	shared := want
+	shared.Prefixes = []PrefixBucket{{Count: 3, Tokens: 64}}
+	const pairs = "prompt_tokens=256,prompt_tokens_stdev=20,prompt_tokens_min=100,prompt_tokens_max=400,output_tokens=128,output_tokens_stdev=5,output_tokens_min=100,output_tokens_max=150"
+	const object = `{"prompt_tokens":256,"prompt_tokens_stdev":20,"prompt_tokens_min":100,"prompt_tokens_max":400,"output_tokens":128,"output_tokens_stdev":5,"output_tokens_min":100,"output_tokens_max":150`
+	const inYAML = "prompt_tokens: 256\nprompt_tokens_stdev: 20\nprompt_tokens_min: 100\nprompt_tokens_max: 400\noutput_tokens: 128\noutput_tokens_stdev: 5\noutput_tokens_min: 100\noutput_tokens_max: 150\n"
+	for _, c := range []struct {
+		spec string
+		want SynthConfig
+	}{
+		{"kind=synthetic_text," + pairs, want},
+		{pairs + ", prefix_tokens = 64, prefix_count=3", shared},
+		{object + "}", want},
+		{" " + object + `,"prefix_buckets":[{"bucket_weight":75,"prefix_count":2,"prefix_tokens":16},{"prefix_tokens":32}]} `, buckets},
+		{write(t, "a.json", object+`,"prefix_tokens":64,"prefix_count":3,"prefix_buckets":null}`), shared},
+		{write(t, "a.yaml", inYAML+"prefix_buckets:\n- {bucket_weight: 75, prefix_count: 2, prefix_tokens: 16}\n- prefix_tokens: 32\n"), buckets},
+		{write(t, "a.config", inYAML), want},
+		{"prompt_tokens=32", SynthConfig{Prompt: Length{Mean: 32}}},
+	} {
+		got, is, err := ParseSynthetic(c.spec)
+		if err != nil || !is || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %v %v\n got %+v\nwant %+v", c.spec, is, err, got, c.want)
+		}
+	}
+	for spec, want := range map[string]string{
+		"prompt_tokens=256,prompt_token_stdev=20":                   `"prompt_token_stdev" is not known`,
+		"prompt_tokens=0,output_tokens=1":                           "prompt_tokens is 0; want a whole number of at least 1",
+		"prompt_tokens=-5":                                          "at least 1",
+		"prompt_tokens=1.5":                                         "whole number",
+		"prompt_tokens=x":                                           "whole number",
+		"output_tokens=128":                                         "prompt_tokens is missing",
+		"prompt_tokens=1,prompt_tokens=2":                           "each key once",
+		"prompt_tokens=1,,":                                         "each key once",
+		"kind=image,prompt_tokens=1":                                "only synthetic_text is known",
+		`{"prompt_tokens":256`:                                      "synthetic data as JSON",
+		`{"prompt_tokens":256} x`:                                   "something follows",
+		`{"prompt_tokens":1,"prefix_buckets":7}`:                    "prefix_buckets: want",
+		`{"prompt_tokens":1,"prefix_buckets":[{"prefix_tokns":7}]}`: "prefix_tokns",
+		`{"prompt_tokens":1,"prefix_tokens":3,"prefix_buckets":[{"prefix_count":7}]}`: "does not go together",
+		write(t, "bad.yaml", "a: [1"): "no description of synthetic data",
+		write(t, "bad.yaml", "a: 1"):  "it has no prompt_tokens",
+	} {
+		if _, _, err := ParseSynthetic(spec); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", spec, err, want)
+		}
+	}
+	for _, spec := range []string{"some/file.jsonl", `[{"prompt":"x"}]`, write(t, "records.json", `[{"prompt_tokens":1}]`), write(t, "records.json", `{"prompt":"x"}`), write(t, "a=b.jsonl", "x")} {
+		if _, is, err := ParseSynthetic(spec); is || err != nil {
+			t.Errorf("%s is taken for synthetic data: %v", spec, err)
+		}
+	}
+	d, err := OpenData("prompt_tokens=8", DataConfig{OutputTokens: 3, Samples: 4, Seed: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if items := all(t, d.Source()); len(items) != 4 || items[3].OutputTokens != 3 || words(items[3].PromptText) != 8 || d.Kind != "synthetic" || d.Synthetic.Seed != 9 {
+		t.Errorf("%+v", items)
+	}
+	d, err = OpenData(`[{"prompt":"x"},{"prompt":"y"}]`, DataConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if items := all(t, d.Source()); len(items) != 2 || items[1].PromptText != "y" {
+		t.Errorf("%+v", items)
+	}
+}
+
+// A file larger than any buffer is read as it is needed.
+func TestLargeFilesStream(t *testing.T) {
+	path := write(t, "a.jsonl", strings.Repeat(`{"prompt":"`+strings.Repeat("word ", 200)+`"}`+"\n", 20_000)+"broken")
+	d, err := OpenData(path, DataConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	source := d.Source()
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	for i := range 20_000 {
+		if _, err := source(i); err != nil {
+			t.Fatal(err)
+		}
+		if i == 19_000 {
+			if grown := int64(heap()) - int64(before); grown > 4<<20 {
+				t.Errorf("%d bytes are held after most of a file of 20 MB", grown)
+			}
+		}
+	}
+	if _, err := source(20_000); err == nil || !strings.Contains(err.Error(), ":20001: invalid character 'b'") {
+		t.Error(err)
+	}
+}
+
+func TestSavedWorkloadsGiveTheSameBytes(t *testing.T) {
+	s, err := NewSynth(SynthConfig{Prompt: Length{Mean: 20, Stdev: 5}, Output: Length{Mean: 7}, Prefixes: []PrefixBucket{{Tokens: 3}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []Format{ChatCompletions, TextCompletions} {
+		b, err := NewBody(BodyConfig{Model: "m", Format: format, Extra: []byte(`{"a":"\u00e9 é","n":1.50}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file bytes.Buffer
+		w := NewWorkloadWriter(&file, format)
+		var want []Item
+		for i := range 20 {
+			it := s.Item(i)
+			it.Body = b.Bytes(it)
+			switch i {
+			case 3:
+				it.Body = []byte("{ \"not\" : \"compact\" }")
+			case 4:
+				it.Body = []byte("{\"two\":\n1}")
+			case 5:
+				it.Body = []byte("no JSON \xff\x00")
+			case 6:
+				it.Body = []byte(" {}")
+			}
+			if err := w.Write(it); err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, it)
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		if lines := bytes.Count(file.Bytes(), []byte{'\n'}); lines != 20 {
+			t.Errorf("%d lines", lines)
+		}
+		for _, name := range []string{"w.jsonl", "w.jsonl.gz"} {
+			d, err := OpenData(write(t, name, file.String()), DataConfig{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d.Kind != "workload" || d.Format != format {
+				t.Error(d.Kind, d.Format)
+			}
+			other, err := NewBody(BodyConfig{Model: "other"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, it := range all(t, other.Attach(d.Source())) {
+				if !bytes.Equal(it.Body, want[i].Body) || it.OutputTokens != want[i].OutputTokens || it.InputTokens() != want[i].InputTokens() || it.Index != i {
+					t.Errorf("item %d\n got %s\nwant %s", i, it.Body, want[i].Body)
+				}
+			}
+		}
+	}
+	mixed := `{"path":"/v1/completions","body":{}}` + "\n" + `{"path":"/v1/chat/completions","body":{}}`
+	d, err := OpenData(write(t, "w.jsonl", mixed), DataConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := d.Source()
+	source(0)
+	if _, err := source(1); err == nil || !strings.Contains(err.Error(), "w.jsonl:2: its path is /v1/chat/completions") {
+		t.Error(err)
+	}
+	w := NewWorkloadWriter(failingWriter{}, ChatCompletions)
+	if err := errors.Join(w.Write(Item{Body: bytes.Repeat([]byte("x"), 1<<17)}), w.Flush()); err == nil {
+		t.Error("a write error is lost")
+	}
+}
+
+type failingWriter struct{}
+
+func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("disk full") }
+
+func fuzzRecords(f *testing.F, name string, seeds ...string) {
+	for _, s := range seeds {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d, err := OpenData(path, DataConfig{Count: words})
+		if err != nil {
+			return
+		}
+		defer d.Close()
+		b, err := NewBody(BodyConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 1000 {
+			it, err := d.Source()(i)
+			if err != nil {
+				return
+			}
+			if it.Body == nil && it.PromptText == "" && len(it.Messages) == 0 || it.OutputTokens < 0 || it.PromptTokens < 0 {
+				t.Fatalf("a bad item: %+v", it)
+			}
+			if it.Body == nil && !json.Valid(b.Bytes(it)) {
+				t.Fatalf("a body that is no JSON: %s", b.Bytes(it))
+			}
+		}
+	})
+}
+
+func FuzzJSONRecords(f *testing.F) {
+	fuzzRecords(f, "a.json", `{"prompt":"x"}`, `[{"text":"x","output_tokens_count":3},{}]`, `{"messages":[{"role":"user","content":[{"text":"x"}]}]}`,
+		`{"conversations":[{"from":"human","value":"x"},{"from":"gpt","value":"y"}]}`, `{"path":"/v1/completions","body":{"a":1}}`, `{"path":"/v1/completions","body_base64":"eA=="}`)
+}
+
+func FuzzCSVRecords(f *testing.F) {
+	fuzzRecords(f, "a.csv", "prompt,output_tokens_count\nx,1\n\"y\nz\",2\n", "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"x\"\"}]\"\n")
+}
+
+func FuzzTextRecords(f *testing.F) { fuzzRecords(f, "a.txt", "x\ny\r\n\n\x00\xff") }
+
+func FuzzParquetRecords(f *testing.F) {
+	data, err := os.ReadFile(vectors + "records.parquet")
+	if err != nil {
+		f.Fatal(err)
+	}
+	fuzzRecords(f, "a.parquet", string(data), "PAR1")
+}
+
+func FuzzSynthetic(f *testing.F) {
+	for _, s := range []string{"prompt_tokens=1,output_tokens=2", `{"prompt_tokens":1,"prefix_buckets":[{"prefix_count":2,"prefix_tokens":1}]}`, "prefix_count=99999999999,prompt_tokens=1", "a=b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, spec string) {
+		cfg, is, err := ParseSynthetic(spec)
+		if err != nil || !is || cfg.Prompt.Mean > 1000 || cfg.Prompt.Max > 1000 || cfg.Prompt.Stdev > 1000 || cfg.Prompt.Min > 1000 || len(cfg.Prefixes) > 10 {
+			return
+		}
+		for _, b := range cfg.Prefixes {
+			if b.Count > 10 || b.Tokens > 1000 {
+				return
+			}
+		}
+		s, err := NewSynth(cfg)
+		if err != nil {
+			return
+		}
+		if it := s.Item(3); it.PromptTokens != words(it.PromptText) || it.PromptTokens < 1 {
+			t.Fatalf("%s: %d tokens: %q", spec, it.PromptTokens, it.PromptText)
+		}
+	})
+}

@@ -1,0 +1,287 @@
+package tokens
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/parquet-go/parquet-go"
+)
+
+// RecordError says which record of which file is bad. Line counts from 1; in a parquet file it is the row.
+type RecordError struct {
+	File string
+	Line int
+	Err  error
+}
+
+// Error implements error.
+func (e *RecordError) Error() string { return fmt.Sprintf("%s:%d: %v", e.File, e.Line, e.Err) }
+
+// Unwrap returns the reason.
+func (e *RecordError) Unwrap() error { return e.Err }
+
+// record is one row of a file by the names of its columns: JSON values as raw JSON, text of the other formats as string.
+type record map[string]any
+
+// records reads a file from its start to its end, holding one record at a time.
+type records struct {
+	next  func() (record, int, error) // with its line; io.EOF at the end
+	close func() error
+}
+
+// openRecords opens a file by the ending of its name; gzip is recognised by content. gzip of parquet is unpacked in memory.
+func openRecords(path string) (*records, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newRecords(path, file)
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	r.close = file.Close
+	return r, nil
+}
+
+func newRecords(path string, file *os.File) (*records, error) {
+	input := bufio.NewReaderSize(file, 1<<16)
+	name := strings.ToLower(filepath.Base(path))
+	packed := false
+	if magic, _ := input.Peek(2); string(magic) == "\x1f\x8b" {
+		z, err := gzip.NewReader(input)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		input, packed = bufio.NewReaderSize(z, 1<<16), true
+		name = strings.TrimSuffix(name, ".gz")
+	}
+	if bom, _ := input.Peek(3); string(bom) == "\xef\xbb\xbf" {
+		input.Discard(3)
+	}
+	switch ending := filepath.Ext(name); ending {
+	case ".jsonl", ".ndjson", ".json":
+		return &records{next: jsonRecords(path, input)}, nil
+	case ".csv":
+		next, err := csvRecords(path, input)
+		return &records{next: next}, err
+	case ".txt", ".text":
+		return &records{next: textRecords(path, input)}, nil
+	case ".parquet":
+		if packed {
+			data, err := io.ReadAll(input)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", path, err)
+			}
+			next, err := parquetRecords(path, bytes.NewReader(data), int64(len(data)))
+			return &records{next: next}, err
+		}
+		info, err := file.Stat()
+		if err != nil {
+			return nil, err
+		}
+		next, err := parquetRecords(path, file, info.Size())
+		return &records{next: next}, err
+	default:
+		return nil, fmt.Errorf("%s: a file ending in %q is no data that is known; there are .jsonl, .json, .csv, .txt and .parquet, each also with .gz", path, ending)
+	}
+}
+
+// lineReader remembers where lines start, so that an offset in what was read becomes a line number.
+type lineReader struct {
+	input  io.Reader
+	read   int64
+	breaks []int64 // offsets of the line breaks behind the last one asked for
+	line   int     // of that one
+}
+
+func (l *lineReader) Read(p []byte) (int, error) {
+	n, err := l.input.Read(p)
+	for i, c := range p[:n] {
+		if c == '\n' {
+			l.breaks = append(l.breaks, l.read+int64(i))
+		}
+	}
+	l.read += int64(n)
+	return n, err
+}
+
+// at returns the line of an offset, which must not go backwards.
+func (l *lineReader) at(offset int64) int {
+	passed := 0
+	for passed < len(l.breaks) && l.breaks[passed] < offset {
+		passed++
+	}
+	l.breaks = l.breaks[:copy(l.breaks, l.breaks[passed:])]
+	l.line += passed
+	return l.line + 1
+}
+
+// jsonRecords reads objects that follow each other, as lines or not, and an array of objects.
+func jsonRecords(path string, input io.Reader) func() (record, int, error) {
+	lines := &lineReader{input: input}
+	d := json.NewDecoder(lines)
+	started, array := false, false
+	return func() (record, int, error) {
+		first, at := nextByte(d)
+		line := lines.at(at)
+		bad := func(err error) (record, int, error) { return nil, 0, &RecordError{path, line, err} }
+		if !started {
+			started = true
+			if array = first == '['; array {
+				d.Token()
+				first, at = nextByte(d)
+				line = lines.at(at)
+			}
+		}
+		if array && first == ']' {
+			return nil, 0, io.EOF
+		}
+		var raw json.RawMessage
+		err := d.Decode(&raw)
+		switch {
+		case errors.Is(err, io.EOF) && !array:
+			return nil, 0, io.EOF
+		case errors.Is(err, io.EOF):
+			return bad(errors.New("the JSON array does not end"))
+		case err != nil:
+			return bad(err)
+		}
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
+			return bad(fmt.Errorf("want a JSON object, got %.80s", raw))
+		}
+		r := make(record, len(fields))
+		for name, value := range fields {
+			r[name] = value
+		}
+		return r, line, nil
+	}
+}
+
+// nextByte returns the first byte of what the decoder reads next and its offset, behind white space and a comma.
+func nextByte(d *json.Decoder) (byte, int64) {
+	d.More() // fills the buffer
+	at := d.InputOffset()
+	buffered := d.Buffered()
+	var b [1]byte
+	for {
+		if n, _ := buffered.Read(b[:]); n == 0 {
+			return 0, at
+		}
+		if !strings.ContainsRune(" \t\r\n,", rune(b[0])) {
+			return b[0], at
+		}
+		at++
+	}
+}
+
+func csvRecords(path string, input io.Reader) (func() (record, int, error), error) {
+	r := csv.NewReader(input)
+	header, err := r.Read()
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errors.New("an empty file; want a line of column names")
+		}
+		return nil, &RecordError{path, 1, err}
+	}
+	return func() (record, int, error) {
+		row, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return nil, 0, io.EOF
+		}
+		if err != nil {
+			line := 0
+			var parse *csv.ParseError
+			if errors.As(err, &parse) {
+				line, err = parse.StartLine, parse.Err
+			}
+			return nil, 0, &RecordError{path, line, err}
+		}
+		line, _ := r.FieldPos(0)
+		fields := make(record, len(row))
+		for i, value := range row {
+			fields[header[i]] = value
+		}
+		return fields, line, nil
+	}, nil
+}
+
+// textRecords reads a prompt a line; empty lines are none.
+func textRecords(path string, input *bufio.Reader) func() (record, int, error) {
+	line := 0
+	return func() (record, int, error) {
+		for {
+			text, err := input.ReadString('\n')
+			if err != nil && (!errors.Is(err, io.EOF) || text == "") {
+				if errors.Is(err, io.EOF) {
+					return nil, 0, io.EOF
+				}
+				return nil, 0, &RecordError{path, line + 1, err}
+			}
+			line++
+			if text = strings.TrimRight(text, "\r\n"); strings.TrimSpace(text) != "" {
+				return record{"text": text}, line, nil
+			}
+		}
+	}
+}
+
+func parquetRecords(path string, input io.ReaderAt, size int64) (next func() (record, int, error), err error) {
+	defer func() { // the library panics on some broken files
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: no readable parquet file: %v", path, p)
+		}
+	}()
+	file, err := parquet.OpenFile(input, size)
+	if err != nil {
+		return nil, fmt.Errorf("%s: no readable parquet file: %w", path, err)
+	}
+	rows := parquet.NewGenericReader[any](file)
+	row := 0
+	return func() (r record, line int, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = &RecordError{path, row, fmt.Errorf("a row that cannot be read: %v", p)}
+			}
+		}()
+		buffer := make([]any, 1)
+		n, err := rows.Read(buffer)
+		if n == 0 {
+			if err == nil || errors.Is(err, io.EOF) {
+				return nil, 0, io.EOF
+			}
+			return nil, 0, &RecordError{path, row + 1, err}
+		}
+		row++
+		fields, ok := buffer[0].(map[string]any)
+		if !ok {
+			return nil, 0, &RecordError{path, row, fmt.Errorf("want named columns, got %T", buffer[0])}
+		}
+		r = make(record, len(fields))
+		for name, value := range fields {
+			switch v := value.(type) {
+			case nil, string:
+				r[name] = v
+			case []byte:
+				r[name] = string(v)
+			default: // numbers, and lists such as messages
+				raw, err := json.Marshal(v)
+				if err != nil {
+					return nil, 0, &RecordError{path, row, fmt.Errorf("column %q: %w", name, err)}
+				}
+				r[name] = json.RawMessage(raw)
+			}
+		}
+		return r, row, nil
+	}, nil
+}

@@ -1,0 +1,207 @@
+package tokens
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// TraceConfig says how a recorded load is replayed.
+type TraceConfig struct {
+	// Speed divides all offsets: 2 replays an hour in half an hour; 0 is 1.
+	Speed float64
+	// Requests is how many of the trace are used, its first ones; 0 is all.
+	Requests int
+	// BlockTokens is the length of the block of text that a hash identifier stands for; 0 is 512, as in Mooncake's traces.
+	BlockTokens int
+	Seed        uint64
+	// Words and TokensPerWord are as in [SynthConfig].
+	Words         Vocabulary
+	TokensPerWord float64
+}
+
+// Trace is a recorded load: when each request came, how long its input and output were, and which blocks of text it shared
+// with others. Its texts are synthetic. It is at once a schedule, by [Trace.At], and a [Source] of the same requests.
+type Trace struct {
+	cfg      TraceConfig
+	synth    *Synth
+	requests []traceRequest
+}
+
+type traceRequest struct {
+	offset        time.Duration
+	input, output int
+	hashes        []int64
+}
+
+// ReadTrace reads a trace, also gzipped: JSON lines in Mooncake's form (timestamp in ms, input_length, output_length and, if
+// there are any, hash_ids), or the CSV of the Azure LLM inference traces (TIMESTAMP, ContextTokens, GeneratedTokens). Offsets
+// count from the earliest request. A bad line is a [RecordError].
+func ReadTrace(path string, cfg TraceConfig) (*Trace, error) {
+	if cfg.Speed < 0 || math.IsNaN(cfg.Speed) || math.IsInf(cfg.Speed, 0) || cfg.BlockTokens < 0 || cfg.Requests < 0 {
+		return nil, fmt.Errorf("trace: speed %v, %d requests, blocks of %d tokens: none may be negative or infinite", cfg.Speed, cfg.Requests, cfg.BlockTokens)
+	}
+	if cfg.Speed == 0 {
+		cfg.Speed = 1
+	}
+	if cfg.BlockTokens == 0 {
+		cfg.BlockTokens = 512
+	}
+	s, err := NewSynth(SynthConfig{Prompt: Length{Mean: 1}, Seed: cfg.Seed, Words: cfg.Words, TokensPerWord: cfg.TokensPerWord})
+	if err != nil {
+		return nil, err
+	}
+	rows, err := openRecords(path)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.close()
+	t := &Trace{cfg: cfg, synth: s}
+	for cfg.Requests == 0 || len(t.requests) < cfg.Requests {
+		r, line, err := rows.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		q, err := parseTraceRequest(r)
+		if err != nil {
+			return nil, &RecordError{path, line, err}
+		}
+		t.requests = append(t.requests, q)
+	}
+	if len(t.requests) == 0 {
+		return nil, fmt.Errorf("%s: it holds no requests", path)
+	}
+	slices.SortStableFunc(t.requests, func(a, b traceRequest) int { return cmp.Compare(a.offset, b.offset) })
+	first := t.requests[0].offset
+	for i := range t.requests {
+		t.requests[i].offset = time.Duration(float64(t.requests[i].offset-first) / cfg.Speed)
+	}
+	return t, nil
+}
+
+// maxTraceTokens bounds a length that is surely a mistake, before memory is taken for it.
+const maxTraceTokens = 1 << 24
+
+// parseTraceRequest reads a record of either form. Its offset counts from the trace's own origin.
+func parseTraceRequest(r record) (q traceRequest, err error) {
+	stamp, mooncake := r["timestamp"]
+	input, output := "input_length", "output_length"
+	if !mooncake {
+		var azure bool
+		if stamp, azure = r["TIMESTAMP"]; !azure {
+			return q, errors.New("want timestamp, input_length and output_length (Mooncake), or TIMESTAMP, ContextTokens and GeneratedTokens (Azure)")
+		}
+		input, output = "ContextTokens", "GeneratedTokens"
+	}
+	if mooncake {
+		ms, err := realNumber(stamp)
+		if err != nil || math.Abs(ms) > 1e12 { // 30 years, and far from overflowing
+			return q, fmt.Errorf("timestamp: %s; want milliseconds", show(stamp))
+		}
+		q.offset = time.Duration(math.Round(ms * 1e6))
+	} else if q.offset, err = azureTime(stamp); err != nil {
+		return q, err
+	}
+	if q.input, err = traceLength(r, input, 1); err != nil {
+		return q, err
+	}
+	if q.output, err = traceLength(r, output, 0); err != nil {
+		return q, err
+	}
+	q.output = max(1, q.output) // 0 would mean that the model decides
+	if ids, ok := r["hash_ids"].(json.RawMessage); ok {
+		if err := json.Unmarshal(ids, &q.hashes); err != nil {
+			return q, fmt.Errorf("hash_ids: %.80s; want a list of whole numbers", ids)
+		}
+	}
+	return q, nil
+}
+
+func traceLength(r record, name string, least int) (int, error) {
+	value, ok := r[name]
+	if !ok {
+		return 0, fmt.Errorf("%s is missing", name)
+	}
+	n, err := wholeNumber(value)
+	if err != nil || n < least || n > maxTraceTokens {
+		return 0, fmt.Errorf("%s: %s; want a whole number from %d to %d", name, show(value), least, maxTraceTokens)
+	}
+	return n, nil
+}
+
+func realNumber(value any) (f float64, err error) {
+	switch v := value.(type) {
+	case json.RawMessage:
+		err = json.Unmarshal(v, &f)
+	case string:
+		err = json.Unmarshal([]byte(strings.TrimSpace(v)), &f)
+	default:
+		err = errors.New("no number")
+	}
+	return f, err
+}
+
+// azureTime reads the times of the traces of 2023 ("2023-11-16 18:15:46.6805900") and 2024 ("2024-05-10 00:00:00.009930+00:00").
+func azureTime(value any) (time.Duration, error) {
+	s, _ := value.(string)
+	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04:05Z07:00", time.RFC3339} {
+		if at, err := time.Parse(layout, strings.TrimSpace(s)); err == nil && at.Year() > 1900 && at.Year() < 2200 {
+			return time.Duration(at.UnixNano()), nil
+		}
+	}
+	return 0, fmt.Errorf("TIMESTAMP: %s; want a time such as 2023-11-16 18:15:46.6805900", show(value))
+}
+
+// Len is the number of requests.
+func (t *Trace) Len() int { return len(t.requests) }
+
+// At returns when request i is due, from the start of the trace and with its speed applied; false behind the last. Offsets
+// never decrease.
+func (t *Trace) At(i int) (time.Duration, bool) {
+	if i < 0 || i >= len(t.requests) {
+		return 0, false
+	}
+	return t.requests[i].offset, true
+}
+
+// Lengths returns the input and output tokens of request i.
+func (t *Trace) Lengths(i int) (input, output int) { return t.requests[i].input, t.requests[i].output }
+
+// Source gives the requests in the order of [Trace.At], io.EOF behind the last. It is a pure function of the index.
+func (t *Trace) Source() Source {
+	return func(i int) (Item, error) {
+		if i < 0 || i >= len(t.requests) {
+			return Item{}, io.EOF
+		}
+		q := t.requests[i]
+		return Item{Index: i, PromptText: t.text(i, q), PromptTokens: q.input, OutputTokens: q.output}, nil
+	}
+}
+
+// text joins the texts of the blocks, which depend on their identifiers alone, so that equal identifiers share their text;
+// what the identifiers do not cover is the request's own.
+func (t *Trace) text(i int, q traceRequest) string {
+	var text strings.Builder
+	left := t.synth.words(q.input)
+	block := t.synth.words(t.cfg.BlockTokens)
+	text.Grow(left * 9)
+	for _, hash := range q.hashes {
+		if n := min(left, block); n > 0 {
+			text.WriteString(t.synth.text(int(uint64(hash)&math.MaxInt64), n, streamBlock, text.Len() > 0))
+			left -= n
+		}
+	}
+	if left > 0 {
+		text.WriteString(t.synth.text(i, left, streamWords, text.Len() > 0))
+	}
+	return text.String()
+}

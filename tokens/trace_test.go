@@ -1,0 +1,175 @@
+package tokens
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const mooncake = `{"timestamp": 1000, "input_length": 1100, "output_length": 500, "hash_ids": [46, 47, 48]}
+{"timestamp": 1500.5, "input_length": 1024, "output_length": 0, "hash_ids": [46, 47]}
+
+{"timestamp": 1000, "input_length": 700, "output_length": 8, "hash_ids": [46]}
+{"timestamp": 4000, "input_length": 3, "output_length": 8}
+{"timestamp": 5000, "input_length": 5, "output_length": 8, "hash_ids": [46, 99, 100]}
+`
+
+func TestMooncakeTrace(t *testing.T) {
+	tokenizer := embedded(t, "o200k_base")
+	for _, name := range []string{"trace.jsonl", "trace.jsonl.gz"} {
+		trace, err := ReadTrace(write(t, name, mooncake), TraceConfig{Speed: 2, Seed: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if offsets := offsetsOf(trace); !slices.Equal(offsets, []time.Duration{0, 0, 250*time.Millisecond + 250*time.Microsecond, 1500 * time.Millisecond, 2 * time.Second}) {
+			t.Error(offsets)
+		}
+		items := all(t, trace.Source())
+		if len(items) != 5 || trace.Len() != 5 {
+			t.Fatal(len(items))
+		}
+		for i, want := range [][2]int{{1100, 500}, {700, 8}, {1024, 1}, {3, 8}, {5, 8}} {
+			it := items[i]
+			if in, out := trace.Lengths(i); in != want[0] || out != want[1] || it.PromptTokens != in || it.OutputTokens != out || it.Index != i {
+				t.Errorf("request %d: %d and %d tokens, item of %d and %d", i, in, out, it.PromptTokens, it.OutputTokens)
+			}
+			if got := tokenizer.Count(it.PromptText); got != want[0] {
+				t.Errorf("prompt %d has %d tokens, want %d", i, got, want[0])
+			}
+		}
+		shared := func(a, b int) int {
+			x, y := strings.Fields(items[a].PromptText), strings.Fields(items[b].PromptText)
+			n := 0
+			for n < min(len(x), len(y)) && x[n] == y[n] {
+				n++
+			}
+			return n
+		}
+		for _, c := range [][3]int{{0, 1, 512}, {0, 2, 1024}, {1, 2, 512}, {0, 3, 0}, {0, 4, 5}} {
+			if got := shared(c[0], c[1]); got != c[2] {
+				t.Errorf("prompts %d and %d share %d tokens, want %d", c[0], c[1], got, c[2])
+			}
+		}
+		// Its items are pure functions of the index, too.
+		if it, _ := trace.Source()(2); it.PromptText != items[2].PromptText {
+			t.Error("the text depends on the order")
+		}
+	}
+	small, err := ReadTrace(write(t, "t.jsonl", mooncake), TraceConfig{BlockTokens: 16, Requests: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _ := small.Source()(0)
+	second, _ := small.Source()(1) // the second of the file: the requests are chosen before they are sorted
+	a, b := strings.Fields(first.PromptText), strings.Fields(second.PromptText)
+	if small.Len() != 2 || len(a) != 1100 || !slices.Equal(a[:32], b[:32]) || a[32] == b[32] {
+		t.Error(small.Len(), len(a), a[30:34], b[30:34])
+	}
+}
+
+func offsetsOf(t *Trace) (offsets []time.Duration) {
+	for i := 0; ; i++ {
+		at, ok := t.At(i)
+		if !ok {
+			return offsets
+		}
+		offsets = append(offsets, at)
+	}
+}
+
+func TestAzureTrace(t *testing.T) {
+	for name, file := range map[string]string{
+		"2023.csv":    "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n",
+		"2024.csv.gz": "TIMESTAMP,ContextTokens,GeneratedTokens\r\n2024-05-10 00:00:00.009930+00:00,374,44\r\n2024-05-10 01:00:04.324509+01:00,396,109\r\n",
+	} {
+		trace, err := ReadTrace(write(t, name, file), TraceConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := offsetsOf(trace); !slices.Equal(got, []time.Duration{0, 4314579 * time.Microsecond}) {
+			t.Error(name, got)
+		}
+		items := all(t, trace.Source())
+		if len(items) != 2 || words(items[1].PromptText) != 396 || items[1].OutputTokens != 109 || strings.Fields(items[0].PromptText)[0] == strings.Fields(items[1].PromptText)[0] {
+			t.Errorf("%s: %+v", name, items)
+		}
+	}
+}
+
+func TestBadTraces(t *testing.T) {
+	const good = `{"timestamp":1,"input_length":1,"output_length":1}` + "\n"
+	for _, c := range []struct{ name, file, want string }{
+		{"t.jsonl", good + `{"timestamp":1,"input_length":0,"output_length":1}`, "t.jsonl:2: input_length: it is 0; want a whole number from 1"},
+		{"t.jsonl", good + `{"timestamp":1,"input_length":99999999999,"output_length":1}`, "t.jsonl:2: input_length"},
+		{"t.jsonl", good + `{"timestamp":1,"input_length":1}`, "t.jsonl:2: output_length is missing"},
+		{"t.jsonl", good + `{"timestamp":"soon","input_length":1,"output_length":1}`, "t.jsonl:2: timestamp"},
+		{"t.jsonl", good + `{"timestamp":1e300,"input_length":1,"output_length":1}`, "t.jsonl:2: timestamp"},
+		{"t.jsonl", good + `{"timestamp":1,"input_length":1,"output_length":1,"hash_ids":[1.5]}`, "t.jsonl:2: hash_ids"},
+		{"t.jsonl", `{"prompt":"x"}`, "t.jsonl:1: want timestamp, input_length and output_length (Mooncake)"},
+		{"t.jsonl", good + "{", "t.jsonl:2:"},
+		{"t.jsonl", "", "it holds no requests"},
+		{"t.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\n", "it holds no requests"},
+		{"t.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,1\n", `t.csv:2: TIMESTAMP: it is "yesterday"`},
+		{"t.csv", "TIMESTAMP,ContextTokens\n2023-11-16 18:15:46,1\n", "t.csv:2: GeneratedTokens is missing"},
+		{"t.xml", "", "no data that is known"},
+	} {
+		_, err := ReadTrace(write(t, c.name, c.file), TraceConfig{})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: %v, want %s", c.file, err, c.want)
+		}
+	}
+	if _, err := ReadTrace("none.jsonl", TraceConfig{}); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+	if _, err := ReadTrace("none.jsonl", TraceConfig{Speed: -1}); err == nil || !strings.Contains(err.Error(), "speed -1") {
+		t.Error(err)
+	}
+}
+
+func FuzzTrace(f *testing.F) {
+	f.Add([]byte(mooncake))
+	f.Add([]byte(`{"TIMESTAMP":"x"}{"timestamp":-1e12,"input_length":2,"output_length":1,"hash_ids":[-1,9223372036854775807]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "t.jsonl")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		trace, err := ReadTrace(path, TraceConfig{BlockTokens: 3})
+		if err != nil {
+			return
+		}
+		if offsets := offsetsOf(trace); !slices.IsSorted(offsets) || offsets[0] != 0 {
+			t.Fatal(offsets)
+		}
+		for i := range min(trace.Len(), 10) {
+			in, out := trace.Lengths(i)
+			if in > 10_000 {
+				continue
+			}
+			it, err := trace.Source()(i)
+			if err != nil || words(it.PromptText) != in || it.OutputTokens != out || out < 1 {
+				t.Fatalf("%d words for %d tokens, %v", words(it.PromptText), in, err)
+			}
+		}
+		if _, err := trace.Source()(trace.Len()); err != io.EOF {
+			t.Fatal(err)
+		}
+	})
+}
+
+func FuzzAzureTime(f *testing.F) {
+	f.Add("2023-11-16 18:15:46.6805900")
+	f.Add("2024-05-10 00:00:00.009930+00:00")
+	f.Fuzz(func(t *testing.T, s string) {
+		if at, err := azureTime(s); err == nil && time.Unix(0, int64(at)).UTC().Year() < 1899 {
+			t.Fatal(s, at)
+		}
+		realNumber(json.RawMessage(s))
+	})
+}
