@@ -89,7 +89,10 @@ func TestCapacityIsWhatTheEngineServes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rounds := max(16, 2000/cfg.MaxNumSeqs)
+			rounds := max(4, 1000/cfg.MaxNumSeqs)
+			if p.within > 0.02 {
+				rounds = max(16, rounds) // preemptions take a while to find their pattern
+			}
 			got, preemptions := served(t, cfg, p.prompt, always(p.output), rounds)
 			want := cfg.Capacity(p.prompt, p.output)
 			t.Logf("served %.3f, capacity %.3f: %+.2f %%, %.3f preemptions a request", got, want, 100*(want/got-1), float64(preemptions)/float64(rounds*cfg.MaxNumSeqs))
