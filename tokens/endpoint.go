@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -139,30 +140,42 @@ func (l *learner) learnFromTokenize(ctx context.Context, shape string) (found bo
 	if err != nil {
 		return false, err
 	}
+	v := Vocabulary{Ruler: l.cfg.Model + " (" + shape + ")"}
+	count := func(ctx context.Context, texts []string) ([]int, error) {
+		return each(texts, func(text string) (int, error) {
+			ids, err := l.tokenize(ctx, shape, text)
+			return len(ids), err
+		})
+	}
 	before, lengths := segments(ids, 2*len(words))
 	if lengths == nil {
-		return false, nil
+		// The identifiers do not show where a word ends, as from a simulated server. Their number still shows whether all
+		// words are one token each: no word can be less.
+		n, err := count(ctx, []string{words[0], words[0] + "\n" + words[1], strings.Join(words, " "), strings.Join(words, "\n")})
+		if err != nil {
+			return false, err
+		}
+		before = n[0] - 1
+		perBreak := n[1] - n[0] - 1
+		if n[2] != before+len(words) || perBreak < 0 || n[3] != before+len(words)+(len(words)-1)*perBreak {
+			return false, nil
+		}
+		v.Words, v.First = words, words
 	}
-	v := Vocabulary{Ruler: l.cfg.Model + " (" + shape + ")"}
-	for i, w := range words {
-		if lengths[2*i] != 1 {
+	for i := 0; i < len(lengths); i += 2 {
+		if lengths[i] != 1 {
 			continue
 		}
-		v.Words = append(v.Words, w)
-		if lengths[2*i+1] == 1 {
-			v.First = append(v.First, w)
+		v.Words = append(v.Words, words[i/2])
+		if lengths[i+1] == 1 {
+			v.First = append(v.First, words[i/2])
 		}
 	}
 	if v.check() != nil {
 		return false, nil
 	}
 	l.Words, l.Method = v, shape
-	return true, l.check(ctx, before, func(ctx context.Context, texts []string) ([]int, error) {
-		return each(texts, func(text string) (int, error) {
-			ids, err := l.tokenize(ctx, shape, text)
-			return len(ids), err
-		})
-	})
+	return true, l.check(ctx, before, count)
 }
 
 // tokenize returns the tokens of a text. An answer that is not understood is an [EndpointError].
@@ -215,7 +228,7 @@ func parseTokenize(answer []byte) ([]int, error) {
 }
 
 // segments cuts tokens at the separator, which is the most frequent one, and returns the number of tokens before the first
-// and the lengths of the n segments that each follows; nil where there are not n.
+// and the lengths of the n segments that each follow one; nil where there are not n, or an empty one.
 func segments(ids []int, n int) (before int, lengths []int) {
 	counts := map[int]int{}
 	separator := -1
@@ -234,7 +247,7 @@ func segments(ids []int, n int) (before int, lengths []int) {
 			lengths[len(lengths)-1]++
 		}
 	}
-	if len(lengths) != n {
+	if len(lengths) != n || slices.Contains(lengths, 0) {
 		return 0, nil
 	}
 	return before, lengths

@@ -132,6 +132,7 @@ func TestLearn(t *testing.T) {
 		{"sglang", &fakeServer{count: qwen.Encode, shape: "sglang"}, LearnConfig{}, "tokenize", len(exact.Words), 0},
 		{"sglang that always adds a token", &fakeServer{count: qwen.Encode, shape: "sglang", bos: true}, LearnConfig{}, "tokenize", len(exact.Words), 0},
 		{"llama.cpp", &fakeServer{count: qwen.Encode, shape: "llama.cpp"}, LearnConfig{}, "tokenize-content", len(exact.Words), 0},
+		{"identifiers made up", &fakeServer{count: func(text string) []int { return make([]int, words(text)) }, shape: "vllm"}, LearnConfig{}, "tokenize", 2048, 0},
 		{"no /tokenize", &fakeServer{count: qwen.Encode, shape: "none", usage: true}, LearnConfig{}, "usage", spacedGroup * spacedGroups, 0},
 		{"no /tokenize, text", &fakeServer{count: qwen.Encode, shape: "none", usage: true}, LearnConfig{Format: TextCompletions}, "usage", spacedGroup * spacedGroups, 0},
 		{"/tokenize not wanted", &fakeServer{count: qwen.Encode, shape: "vllm", usage: true}, LearnConfig{NoTokenize: true}, "usage", spacedGroup * spacedGroups, 0},

@@ -355,6 +355,25 @@ func TestTiktokenFiles(t *testing.T) {
 	}
 }
 
+func TestOpenTokenizer(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "tokenizer.json")
+	if err := os.WriteFile(file, tiny(t, func(_, _ map[string]any) {}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"o200k_base": "o200k_base", file: "tokenizer.json", dir: "tokenizer.json"} {
+		tokenizer, err := OpenTokenizer(name)
+		if err != nil || tokenizer.Name() != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, want := range map[string]string{"gpt-9": "there are o200k_base, cl100k_base, and files", t.TempDir(): "no such file", "tokenizer.go": "want a file that ends in"} {
+		if _, err := OpenTokenizer(name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func FuzzRanks(f *testing.F) {
 	f.Add([]byte("IQ== 0\nIg== 1\n"))
 	f.Add([]byte("IQ== 0 1\n\n \n"))

@@ -25,6 +25,28 @@ type Tokenizer interface {
 	Decode(tokens []int) string // the text; identifiers that do not exist add nothing
 }
 
+// OpenTokenizer opens what is named: o200k_base or cl100k_base, a tokenizer.json or a directory that holds one, or a .tiktoken
+// file.
+func OpenTokenizer(name string) (Tokenizer, error) {
+	if name == "o200k_base" || name == "cl100k_base" {
+		return Embedded(name)
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer %q: there are o200k_base, cl100k_base, and files that end in .json or .tiktoken: %w", name, err)
+	}
+	if info.IsDir() {
+		name = filepath.Join(name, "tokenizer.json")
+	}
+	switch strings.ToLower(filepath.Ext(name)) {
+	case ".json":
+		return OpenHuggingFace(name)
+	case ".tiktoken":
+		return OpenTiktoken(name)
+	}
+	return nil, fmt.Errorf("tokenizer %q: want a file that ends in .json (Hugging Face's tokenizer.json) or .tiktoken", name)
+}
+
 // Fit returns the embedded words that are one token for the tokenizer. It fails with a [VocabularyError] where they are too
 // few.
 func Fit(t Tokenizer) (Vocabulary, error) {
