@@ -69,10 +69,14 @@ type Client struct {
 func NewClient(t Target) (*Client, error) {
 	u, err := url.Parse(t.URL)
 	if err != nil {
-		return nil, fmt.Errorf("target %q is no URL: %w", t.URL, err)
+		var detail *url.Error
+		if errors.As(err, &detail) && !strings.Contains(t.URL, "@") {
+			return nil, fmt.Errorf("target %q is no URL: %w", t.URL, detail.Err)
+		}
+		return nil, fmt.Errorf("target %q is no URL", hideUserinfo(t.URL)) // what is wrong may be in the password
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("target %q is not of the form http://host:port or https://host", t.URL)
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return nil, fmt.Errorf("target %q is not of the form http://host:port or https://host", hideUserinfo(t.URL))
 	}
 	if t.ConnectTimeout <= 0 {
 		t.ConnectTimeout = 5 * time.Second
@@ -94,6 +98,7 @@ func NewClient(t Target) (*Client, error) {
 		if c.tls.ServerName == "" {
 			c.tls.ServerName = u.Hostname()
 		}
+		c.tls.NextProtos = nil // what is spoken is decided here
 	}
 	header := t.Header.Clone()
 	if header == nil {
@@ -110,6 +115,8 @@ func NewClient(t Target) (*Client, error) {
 		password, _ := u.User.Password()
 		r := http.Request{Header: header}
 		r.SetBasicAuth(u.User.Username(), password)
+	}
+	if password, ok := u.User.Password(); ok {
 		c.secrets = append(c.secrets, password)
 	}
 	c.secrets = append(c.secrets, secretsOf(header)...)
@@ -136,7 +143,24 @@ func NewClient(t Target) (*Client, error) {
 	return c, nil
 }
 
-// secretsOf returns the values of headers that hold credentials.
+// hideUserinfo takes name and password out of what may be a URL, well formed or not.
+func hideUserinfo(s string) string {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		scheme, rest = "", s
+	}
+	// An unescaped slash in the password ends the authority early, so the last @ counts, wherever it stands.
+	at := strings.LastIndexByte(rest, '@')
+	if at < 0 {
+		return s
+	}
+	if rest = "[redacted]" + rest[at:]; ok {
+		rest = scheme + "://" + rest
+	}
+	return rest
+}
+
+// secretsOf returns the values of headers that may hold credentials: all that are not known to hold none.
 func secretsOf(h http.Header) []string {
 	var secrets []string
 	for name, values := range h {
@@ -150,6 +174,10 @@ func secretsOf(h http.Header) []string {
 				secrets = append(secrets, token)
 			}
 		}
+	}
+	r := http.Request{Header: h}
+	if _, password, ok := r.BasicAuth(); ok {
+		secrets = append(secrets, password)
 	}
 	return secrets
 }
@@ -272,6 +300,9 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 		t := tls.Client(cn.Conn, c.tls)
 		if err := t.HandshakeContext(ctx); err != nil {
 			below.Close()
+			if ctx.Err() == context.DeadlineExceeded {
+				err = fmt.Errorf("no handshake within %v", c.target.ConnectTimeout)
+			}
 			return nil, fmt.Errorf("TLS with %s: %w", c.address, err)
 		}
 		cn.Conn = t
@@ -281,6 +312,10 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 
 // longAgo is a deadline that wakes whoever waits on a connection.
 var longAgo = time.Unix(1, 0)
+
+// tailTime is how long the rest of a response may take that no figure hangs on: what follows [DONE] or an error in the
+// stream, the body of an HTTP error. A server that leaves it open is not waited for.
+const tailTime = 500 * time.Millisecond
 
 // errBody bounds how much of an error response is read for its message.
 const errBody = 64 << 10
@@ -307,9 +342,12 @@ type exchange struct {
 	head    *bufio.Reader // for parsing response heads
 	bytes   bytes.Reader
 	whole   []byte // a response that is no stream
+	buf     []byte // what net/http reads into
 
 	stamp, user int64 // of the read at hand: as kept, and by user space
 	kernel      bool
+	answered    bool // bytes of a response were seen
+	tail        bool // what still comes has tailTime
 	done        bool // [DONE] was seen
 
 	kind ErrorKind
@@ -326,7 +364,7 @@ func newExchange() *exchange {
 func (x *exchange) do(ctx context.Context, body []byte) {
 	x.events.reset()
 	x.text, x.gaps, x.delays, x.whole = x.text[:0], x.gaps[:0], x.delays[:0], x.whole[:0]
-	x.done, x.kind, x.err = false, NoError, nil
+	x.answered, x.tail, x.done, x.kind, x.err = false, false, false, NoError, nil
 	if x.client.viaNet != nil {
 		x.doNetHTTP(ctx, body)
 	} else {
@@ -366,7 +404,7 @@ func (x *exchange) settle(ctx context.Context) {
 	}
 	if x.detail != nil {
 		if x.detail.Body != nil {
-			x.detail.Output = string(x.text)
+			x.detail.Output = x.client.Redact(string(x.text))
 		}
 		switch r.Status {
 		case Errored:
@@ -391,7 +429,7 @@ func (x *exchange) doHTTP1(ctx context.Context, body []byte) {
 	x.out = append(x.out, body...)
 
 	cn := x.client.take()
-	for try := 0; ; try++ {
+	for {
 		fresh := cn == nil
 		if fresh {
 			start := x.clock.now()
@@ -408,64 +446,63 @@ func (x *exchange) doHTTP1(ctx context.Context, body []byte) {
 			cn.Close()
 			return
 		}
-		reusable, answered := x.over(ctx, cn)
-		if reusable {
+		if x.over(ctx, cn) {
 			x.client.give(cn)
 			return
 		}
 		cn.Close()
 		// A server may close an idle connection just as the request sets out on it. Nothing was generated for it, so it
 		// may be sent again, once, on a new connection.
-		if fresh || answered || x.err == nil || ctx.Err() != nil || x.kind == ErrTimeout || try > 0 {
+		if fresh || x.answered || x.err == nil || ctx.Err() != nil || x.kind == ErrTimeout {
 			return
 		}
 		x.kind, x.err, cn = NoError, nil, nil
 		x.rec.Flags |= Retried
-		x.rec.End = 0
 	}
 }
 
-// over sends the request over one connection and reads the response. reusable: the connection can serve another
-// request; answered: bytes of a response were seen.
-func (x *exchange) over(ctx context.Context, cn *conn) (reusable, answered bool) {
-	stop := context.AfterFunc(ctx, func() { cn.below.SetDeadline(longAgo) })
-	defer func() {
-		if !stop() {
-			reusable = false // its deadline has been or is being set
-		}
-	}()
-	x.rec.Sent = x.clock.now()
+// over sends the request over one connection and reads the response. It is true if the connection can serve another
+// request.
+func (x *exchange) over(ctx context.Context, cn *conn) (reusable bool) {
 	if t := x.client.target.RequestTimeout; t > 0 {
-		cn.SetDeadline(time.Now().Add(t))
-		defer func() {
-			if reusable {
-				cn.SetDeadline(time.Time{})
-			}
-		}()
+		cn.below.SetDeadline(time.Now().Add(t))
 	}
-	if _, err := cn.Write(x.out); err != nil {
-		// A server may answer before it has read everything (413, 401) and close: the answer says more than the error.
-		if cn.SetReadDeadline(time.Now().Add(time.Second)); cn.fill() != nil {
-			x.failIO(ErrSend, "sending the request", err)
-			return false, false
-		}
+	// Only now, so that a cancellation has the last word.
+	stop := context.AfterFunc(ctx, func() { cn.below.SetDeadline(longAgo) })
+	x.rec.Sent = x.clock.now()
+	_, err := cn.Write(x.out)
+	if err != nil && (errors.Is(err, os.ErrDeadlineExceeded) || !x.answeredEarly(ctx, cn)) {
+		x.failIO(ErrSend, "sending the request", err)
+	} else if resp := x.readHead(cn); resp != nil {
+		complete := x.readBody(ctx, cn, resp)
+		reusable = complete && err == nil && !resp.Close && resp.StatusCode != http.StatusSwitchingProtocols && cn.r == cn.w
 	}
-	resp, ok := x.readHead(cn)
-	answered = cn.w > 0
-	if !ok {
-		return false, answered
+	if !stop() {
+		return false // its deadline has been or is being set
 	}
-	x.rec.HTTPStatus = int16(resp.StatusCode)
-	x.framing = framing{
-		chunked: slices.Contains(resp.TransferEncoding, "chunked"),
-		left:    resp.ContentLength,
-		done:    resp.ContentLength == 0,
+	if reusable && (x.tail || x.client.target.RequestTimeout > 0) {
+		cn.below.SetDeadline(time.Time{})
 	}
-	if x.framing.chunked {
-		x.framing.left, x.framing.done = 0, false
+	return reusable
+}
+
+// answeredEarly is asked when a request could not be written: a server may answer before it has read everything (413,
+// 401) and close, and the answer says more than the error.
+func (x *exchange) answeredEarly(ctx context.Context, cn *conn) bool {
+	x.hurry(ctx, cn)
+	return x.read(cn) == nil
+}
+
+// hurry gives what is still to be read its tailTime, once.
+func (x *exchange) hurry(ctx context.Context, cn *conn) {
+	if x.tail {
+		return
 	}
-	complete := x.readBody(cn, resp)
-	return complete && x.framing.done && !resp.Close && cn.r == cn.w && x.kind != ErrMalformed, answered
+	x.tail = true
+	cn.below.SetReadDeadline(time.Now().Add(tailTime))
+	if ctx.Err() != nil { // and perhaps has set its deadline before
+		cn.below.SetDeadline(longAgo)
+	}
 }
 
 // failIO notes a failure of the connection: a time limit, or the connection's end.
@@ -480,21 +517,21 @@ func (x *exchange) failIO(kind ErrorKind, doing string, err error) {
 	}
 }
 
-// readHead reads up to the end of the response's head, and past heads of the 1xx kind.
-func (x *exchange) readHead(cn *conn) (*http.Response, bool) {
+// readHead reads up to the end of the response's head, and past heads of the 1xx kind. nil if that failed.
+func (x *exchange) readHead(cn *conn) *http.Response {
 	const maxHead = 256 << 10
 	for scanned := 0; ; {
 		unread := cn.buf[cn.r:cn.w]
 		end := headEnd(unread, scanned)
 		if end < 0 {
 			if len(unread) > maxHead || len(unread) >= 5 && !bytes.HasPrefix(unread, []byte("HTTP/")) {
-				x.fail(ErrMalformed, fmt.Errorf("no HTTP response, it begins with %.40q", unread))
-				return nil, false
+				x.fail(ErrMalformed, fmt.Errorf("no HTTP response, it begins with %q", shorten(string(unread), 40)))
+				return nil
 			}
 			scanned = max(0, len(unread)-3)
 			if err := x.read(cn); err != nil {
 				x.failIO(ErrReset, "waiting for the response", err)
-				return nil, false
+				return nil
 			}
 			continue
 		}
@@ -503,12 +540,12 @@ func (x *exchange) readHead(cn *conn) (*http.Response, bool) {
 		resp, err := http.ReadResponse(x.head, postRequest)
 		if err != nil {
 			x.fail(ErrMalformed, fmt.Errorf("no HTTP response: %w", err))
-			return nil, false
+			return nil
 		}
 		cn.r += end
 		scanned = 0
 		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
-			return resp, true
+			return resp
 		}
 	}
 }
@@ -539,6 +576,7 @@ func (x *exchange) read(cn *conn) error {
 	if err != nil {
 		return err
 	}
+	x.answered = true
 	x.user = x.clock.now()
 	x.stamp, x.kernel = x.user, false
 	if cn.stamped != nil && cn.stamped.stamp != 0 {
@@ -573,20 +611,27 @@ const (
 
 // classify looks at status and content type.
 func (x *exchange) classify(resp *http.Response) bodyKind {
+	x.rec.HTTPStatus = int16(resp.StatusCode)
 	if resp.StatusCode != http.StatusOK {
 		return errorBody
 	}
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+	mediaType, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	if strings.EqualFold(strings.TrimSpace(mediaType), "text/event-stream") {
 		x.rec.Flags |= Streamed
 		return streamBody
 	}
 	return wholeBody
 }
 
-// readBody reads the response's body to its end; false if it failed on the way.
-func (x *exchange) readBody(cn *conn, resp *http.Response) bool {
+// readBody reads the response's body; false unless it was read to its end.
+func (x *exchange) readBody(ctx context.Context, cn *conn, resp *http.Response) bool {
 	kind := x.classify(resp)
-	for !x.framing.done {
+	x.framing = framing{left: resp.ContentLength, done: resp.ContentLength == 0}
+	if slices.Contains(resp.TransferEncoding, "chunked") {
+		x.framing = framing{chunked: true}
+	}
+	untilClose := !x.framing.chunked && x.framing.left < 0
+	for {
 		for cn.r < cn.w && !x.framing.done {
 			body, used, err := x.framing.next(cn.buf[cn.r:cn.w])
 			cn.r += used
@@ -595,34 +640,37 @@ func (x *exchange) readBody(cn *conn, resp *http.Response) bool {
 				return false
 			}
 			if len(body) > 0 && !x.takeBody(kind, body) {
+				x.giveUp(kind, resp)
 				return false
 			}
 		}
 		if x.framing.done {
-			break
+			x.endBody(kind, resp)
+			return true
 		}
-		if x.done {
-			// The stream has ended; what is left is the end of the body. A server that keeps it open is not waited for.
-			cn.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		if x.done || x.err != nil || kind == errorBody {
+			x.hurry(ctx, cn)
 		}
-		if err := x.read(cn); err != nil {
-			untilClose := !x.framing.chunked && x.framing.left < 0
-			switch {
-			case errors.Is(err, io.EOF) && untilClose:
-				x.framing.done = true
-			case x.done:
-				return false // all that matters was read
-			default:
+		switch err := x.read(cn); {
+		case err == nil:
+		case errors.Is(err, io.EOF) && untilClose:
+			x.endBody(kind, resp)
+			return false
+		default:
+			if !x.giveUp(kind, resp) {
 				x.failIO(ErrReset, "reading the response", err)
-				return false
 			}
+			return false
 		}
 	}
-	if x.done {
-		cn.SetReadDeadline(time.Time{})
+}
+
+// giveUp is called where a body is not read to its end. It is true if all that matters was read.
+func (x *exchange) giveUp(kind bodyKind, resp *http.Response) bool {
+	if kind == errorBody {
+		x.endBody(kind, resp)
 	}
-	x.endBody(kind, resp)
-	return true
+	return x.done || x.err != nil
 }
 
 // takeBody takes some bytes of the body; false where reading on is of no use.
@@ -633,7 +681,7 @@ func (x *exchange) takeBody(kind bodyKind, body []byte) bool {
 			x.fail(ErrMalformed, err)
 			return false
 		}
-		// An error inside the stream ends what can be measured of it, but the rest is read, for the connection's sake.
+		// An error inside the stream ends what can be measured of it. The rest is read for the connection's sake.
 	case wholeBody:
 		if x.whole = append(x.whole, body...); len(x.whole) > maxResponse {
 			x.fail(ErrMalformed, errors.New("the response exceeds 64 MiB"))
@@ -641,6 +689,7 @@ func (x *exchange) takeBody(kind bodyKind, body []byte) bool {
 		}
 	case errorBody:
 		x.whole = append(x.whole, body[:min(len(body), errBody-len(x.whole))]...)
+		return len(x.whole) < errBody
 	}
 	return true
 }
@@ -673,14 +722,14 @@ func (x *exchange) takeWhole(resp *http.Response) {
 	}
 	x.say()
 	if x.err == nil && x.rec.Finish == NoFinish {
-		x.fail(ErrMalformed, fmt.Errorf("the response (%s) is neither a stream nor a completion: %.80q",
-			resp.Header.Get("Content-Type"), x.whole))
+		x.fail(ErrMalformed, fmt.Errorf("the response (%s) is neither a stream nor a completion: %q",
+			resp.Header.Get("Content-Type"), shorten(string(x.whole), 80)))
 	}
 }
 
 // statusError turns an HTTP status into words, with the message that came with it.
 func statusError(resp *http.Response, body []byte) error {
-	status := fmt.Sprintf("HTTP %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	status := strings.TrimSpace(fmt.Sprintf("HTTP %d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
 	if message := errorMessage(body); message != "" {
 		status += ": " + message
 	}
@@ -713,25 +762,36 @@ func errorMessage(body []byte) string {
 			e.Message = string(e.Detail)
 		}
 		if e.Message != "" {
-			return shorten(e.Message)
+			return shorten(e.Message, 300)
 		}
 	}
-	return shorten(string(body))
+	return shorten(string(body), 300)
 }
 
-// shorten keeps an error message to one line of bounded length.
-func shorten(s string) string {
+// shorten keeps a text from elsewhere to one line of bounded length. It never cuts inside what may be a credential (RFC
+// 6750's b64token): half of one could no longer be found by Redact.
+func shorten(s string, most int) string {
 	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "\ufffd")), " ")
-	if r := []rune(s); len(r) > 300 {
-		s = string(r[:300]) + "…"
+	r := []rune(s)
+	if len(r) <= most {
+		return s
 	}
-	return s
+	inToken := func(r rune) bool {
+		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("-._~+/=", r)
+	}
+	for most > 0 && inToken(r[most-1]) && inToken(r[most]) {
+		most--
+		for most > 0 && inToken(r[most-1]) {
+			most--
+		}
+	}
+	return string(r[:most]) + "…"
 }
 
 // event takes one event of the stream.
 func (x *exchange) event(data []byte, isError bool) {
 	r := x.rec
-	if x.done || x.err != nil {
+	if x.done || x.err != nil || len(bytes.TrimSpace(data)) == 0 { // an empty event keeps a connection alive
 		return
 	}
 	if r.FirstEvent == 0 {
@@ -749,6 +809,7 @@ func (x *exchange) event(data []byte, isError bool) {
 		} else {
 			x.fail(ErrMalformed, err)
 		}
+		r.End = x.stamp
 		return
 	}
 	if isError && x.delta.errorJSON == nil {
@@ -779,7 +840,8 @@ func (x *exchange) event(data []byte, isError bool) {
 func (x *exchange) say() {
 	d, r := &x.delta, x.rec
 	if d.errorJSON != nil {
-		x.fail(ErrServer, fmt.Errorf("error in the stream: %s", errorMessage(d.errorJSON)))
+		x.fail(ErrServer, fmt.Errorf("error in the response: %s", errorMessage(d.errorJSON)))
+		r.End = x.stamp
 		return
 	}
 	if x.detail != nil && x.detail.ResponseID == "" && len(d.id) > 0 {

@@ -23,10 +23,7 @@ type delta struct {
 	errorJSON []byte // the value of "error", where it is not null
 }
 
-var (
-	errUnsure = errors.New("not understood by the scanner")
-	done      = []byte("[DONE]")
-)
+var done = []byte("[DONE]")
 
 // parse reads an event: by the scanner, which allocates nothing, and where that is not sure, by encoding/json.
 func (d *delta) parse(data []byte) error {

@@ -1,14 +1,15 @@
 package loadgen
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
 	"os"
+	"time"
 )
 
 // useNetHTTP decides whether exchanges go through net/http: for HTTP/2, and where a proxy stands between.
@@ -17,7 +18,7 @@ func (c *Client) useNetHTTP(u *url.URL) error {
 	if c.target.Proxy != nil {
 		proxy, err := c.target.Proxy(&http.Request{URL: u})
 		if err != nil {
-			return fmt.Errorf("proxy for %s: %w", u.Host, err)
+			return fmt.Errorf("proxy for %s: %s", u.Host, hideUserinfo(err.Error()))
 		}
 		proxied = proxy != nil
 	}
@@ -50,16 +51,20 @@ func (c *Client) useNetHTTP(u *url.URL) error {
 // reads serve many streams.
 func (x *exchange) doNetHTTP(ctx context.Context, body []byte) {
 	c, r := x.client, x.rec
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	if t := c.target.RequestTimeout; t > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, t, os.ErrDeadlineExceeded)
-		defer cancel()
+		timer := time.AfterFunc(t, func() { cancel(os.ErrDeadlineExceeded) })
+		defer timer.Stop()
 	}
 	var connectStart int64
 	trace := &httptrace.ClientTrace{
 		GetConn: func(string) { connectStart = x.clock.now() },
 		GotConn: func(info httptrace.GotConnInfo) {
-			// The request's first byte is written next, by this goroutine's order.
+			if r.Sent != 0 { // net/http sends again what a closed connection did not take
+				r.Flags |= Retried
+			}
+			// The request's first byte is written next.
 			r.Sent = x.clock.now()
 			if !info.Reused {
 				r.Flags |= NewConnection
@@ -67,8 +72,8 @@ func (x *exchange) doNetHTTP(ctx context.Context, body []byte) {
 			}
 		},
 	}
-	x.bytes.Reset(body)
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), http.MethodPost, c.target.URL, &x.bytes)
+	// A reader of its own: net/http may still hold it when the response has long been read.
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), http.MethodPost, c.target.URL, bytes.NewReader(body))
 	if err != nil {
 		x.fail(ErrSend, err)
 		return
@@ -85,22 +90,31 @@ func (x *exchange) doNetHTTP(ctx context.Context, body []byte) {
 		return
 	}
 	defer resp.Body.Close()
-	r.HTTPStatus = int16(resp.StatusCode)
 	kind := x.classify(resp)
-	buf := make([]byte, 16<<10)
+	if x.buf == nil {
+		x.buf = make([]byte, 16<<10)
+	}
 	for {
-		n, err := resp.Body.Read(buf)
-		x.user = x.clock.now()
-		x.stamp, x.kernel = x.user, false
-		if n > 0 && !x.takeBody(kind, buf[:n]) {
+		if !x.tail && (x.done || x.err != nil || kind == errorBody) {
+			x.tail = true
+			timer := time.AfterFunc(tailTime, func() { cancel(nil) })
+			defer timer.Stop()
+		}
+		n, err := resp.Body.Read(x.buf)
+		if n > 0 || err == io.EOF {
+			x.user = x.clock.now()
+			x.stamp, x.kernel = x.user, false
+		}
+		if n > 0 && !x.takeBody(kind, x.buf[:n]) {
+			x.giveUp(kind, resp)
 			return
 		}
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF {
 			x.endBody(kind, resp)
 			return
 		}
 		if err != nil {
-			if !x.done {
+			if !x.giveUp(kind, resp) {
 				x.failNet(ctx, ErrReset, err)
 			}
 			return

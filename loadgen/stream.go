@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// maxEvent bounds one line of a stream and the data of one event: a server that never ends them must not fill the memory.
+// maxEvent bounds one line of a stream, and the data of one event: a server that never ends them must not fill the memory.
 const maxEvent = 16 << 20
 
 var (
