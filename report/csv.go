@@ -85,7 +85,7 @@ func (c *csvRow) benchmark(r *Report, b *Benchmark) {
 
 	c.add("Benchmark", "Type", "", b.Type)
 	c.add("Benchmark", "ID", "", b.Config.ID)
-	c.add("Benchmark", "Strategy", "", b.Config.Strategy.Text("type_"))
+	c.add("Benchmark", "Strategy", "", b.Config.StrategyName())
 	c.json("Benchmark", "Constraints", b.Config.Constraints, pythonStyle)
 
 	s := &b.SchedulerMetrics

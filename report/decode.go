@@ -48,8 +48,9 @@ func ReadFile(name string) (*Report, error) {
 }
 
 // Read reads a report, GuideLLM's or openloop's, as JSON or YAML, compressed by gzip or not; which of them it is, it
-// sees. Fields that GuideLLM 0.5.0 does not have are kept in Report.Unknown, those of its fields that are not there are
-// listed in Report.Missing; both are errors only where what is there cannot be what its name says. The error is a
+// sees. Fields that GuideLLM 0.5.0 does not have, and those that it has with a value of another kind, are kept in
+// Report.Unknown; those of its fields that could not be read are listed in Report.Missing; see Report.Notes. So a
+// report of another version is read as far as it means the same. The error, for a document that is no report, is a
 // *ReadError.
 func Read(r io.Reader) (*Report, error) {
 	in := bufio.NewReaderSize(r, 64<<10)
@@ -66,7 +67,7 @@ func Read(r io.Reader) (*Report, error) {
 	}
 	report := &Report{}
 	d := decoder{tokens: source, fields: map[reflect.Type][]structField{}, report: report}
-	first, err := source.next()
+	first, err := d.next()
 	if err == nil && first.kind != beginObject {
 		err = errors.New("it holds no object at its top; is it a report?")
 	}
@@ -76,8 +77,14 @@ func Read(r io.Reader) (*Report, error) {
 	if err := d.value(first, reflect.ValueOf(report).Elem(), ""); err != nil {
 		return nil, err
 	}
+	// The end is read, too: a cut gzip file shows only there.
+	if _, err := source.next(); err == nil {
+		return nil, &ReadError{Err: errors.New("something follows the report")}
+	} else if !errors.Is(err, io.EOF) {
+		return nil, &ReadError{Err: err}
+	}
 	if slices.Contains(report.Missing, "benchmarks") {
-		return nil, &ReadError{Err: errors.New(`it has no "benchmarks"; is it a report?`)}
+		return nil, &ReadError{Err: errors.New(`it has no list of "benchmarks"; is it a report?`)}
 	}
 	return report, nil
 }
@@ -127,7 +134,7 @@ func (k tokenKind) String() string {
 	return [...]string{"null", "a boolean", "a number", "a string", "an object", "the end of an object", "a list", "the end of a list"}[k]
 }
 
-// tokens yields a document's pieces in order.
+// tokens yields a document's pieces in order, and io.EOF after the last one.
 type tokens interface{ next() (token, error) }
 
 // jsonTokens reads JSON as Python's json.dumps writes it, which includes NaN, Infinity and -Infinity.
@@ -141,9 +148,6 @@ func newJSONTokens(r io.Reader) jsonTokens {
 
 func (j jsonTokens) next() (token, error) {
 	t, err := j.Token()
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
 	if err != nil {
 		return token{}, err
 	}
@@ -253,7 +257,7 @@ func newYAMLTokens(r io.Reader) (*yamlTokens, error) {
 
 func (y *yamlTokens) next() (token, error) {
 	if len(y.all) == 0 {
-		return token{}, io.ErrUnexpectedEOF
+		return token{}, io.EOF
 	}
 	t := y.all[0]
 	y.all = y.all[1:]
@@ -309,6 +313,10 @@ func (y *yamlTokens) flatten(n *yaml.Node, depth int) error {
 			put(numberToken, strconv.FormatInt(i, 10))
 		}
 	case "!!float":
+		if strings.Trim(n.Value, "0123456789") == "" { // an integer that no int64 holds
+			put(numberToken, n.Value)
+			return nil
+		}
 		var f float64
 		if err := n.Decode(&f); err != nil {
 			return err
@@ -332,10 +340,19 @@ func parseAny(text []byte) (any, error) {
 
 // decoder fills the schema's structs from tokens.
 type decoder struct {
-	tokens
+	tokens tokens
 	fields map[reflect.Type][]structField
 	report *Report
 	depth  int // of free values
+}
+
+// next returns the next token of a value that is not yet at its end.
+func (d *decoder) next() (token, error) {
+	t, err := d.tokens.next()
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return t, err
 }
 
 func (d *decoder) fail(path string, t token, wanted string) error {
@@ -346,22 +363,9 @@ func (d *decoder) fail(path string, t token, wanted string) error {
 	return &ReadError{path, fmt.Errorf("found %s where %s belongs", got, wanted)}
 }
 
-// value fills v from the token t and those that follow it.
+// value fills v from the token t, which fits it, and those that follow.
 func (d *decoder) value(t token, v reflect.Value, path string) error {
 	switch v.Type() {
-	case objectType:
-		if t.kind == nullToken {
-			return nil
-		}
-		if t.kind != beginObject {
-			return d.fail(path, t, "an object")
-		}
-		free, err := d.any(t)
-		if err != nil {
-			return &ReadError{path, err}
-		}
-		v.Set(reflect.ValueOf(free))
-		return nil
 	case requestSeqType:
 		return d.requests(t, v, path)
 	case nullIntType, nullFloatType, nullTextType:
@@ -373,31 +377,35 @@ func (d *decoder) value(t token, v reflect.Value, path string) error {
 	}
 	switch v.Kind() {
 	case reflect.Bool:
-		if t.kind != boolToken {
-			return d.fail(path, t, "a boolean")
-		}
 		v.SetBool(t.bool)
 	case reflect.Int64:
 		n, err := wholeNumber(t)
 		if err != nil {
-			return d.fail(path, t, "a whole number")
+			return &ReadError{path, err}
 		}
 		v.SetInt(n)
 	case reflect.Float64:
-		if t.kind != numberToken {
-			return d.fail(path, t, "a number")
-		}
 		x, err := parseFloat(t.text)
 		if err != nil {
-			return d.fail(path, t, "a number")
+			return &ReadError{path, err}
 		}
 		v.SetFloat(x)
 	case reflect.String:
-		if t.kind != textToken {
-			return d.fail(path, t, "a string")
-		}
 		v.SetString(t.text)
-	case reflect.Interface:
+	case reflect.Pointer:
+		if t.kind == nullToken {
+			return nil
+		}
+		v.Set(reflect.New(v.Type().Elem()))
+		return d.value(t, v.Elem(), path)
+	case reflect.Struct:
+		return d.object(t, v, path)
+	case reflect.Slice:
+		if v.Type() != objectType {
+			return d.slice(t, v, path)
+		}
+		fallthrough
+	default: // of free form
 		free, err := d.any(t)
 		if err != nil {
 			return &ReadError{path, err}
@@ -405,29 +413,12 @@ func (d *decoder) value(t token, v reflect.Value, path string) error {
 		if free != nil {
 			v.Set(reflect.ValueOf(free))
 		}
-	case reflect.Pointer:
-		if t.kind == nullToken {
-			return nil
-		}
-		v.Set(reflect.New(v.Type().Elem()))
-		return d.value(t, v.Elem(), path)
-	case reflect.Slice:
-		return d.slice(t, v, path)
-	case reflect.Array:
-		return d.array(t, v, path)
-	case reflect.Struct:
-		return d.object(t, v, path)
 	}
 	return nil
 }
 
+// slice fills a list of pointers to structs.
 func (d *decoder) slice(t token, v reflect.Value, path string) error {
-	if t.kind == nullToken {
-		return nil
-	}
-	if t.kind != beginArray {
-		return d.fail(path, t, "a list")
-	}
 	v.Set(reflect.MakeSlice(v.Type(), 0, 0))
 	for {
 		t, err := d.next()
@@ -438,6 +429,9 @@ func (d *decoder) slice(t token, v reflect.Value, path string) error {
 			return nil
 		}
 		i := v.Len()
+		if t.kind != beginObject {
+			return d.fail(elementPath(path, i), t, "an object")
+		}
 		v.Grow(1)
 		v.SetLen(i + 1)
 		if err := d.value(t, v.Index(i), elementPath(path, i)); err != nil {
@@ -446,35 +440,93 @@ func (d *decoder) slice(t token, v reflect.Value, path string) error {
 	}
 }
 
-func (d *decoder) array(t token, v reflect.Value, path string) error {
-	if t.kind != beginArray {
-		return d.fail(path, t, "a list")
+// fits says whether a value that begins with t can be one of a field's type. Lists of scalars never do, since what they
+// hold must be looked at first; setScalars takes them.
+func fits(t token, field reflect.Type) bool {
+	switch field {
+	case objectType:
+		return t.kind == beginObject
+	case requestSeqType:
+		return t.kind == beginArray
+	case nullIntType, nullFloatType, nullTextType:
+		return t.kind == nullToken || fits(t, field.Field(0).Type)
 	}
-	for i := range v.Len() + 1 {
-		t, err := d.next()
-		switch {
-		case err != nil:
-			return &ReadError{path, err}
-		case i == v.Len() && t.kind != endArray:
-			return d.fail(path, t, "a list of "+strconv.Itoa(v.Len()))
-		case i == v.Len():
-			return nil
-		}
-		if err := d.value(t, v.Index(i), elementPath(path, i)); err != nil {
-			return err
+	switch field.Kind() {
+	case reflect.Bool:
+		return t.kind == boolToken
+	case reflect.Int64:
+		_, err := wholeNumber(t)
+		return err == nil
+	case reflect.Float64:
+		return t.kind == numberToken
+	case reflect.String:
+		return t.kind == textToken
+	case reflect.Pointer:
+		return t.kind == nullToken || fits(t, field.Elem())
+	case reflect.Slice:
+		return field.Elem().Kind() == reflect.Pointer && t.kind == beginArray
+	case reflect.Struct:
+		return t.kind == beginObject
+	default:
+		return true
+	}
+}
+
+// setScalars fills a list of strings, of floats or of pairs of floats from its free form, if that is what it is.
+func setScalars(v reflect.Value, free any) bool {
+	if v.Kind() != reflect.Slice {
+		return false
+	}
+	if free == nil {
+		return v.Type().Elem().Kind() != reflect.String // a nil list is written as null, but for those
+	}
+	items, ok := free.([]any)
+	if !ok {
+		return false
+	}
+	list := reflect.MakeSlice(v.Type(), len(items), len(items))
+	for i, item := range items {
+		if !setScalar(list.Index(i), item) {
+			return false
 		}
 	}
-	return nil
+	v.Set(list)
+	return true
+}
+
+func setScalar(v reflect.Value, free any) bool {
+	switch free := free.(type) {
+	case string:
+		if v.Kind() != reflect.String {
+			return false
+		}
+		v.SetString(free)
+	case int64:
+		if v.Kind() != reflect.Float64 {
+			return false
+		}
+		v.SetFloat(float64(free))
+	case float64:
+		if v.Kind() != reflect.Float64 {
+			return false
+		}
+		v.SetFloat(free)
+	case []any:
+		if v.Kind() != reflect.Array || v.Len() != len(free) {
+			return false
+		}
+		for i, item := range free {
+			if !setScalar(v.Index(i), item) {
+				return false
+			}
+		}
+	default:
+		return false
+	}
+	return true
 }
 
 func (d *decoder) object(t token, v reflect.Value, path string) error {
-	if t.kind == nullToken {
-		d.report.Missing = append(d.report.Missing, path)
-		return nil
-	}
-	if t.kind != beginObject {
-		return d.fail(path, t, "an object")
-	}
 	fields, ok := d.fields[v.Type()]
 	if !ok {
 		fields = structFields(v.Type())
@@ -498,18 +550,23 @@ func (d *decoder) object(t token, v reflect.Value, path string) error {
 		if i >= len(fields) || fields[i].name != key.text {
 			i = slices.IndexFunc(fields, func(f structField) bool { return f.name == key.text })
 		}
-		if i < 0 {
+		known := i >= 0 && fits(t, v.Type().Field(fields[i].index).Type)
+		if !known {
 			free, err := d.any(t)
 			if err != nil {
 				return &ReadError{memberPath(path, key.text), err}
 			}
-			d.report.Unknown = append(d.report.Unknown, Field{memberPath(path, key.text), free})
-			continue
-		}
-		seen[i] = true
-		likely = i + 1
-		if err := d.value(t, v.Field(fields[i].index), memberPath(path, key.text)); err != nil {
+			if i >= 0 && setScalars(v.Field(fields[i].index), free) {
+				known = true
+			} else {
+				d.report.Unknown = append(d.report.Unknown, Field{memberPath(path, key.text), free})
+			}
+		} else if err := d.value(t, v.Field(fields[i].index), memberPath(path, key.text)); err != nil {
 			return err
+		}
+		if known {
+			seen[i] = true
+			likely = i + 1
 		}
 	}
 	for i, f := range fields {

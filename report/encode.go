@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -149,8 +150,19 @@ func (e *encoder) object(v reflect.Value, path string) {
 		e.fields[v.Type()] = fields
 	}
 	e.beginObject()
+	unknown := e.unknown[path]
+	if len(unknown) > 0 {
+		unknown = slices.Clone(unknown)
+	}
 	for _, f := range fields {
 		field := v.Field(f.index)
+		if i := slices.IndexFunc(unknown, func(m Member) bool { return m.Key == f.name }); i >= 0 {
+			// Known by name, but read with a value of another kind, which goes back into its place.
+			e.key(f.name)
+			e.any(unknown[i].Value)
+			unknown = slices.Delete(unknown, i, i+1)
+			continue
+		}
 		if f.omitEmpty && field.IsZero() {
 			continue
 		}
@@ -161,7 +173,7 @@ func (e *encoder) object(v reflect.Value, path string) {
 			e.value(field, e.member(path, f.name))
 		}
 	}
-	for _, m := range e.unknown[path] {
+	for _, m := range unknown {
 		e.key(m.Key)
 		e.any(m.Value)
 	}

@@ -6,8 +6,10 @@
 package report
 
 import (
+	"fmt"
 	"iter"
 	"math"
+	"regexp"
 	"slices"
 
 	"github.com/openloop/openloop/metrics"
@@ -59,6 +61,42 @@ type Report struct {
 	Unknown []Field `json:"-"`
 	// Missing are the paths of the fields that GuideLLM 0.5.0 has and that were not there to be read.
 	Missing []string `json:"-"`
+}
+
+// Notes says in sentences what Read met that GuideLLM 0.5.0 would not have written; the same field of many requests
+// makes one sentence.
+func (r *Report) Notes() []string {
+	var notes []string
+	unknown := make([]string, len(r.Unknown))
+	for i, f := range r.Unknown {
+		unknown[i] = f.Path
+	}
+	for _, field := range groupPaths(unknown) {
+		notes = append(notes, "field "+field+" is unknown or of an unknown kind: kept, but not understood")
+	}
+	for _, field := range groupPaths(r.Missing) {
+		notes = append(notes, "field "+field+" is missing: taken for empty")
+	}
+	return notes
+}
+
+// groupPaths replaces the indices in paths by [] and counts the paths that then are the same.
+func groupPaths(paths []string) []string {
+	indices := regexp.MustCompile(`\[\d+\]`)
+	count := map[string]int{}
+	var order []string
+	for _, path := range paths {
+		pattern := indices.ReplaceAllString(path, "[]")
+		if count[pattern]++; count[pattern] == 1 {
+			order = append(order, pattern)
+		}
+	}
+	for i, pattern := range order {
+		if n := count[pattern]; n > 1 {
+			order[i] = fmt.Sprintf("%s (%d times)", pattern, n)
+		}
+	}
+	return order
 }
 
 // Field is a field of a report by its path, such as benchmarks[0].config.seed.
@@ -145,6 +183,14 @@ func (b *Benchmark) SetTimes() {
 	b.Duration = b.EndTime - b.StartTime
 	b.WarmupDuration = m.MeasureStartTime - m.RequestStartTime
 	b.CooldownDuration = m.RequestEndTime - m.MeasureEndTime
+}
+
+// StrategyName is the name of the leg's strategy, such as constant.
+func (c *Config) StrategyName() string {
+	if name := c.Strategy.Text("type_"); name != "" {
+		return name
+	}
+	return c.Strategy.Text("kind") // as later versions of GuideLLM call it
 }
 
 // Config says how a leg was run (benchmark/schemas/base.py, BenchmarkConfig). The forms of the free objects are in

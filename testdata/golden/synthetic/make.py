@@ -4,7 +4,7 @@ The recordings of real runs show only what a server did on the day. These report
 and audio, answers without a stream or without usage, several tokens a line, ties, single requests, empty windows,
 unusual arguments. Requests are invented (seeded), everything computed from them is GuideLLM's.
 
-usage: PYTHON_WITH_GUIDELLM_0.5.0 make.py      (writes report.json.gz, report.csv and console.txt a case)
+usage: PYTHON_WITH_GUIDELLM_0.5.0 make.py      (writes report.json.gz, report.csv, console.txt a case, and some as YAML)
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from pathlib import Path
 os.environ["TZ"] = "UTC"
 time.tzset()
 
-from rich.console import Console as Rich  # noqa: E402,F401
+import yaml  # noqa: E402
 from guidellm.benchmark.outputs.console import GenerativeBenchmarkerConsole  # noqa: E402
 from guidellm.benchmark.outputs.csv import GenerativeBenchmarkerCSV  # noqa: E402
 from guidellm.benchmark.profiles import (  # noqa: E402
@@ -197,8 +197,13 @@ def cases():
         backend_kwargs={"timeout": 5, "x": [1, 2.0, {"y": None}]}, model="m", processor=None, data_args=[{"split": "train"}],
         max_seconds=30, max_requests=12, warmup={"percent": 0.1, "mode": "prefer_requests"}, cooldown=5, max_error_rate=1e-6,
         sample_requests=None, over_saturation={"enabled": True, "min_seconds": 30.0}, data_sampler="shuffle",
-        data_request_formatter={"type": "chat_completions"}, rampup=2)
+        data_request_formatter={"type": "chat_completions"}, rampup=2, output_dir=".", outputs=("json",))
     yield "empty", []
+
+
+def write_gzip(path, text):
+    with open(path, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as out:
+        out.write(text.encode())
 
 
 def save(name, benchmarks, args=None):
@@ -210,8 +215,9 @@ def save(name, benchmarks, args=None):
     folder = HERE.parent / f"synthetic-{name}"
     folder.mkdir(exist_ok=True)
     text = json.dumps(report.model_dump())
-    with open(folder / "report.json.gz", "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as out:
-        out.write(text.encode())
+    write_gzip(folder / "report.json.gz", text)
+    if name in ("single", "strategies"):
+        write_gzip(folder / "report.yaml.gz", yaml.dump(report.model_dump()))
     asyncio.run(GenerativeBenchmarkerCSV(output_path=folder / "report.csv").finalize(report))
     console = Console(file=io.StringIO(), width=80, force_terminal=False)
     asyncio.run(GenerativeBenchmarkerConsole(console=console).finalize(report))
