@@ -13,11 +13,18 @@ type tryWriter interface {
 	TryWrite(b []byte) (n int, err error)
 }
 
+// receiver is a connection that knows when the kernel received what was last read from it.
+type receiver interface {
+	received() int64 // ns since the server's origin; 0: not known
+	tcp() *net.TCPConn
+}
+
 // directConn writes to a connection without ever waiting, so that one goroutine can serve all connections.
 type directConn struct {
-	conn net.Conn
-	raw  syscall.RawConn
-	mem  tryWriter
+	conn     net.Conn
+	raw      syscall.RawConn
+	mem      tryWriter
+	receiver receiver // may be nil
 
 	// attempt is made once per connection, for a new closure per write would be an allocation per token.
 	attempt func(fd uintptr) bool
@@ -31,6 +38,10 @@ func newDirectConn(c net.Conn) *directConn {
 	if mem, ok := c.(tryWriter); ok {
 		d.mem = mem
 		return d
+	}
+	if stamp, ok := c.(receiver); ok {
+		d.receiver = stamp
+		c = stamp.tcp()
 	}
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {

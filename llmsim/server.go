@@ -82,6 +82,9 @@ func (s *Server) Start(addr string) error {
 // Serve answers connections of ln until [Server.Close], then returns [http.ErrServerClosed].
 func (s *Server) Serve(ln net.Listener) error {
 	s.setURL(ln)
+	if !s.cfg.VirtualTime {
+		ln = stamped(ln, s.origin)
+	}
 	return s.http.Serve(ln)
 }
 
@@ -163,7 +166,8 @@ func (s *Server) authorized(r *http.Request) bool {
 // handleCompletion takes a request through its whole life: read, checked, handed to the engine, written out, recorded.
 func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat bool) {
 	truth := &Truth{
-		Read:      s.since(),
+		Read:      s.readTime(r),
+		Handled:   s.since(),
 		Index:     s.arrivals.Add(1) - 1,
 		RequestID: r.Header.Get("X-Request-Id"),
 		Path:      r.URL.Path,
@@ -219,6 +223,17 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 		// net/http closes the connection without ending the response; it reports nothing for this one value.
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// readTime is when the request came in: by the kernel's stamp of the last part of its header, or else now.
+func (s *Server) readTime(r *http.Request) int64 {
+	now := s.since()
+	if conn, ok := r.Context().Value(connKey{}).(*directConn); ok && conn.receiver != nil && r.ProtoMajor == 1 {
+		if t := conn.receiver.received(); t > 0 && t < now {
+			return t
+		}
+	}
+	return now
 }
 
 // faultFor gives the fault that the request's header asks for, or else the configured one if it is this request's turn.

@@ -25,13 +25,17 @@ type Truth struct {
 	OutputTokens int `json:"output_tokens"` // tokens that were written out, or for a response in one piece generated
 	Preemptions  int `json:"preemptions,omitempty"`
 
-	Wall       time.Time `json:"wall"`           // when the request was read, as wall time
-	Read       int64     `json:"read_ns"`        // when the request's header was read: the instant that the engine counts from
-	DueFirst   int64     `json:"due_first_ns"`   // when the engine owed the first token
-	DueLast    int64     `json:"due_last_ns"`    // when the engine owed the last token generated
-	FirstToken int64     `json:"first_token_ns"` // when the write of the first token returned
-	LastToken  int64     `json:"last_token_ns"`  // when the write of the last token returned
-	End        int64     `json:"end_ns"`         // when the request was done with
+	Wall time.Time `json:"wall"` // when the request was read, as wall time
+	// Read is the instant that the engine counts from: when the kernel received the end of the request's header, or, where it
+	// does not say (systems other than Linux, TLS, HTTP/2, a listener in memory), when the handler was called.
+	Read int64 `json:"read_ns"`
+	// Handled is when the handler was called; Handled − Read is what the server itself took to get there.
+	Handled    int64 `json:"handled_ns"`
+	DueFirst   int64 `json:"due_first_ns"`   // when the engine owed the first token
+	DueLast    int64 `json:"due_last_ns"`    // when the engine owed the last token generated
+	FirstToken int64 `json:"first_token_ns"` // when the write of the first token returned
+	LastToken  int64 `json:"last_token_ns"`  // when the write of the last token returned
+	End        int64 `json:"end_ns"`         // when the request was done with
 	// Tokens holds for each output token when its write returned; only with [Config.TruthTokens]. Tokens that had to share a
 	// write share its time.
 	Tokens []int64 `json:"token_ns,omitempty"`
