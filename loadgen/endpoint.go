@@ -239,6 +239,24 @@ func sameParse(raw []byte, oracle []delta) error {
 	return nil
 }
 
+// Post posts to a path beside the API's version, such as /tokenize or /v1/completions, and returns what came back.
+func (e Endpoint) Post(ctx context.Context, path string, body []byte) (status int, answer []byte, err error) {
+	e.Base = strings.TrimSuffix(e.Base, "/v1")
+	doing := "POST " + redactURL(e.Base) + path
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	resp, done, err := e.send(ctx, http.MethodPost, path, body)
+	if err != nil {
+		return 0, nil, e.explain(doing, cause(ctx, err))
+	}
+	defer done()
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxResponse))
+	if err != nil {
+		return 0, nil, e.explain(doing, cause(ctx, err))
+	}
+	return resp.StatusCode, answer, nil
+}
+
 // send sends one request on a connection of its own.
 func (e Endpoint) send(ctx context.Context, method, path string, body []byte) (*http.Response, func(), error) {
 	timeout := e.Timeout

@@ -34,13 +34,16 @@ func Answer(result *sweep.Result) string {
 		break
 	}
 	objectives := strings.Join(texts, " ")
-	open, next := 0, (*sweep.Leg)(nil)
+	open, unfit, next := 0, 0, (*sweep.Leg)(nil)
 	best := result.Best()
 	for _, l := range result.Legs {
 		if !l.Strategy.Kind.Open() {
 			continue
 		}
 		open++
+		if l.Verdict.Level == sweep.Invalid {
+			unfit++
+		}
 		if best >= 0 && l.Strategy.Rate > result.Legs[best].Strategy.Rate && (next == nil || l.Strategy.Rate < next.Strategy.Rate) {
 			next = l
 		}
@@ -48,6 +51,8 @@ func Answer(result *sweep.Result) string {
 	switch {
 	case open == 0:
 		return "no open-loop leg was run, so no rate can be named at which " + objectives + " holds"
+	case best < 0 && unfit > 0:
+		return fmt.Sprintf("no answer: on %d of %d open-loop legs the client was not fit to be believed, and no other meets %s", unfit, open, objectives)
 	case best < 0:
 		return "no rate that was tried meets " + objectives
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/tokens"
 )
 
 // defaultObjectives are judged where --slo names none.
@@ -43,6 +44,15 @@ type loadFlags struct {
 	seed                       int64
 	extraBody                  string
 	noIgnoreEOS                bool
+	tokenizer                  string
+	data                       string
+	dataColumns                string
+	dataSamples                int
+	dataShuffle                bool
+	saveWorkload               string
+	trace                      string // of run alone
+	traceSpeed                 float64
+	traceWhole                 bool // the leg is as long as the trace
 
 	// the load
 	maxSeconds         float64
@@ -74,6 +84,10 @@ func (l *lengthFlags) add(set *pflag.FlagSet, name, what string, mean int) {
 	set.IntVar(&l.stdev, name+"-stdev", 0, "its standard deviation")
 	set.IntVar(&l.least, name+"-min", 0, "its least value (0: none)")
 	set.IntVar(&l.most, name+"-max", 0, "its greatest value (0: none)")
+}
+
+func (l lengthFlags) length() tokens.Length {
+	return tokens.Length{Mean: l.mean, Stdev: l.stdev, Min: l.least, Max: l.most}
 }
 
 // check says what is wrong with a length.
@@ -147,6 +161,13 @@ func addLoadFlags(set *pflag.FlagSet) *loadFlags {
 	set.StringVar(&f.extraBody, "extra-body", "", "JSON object of further fields for every request body")
 	set.BoolVar(&f.noIgnoreEOS, "no-ignore-eos", false, "leave ignore_eos out of the requests: for endpoints that refuse it; answers then end when the model likes")
 
+	set.StringVar(&f.tokenizer, "tokenizer", "auto", "whose tokens prompts are made of: auto (the endpoint's own count), o200k_base, cl100k_base, a tokenizer.json or .tiktoken file, or none")
+	set.StringVar(&f.data, "data", "", "requests to send instead of synthetic ones: a file (jsonl, json, csv, txt, parquet, each also gzipped; one of --save-workload), or synthetic data as GuideLLM writes it (prompt_tokens=256,output_tokens=128)")
+	set.StringVar(&f.dataColumns, "data-column-mapper", "", "columns of --data, as JSON: {\"text_column\": \"question\", \"output_tokens_count_column\": \"n\"}")
+	set.IntVar(&f.dataSamples, "data-samples", 0, "use so many records of --data (0: all)")
+	set.BoolVar(&f.dataShuffle, "data-shuffle", false, "take the records of --data in random order")
+	set.StringVar(&f.saveWorkload, "save-workload", "", "write every request that is sent to this file (JSON lines), for --data to send again")
+
 	set.Float64Var(&f.maxSeconds, "max-seconds", 30, "length of a leg in seconds")
 	set.IntVar(&f.maxRequests, "max-requests", 0, "requests of a leg (0: no limit)")
 	set.Float64Var(&f.warmup, "warmup", 0, "part of a leg left out at its start: a share if below 1, else seconds (requests, where --max-requests alone limits the leg)")
@@ -186,7 +207,7 @@ func (f *loadFlags) check() error {
 		return usageError("--max-seconds %v: it must be a number of seconds above 0, or 0 for no limit by time", f.maxSeconds)
 	case f.maxRequests < 0:
 		return usageError("--max-requests %d: it can't be negative", f.maxRequests)
-	case f.maxSeconds == 0 && f.maxRequests == 0:
+	case f.maxSeconds == 0 && f.maxRequests == 0 && !f.traceWhole:
 		return usageError("a leg needs a limit: --max-seconds or --max-requests above 0")
 	case !(f.warmup >= 0) || !(f.cooldown >= 0):
 		return usageError("--warmup and --cooldown can't be negative")
@@ -200,10 +221,23 @@ func (f *loadFlags) check() error {
 		return usageError("--max-concurrency %d: it must be at least 1", f.maxConcurrency)
 	case f.prefixTokens < 0 || f.prefixCount < 1:
 		return usageError("--prefix-tokens can't be negative, and --prefix-count must be at least 1")
+	case f.tokenizer == "":
+		return usageError("--tokenizer is empty: it is auto, o200k_base, cl100k_base, none, or a file")
+	case f.data == "" && (f.dataColumns != "" || f.dataSamples != 0 || f.dataShuffle):
+		return usageError("--data-column-mapper, --data-samples and --data-shuffle need --data")
+	case f.dataSamples < 0:
+		return usageError("--data-samples %d: it can't be negative", f.dataSamples)
 	case f.sampleRequests < 0:
 		return usageError("--sample-requests %d: it can't be negative", f.sampleRequests)
 	case f.outputDir == "":
 		return usageError("--output-dir is empty: name a folder, . for this one")
+	}
+	if f.data != "" {
+		for _, name := range []string{"prompt-tokens", "prompt-tokens-stdev", "prompt-tokens-min", "prompt-tokens-max", "prefix-tokens", "prefix-count"} {
+			if f.set.Changed(name) {
+				return usageError("--%s and --data contradict each other: the data has its own prompts", name)
+			}
+		}
 	}
 	if err := f.promptTokens.check("prompt-tokens"); err != nil {
 		return err

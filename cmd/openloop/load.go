@@ -15,7 +15,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
@@ -34,7 +33,7 @@ type session struct {
 	client *loadgen.Client
 	plan   *sweep.Plan
 	run    *report.Run
-	body   *tokens.Body
+	work   *workload
 	saved  []string     // files written so far
 	sofar  sweep.Result // the legs that have ended
 }
@@ -93,11 +92,13 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 	if err != nil {
 		return nil, err
 	}
-	s.body, err = tokens.NewBody(tokens.BodyConfig{Format: format, Model: model, NoIgnoreEOS: f.noIgnoreEOS, Extra: []byte(f.extraBody)})
-	if err != nil {
-		return nil, usageError("--extra-body: %w", err)
+	if s.work, err = openWorkload(f, format, model); err != nil {
+		return nil, err
 	}
 	if err = s.try(ctx, endpoint, path); err != nil {
+		return nil, err
+	}
+	if err = s.work.learn(ctx, endpoint, s.warn); err != nil {
 		return nil, err
 	}
 	s.client, err = loadgen.NewClient(loadgen.Target{
@@ -111,7 +112,7 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 	s.plan = &sweep.Plan{
 		Runner:     &loadgen.Runner{Client: s.client, MaxConcurrency: cap},
 		Stage:      f.stage(),
-		Source:     s.source,
+		Source:     s.work.source,
 		Objectives: objectives,
 		Pause:      time.Second / 2,
 	}
@@ -123,6 +124,11 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 }
 
 func (s *session) close() {
+	if s.work != nil {
+		if err := s.work.close(); err != nil {
+			s.warn("%v", err)
+		}
+	}
 	if s.client != nil {
 		s.client.Close()
 	}
@@ -267,18 +273,17 @@ func refusal(ctx context.Context, err error) error {
 	return &exitError{exitUsage, err}
 }
 
-// try sends the first request of the first leg once, before any load.
+// try sends the first request of the work once, before any load.
 func (s *session) try(ctx context.Context, e loadgen.Endpoint, path string) error {
-	synth, err := s.synth(-1)
+	item, err := s.work.trial()
 	if err != nil {
 		return usageError("%w", err)
 	}
-	item := synth.Item(0)
 	patience := time.Minute
 	if s.flags.requestTimeout > 0 {
 		patience = s.flags.requestTimeout
 	}
-	trial, err := e.Try(ctx, path, s.body.Bytes(item), patience)
+	trial, err := e.Try(ctx, path, item.Body, patience)
 	if err != nil {
 		return refusal(ctx, err)
 	}
@@ -287,80 +292,21 @@ func (s *session) try(ctx context.Context, e loadgen.Endpoint, path string) erro
 		s.warn("the endpoint does not stream: there will be no time to first token, and no objective on it can be judged")
 	case trial.Ended && trial.OutputTokens < 0:
 		s.warn("the endpoint reports no usage: tokens are those that were asked for, not those that came")
-	case trial.Ended && trial.OutputTokens != item.OutputTokens && !s.flags.noIgnoreEOS:
+	case trial.Ended && item.OutputTokens > 0 && trial.OutputTokens != item.OutputTokens && !s.flags.noIgnoreEOS:
 		s.warn("%d output tokens were asked for and %d came: the endpoint does not honour ignore_eos or max_completion_tokens", item.OutputTokens, trial.OutputTokens)
 	}
 	return nil
-}
-
-// synth makes the prompts of one leg. Each leg has its own, so that none is answered from a cache that an earlier leg
-// filled; −1 is the trial's.
-func (s *session) synth(leg int) (*tokens.Synth, error) {
-	f := s.flags
-	cfg := tokens.SynthConfig{
-		Prompt: f.promptTokens.length(), Output: f.outputTokens.length(),
-		Seed: uint64(f.seed)*1_000_003 + uint64(leg+1),
-	}
-	if f.prefixTokens > 0 {
-		cfg.Prefixes = []tokens.PrefixBucket{{Weight: 100, Count: f.prefixCount, Tokens: f.prefixTokens}}
-	}
-	return tokens.NewSynth(cfg)
-}
-
-func (l lengthFlags) length() tokens.Length {
-	return tokens.Length{Mean: l.mean, Stdev: l.stdev, Min: l.least, Max: l.most}
-}
-
-// readyRequests is how many requests are built before a leg starts.
-const readyRequests = 256
-
-// source builds the requests of a leg ahead of their time, in a goroutine of their own.
-func (s *session) source(ctx context.Context, leg int) (loadgen.Source, func(), error) {
-	synth, err := s.synth(leg)
-	if err != nil {
-		return nil, nil, err
-	}
-	ahead := tokens.NewAhead(ctx, s.body.Attach(synth.Source()), tokens.AheadConfig{})
-	if err := ahead.Fill(readyRequests); err != nil {
-		ahead.Close()
-		return nil, nil, err
-	}
-	next := func(int) (loadgen.Request, error) {
-		item, err := ahead.Next()
-		if err != nil {
-			return loadgen.Request{}, err
-		}
-		return loadgen.Request{
-			Body: item.Body, PromptTokens: int32(item.InputTokens()), OutputTokens: int32(item.OutputTokens),
-			PromptWords: int32(loadgen.CountWords([]byte(item.PromptText))), PromptChars: int32(utf8.RuneCountInString(item.PromptText)),
-		}, nil
-	}
-	return next, ahead.Close, nil
 }
 
 // guideLLMArgs says what was asked for in the words of GuideLLM's arguments.
 func (f *loadFlags) guideLLMArgs() report.Args {
 	a := report.DefaultArgs()
 	a.Target = f.target
-	data := []string{"kind=synthetic_text"}
-	for _, l := range []struct {
-		name string
-		lengthFlags
-	}{{"prompt_tokens", f.promptTokens}, {"output_tokens", f.outputTokens}} {
-		data = append(data, fmt.Sprintf("%s=%d", l.name, l.mean))
-		for _, part := range []struct {
-			name  string
-			value int
-		}{{"stdev", l.stdev}, {"min", l.least}, {"max", l.most}} {
-			if part.value > 0 {
-				data = append(data, fmt.Sprintf("%s_%s=%d", l.name, part.name, part.value))
-			}
-		}
+	if f.data != "" {
+		a.Data = []string{f.data}
+	} else {
+		a.Data = []string{f.syntheticData()}
 	}
-	if f.prefixTokens > 0 {
-		data = append(data, fmt.Sprintf("prefix_tokens=%d,prefix_count=%d", f.prefixTokens, f.prefixCount))
-	}
-	a.Data = []string{strings.Join(data, ",")}
 	if f.model != "" {
 		a.Model = report.Some(f.model)
 	}
@@ -393,6 +339,29 @@ func (f *loadFlags) guideLLMArgs() report.Args {
 	return a
 }
 
+// syntheticData describes the synthetic prompts as GuideLLM's --data does.
+func (f *loadFlags) syntheticData() string {
+	data := []string{"kind=synthetic_text"}
+	for _, l := range []struct {
+		name string
+		lengthFlags
+	}{{"prompt_tokens", f.promptTokens}, {"output_tokens", f.outputTokens}} {
+		data = append(data, fmt.Sprintf("%s=%d", l.name, l.mean))
+		for _, part := range []struct {
+			name  string
+			value int
+		}{{"stdev", l.stdev}, {"min", l.least}, {"max", l.most}} {
+			if part.value > 0 {
+				data = append(data, fmt.Sprintf("%s_%s=%d", l.name, part.name, part.value))
+			}
+		}
+	}
+	if f.prefixTokens > 0 {
+		data = append(data, fmt.Sprintf("prefix_tokens=%d,prefix_count=%d", f.prefixTokens, f.prefixCount))
+	}
+	return strings.Join(data, ",")
+}
+
 // safeCommand is the command line without what is secret in it: the values of --api-key and --header.
 func (s *session) safeCommand() []string {
 	command := []string{"openloop", s.flags.set.Name()}
@@ -419,6 +388,7 @@ const keepRequests = 100_000
 
 // keep saves what was measured so far, in case the program does not live to its end.
 func (s *session) keep(l *sweep.Leg) {
+	s.work.sent(len(l.Records))
 	s.sofar.Legs = append(s.sofar.Legs, l)
 	n := 0
 	for _, l := range s.sofar.Legs {
@@ -437,6 +407,8 @@ func (s *session) finish(result *sweep.Result, failed error) error {
 	if len(result.Legs) == 0 {
 		return failed
 	}
+	s.run.Notes = append(s.run.Notes, report.Member{Key: "workload", Value: s.work.notes()})
+	result.Warnings = append(result.Warnings, s.work.warnings(result)...)
 	r := report.Build(s.run, result)
 	saveErr := s.save(r)
 	if err := report.WriteScreen(s.stdout, s.run, result); err != nil && saveErr == nil {

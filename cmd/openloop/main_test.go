@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,6 +48,7 @@ func TestScripts(t *testing.T) {
 			"pause":      pauseFor,
 			"killsim":    killSim,
 			"terminate":  terminate,
+			"truth":      checkTruth,
 		},
 	})
 }
@@ -61,6 +65,7 @@ func startSim(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(server.Start("127.0.0.1:0"))
 	ts.Defer(func() { server.Close() })
 	ts.Setenv("URL", server.URL())
+	ts.Setenv("SEEN", "0")
 	sims.Store(server.URL(), server)
 }
 
@@ -77,6 +82,45 @@ func killSim(ts *testscript.TestScript, _ bool, _ []string) {
 func terminate(ts *testscript.TestScript, _ bool, _ []string) {
 	for _, c := range ts.BackgroundCmds() {
 		ts.Check(c.Process.Signal(syscall.SIGTERM))
+	}
+}
+
+// checkTruth checks what the engine at $URL received since the last look, the trial request of each run left out:
+// truth prompts=N,N,… outputs=N,N,… count=N span=MIN..MAX gaps=EQUAL. Lengths are listed in the order of arrival.
+func checkTruth(ts *testscript.TestScript, _ bool, args []string) {
+	value, _ := sims.Load(ts.Getenv("URL"))
+	all := value.(*llmsim.Server).Truth()
+	seen, _ := strconv.Atoi(ts.Getenv("SEEN"))
+	ts.Setenv("SEEN", strconv.Itoa(len(all)))
+	got := all[min(seen+1, len(all)):]
+	slices.SortFunc(got, func(a, b llmsim.Truth) int { return cmp.Compare(a.Read, b.Read) })
+	var prompts, outputs []string
+	for _, r := range got {
+		prompts = append(prompts, strconv.Itoa(r.PromptTokens-llmsim.DefaultTemplateTokens))
+		outputs = append(outputs, strconv.Itoa(r.OutputTokens))
+	}
+	for _, arg := range args {
+		name, want, _ := strings.Cut(arg, "=")
+		have := ""
+		switch name {
+		case "count":
+			have = strconv.Itoa(len(got))
+		case "prompts":
+			have = strings.Join(prompts, ",")
+		case "outputs":
+			have = strings.Join(outputs, ",")
+		case "after": // the time of each request after the first, in half seconds, rounded
+			var times []string
+			for _, r := range got {
+				times = append(times, strconv.FormatFloat(math.Round(float64(r.Read-got[0].Read)/5e8)/2, 'g', -1, 64))
+			}
+			have = strings.Join(times, ",")
+		default:
+			ts.Fatalf("nothing known of %q", name)
+		}
+		if have != want {
+			ts.Fatalf("the server received %s=%s, want %s", name, have, want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 
+	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/sweep"
 )
 
@@ -18,12 +19,18 @@ func runProfile(ctx context.Context, args []string, stdout, stderr io.Writer) er
   openloop run --target http://localhost:8000 --profile concurrent --rate 8`)
 	f := addLoadFlags(set)
 	f.args = args
+	o := openFlags{}
 	profile := set.String("profile", "", "synchronous, concurrent, throughput, constant or poisson")
 	rates := set.Float64Slice("rate", nil, "constant, poisson: requests per second; concurrent, throughput: streams; a list runs a leg for each")
+	set.StringVar(&o.arrival, "arrival", "", "arrivals at --rate, --ramp or --stages: constant, poisson, gamma:CV (CV of the gaps) or burst:N (N at once); in place of --profile")
+	set.StringVar(&o.ramp, "ramp", "", "let the rate change evenly over the leg: FROM..TO in requests per second")
+	set.StringVar(&o.stages, "stages", "", "let the rate follow a profile: '5rps:60s,20rps:30s,5..20rps:60s'")
+	set.StringVar(&f.trace, "trace", "", "replay a recorded load, each request at its time: Mooncake JSON lines or an Azure LLM inference CSV")
+	set.Float64Var(&f.traceSpeed, "trace-speed", 1, "replay the trace so many times as fast")
 	if err := parse(set, args, stdout); err != nil {
 		return err
 	}
-	strategies, err := profileStrategies(*profile, *rates, f)
+	strategies, err := o.strategies(*profile, *rates, f)
 	if err != nil {
 		return err
 	}
@@ -32,7 +39,14 @@ func runProfile(ctx context.Context, args []string, stdout, stderr io.Writer) er
 		return err
 	}
 	defer s.close()
-	s.run.Profile, s.run.Args.Profile = *profile, *profile
+	if f.trace != "" {
+		strategies = []sweep.Strategy{s.work.traceStrategy()}
+		if f.traceWhole {
+			s.plan.Stage.MaxRequests = s.work.trace.Len()
+		}
+	}
+	s.run.Profile = string(strategies[0].Kind)
+	s.run.Args.Profile = s.run.Profile
 	if len(*rates) > 0 {
 		s.run.Args.Rate = *rates
 	}
@@ -46,6 +60,94 @@ func runProfile(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	s.watch(len(strategies))
 	result, err := s.plan.Run(ctx, strategies)
 	return s.finish(result, err)
+}
+
+// openFlags are the flags that shape open loops beside their rate.
+type openFlags struct {
+	arrival, ramp, stages string
+}
+
+// strategies turns the flags into legs.
+func (o openFlags) strategies(profile string, rates []float64, f *loadFlags) ([]sweep.Strategy, error) {
+	shapes := 0
+	for _, given := range []bool{o.ramp != "", o.stages != "", f.trace != "", len(rates) > 0} {
+		if given {
+			shapes++
+		}
+	}
+	if shapes > 1 {
+		return nil, usageError("--rate, --ramp, --stages and --trace contradict each other: give one")
+	}
+	kind := sweep.Kind(profile)
+	if profile != "" && !kind.Open() && (o.arrival != "" || o.ramp != "" || o.stages != "" || f.trace != "") {
+		return nil, usageError("--profile %s is a closed loop: --arrival, --ramp, --stages and --trace are for open ones", profile)
+	}
+	if f.trace != "" {
+		switch {
+		case o.arrival != "" || profile != "":
+			return nil, usageError("--trace has its own arrivals: leave out --profile and --arrival")
+		case f.data != "":
+			return nil, usageError("--trace and --data contradict each other: a trace has its own requests")
+		case !(f.traceSpeed > 0):
+			return nil, usageError("--trace-speed %v: it must be above 0", f.traceSpeed)
+		case !f.set.Changed("max-seconds"):
+			f.maxSeconds = 0 // the trace says how long
+			if f.maxRequests == 0 {
+				f.traceWhole = true
+			}
+		}
+		return []sweep.Strategy{{Kind: sweep.ConstantGap}}, nil // its schedule is read with the trace
+	}
+	var arrival loadgen.Arrival
+	if o.arrival != "" {
+		if profile != "" {
+			return nil, usageError("--profile and --arrival contradict each other: --arrival alone makes an open loop")
+		}
+		var err error
+		if arrival, err = loadgen.ParseArrival(o.arrival); err != nil {
+			return nil, usageError("--arrival: %w", err)
+		}
+		profile = string(sweep.KindOf(arrival))
+	}
+	if o.ramp == "" && o.stages == "" {
+		strategies, err := profileStrategies(profile, rates, f)
+		for i := range strategies {
+			strategies[i].Arrival = arrival
+		}
+		return strategies, err
+	}
+	switch kind {
+	case sweep.PoissonGaps:
+		arrival.Kind = loadgen.PoissonArrival
+	case "":
+		kind = sweep.KindOf(arrival)
+	}
+	var shape loadgen.Profile
+	var err error
+	name := "stages"
+	if o.stages != "" {
+		if shape, err = loadgen.ParseProfile(o.stages); err != nil {
+			return nil, usageError("--stages: %w", err)
+		}
+		if f.set.Changed("max-seconds") && f.duration() > shape.Length() {
+			return nil, usageError("--max-seconds %v is beyond the end of --stages, %v", f.maxSeconds, shape.Length())
+		}
+		if !f.set.Changed("max-seconds") {
+			f.maxSeconds = shape.Length().Seconds()
+		}
+	} else {
+		if f.maxSeconds == 0 {
+			return nil, usageError("--ramp needs --max-seconds: the rate reaches its end then")
+		}
+		if shape, err = loadgen.ParseRamp(o.ramp, f.duration()); err != nil {
+			return nil, usageError("--ramp: %w", err)
+		}
+		name = "ramp " + o.ramp
+	}
+	return []sweep.Strategy{{
+		Kind: kind, Rate: shape.Requests() / shape.Length().Seconds(), Seed: f.seed, Arrival: arrival,
+		Schedule: loadgen.NewProfileSchedule(arrival, shape, f.seed), Name: name + " " + arrival.String(),
+	}}, nil
 }
 
 // profileStrategies turns --profile and --rate into legs.

@@ -1,0 +1,421 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/tokens"
+)
+
+// workload is what is sent: synthetic prompts, the records of a file, or a trace.
+type workload struct {
+	flags  *loadFlags
+	format tokens.Format
+	model  string
+	body   *tokens.Body
+
+	words   tokens.Vocabulary // of synthetic prompts
+	perWord float64           // tokens a word; 1 where lengths are exact
+	learned *tokens.Learned   // what the endpoint counts; nil where it was not asked
+
+	synthetic *tokens.SynthConfig // nil: data or a trace
+	data      *tokens.Data
+	trace     *tokens.Trace
+	ahead     *tokens.Ahead // of data and traces: one for all legs, which go on where the last one ended
+	again     int           // times that the data was begun again
+
+	saved   *os.File
+	writer  *tokens.WorkloadWriter
+	pending *tokens.Item // handed out last, and perhaps not sent
+	handed  int          // items of this leg
+}
+
+// readyRequests is how many requests are built before a leg starts.
+const readyRequests = 256
+
+// openWorkload opens what is to be sent and makes sure that it can be read, before any load.
+func openWorkload(f *loadFlags, format tokens.Format, model string) (*workload, error) {
+	w := &workload{flags: f, format: format, model: model, perWord: 1}
+	var err error
+	w.body, err = tokens.NewBody(tokens.BodyConfig{Format: format, Model: model, NoIgnoreEOS: f.noIgnoreEOS, Extra: []byte(f.extraBody)})
+	if err != nil {
+		return nil, usageError("--extra-body: %w", err)
+	}
+	if w.words, err = vocabulary(f.tokenizer); err != nil {
+		return nil, usageError("--tokenizer: %w", err)
+	}
+	switch {
+	case f.trace != "":
+		err = w.openTrace()
+	case f.data != "":
+		err = w.openData()
+	default:
+		cfg := tokens.SynthConfig{Prompt: f.promptTokens.length(), Output: f.outputTokens.length()}
+		if f.prefixTokens > 0 {
+			cfg.Prefixes = []tokens.PrefixBucket{{Weight: 100, Count: f.prefixCount, Tokens: f.prefixTokens}}
+		}
+		w.synthetic = &cfg
+		if _, err = w.synth(0); err != nil {
+			err = usageError("%w", err)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if f.saveWorkload != "" {
+		if w.saved, err = os.Create(f.saveWorkload); err != nil {
+			return nil, usageError("--save-workload: %w", err)
+		}
+		w.writer = tokens.NewWorkloadWriter(w.saved, format)
+	}
+	return w, nil
+}
+
+// vocabulary is the words of which --tokenizer makes prompts. Which words an endpoint counts as one is learnt later; until
+// then the embedded ones serve.
+func vocabulary(tokenizer string) (tokens.Vocabulary, error) {
+	switch {
+	case tokenizer == "auto", tokenizer == "none", tokenizer == "o200k_base", tokenizer == "cl100k_base":
+		return tokens.EmbeddedVocabulary(), nil // one token each by both encodings
+	case strings.HasSuffix(tokenizer, ".tiktoken"):
+		t, err := tokens.OpenTiktoken(tokenizer)
+		if err != nil {
+			return tokens.Vocabulary{}, err
+		}
+		return tokens.Fit(t)
+	}
+	t, err := tokens.OpenHuggingFace(tokenizer)
+	if err != nil {
+		return tokens.Vocabulary{}, err
+	}
+	return tokens.Fit(t)
+}
+
+// counter counts the tokens of a text where a tokenizer is at hand; nil where only the endpoint could.
+func counter(tokenizer string) (func(string) int, error) {
+	switch tokenizer {
+	case "auto":
+		tokenizer = "o200k_base" // an estimate: usage has the endpoint's own count
+	case "none":
+		return nil, nil
+	}
+	return tokenCounter(tokenizer)
+}
+
+func (w *workload) openTrace() error {
+	var err error
+	w.trace, err = tokens.ReadTrace(w.flags.trace, tokens.TraceConfig{
+		Speed: w.flags.traceSpeed, Requests: w.flags.maxRequests, Seed: w.seed(0), Words: w.words,
+	})
+	if err != nil {
+		return usageError("--trace: %w", err)
+	}
+	return nil
+}
+
+func (w *workload) openData() error {
+	f := w.flags
+	cfg := tokens.DataConfig{Samples: f.dataSamples, Shuffle: f.dataShuffle, Seed: uint64(f.seed), Words: w.words}
+	if f.set.Changed("output-tokens") {
+		cfg.OutputTokens = f.outputTokens.mean
+	}
+	var err error
+	if cfg.Columns, err = columnMapper(f.dataColumns); err != nil {
+		return usageError("--data-column-mapper: %w", err)
+	}
+	if cfg.Count, err = counter(f.tokenizer); err != nil {
+		return usageError("--tokenizer: %w", err)
+	}
+	if w.data, err = tokens.OpenData(f.data, cfg); err != nil {
+		return usageError("--data: %w", err)
+	}
+	switch {
+	case w.data.Kind == "synthetic":
+		synthetic := w.data.Synthetic
+		w.synthetic, w.data = &synthetic, nil
+	case w.data.Kind == "workload" && w.data.Format != w.format:
+		return usageError("--data: %s holds requests to %s, and --request-type asks for %s", f.data, w.data.Format.Path(), w.format.Path())
+	}
+	return nil
+}
+
+// columnMapper reads --data-column-mapper: a JSON object from GuideLLM's column types to a column or a list of them.
+func columnMapper(text string) (map[string][]string, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var raw map[string]any
+	if err := json.Unmarshal([]byte(text), &raw); err != nil {
+		return nil, fmt.Errorf("it is no JSON object: %w", err)
+	}
+	columns := map[string][]string{}
+	for kind, value := range raw {
+		list, isList := value.([]any)
+		if !isList {
+			list = []any{value}
+		}
+		for _, v := range list {
+			name, ok := v.(string)
+			if !ok {
+				return nil, fmt.Errorf("%s is %v: it must be the name of a column, or a list of names", kind, value)
+			}
+			columns[kind] = append(columns[kind], name)
+		}
+	}
+	return columns, nil
+}
+
+// seed is the seed of one leg's prompts. Each leg has its own, so that none is answered from a cache that an earlier leg
+// filled; −1 is the trial's.
+func (w *workload) seed(leg int) uint64 { return uint64(w.flags.seed)*1_000_003 + uint64(leg+1) }
+
+func (w *workload) synth(leg int) (*tokens.Synth, error) {
+	cfg := *w.synthetic
+	cfg.Seed, cfg.Words, cfg.TokensPerWord = w.seed(leg), w.words, w.perWord
+	return tokens.NewSynth(cfg)
+}
+
+// trial is a request to try the endpoint with.
+func (w *workload) trial() (tokens.Item, error) {
+	if w.synthetic != nil {
+		synth, err := w.synth(-1)
+		if err != nil {
+			return tokens.Item{}, err
+		}
+		it := synth.Item(0)
+		it.Body = w.body.Bytes(it)
+		return it, nil
+	}
+	// Of data and traces, the first request: it is there to be sent, and sent again it tells nothing that a cache could hide.
+	if err := w.begin(context.Background()); err != nil {
+		return tokens.Item{}, err
+	}
+	first, err := w.ahead.Next()
+	w.ahead.Close()
+	w.ahead = nil
+	if err != nil {
+		return tokens.Item{}, fmt.Errorf("the first request: %w", err)
+	}
+	return first, w.rewind()
+}
+
+// rewind opens the data again at its beginning.
+func (w *workload) rewind() error {
+	if w.data == nil {
+		return nil
+	}
+	w.data.Close()
+	w.again++
+	return w.openData()
+}
+
+// learn finds out which words the endpoint counts as one token each, where it is to say.
+func (w *workload) learn(ctx context.Context, e loadgen.Endpoint, warn func(string, ...any)) error {
+	if w.flags.tokenizer != "auto" || w.synthetic == nil && w.trace == nil {
+		return nil
+	}
+	cfg := tokens.LearnConfig{Model: w.model, Format: w.format, Seed: uint64(w.flags.seed)}
+	if w.synthetic != nil {
+		cfg.Lengths = []int{w.synthetic.Prompt.Mean}
+	}
+	learned, err := tokens.Learn(ctx, e.Post, cfg)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		warn("the endpoint does not say how it counts tokens, so prompts have the asked length by o200k_base only: %v", err)
+		return nil
+	}
+	w.learned, w.words, w.perWord = learned, learned.Words, learned.TokensPerWord
+	if w.trace != nil {
+		return w.openTrace()
+	}
+	return nil
+}
+
+// begin starts to build the requests of data or a trace.
+func (w *workload) begin(ctx context.Context) error {
+	if w.ahead != nil {
+		return nil
+	}
+	items := w.attach(w.repeat())
+	if w.trace != nil {
+		items = w.body.Attach(w.trace.Source())
+	}
+	w.ahead = tokens.NewAhead(ctx, items, tokens.AheadConfig{})
+	return w.ahead.Fill(1)
+}
+
+// traceStrategy is the leg that replays the trace.
+func (w *workload) traceStrategy() sweep.Strategy {
+	s := sweep.Strategy{Kind: sweep.ConstantGap, Schedule: w.trace, Name: "trace"}
+	if last, ok := w.trace.At(w.trace.Len() - 1); ok && last > 0 {
+		s.Rate = float64(w.trace.Len()) / last.Seconds()
+	}
+	return s
+}
+
+// attach gives items bodies, but leaves those of a saved workload as they are.
+func (w *workload) attach(source tokens.Source) tokens.Source {
+	return func(i int) (tokens.Item, error) {
+		it, err := source(i)
+		if err == nil && it.Body == nil {
+			it.Body = w.body.Bytes(it)
+		}
+		return it, err
+	}
+}
+
+// repeat begins the data again at its end: a leg is to last as long as it was asked to.
+func (w *workload) repeat() tokens.Source {
+	from := 0
+	return func(i int) (tokens.Item, error) {
+		it, err := w.data.Source()(i - from)
+		if !errors.Is(err, io.EOF) || i == from {
+			return it, err
+		}
+		if err := w.rewind(); err != nil {
+			return it, err
+		}
+		from = i
+		return w.data.Source()(0)
+	}
+}
+
+// source gives the requests of one leg, built ahead of their time in a goroutine of their own.
+func (w *workload) source(ctx context.Context, leg int) (loadgen.Source, func(), error) {
+	ahead, release := w.ahead, func() {}
+	if w.synthetic != nil {
+		synth, err := w.synth(leg)
+		if err != nil {
+			return nil, nil, err
+		}
+		ahead = tokens.NewAhead(ctx, w.body.Attach(synth.Source()), tokens.AheadConfig{})
+		release = ahead.Close
+	} else {
+		if err := w.begin(context.WithoutCancel(ctx)); err != nil {
+			return nil, nil, err
+		}
+		ahead = w.ahead
+	}
+	if err := ahead.Fill(readyRequests); err != nil {
+		release()
+		return nil, nil, err
+	}
+	w.handed = 0
+	return func(int) (loadgen.Request, error) {
+		item, err := ahead.Next()
+		if err != nil {
+			return loadgen.Request{}, err
+		}
+		if err := w.save(item); err != nil {
+			return loadgen.Request{}, err
+		}
+		asked := int32(item.InputTokens())
+		if asked == 0 {
+			asked = -1
+		}
+		return loadgen.Request{
+			Body: item.Body, PromptTokens: asked, OutputTokens: int32(item.OutputTokens),
+			PromptWords: int32(loadgen.CountWords([]byte(item.PromptText))), PromptChars: int32(utf8.RuneCountInString(item.PromptText)),
+		}, nil
+	}, release, nil
+}
+
+// save writes the item that was handed out before this one: it has been sent by now. Whether the last one of a leg was, the
+// leg tells.
+func (w *workload) save(item tokens.Item) error {
+	if w.writer == nil {
+		return nil
+	}
+	w.handed++
+	before := w.pending
+	w.pending = &item
+	if before == nil {
+		return nil
+	}
+	if err := w.writer.Write(*before); err != nil {
+		return fmt.Errorf("--save-workload: %w", err)
+	}
+	return nil
+}
+
+// sent is told how many requests a leg began.
+func (w *workload) sent(n int) {
+	if w.pending != nil && n >= w.handed {
+		_ = w.writer.Write(*w.pending) // the error comes again from Flush
+	}
+	w.pending = nil
+}
+
+// close ends the building and the saving.
+func (w *workload) close() error {
+	if w.ahead != nil {
+		w.ahead.Close()
+		w.ahead = nil
+	}
+	if w.data != nil {
+		w.data.Close()
+	}
+	if w.writer == nil {
+		return nil
+	}
+	w.sent(w.handed)
+	if err := errors.Join(w.writer.Flush(), w.saved.Close()); err != nil {
+		return fmt.Errorf("--save-workload: %w", err)
+	}
+	w.writer = nil
+	return nil
+}
+
+// notes is what the report says of the requests.
+func (w *workload) notes() report.Object {
+	o := report.Object{{Key: "tokenizer", Value: w.flags.tokenizer}, {Key: "seed", Value: w.flags.seed}}
+	if l := w.learned; l != nil {
+		o = append(o,
+			report.Member{Key: "method", Value: l.Method}, report.Member{Key: "words", Value: int64(len(l.Words.Words))},
+			report.Member{Key: "tokens_per_word", Value: l.TokensPerWord}, report.Member{Key: "template_tokens", Value: int64(l.Template)},
+			report.Member{Key: "checked_prompts", Value: int64(l.Checked)}, report.Member{Key: "length_error", Value: l.Error})
+	}
+	return o
+}
+
+// warnings says how the prompts that were sent were counted, and whether the data ran out.
+func (w *workload) warnings(result *sweep.Result) []sweep.Warning {
+	var out []sweep.Warning
+	if w.data != nil && w.again > 1 {
+		out = append(out, sweep.Warning{Leg: -1, Text: fmt.Sprintf("the data was sent %d times over: later requests may have been answered from the server's prefix cache", w.again)})
+	}
+	if w.synthetic == nil || w.flags.tokenizer == "none" {
+		return out
+	}
+	// Every prompt is longer by the endpoint's count by the same constant, its chat template. Where the difference varies,
+	// the prompts are not as long as they were to be.
+	counts := map[int32]int{}
+	n := 0
+	for _, l := range result.Legs {
+		for i := range l.Records {
+			if rec := &l.Records[i]; rec.PromptTokens >= 0 && rec.AskedPrompt >= 0 {
+				counts[rec.PromptTokens-rec.AskedPrompt]++
+				n++
+			}
+		}
+	}
+	if len(counts) > 1 {
+		least, most := int32(1<<30), int32(-1<<30)
+		for d := range counts {
+			least, most = min(least, d), max(most, d)
+		}
+		out = append(out, sweep.Warning{Leg: -1, Text: fmt.Sprintf("the endpoint counted the prompts between %+d and %+d tokens from the asked length, its chat template included: they are not all as long as asked", least, most)})
+	}
+	return out
+}
