@@ -253,11 +253,12 @@ func segments(ids []int, n int) (before int, lengths []int) {
 	return before, lengths
 }
 
-// How many words the probe requests ask about. All words of a group are one token each when the group's usage is what that
-// gives; a group with a longer word is lost as a whole, so groups are small.
+// How many words the probe requests ask about: the most frequent ones, and of those that may start a text fewer, as a line
+// break goes with each. All words of a group are one token each when its usage is what that gives; a group with a longer
+// word is halved until it is small.
 const (
-	spacedGroup, spacedGroups = 24, 20
-	bareGroup, bareGroups     = 8, 14
+	probedWords, probedFirst = 480, 112
+	largestGroup, leastGroup = 120, 8
 )
 
 // learnFromUsage does with one-token requests what /tokenize does in one call. A text's usage is the template's constant,
@@ -266,59 +267,75 @@ func (l *learner) learnFromUsage(ctx context.Context) error {
 	words := EmbeddedVocabulary().Words
 	l.Method, l.Words = "usage", Vocabulary{Ruler: l.cfg.Model + " (usage)"}
 	known := words[0]
-
-	texts := []string{known}
-	for g := range spacedGroups {
-		texts = append(texts, known+" "+strings.Join(words[g*spacedGroup:(g+1)*spacedGroup], " "))
-	}
-	usage, err := l.probe(ctx, texts)
+	base, err := l.probe(ctx, []string{known})
 	if err != nil {
 		return err
 	}
-	l.Template = usage[0] - 1
-	tokens := 0
-	for g, n := range usage[1:] {
-		tokens += n - usage[0]
-		if n-usage[0] == spacedGroup {
-			l.Words.Words = append(l.Words.Words, words[g*spacedGroup:(g+1)*spacedGroup]...)
-		}
+	l.Template = base[0] - 1
+	spaced, tokens, err := l.singles(ctx, words[:probedWords], base[0], 1, known+" ", " ")
+	if err != nil {
+		return err
 	}
 	if tokens <= 0 {
-		return fmt.Errorf("the endpoint's usage.prompt_tokens does not grow with the prompt (%d for one word, %d for %d words): "+
-			"its lengths cannot be learnt; use --tokenizer o200k_base or a tokenizer.json", usage[0], usage[1], 1+spacedGroup)
+		return fmt.Errorf("the endpoint's usage.prompt_tokens does not grow with the prompt (it stays at %d): "+
+			"its lengths cannot be learnt; use --tokenizer o200k_base or a tokenizer.json", base[0])
 	}
-
-	if len(l.Words.Words) < max(minWords, bareGroup*bareGroups) {
+	l.Words.Words = spaced
+	if len(spaced) < probedFirst {
 		// Most words are longer for this tokenizer: lengths can be right on average only.
-		l.TokensPerWord = float64(tokens) / (spacedGroup * spacedGroups)
-		l.Words.Words = words[:spacedGroup*spacedGroups]
-		l.Words.First = l.Words.Words
-	} else {
-		// Behind a line break a word stands without a space, as at the start of a message.
-		texts = nil
-		for g := range bareGroups {
-			texts = append(texts, known+"\n"+strings.Join(l.Words.Words[g*bareGroup:(g+1)*bareGroup], "\n"))
+		l.TokensPerWord = float64(tokens) / probedWords
+		l.Words.Words, l.Words.First = words[:probedWords], words[:probedWords]
+		return l.check(ctx, l.Template, l.probe)
+	}
+	// Behind a line break a word stands without a space, as at the start of a message.
+	l.Words.First, _, err = l.singles(ctx, spaced[:probedFirst], base[0], 2, known+"\n", "\n")
+	if err != nil {
+		return err
+	}
+	if len(l.Words.First) < minWords {
+		l.Words.First = spaced // the check shows what this costs: at most a token or two
+		return l.check(ctx, l.Template, l.probe)
+	}
+	alone, err := l.probe(ctx, l.Words.First[len(l.Words.First)-1:]) // the known word may have been two tokens
+	if err != nil {
+		return err
+	}
+	l.Template = alone[0] - 1
+	return l.check(ctx, l.Template, l.probe)
+}
+
+// singles returns those of the words that the endpoint counts as one token each in a text of the start and the words with
+// the separator between them. base is the usage of the start, perWord what a word and its separator add; tokens is what
+// all words added.
+func (l *learner) singles(ctx context.Context, words []string, base, perWord int, start, separator string) (single []string, tokens int, err error) {
+	groups := slices.Collect(slices.Chunk(words, largestGroup))
+	for round := 0; len(groups) > 0; round++ {
+		texts := make([]string, len(groups))
+		for i, g := range groups {
+			texts[i] = start + strings.Join(g, separator)
 		}
-		usage2, err := l.probe(ctx, texts)
+		usage, err := l.probe(ctx, texts)
 		if err != nil {
-			return err
+			return nil, 0, err
 		}
-		for g, n := range usage2 {
-			if n-usage[0] == 2*bareGroup {
-				l.Words.First = append(l.Words.First, l.Words.Words[g*bareGroup:(g+1)*bareGroup]...)
+		var halves [][]string
+		for i, g := range groups {
+			if round == 0 {
+				tokens += usage[i] - base
+			}
+			switch {
+			case usage[i]-base == perWord*len(g):
+				single = append(single, g...)
+			case len(g) > leastGroup:
+				halves = append(halves, g[:len(g)/2], g[len(g)/2:])
 			}
 		}
-		if len(l.Words.First) < minWords {
-			l.Words.First = l.Words.Words // the check below shows what this costs: at most a token or two
-		} else {
-			alone, err := l.probe(ctx, l.Words.First[:1]) // the first known word may have been two tokens
-			if err != nil {
-				return err
-			}
-			l.Template = alone[0] - 1
+		groups = halves
+		if round == 1 && len(single) == 0 {
+			break // hardly any word is one token: do not ask about each
 		}
 	}
-	return l.check(ctx, l.Template, l.probe)
+	return single, tokens, nil
 }
 
 // probe returns usage.prompt_tokens of each text from requests that generate one token.

@@ -133,12 +133,12 @@ func TestLearn(t *testing.T) {
 		{"sglang that always adds a token", &fakeServer{count: qwen.Encode, shape: "sglang", bos: true}, LearnConfig{}, "tokenize", len(exact.Words), 0},
 		{"llama.cpp", &fakeServer{count: qwen.Encode, shape: "llama.cpp"}, LearnConfig{}, "tokenize-content", len(exact.Words), 0},
 		{"identifiers made up", &fakeServer{count: func(text string) []int { return make([]int, words(text)) }, shape: "vllm"}, LearnConfig{}, "tokenize", 2048, 0},
-		{"no /tokenize", &fakeServer{count: qwen.Encode, shape: "none", usage: true}, LearnConfig{}, "usage", spacedGroup * spacedGroups, 0},
-		{"no /tokenize, text", &fakeServer{count: qwen.Encode, shape: "none", usage: true}, LearnConfig{Format: TextCompletions}, "usage", spacedGroup * spacedGroups, 0},
-		{"/tokenize not wanted", &fakeServer{count: qwen.Encode, shape: "vllm", usage: true}, LearnConfig{NoTokenize: true}, "usage", spacedGroup * spacedGroups, 0},
-		{"/tokenize broken", &fakeServer{count: qwen.Encode, shape: "broken", usage: true}, LearnConfig{}, "usage", spacedGroup * spacedGroups, 0},
-		{"few words", &fakeServer{count: thirds, shape: "vllm", usage: true}, LearnConfig{}, "usage", spacedGroup * spacedGroups, 0.08},
-		{"no first words", &fakeServer{count: noBare, shape: "none", usage: true}, LearnConfig{}, "usage", spacedGroup * spacedGroups, 0.04},
+		{"no /tokenize", &fakeServer{count: qwen.Encode, shape: "none", usage: true}, LearnConfig{}, "usage", probedWords, 0},
+		{"no /tokenize, text", &fakeServer{count: qwen.Encode, shape: "none", usage: true}, LearnConfig{Format: TextCompletions}, "usage", probedWords, 0},
+		{"/tokenize not wanted", &fakeServer{count: qwen.Encode, shape: "vllm", usage: true}, LearnConfig{NoTokenize: true}, "usage", probedWords, 0},
+		{"/tokenize broken", &fakeServer{count: qwen.Encode, shape: "broken", usage: true}, LearnConfig{}, "usage", probedWords, 0},
+		{"few words", &fakeServer{count: thirds, shape: "vllm", usage: true}, LearnConfig{}, "usage", probedWords, 0.08},
+		{"no first words", &fakeServer{count: noBare, shape: "none", usage: true}, LearnConfig{}, "usage", probedWords, 0.04},
 	} {
 		c.cfg.Model, c.cfg.Lengths, c.cfg.Seed = "m", []int{32, 256, 1500}, 5
 		l, err := Learn(t.Context(), c.server.post, c.cfg)

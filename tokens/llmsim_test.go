@@ -166,7 +166,7 @@ func TestLearnFromTheSimulator(t *testing.T) {
 		cfg           LearnConfig
 		method        string
 		calls, probes int
-	}{{LearnConfig{}, "tokenize", 7, 0}, {LearnConfig{NoTokenize: true}, "usage", 37, 37}} {
+	}{{LearnConfig{}, "tokenize", 7, 0}, {LearnConfig{NoTokenize: true}, "usage", 10, 10}} {
 		l, err := Learn(t.Context(), r.post, c.cfg)
 		if err != nil {
 			t.Fatal(err)
