@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/openloop/openloop/loadgen"
@@ -225,6 +226,12 @@ func (p *Plan) Sweep(ctx context.Context, c SweepConfig) (*Result, error) {
 
 // leg runs one leg and appends it to the result.
 func (p *Plan) leg(ctx context.Context, r *Result, s Strategy) (*Leg, error) {
+	return p.legIn(ctx, r, s, p.Stage, nil)
+}
+
+// legIn runs one leg by a template of its own. Where watch is given, it runs beside the leg, and should return when the
+// run is done; it may stop it.
+func (p *Plan) legIn(ctx context.Context, r *Result, s Strategy, stage loadgen.Stage, watch func(*loadgen.Run)) (*Leg, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -239,7 +246,6 @@ func (p *Plan) leg(ctx context.Context, r *Result, s Strategy) (*Leg, error) {
 	}
 	defer release()
 	p.legs++
-	stage := p.Stage
 	stage.Source = source
 	if s.Kind.Open() {
 		stage.Schedule = s.schedule()
@@ -253,7 +259,12 @@ func (p *Plan) leg(ctx context.Context, r *Result, s Strategy) (*Leg, error) {
 	if p.LegStarted != nil {
 		p.LegStarted(len(r.Legs), s, run)
 	}
+	var watching sync.WaitGroup
+	if watch != nil {
+		watching.Go(func() { watch(run) })
+	}
 	l := &Leg{Strategy: s, Leg: run.Wait()}
+	watching.Wait()
 	l.Verdict = Audit(l.Leg)
 	for _, o := range p.Objectives {
 		l.Judgements = append(l.Judgements, o.Judge(l.Leg))

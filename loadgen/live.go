@@ -1,0 +1,27 @@
+package loadgen
+
+// Start returns when the stage began, on the clock of the records: the offsets of its schedule count from there.
+func (run *Run) Start() int64 { return run.leg.Start }
+
+// LiveGaps counts the gaps between token events of the requests that have ended so far, and of them those longer than
+// each of the bounds (ns). Like the histogram it knows a gap to 0.1 %. It may be called at any time.
+func (run *Run) LiveGaps(bounds []int64) (total int64, over []int64) {
+	over = make([]int64, len(bounds))
+	for i := range run.shard {
+		sh := &run.shard[i]
+		sh.mu.Lock()
+		h := sh.hists.Gaps
+		total += h.TotalCount()
+		if len(bounds) > 0 && h.TotalCount() > 0 {
+			for _, bar := range h.Distribution() {
+				for k, bound := range bounds {
+					if bar.Count > 0 && bar.From >= bound && !h.ValuesAreEquivalent(bar.From, bound) {
+						over[k] += bar.Count
+					}
+				}
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return total, over
+}
