@@ -20,6 +20,13 @@ import (
 // defaultObjectives are judged where --slo names none.
 const defaultObjectives = "ttft:p95<250ms tpot:p95<50ms errors<1%"
 
+// What is printed at the end of a run.
+const (
+	styleOpenLoop = "openloop"
+	styleGuideLLM = "guidellm"
+	styleNone     = "none"
+)
+
 // loadFlags are the flags that sweep and run share.
 type loadFlags struct {
 	set  *pflag.FlagSet
@@ -71,6 +78,7 @@ type loadFlags struct {
 	outputs        []string
 	sampleRequests int
 	allowInvalid   bool
+	consoleStyle   string
 	quiet          bool
 }
 
@@ -184,6 +192,7 @@ func addLoadFlags(set *pflag.FlagSet) *loadFlags {
 	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"}, "files to write: json (benchmarks.json), csv (benchmarks.csv), yaml (benchmarks.yaml), or a file name")
 	set.IntVar(&f.sampleRequests, "sample-requests", 1000, "keep prompt and answer of so many requests of a leg in the report; all requests are listed with their figures")
 	set.BoolVar(&f.allowInvalid, "allow-invalid", false, "exit 0 even where the client was not fit to be believed")
+	set.StringVar(&f.consoleStyle, "console-style", styleOpenLoop, "what is printed at the end: openloop, or guidellm for GuideLLM's own tables")
 	set.BoolVar(&f.quiet, "quiet", false, "print no progress")
 	return f
 }
@@ -229,6 +238,8 @@ func (f *loadFlags) check() error {
 		return usageError("--data-samples %d: it can't be negative", f.dataSamples)
 	case f.sampleRequests < 0:
 		return usageError("--sample-requests %d: it can't be negative", f.sampleRequests)
+	case f.consoleStyle != styleOpenLoop && f.consoleStyle != styleGuideLLM && f.consoleStyle != styleNone:
+		return usageError("--console-style %q: it is openloop or guidellm", f.consoleStyle)
 	case f.outputDir == "":
 		return usageError("--output-dir is empty: name a folder, . for this one")
 	}

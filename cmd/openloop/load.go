@@ -34,8 +34,9 @@ type session struct {
 	plan   *sweep.Plan
 	run    *report.Run
 	work   *workload
-	saved  []string     // files written so far
-	sofar  sweep.Result // the legs that have ended
+	amend  func(*report.Report) // last changes to the report; nil for none
+	saved  []string             // files written so far
+	sofar  sweep.Result         // the legs that have ended
 }
 
 // gcPercent trades memory for fewer collections while load is sent: a collection takes processor time from the client.
@@ -410,8 +411,11 @@ func (s *session) finish(result *sweep.Result, failed error) error {
 	s.run.Notes = append(s.run.Notes, report.Member{Key: "workload", Value: s.work.notes()})
 	result.Warnings = append(result.Warnings, s.work.warnings(result)...)
 	r := report.Build(s.run, result)
+	if s.amend != nil {
+		s.amend(r)
+	}
 	saveErr := s.save(r)
-	if err := report.WriteScreen(s.stdout, s.run, result); err != nil && saveErr == nil {
+	if err := s.print(r, result); err != nil && saveErr == nil {
 		saveErr = err
 	}
 	for _, name := range s.saved {
@@ -426,6 +430,26 @@ func (s *session) finish(result *sweep.Result, failed error) error {
 		return invalidLegs(result)
 	}
 	return nil
+}
+
+// print writes the results to stdout in the style that was asked for.
+func (s *session) print(r *report.Report, result *sweep.Result) error {
+	switch s.flags.consoleStyle {
+	case styleNone:
+		return nil
+	case styleGuideLLM:
+		// Its tables say nothing of the client, so that is said beside them.
+		for _, l := range result.Legs {
+			for _, reason := range l.Verdict.Reasons {
+				s.warn("client %s on %s: %s", reason.Level, l.Strategy, reason.Text)
+			}
+		}
+		for _, w := range result.Warnings {
+			s.warn("%s", w.Text)
+		}
+		return report.WriteConsole(s.stdout, r, time.Local)
+	}
+	return report.WriteScreen(s.stdout, s.run, result)
 }
 
 // invalidLegs is an error if a leg's client was not fit to be believed.
