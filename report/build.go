@@ -230,13 +230,30 @@ func LegWindow(run *Run, l *loadgen.Leg, requests []metrics.Request) metrics.Win
 	return metrics.MeasuredWindow(m, requests)
 }
 
-// transientOf reads a warmup or cooldown of the arguments; nil is none.
+// transientOf reads a warmup or cooldown of the arguments: nil for none, a number, or an Object of percent, value and mode.
 func transientOf(v any) metrics.Transient {
 	switch v := v.(type) {
 	case float64:
 		return metrics.TransientOf(v)
 	case int64:
 		return metrics.TransientOf(float64(v))
+	case Object:
+		t := metrics.NoTransient()
+		for _, m := range v {
+			x, isNumber := m.Value.(float64)
+			if n, ok := m.Value.(int64); ok {
+				x, isNumber = float64(n), true
+			}
+			switch {
+			case m.Key == "percent" && isNumber:
+				t.Percent = x
+			case m.Key == "value" && isNumber:
+				t.Value = x
+			case m.Key == "mode" && v.Text("mode") != "":
+				t.Mode = metrics.TransientMode(v.Text("mode"))
+			}
+		}
+		return t
 	}
 	return metrics.NoTransient()
 }
@@ -372,12 +389,15 @@ func formatterName(requestType string) string {
 
 func transientObject(v any) Transient {
 	t := transientOf(v)
-	o := Transient{Mode: string(metrics.PreferDuration)}
+	o := Transient{Mode: string(t.Mode)}
 	if !math.IsNaN(t.Percent) {
 		o.Percent = Some(t.Percent)
 	}
 	if !math.IsNaN(t.Value) {
 		o.Value = v
+		if object, ok := v.(Object); ok {
+			o.Value = object.Get("value")
+		}
 	}
 	return o
 }
