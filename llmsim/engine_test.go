@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -209,48 +210,27 @@ func TestStepAllocatesNothing(t *testing.T) {
 	}
 }
 
-// replay feeds arrivals (offsets from the start) to the engine on its own clock and gives, per request, the time to the
-// first token and the mean gap between tokens.
+// replay gives, per request, the time to the first token and the mean gap between tokens.
 func replay(t *testing.T, cfg Config, prompt, output int, arrivals []time.Duration) (ttft, itl []time.Duration, end time.Duration) {
 	t.Helper()
-	e, err := NewEngine(cfg)
+	ttft, itl = make([]time.Duration, len(arrivals)), make([]time.Duration, len(arrivals))
+	err := Replay(cfg, func(i int) (Arrival, bool) {
+		if i == len(arrivals) {
+			return Arrival{}, false
+		}
+		return Arrival{arrivals[i], prompt, output}, true
+	}, func(i int, a Arrival, first, last time.Duration) {
+		ttft[i], itl[i] = first-a.At, (last-first)/time.Duration(output-1)
+		end = max(end, last)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock := time.Duration(0)
-	ttft, itl = make([]time.Duration, len(arrivals)), make([]time.Duration, len(arrivals))
-	for next := 0; next < len(arrivals) || e.Busy(); {
-		if !e.Busy() {
-			clock = max(clock, arrivals[next])
-		}
-		for ; next < len(arrivals) && arrivals[next] <= clock; next++ {
-			if err := e.Submit(&Sequence{Prompt: prompt, Output: output, Tag: next}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		st := e.Step()
-		clock += st.Duration
-		for _, s := range st.Tokens {
-			i := s.Tag.(int)
-			if s.Generated == 1 {
-				ttft[i] = clock - arrivals[i]
-			}
-			if s.Generated == output {
-				itl[i] = (clock - arrivals[i] - ttft[i]) / time.Duration(output-1)
-			}
-		}
-	}
-	return ttft, itl, clock
+	return ttft, itl, end
 }
 
 func median(v []time.Duration) time.Duration {
-	sorted := append([]time.Duration(nil), v...)
-	for i := range sorted {
-		for j := i; j > 0 && sorted[j] < sorted[j-1]; j-- {
-			sorted[j], sorted[j-1] = sorted[j-1], sorted[j]
-		}
-	}
-	return sorted[len(sorted)/2]
+	return slices.Sorted(slices.Values(v))[len(v)/2]
 }
 
 // TestL4Preset holds the preset against what was recorded with vLLM 0.23.0 on an L4, 256 prompt and 128 output tokens.
@@ -325,4 +305,22 @@ func BenchmarkStep(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(tokens), "ns/token")
 		})
 	}
+}
+
+// BenchmarkReplay is a study's leg: requests at two thirds of the capacity.
+func BenchmarkReplay(b *testing.B) {
+	cfg, err := Preset("l4-qwen2.5-0.5b")
+	if err != nil {
+		b.Fatal(err)
+	}
+	requests := 0
+	for b.Loop() {
+		err := Replay(cfg, func(i int) (Arrival, bool) {
+			return Arrival{time.Duration(i) * time.Second / 12, 264, 128}, i < 20_000
+		}, func(int, Arrival, time.Duration, time.Duration) { requests++ })
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(requests)/b.Elapsed().Seconds(), "requests/s")
 }

@@ -13,7 +13,7 @@ func (l *loop) runFixed() {
 		m           = &l.server.metrics
 		running     int
 		// A sleep no longer than this cannot oversleep the first token of a request that arrives meanwhile.
-		nap = max(ttft, 50_000)
+		nap = min(max(ttft, 50_000), longestNap)
 	)
 	for {
 		incoming, aborting, stop := l.take()

@@ -98,6 +98,30 @@ func (l *loop) take() (incoming, aborting []*stream, stop bool) {
 	return incoming, aborting, l.stopping
 }
 
+// longestNap bounds how long the loop sleeps before it looks whether it is to stop, in ns.
+const longestNap = 100_000_000
+
+// sleepUntil sleeps until an instant of the server's clock. It reports false when the loop is to stop.
+func (l *loop) sleepUntil(until int64) bool {
+	for now := l.server.since(); until-now > longestNap; now = l.server.since() {
+		l.sleep(now + longestNap)
+		if l.ending() {
+			return false
+		}
+	}
+	l.sleep(until)
+	return true
+}
+
+func (l *loop) ending() bool {
+	if !l.news.Load() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stopping
+}
+
 // release lets go of a stream, once.
 func (l *loop) release(st *stream, outcome string) {
 	if st.loopPos.released {
@@ -168,7 +192,9 @@ func (l *loop) runEngine(engine *Engine) {
 		now += int64(step.Duration)
 		m.observe(engine, len(arrived))
 		m.stepped(step)
-		l.sleep(now)
+		if !l.sleepUntil(now) {
+			return
+		}
 		m.late(l.server.since() - now)
 		for _, s := range step.Tokens {
 			st := s.Tag.(*stream)

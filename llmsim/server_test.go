@@ -200,31 +200,16 @@ func TestServerIsTheEngine(t *testing.T) {
 		arrivals[i] = time.Duration(i) * 37 * time.Millisecond
 	}
 
-	e, err := NewEngine(cfg)
+	first, last := make([]time.Duration, requests), make([]time.Duration, requests)
+	err = Replay(cfg, func(i int) (Arrival, bool) {
+		if i == requests {
+			return Arrival{}, false
+		}
+		n, _ := cfg.Output.Draw(0, uint64(i), 200)
+		return Arrival{arrivals[i], 108, n}, true
+	}, func(i int, _ Arrival, f, l time.Duration) { first[i], last[i] = f, l })
 	if err != nil {
 		t.Fatal(err)
-	}
-	first, last := make([]time.Duration, requests), make([]time.Duration, requests)
-	clock := time.Duration(0)
-	for next := 0; next < requests || e.Busy(); {
-		if !e.Busy() {
-			clock = max(clock, arrivals[next])
-		}
-		for ; next < requests && arrivals[next] <= clock; next++ {
-			n, _ := cfg.Output.Draw(0, uint64(next), 200)
-			if err := e.Submit(&Sequence{Prompt: 108, Output: n, Tag: next}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		st := e.Step()
-		clock += st.Duration
-		for _, s := range st.Tokens {
-			i := s.Tag.(int)
-			if s.Generated == 1 {
-				first[i] = clock
-			}
-			last[i] = clock
-		}
 	}
 
 	synctest.Test(t, func(t *testing.T) {
@@ -729,7 +714,7 @@ func TestRealConnections(t *testing.T) {
 }
 
 func TestCloseCutsWhatRuns(t *testing.T) {
-	for _, name := range []string{"fixed?ttft=5ms&itl=1h", "slow"} {
+	for _, name := range []string{"fixed?ttft=5ms&itl=1h", "fixed?ttft=1h", "slow", "slow?base=1h"} {
 		cfg, err := ParseSpec(name)
 		if err != nil {
 			t.Fatal(err)
