@@ -500,3 +500,21 @@ func FuzzSynthetic(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkJSONRecords(b *testing.B) {
+	line := `{"id":7,"prompt":"` + strings.Repeat("some words here ", 70) + `","output_tokens_count":128}` + "\n"
+	path := write(b, "a.jsonl", strings.Repeat(line, 1000))
+	d, err := OpenData(path, DataConfig{Repeat: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer d.Close()
+	source := d.Source()
+	b.SetBytes(int64(len(line)))
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, err := source(i); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -438,3 +438,12 @@ func BenchmarkOpenTokenizerJSON(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkEncodeO200K(b *testing.B) {
+	tokenizer := embedded(b, "o200k_base")
+	text := strings.Repeat("The harbour lights went out one by one, and nobody on the quay said a word about it. ", 14)
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		tokenizer.Count(text)
+	}
+}

@@ -16,6 +16,9 @@ type Length struct {
 	Mean, Stdev, Min, Max int // tokens; 0 is not given
 }
 
+// maxTokens bounds a length: what is above it is surely a mistake, and would take memory before that shows.
+const maxTokens = 1 << 24
+
 func (l Length) bounds() (low, high int) {
 	low, high = l.Min, l.Max
 	if low == 0 {
@@ -30,6 +33,9 @@ func (l Length) bounds() (low, high int) {
 func (l Length) check(what string) error {
 	if l.Mean < 0 || l.Stdev < 0 || l.Min < 0 || l.Max < 0 {
 		return fmt.Errorf("%s: mean %d, stdev %d, min %d, max %d: none may be negative", what, l.Mean, l.Stdev, l.Min, l.Max)
+	}
+	if max(l.Mean, l.Stdev, l.Min, l.Max) > maxTokens {
+		return fmt.Errorf("%s: mean %d, stdev %d, min %d, max %d: none may be above %d", what, l.Mean, l.Stdev, l.Min, l.Max, maxTokens)
 	}
 	if low, high := l.bounds(); l.Mean > 0 && low > high {
 		return fmt.Errorf("%s: the least length %d is above the greatest %d (mean %d, stdev %d)", what, low, high, l.Mean, l.Stdev)
@@ -130,7 +136,7 @@ func (s *Synth) makePrefixes() error {
 		if b.Weight < 0 || b.Count < 0 || b.Tokens < 0 {
 			return fmt.Errorf("prefix bucket %d: weight %d, count %d, tokens %d: none may be negative", i, b.Weight, b.Count, b.Tokens)
 		}
-		if b.Weight > 1e6 || b.Count > 1e6 || b.Tokens > 1e8 || b.Count*b.Tokens > 1e8 {
+		if b.Weight > 1e6 || b.Count > 1e6 || b.Tokens > maxTokens || b.Count*b.Tokens > maxTokens {
 			return fmt.Errorf("prefix bucket %d: weight %d, count %d, tokens %d: too much, prefixes are kept in memory", i, b.Weight, b.Count, b.Tokens)
 		}
 		s.cfg.Prefixes[i] = b

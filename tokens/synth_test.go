@@ -165,6 +165,7 @@ func TestSynthRefuses(t *testing.T) {
 	}{
 		{SynthConfig{}, "need a length"},
 		{SynthConfig{Prompt: Length{Mean: -1}}, "negative"},
+		{SynthConfig{Prompt: Length{Mean: 1 << 40}}, "above 16777216"},
 		{SynthConfig{Prompt: Length{Mean: 10, Min: 20, Max: 15}}, "above the greatest"},
 		{SynthConfig{Prompt: Length{Mean: 10}, Output: Length{Mean: 10, Max: 5}}, "above the greatest 5"},
 		{SynthConfig{Prompt: Length{Mean: 10}, Prefixes: []PrefixBucket{{Tokens: -1}}}, "prefix bucket 0"},

@@ -88,9 +88,6 @@ func ReadTrace(path string, cfg TraceConfig) (*Trace, error) {
 	return t, nil
 }
 
-// maxTraceTokens bounds a length that is surely a mistake, before memory is taken for it.
-const maxTraceTokens = 1 << 24
-
 // parseTraceRequest reads a record of either form. Its offset counts from the trace's own origin.
 func parseTraceRequest(r record) (q traceRequest, err error) {
 	stamp, mooncake := r["timestamp"]
@@ -132,8 +129,8 @@ func traceLength(r record, name string, least int) (int, error) {
 		return 0, fmt.Errorf("%s is missing", name)
 	}
 	n, err := wholeNumber(value)
-	if err != nil || n < least || n > maxTraceTokens {
-		return 0, fmt.Errorf("%s: %s; want a whole number from %d to %d", name, show(value), least, maxTraceTokens)
+	if err != nil || n < least || n > maxTokens {
+		return 0, fmt.Errorf("%s: %s; want a whole number from %d to %d", name, show(value), least, maxTokens)
 	}
 	return n, nil
 }

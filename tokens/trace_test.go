@@ -173,3 +173,18 @@ func FuzzAzureTime(f *testing.F) {
 		realNumber(json.RawMessage(s))
 	})
 }
+
+func BenchmarkTracePrompt(b *testing.B) { // of 8,192 tokens in 16 blocks
+	path := write(b, "t.jsonl", `{"timestamp":0,"input_length":8192,"output_length":1,"hash_ids":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]}`)
+	trace, err := ReadTrace(path, TraceConfig{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	source := trace.Source()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := source(0); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
