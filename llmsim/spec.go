@@ -47,7 +47,7 @@ func presets() map[string]Config {
 			Base: 100 * time.Millisecond, PerSequence: 2 * time.Millisecond, PerPrefillToken: 400 * time.Microsecond,
 			MaxNumSeqs: 8, MaxNumBatchedTokens: 2048,
 		},
-		"prefill-bound": { // 6.5 req/s: the step's token budget is what runs out, not the seats
+		"prefill-bound": { // 8.3 req/s: the step's token budget is what runs out, not the seats
 			Base: 50 * time.Millisecond, PerSequence: 20 * time.Microsecond, PerPrefillToken: 300 * time.Microsecond,
 			MaxNumSeqs: 256, MaxNumBatchedTokens: 512,
 		},
