@@ -48,3 +48,17 @@ func MeanInFlight(l *loadgen.Leg) float64 {
 	}
 	return float64(sum) / float64(l.Stopped-l.Start)
 }
+
+// CompletionRate is the rate, in requests per second, at which requests completed while a leg's requests were sent.
+func CompletionRate(l *loadgen.Leg) float64 {
+	if l.Stopped <= l.Start {
+		return 0
+	}
+	n := 0
+	for i := range l.Records {
+		if rec := &l.Records[i]; rec.Status == loadgen.Completed && rec.End <= l.Stopped {
+			n++
+		}
+	}
+	return float64(n) / (float64(l.Stopped-l.Start) / 1e9)
+}

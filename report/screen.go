@@ -68,7 +68,7 @@ func failing(l *sweep.Leg) string {
 	var parts []string
 	for _, j := range l.Judgements {
 		if !j.Holds {
-			parts = append(parts, fmt.Sprintf("%s is %s", objectiveName(j.Objective), j.Objective.Format(float64(j.Value))))
+			parts = append(parts, fmt.Sprintf("%s is %s", objectiveName(j.Objective), j.Objective.Format(threeDigits(float64(j.Value)))))
 		}
 	}
 	if l.Verdict.Level == sweep.Invalid {
@@ -82,9 +82,12 @@ func failing(l *sweep.Leg) string {
 
 // LegLine is one line about a leg that has just ended.
 func LegLine(l *sweep.Leg) string {
-	f := &l.Verdict.Figures
-	line := fmt.Sprintf("%s: %s req/s sent, TTFT p50 %s p95 %s ms, ITL p50 %s ms, %d errors",
-		l.Strategy, figure(f.AchievedRate), figure(float64(l.TTFT.ValueAtQuantile(50))/1e6), figure(float64(l.TTFT.ValueAtQuantile(95))/1e6),
+	rate := figure(metrics.CompletionRate(l.Leg)) + " req/s done"
+	if l.Strategy.Kind.Open() {
+		rate = figure(l.Verdict.Figures.AchievedRate) + " req/s sent"
+	}
+	line := fmt.Sprintf("%s: %s, TTFT p50 %s p95 %s ms, ITL p50 %s ms, %d errors",
+		l.Strategy, rate, figure(float64(l.TTFT.ValueAtQuantile(50))/1e6), figure(float64(l.TTFT.ValueAtQuantile(95))/1e6),
 		figure(float64(l.Gaps.ValueAtQuantile(50))/1e6), errored(l))
 	if l.Strategy.Kind.Open() {
 		if l.Meets() {
@@ -118,7 +121,9 @@ func writeLegs(b *strings.Builder, result *sweep.Result) {
 	for _, l := range result.Legs {
 		f := &l.Verdict.Figures
 		offered, late := "-", "-"
+		achieved := metrics.CompletionRate(l.Leg) // a closed loop's sends follow the answers, but for its first ones
 		if l.Strategy.Kind.Open() {
+			achieved = f.AchievedRate
 			offered, late = figure(f.OfferedRate), figure(float64(f.LatenessP99)/1e6)
 		}
 		ms := func(h *hdr.Histogram, q float64) string {
@@ -128,7 +133,7 @@ func writeLegs(b *strings.Builder, result *sweep.Result) {
 			return figure(float64(h.ValueAtQuantile(q)) / 1e6)
 		}
 		rows = append(rows, []string{
-			l.Strategy.String(), offered, figure(f.AchievedRate), figure(metrics.MeanInFlight(l.Leg)),
+			l.Strategy.String(), offered, figure(achieved), figure(metrics.MeanInFlight(l.Leg)),
 			ms(l.TTFT, 50), ms(l.TTFT, 95), ms(l.TTFT, 99), ms(l.Gaps, 50), ms(l.Gaps, 99),
 			figure(metrics.TokenRate(l.Leg)), fmt.Sprint(errored(l)), late, string(l.Verdict.Level), outcome(l),
 		})
@@ -170,6 +175,10 @@ func outcome(l *sweep.Leg) string {
 // writeRemarks writes what the reader should know: warnings, why clients are not to be believed, errors by kind.
 func writeRemarks(b *strings.Builder, result *sweep.Result) {
 	var lines []string
+	if result.SaturationRate > 0 {
+		lines = append(lines, fmt.Sprintf("saturation: %s req/s sustained, with %d streams or more (from the rate of tokens)",
+			figure(result.SaturationRate), result.Probe.Streams))
+	}
 	for _, l := range result.Legs {
 		for _, reason := range l.Verdict.Reasons {
 			lines = append(lines, fmt.Sprintf("client %s on %s: %s", reason.Level, l.Strategy, reason.Text))
@@ -218,6 +227,15 @@ func objectiveName(o sweep.Objective) string {
 		return string(o.Metric)
 	}
 	return string(o.Metric) + ":" + o.Statistic.String()
+}
+
+// threeDigits rounds to three significant digits.
+func threeDigits(v float64) float64 {
+	if v == 0 || math.IsInf(v, 0) || math.IsNaN(v) {
+		return v
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(math.Abs(v)))-2)
+	return math.Round(v/unit) * unit
 }
 
 // figure writes a number with three significant digits, for people.
