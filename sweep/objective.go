@@ -131,20 +131,6 @@ func (o Objective) Format(v float64) string {
 	return number(v*100) + "%"
 }
 
-// share is the greatest share of observations that may miss the bound, for objectives that are about a share.
-func (o Objective) share() (limit float64, ok bool) {
-	switch o.Statistic.Kind {
-	case Quantile:
-		return 1 - o.Statistic.Q, true
-	case Share:
-		if o.Metric == Goodput {
-			return 1 - o.Bound, true
-		}
-		return o.Bound, true
-	}
-	return 0, false
-}
-
 // duration writes a time in the largest unit that leaves no zero before the point: "250ms", "1.5s", "20us".
 func duration(d time.Duration) string {
 	switch abs := d.Abs(); {

@@ -71,15 +71,7 @@ func (o Objective) Judge(l *loadgen.Leg) Judgement {
 		j.Reason = "nothing to observe"
 		return j
 	}
-	j.Holds = o.Op.holds(float64(j.Value), o.Bound)
-	switch v := float64(j.Value); {
-	case o.Metric == Goodput:
-		j.Margin = Figure(v - o.Bound)
-	case o.Bound > 0:
-		j.Margin = Figure((o.Bound - v) / o.Bound)
-	default:
-		j.Margin = Figure(-v)
-	}
+	j.setMargin()
 	return j
 }
 

@@ -1,0 +1,647 @@
+package sweep
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openloop/openloop/loadgen"
+)
+
+// SearchConfig shapes a search. The zero value searches with constant arrivals to 5 % at 95 % confidence.
+type SearchConfig struct {
+	Arrival loadgen.Arrival
+	Seed    int64 // of the first leg; each further one has another
+
+	Precision  float64       // the search ends when the bracket is no wider than this share; 0: 0.05
+	Confidence float64       // of every leg's outcome; 0: DefaultConfidence
+	MaxLegs    int           // that the search may run; 0: 16
+	Budget     time.Duration // of wall time; 0: none
+	MaxPerLeg  time.Duration // a leg that is not decided by then is inconclusive; 0: 1000 requests, within 30 s and 5 min
+
+	NoEarlyStop bool // run every leg for all of MaxPerLeg
+
+	// Drained waits until the server has nothing left of the leg before; nil: Plan.Pause is all there is.
+	Drained func(ctx context.Context) error
+}
+
+func (c SearchConfig) withDefaults() SearchConfig {
+	if c.Precision <= 0 {
+		c.Precision = 0.05
+	}
+	if c.Confidence <= 0 || c.Confidence >= 1 {
+		c.Confidence = DefaultConfidence
+	}
+	if c.MaxLegs <= 0 {
+		c.MaxLegs = 16
+	}
+	return c
+}
+
+// perLeg is the longest that a leg at a rate may take.
+func (c SearchConfig) perLeg(rate float64) time.Duration {
+	if c.MaxPerLeg > 0 {
+		return c.MaxPerLeg
+	}
+	d := time.Duration(1000 / rate * float64(time.Second))
+	return min(max(d, 30*time.Second), 5*time.Minute)
+}
+
+// Estimate says, before a search, how many legs it is likely to take from a bracket (req/s), and how long: at most, if no
+// leg stops early, and what is likely, if each takes half of that.
+func (c SearchConfig) Estimate(lo, hi float64) (legs int, likely, most time.Duration) {
+	c = c.withDefaults()
+	if !(lo > 0) {
+		lo = hi / 8
+	}
+	bisections := math.Ceil(math.Log2(math.Log(hi/lo) / math.Log1p(c.Precision)))
+	legs = min(max(int(bisections), 0)+2, c.MaxLegs) // one end of the bracket, and the confirmation
+	most = time.Duration(legs) * c.perLeg(math.Sqrt(lo*hi))
+	if c.Budget > 0 {
+		most = min(most, c.Budget)
+	}
+	return legs, most / 2, most
+}
+
+// Role is why a leg of a search was run.
+type Role string
+
+// The roles.
+const (
+	Interpolated Role = "interpolated" // one of the sweep's own legs
+	FirstGuess   Role = "first"        // no leg was there to begin with
+	Lower        Role = "lower"        // everything failed so far
+	Higher       Role = "higher"       // everything passed so far
+	Bisection    Role = "bisection"    // between what passes and what fails
+	Recheck      Role = "recheck"      // a failure below a rate that passes is tried again
+	Widening     Role = "widening"     // next to a rate that could not be decided
+	Confirmation Role = "confirmation" // the answer again, with another seed
+)
+
+// Trial is one leg of a search, with its outcome.
+type Trial struct {
+	Leg  int     `json:"leg"` // its index in Result.Legs
+	Role Role    `json:"role"`
+	Rate float64 `json:"rate"`
+	Seed int64   `json:"seed"`
+	LegJudgement
+}
+
+// EndReason is why a search ended.
+type EndReason string
+
+// The reasons.
+const (
+	EndPrecision   EndReason = "precision"   // the bracket is narrow enough, and its lower end confirmed
+	EndUndecided   EndReason = "undecided"   // the rates inside the bracket can't be decided within a leg's time
+	EndNothing     EndReason = "all fail"    // even the lowest rate fails
+	EndNoFailure   EndReason = "all pass"    // no rate that could be offered fails
+	EndClient      EndReason = "client"      // the client can't offer higher rates
+	EndLegs        EndReason = "max legs"    //
+	EndBudget      EndReason = "budget"      //
+	EndInterrupted EndReason = "interrupted" //
+	EndError       EndReason = "error"       //
+)
+
+// Knee is what a search found: the highest rate at which every objective holds, with the lowest at which one fails.
+type Knee struct {
+	HoldsAt float64 `json:"holds_at"` // req/s; 0: no rate was found to pass
+	FailsAt float64 `json:"fails_at"` // req/s; 0: no rate was found to fail
+	// Estimate is the rate at which the plain figures cross their bounds, by the legs next to it; 0 where unknown. It
+	// has no confidence of its own.
+	Estimate   float64 `json:"estimate"`
+	Confidence float64 `json:"confidence"` // of the outcome of each of the two
+	Precision  float64 `json:"precision"`  // as asked for
+	Confirmed  bool    `json:"confirmed"`  // a second leg at HoldsAt, with another seed, passed too
+
+	Requests   int         `json:"requests"`    // measured at HoldsAt and FailsAt
+	EffectiveN Figure      `json:"effective_n"` // at HoldsAt: the fewest that an objective rests on, as independent ones
+	Arrivals   string      `json:"arrivals"`
+	Client     Level       `json:"client"`     // the worst verdict at HoldsAt and FailsAt
+	Objectives []Judgement `json:"objectives"` // at HoldsAt, with margins
+
+	Ended  EndReason     `json:"ended"`
+	Why    string        `json:"why"`   // the same in a sentence
+	Notes  []string      `json:"notes"` // what else the reader should know
+	Trials []Trial       `json:"trials"`
+	Took   time.Duration `json:"took_ns"`
+}
+
+// Headline is the answer in one sentence.
+func (k *Knee) Headline() string {
+	inside := []string{}
+	switch {
+	case k.HoldsAt > 0 && k.FailsAt > 0:
+		inside = append(inside, fmt.Sprintf("holds at %s, fails at %s", rateText(k.HoldsAt), rateText(k.FailsAt)))
+	case k.HoldsAt > 0:
+		inside = append(inside, fmt.Sprintf("holds at %s, no rate was found to fail", rateText(k.HoldsAt)))
+	case k.FailsAt > 0:
+		inside = append(inside, fmt.Sprintf("fails at %s", rateText(k.FailsAt)))
+	}
+	inside = append(inside, fmt.Sprintf("%s %% confidence", number(100*k.Confidence)), thousands(k.Requests)+" requests", k.Arrivals+" arrivals", "client "+string(k.Client))
+	list := " (" + strings.Join(inside, "; ") + ")"
+	switch {
+	case k.HoldsAt == 0 && k.Ended == EndNothing:
+		return "max rate at SLO: none" + list
+	case k.HoldsAt == 0:
+		return "max rate at SLO: not found" + list
+	case k.FailsAt == 0:
+		return "max rate at SLO: at least " + rateText(k.HoldsAt) + " req/s" + list
+	case k.FailsAt/k.HoldsAt > 1+1.5*k.Precision:
+		return fmt.Sprintf("max rate at SLO: between %s and %s req/s%s", rateText(k.HoldsAt), rateText(k.FailsAt), list)
+	}
+	return "max rate at SLO: " + rateText(k.HoldsAt) + " req/s" + list
+}
+
+// rateText writes a rate with three significant digits.
+func rateText(r float64) string { return number(roundRate(r)) }
+
+// roundRate rounds to three significant digits: legs run at rates that can be written down.
+func roundRate(r float64) float64 {
+	if !(r > 0) {
+		return 0
+	}
+	scale := math.Pow(10, 2-math.Floor(math.Log10(r)))
+	return math.Round(r*scale) / scale
+}
+
+// thousands writes 1420 as "1,420".
+func thousands(n int) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// Search finds the knee. It begins with the open-loop legs of the arrivals in the result, and runs further ones. An
+// error ends it; what was found until then is in the knee.
+func (p *Plan) Search(ctx context.Context, r *Result, c SearchConfig) (*Knee, error) {
+	c = c.withDefaults()
+	s := search{plan: p, result: r, config: c, began: time.Now()}
+	s.bounds = bounds{saturation: r.SaturationRate, synchronous: r.SynchronousRate}
+	for i, l := range r.Legs {
+		if l.Strategy.Kind.Open() && l.Strategy.Arrival == c.Arrival && l.Strategy.Rate > 0 {
+			s.trials = append(s.trials, Trial{i, Interpolated, l.Strategy.Rate, l.Strategy.Seed, JudgeLeg(l, p.Objectives, c.Confidence)})
+		}
+	}
+	var err error
+	for {
+		n := c.next(s.trials, s.bounds)
+		if n.ended != "" {
+			s.ended, s.why = n.ended, n.why
+			break
+		}
+		if s.legs >= c.MaxLegs {
+			s.ended, s.why = EndLegs, fmt.Sprintf("%d legs were run", s.legs)
+			break
+		}
+		limit, ok := s.limit(n)
+		if !ok {
+			s.ended, s.why = EndBudget, fmt.Sprintf("the budget of %v has no room for another leg", c.Budget)
+			break
+		}
+		if err = s.try(ctx, n, limit); err != nil {
+			s.ended, s.why = EndError, err.Error()
+			if ctx.Err() != nil {
+				s.ended, s.why = EndInterrupted, "the run was interrupted"
+			}
+			break
+		}
+	}
+	return s.knee(), err
+}
+
+// search is a search under way.
+type search struct {
+	plan   *Plan
+	result *Result
+	config SearchConfig
+	bounds bounds
+	trials []Trial
+	legs   int // that the search ran
+	began  time.Time
+	ended  EndReason
+	why    string
+}
+
+// limit is how long the next leg may take; ok is false if the budget has no room for a leg of use.
+func (s *search) limit(n step) (d time.Duration, ok bool) {
+	d = s.config.perLeg(n.rate)
+	if s.config.Budget <= 0 {
+		return d, true
+	}
+	left := s.config.Budget - time.Since(s.began)
+	if d > left {
+		d = left
+	}
+	// Fewer than 60 requests can't show that 95 % of them hold.
+	return d, d > 0 && d.Seconds()*n.rate >= 60
+}
+
+// try runs one leg.
+func (s *search) try(ctx context.Context, n step, limit time.Duration) error {
+	if s.config.Drained != nil && len(s.result.Legs) > 0 {
+		if err := s.config.Drained(ctx); err != nil {
+			return err
+		}
+	}
+	s.legs++
+	strategy := Strategy{Kind: KindOf(s.config.Arrival), Rate: n.rate, Seed: s.config.Seed + int64(s.legs), Arrival: s.config.Arrival}
+	w := &watch{objectives: s.plan.Objectives, schedule: strategy.schedule()}
+	if s.config.NoEarlyStop {
+		w.looks = looks(limit, limit, 1-s.config.Confidence)
+	} else {
+		first := max(time.Second, time.Duration(20/n.rate*float64(time.Second)))
+		w.looks = looks(first, limit, 1-s.config.Confidence)
+	}
+	stage := s.plan.Stage
+	stage.MaxDuration, stage.MaxRequests = limit, 0
+	stage.Warmup, stage.Cooldown, stage.Grace = 0, 0, 0
+	observe := stage.Observe
+	stage.Observe = func(e loadgen.Event) {
+		w.observe(e)
+		if observe != nil {
+			observe(e)
+		}
+	}
+	l, err := s.plan.legIn(ctx, s.result, strategy, stage, w.run)
+	if l == nil {
+		return err
+	}
+	t := Trial{len(s.result.Legs) - 1, n.role, n.rate, strategy.Seed, w.judge(l, s.config.Confidence)}
+	if errors.Is(err, ErrNothingSucceeded) {
+		// At this rate the server answers nothing. That decides the leg, and the next one is at a lower rate.
+		if t.Outcome != Fails {
+			t.Outcome, t.Leans = Fails, false
+			t.Reasons = append(t.Reasons, err.Error())
+		}
+		err = nil
+	}
+	s.trials = append(s.trials, t)
+	return err
+}
+
+// bounds is what the probes said about the server, req/s; 0 where unknown.
+type bounds struct{ saturation, synchronous float64 }
+
+// step is what to do next: a leg, or the end.
+type step struct {
+	role  Role
+	rate  float64
+	ended EndReason
+	why   string
+}
+
+// point is what the trials at one rate say together.
+type point struct {
+	rate    float64
+	outcome Outcome
+	leans   bool
+	client  bool
+	trials  int
+	roles   map[Role]int
+}
+
+// points sums up trials by rate, rising. The last decided trial at a rate counts: it was run because the one before was in
+// doubt.
+func points(trials []Trial) []point {
+	var all []point
+	for _, t := range trials {
+		i := slices.IndexFunc(all, func(p point) bool { return p.rate == t.Rate })
+		if i < 0 {
+			i = len(all)
+			all = append(all, point{rate: t.Rate, outcome: Inconclusive, roles: map[Role]int{}})
+		}
+		p := &all[i]
+		p.trials++
+		p.roles[t.Role]++
+		p.leans = t.Leans
+		p.client = t.Client
+		switch {
+		case t.Outcome != Inconclusive:
+			p.outcome = t.Outcome
+		case p.outcome == Passes && !t.Leans:
+			p.outcome = Inconclusive // a confirmation that points the other way
+		}
+	}
+	for i := range all {
+		switch all[i].outcome {
+		case Passes:
+			all[i].leans = true
+		case Fails:
+			all[i].leans = false
+		}
+	}
+	slices.SortFunc(all, func(a, b point) int {
+		if a.rate < b.rate {
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+// bracket is the knee as the trials stand: what is decided, and what the plain figures say where that is closer.
+type bracket struct {
+	lo, hi         *point // highest that passes below every failure, lowest that fails; nil: none
+	softLo, softHi *point // the same, where inconclusive legs count by their plain figures
+	above          *point // a rate that passes above one that fails
+}
+
+func bracketOf(points []point) bracket {
+	var b bracket
+	for i := range points {
+		p := &points[i]
+		if p.outcome == Fails && b.hi == nil {
+			b.hi = p
+		}
+		if p.outcome == Passes && b.hi != nil {
+			b.above = p
+		}
+		if p.outcome == Passes && b.hi == nil {
+			b.lo = p
+		}
+	}
+	for i := range points {
+		p := &points[i]
+		if b.lo != nil && p.rate < b.lo.rate || b.hi != nil && p.rate > b.hi.rate {
+			continue
+		}
+		if !p.leans {
+			b.softHi = p
+			break
+		}
+		b.softLo = p
+	}
+	return b
+}
+
+// The steps of a search outside its bracket.
+const (
+	firstGuess    = 0.75 // of the saturation rate: where latencies are about to grow
+	lowering      = 0.6
+	raising       = 1.25
+	lowerings     = 4 // in a row, before the search gives up: to an eighth
+	undecidedRoom = 2 // precisions between an undecided rate and its next neighbour
+)
+
+// next decides what to do. It is a pure function of what was measured.
+func (c SearchConfig) next(trials []Trial, known bounds) step {
+	all := points(trials)
+	b := bracketOf(all)
+	switch {
+	case len(all) == 0:
+		rate := firstGuess * known.saturation
+		if rate <= 0 {
+			rate = max(known.synchronous, 1)
+		}
+		return step{role: FirstGuess, rate: roundRate(rate)}
+	case b.above != nil && b.hi.trials == 1:
+		return step{role: Recheck, rate: b.hi.rate}
+	case b.softLo == nil:
+		return c.lower(all, b)
+	case b.softHi == nil:
+		return c.raise(all, b, known)
+	case b.softHi.rate/b.softLo.rate > 1+c.Precision*1.0001:
+		return step{role: Bisection, rate: between(b.softLo.rate, b.softHi.rate)}
+	}
+	return c.settle(all, b)
+}
+
+// lower tries a lower rate than all that failed.
+func (c SearchConfig) lower(all []point, b bracket) step {
+	tried := 0
+	for _, p := range all {
+		tried += min(p.roles[Lower], 1)
+	}
+	if tried >= lowerings {
+		return step{ended: EndNothing, why: fmt.Sprintf("even the lowest rate, %s req/s, fails", rateText(all[0].rate))}
+	}
+	return step{role: Lower, rate: roundRate(lowering * all[0].rate)}
+}
+
+// raise tries a higher rate than all that passed.
+func (c SearchConfig) raise(all []point, b bracket, known bounds) step {
+	highest := all[len(all)-1]
+	if highest.client {
+		return step{ended: EndClient, why: fmt.Sprintf("at %s req/s the client could not offer the load", rateText(highest.rate))}
+	}
+	rate := raising * highest.rate
+	if known.saturation > highest.rate*(1+c.Precision) {
+		rate = min(rate, 1.05*known.saturation)
+	}
+	return step{role: Higher, rate: roundRate(rate)}
+}
+
+// between is the middle of two rates on a logarithmic scale, rounded if that leaves it between them.
+func between(lo, hi float64) float64 {
+	mid := math.Sqrt(lo * hi)
+	if r := roundRate(mid); r > lo && r < hi {
+		return r
+	}
+	return mid
+}
+
+// settle ends a search whose plain figures are narrow enough: it confirms the lower end, or finds one that can be decided.
+func (c SearchConfig) settle(all []point, b bracket) step {
+	room := 1 + undecidedRoom*c.Precision
+	widened := 0
+	for _, p := range all {
+		widened += p.roles[Widening]
+	}
+	const widenings = 4
+	lowest, highest := b.softLo.rate, b.softHi.rate
+	for _, p := range all { // the whole stretch of rates that could not be decided
+		if p.outcome == Inconclusive && (b.lo == nil || p.rate > b.lo.rate) && (b.hi == nil || p.rate < b.hi.rate) {
+			lowest, highest = min(lowest, p.rate), max(highest, p.rate)
+		}
+	}
+	if b.lo != nil && b.lo.roles[Confirmation] == 0 && (b.lo == b.softLo || widened >= widenings || b.lo.rate*room >= b.softLo.rate) {
+		return step{role: Confirmation, rate: b.lo.rate}
+	}
+	if widened < widenings {
+		if rate, ok := c.stepAway(all, lowest, 1/room); ok && (b.lo == nil || rate > b.lo.rate) {
+			return step{role: Widening, rate: rate}
+		}
+		if rate, ok := c.stepAway(all, highest, room); ok && (b.hi == nil || rate < b.hi.rate) {
+			return step{role: Widening, rate: rate}
+		}
+	}
+	switch {
+	case b.lo == nil && b.hi == nil:
+		return step{ended: EndUndecided, why: "no leg could be decided within its time: give legs more (--max-seconds-per-leg)"}
+	case b.softHi.client:
+		return step{ended: EndClient, why: fmt.Sprintf("at %s req/s the client could not offer the load", rateText(b.softHi.rate))}
+	case b.lo == nil || b.hi == nil || b.hi.rate/b.lo.rate > 1+c.Precision*1.0001:
+		return step{ended: EndUndecided, why: "the rates in between can't be decided within the time of a leg (--max-seconds-per-leg)"}
+	}
+	return step{ended: EndPrecision, why: fmt.Sprintf("the bracket is narrower than %s %%", number(100*c.Precision))}
+}
+
+// stepAway is the rate a factor away from one that could not be decided; ok is false where that was, or one near it.
+func (c SearchConfig) stepAway(all []point, rate, factor float64) (next float64, ok bool) {
+	next = roundRate(rate * factor)
+	return next, !slices.ContainsFunc(all, func(p point) bool { return math.Abs(p.rate/next-1) < c.Precision*0.99 })
+}
+
+// knee sums up.
+func (s *search) knee() *Knee {
+	c := s.config
+	k := &Knee{
+		Confidence: c.Confidence, Precision: c.Precision, Arrivals: c.Arrival.String(), Client: Valid, EffectiveN: Figure(math.NaN()),
+		Ended: s.ended, Why: s.why, Trials: s.trials, Notes: []string{}, Took: time.Since(s.began), Objectives: []Judgement{},
+	}
+	all := points(s.trials)
+	b := bracketOf(all)
+	if b.lo != nil {
+		k.HoldsAt = b.lo.rate
+	}
+	if b.hi != nil {
+		k.FailsAt = b.hi.rate
+	}
+	k.Estimate = crossing(b)
+	passes := 0
+	for i := range s.trials {
+		t := &s.trials[i]
+		if b.lo != nil && t.Rate == b.lo.rate {
+			if t.Outcome == Passes {
+				passes++
+			}
+			k.Objectives, k.EffectiveN = t.Objectives, t.EffectiveN
+		}
+		if t.Rate == k.HoldsAt || t.Rate == k.FailsAt {
+			k.Requests += t.Requests
+			if v := s.result.Legs[t.Leg].Verdict.Level; v == Invalid || v == Suspect && k.Client == Valid {
+				k.Client = v
+			}
+		}
+	}
+	k.Confirmed = passes > 1
+	s.note(k, all, b)
+	return k
+}
+
+// crossing estimates where the plain figures cross their bounds.
+func crossing(b bracket) float64 {
+	if b.softLo == nil || b.softHi == nil {
+		return 0
+	}
+	return roundRate(math.Sqrt(b.softLo.rate * b.softHi.rate))
+}
+
+// note adds what the reader should know beside the bracket.
+func (s *search) note(k *Knee, all []point, b bracket) {
+	add := func(format string, args ...any) { k.Notes = append(k.Notes, fmt.Sprintf(format, args...)) }
+	if b.above != nil {
+		add("the server is not monotonic: it fails at %s req/s and passes at %s; the knee is the one below the first failure", rateText(b.hi.rate), rateText(b.above.rate))
+	}
+	if b.hi != nil && s.bounds.saturation > 0 && b.hi.rate > 1.02*s.bounds.saturation && b.lo != nil && b.lo.rate >= 0.99*s.bounds.saturation {
+		add("every rate up to the saturation rate of %s req/s passes; the search went beyond it", rateText(s.bounds.saturation))
+	}
+	undecided := []string{}
+	for _, p := range all {
+		if p.outcome == Inconclusive && !p.client {
+			undecided = append(undecided, rateText(p.rate))
+		}
+	}
+	if len(undecided) > 0 {
+		add("not decided within the time of a leg: %s req/s", strings.Join(undecided, ", "))
+	}
+	if len(undecided) > 0 && k.Estimate > 0 {
+		add("by the plain figures the limit lies near %s req/s", rateText(k.Estimate))
+	}
+	if b.hi != nil && onlyErrors(s.trials, b.hi.rate) {
+		add("at %s req/s it is errors that fail the objectives", rateText(b.hi.rate))
+	}
+	s.noteRepeats(add)
+	for i := 1; i < len(s.trials); i++ {
+		if t := s.trials[i]; t.Role == Confirmation && t.Outcome == Fails {
+			add("%s req/s passed once and failed with another seed: the answer was stepped down", rateText(t.Rate))
+		} else if t.Role == Confirmation && t.Outcome == Inconclusive {
+			add("the confirming leg at %s req/s was inconclusive", rateText(t.Rate))
+		}
+	}
+}
+
+// onlyErrors says whether requests failed at a rate, and at no lower one.
+func onlyErrors(trials []Trial, rate float64) bool {
+	failed := func(t Trial) bool {
+		for _, j := range t.Objectives {
+			if j.Outcome == Fails && (j.Objective.Metric == Errors || math.IsInf(float64(j.Value), 1)) {
+				return true
+			}
+		}
+		return false
+	}
+	at := false
+	for _, t := range trials {
+		if t.Rate == rate {
+			at = at || failed(t)
+		} else if t.Rate < rate && failed(t) {
+			return false
+		}
+	}
+	return at
+}
+
+// noteRepeats compares legs at the same rate: where they differ by more than chance and by more than 10 %, the server was
+// not the same.
+func (s *search) noteRepeats(add func(string, ...any)) {
+	for i, first := range s.trials {
+		for _, last := range s.trials[i+1:] {
+			if first.Rate != last.Rate {
+				continue
+			}
+			for k, o := range s.plan.Objectives {
+				if !o.Metric.latency() || o.Metric == ITL || k >= len(first.Objectives) || k >= len(last.Objectives) {
+					continue
+				}
+				a, b := s.values(first, o), s.values(last, o)
+				if d := drift(a, b); math.Abs(d) > 0.1 {
+					add("the server drifts: the median %s at %s req/s went from %s to %s between two legs", o.Metric, rateText(first.Rate), o.Format(median(a)), o.Format(median(b)))
+					break
+				}
+			}
+		}
+	}
+}
+
+// values returns an objective's figures in the measured part of a trial's leg.
+func (s *search) values(t Trial, o Objective) []float64 {
+	l := s.result.Legs[t.Leg].Leg
+	snap := snapshot(l, l.Records, l.Start+int64(t.At))
+	var values []float64
+	for _, ob := range o.window(snap, l.Start+int64(t.WarmUp)) {
+		values = append(values, ob.value)
+	}
+	return values
+}
+
+// drift is by how much the median changes from one series to another, as a share; 0 where that may be chance. The test is
+// Mann and Whitney's (Ann. Math. Stat. 18, 1947) on effective sample sizes, at an error of 0.001.
+func drift(a, b []float64) float64 {
+	if len(a) < 20 || len(b) < 20 {
+		return 0
+	}
+	tauA, errA := autocorrelationTime(a)
+	tauB, errB := autocorrelationTime(b)
+	nA, nB := float64(len(a))/(tauA+errA), float64(len(b))/(tauB+errB)
+	sorted := slices.Clone(b)
+	slices.Sort(sorted)
+	wins := 0.0
+	for _, v := range a {
+		below, _ := slices.BinarySearch(sorted, v)
+		upTo, _ := slices.BinarySearch(sorted, math.Nextafter(v, math.Inf(1)))
+		wins += float64(below) + 0.5*float64(upTo-below)
+	}
+	u := wins / float64(len(a)) / float64(len(b)) // probability that one of a exceeds one of b
+	if z := (u - 0.5) / math.Sqrt((nA+nB+1)/(12*nA*nB)); math.Abs(z) < 3.29 {
+		return 0
+	}
+	return median(b)/median(a) - 1
+}

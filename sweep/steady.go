@@ -1,0 +1,199 @@
+package sweep
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/openloop/openloop/loadgen"
+)
+
+// inFlightSamples is how many times the number of requests in flight is sampled over a leg.
+const inFlightSamples = 500
+
+// inFlight samples the number of requests in flight at equal steps from the start of a leg to the given time: those due
+// by then that had not ended. Requests count from their scheduled time, so that a client that is late hides no backlog.
+func inFlight(records []loadgen.Record, start, end int64) []float64 {
+	diff := make([]float64, inFlightSamples+1)
+	step := float64(end-start) / inFlightSamples
+	slot := func(t int64) int { // the first sample at or after t
+		return min(max(int(math.Ceil(float64(t-start)/step)), 0), inFlightSamples)
+	}
+	for i := range records {
+		r := &records[i]
+		diff[slot(r.Scheduled)]++
+		if r.End > 0 && r.Status != loadgen.Incomplete && r.Status != loadgen.NotSent {
+			diff[slot(r.End)]--
+		}
+	}
+	series := make([]float64, inFlightSamples)
+	n := 0.0
+	for i := range series {
+		n += diff[i]
+		series[i] = n
+	}
+	return series
+}
+
+// mserBatch is the batch size of MSER-5.
+const mserBatch = 5
+
+// warmUp finds the part at the start of a series that is not steady yet, as a number of its values, by MSER-5: of all
+// places to cut, the one that leaves the smallest standard error of the mean of what remains (K. P. White, Simulation 69,
+// 1997; with batches of five: K. P. White, M. J. Cobb and S. C. Spratt, Winter Simulation Conference 2000). No more than
+// half can be cut; a minimum at the end of that half means that the series never became steady.
+func warmUp(series []float64) (cut int, steady bool) {
+	n := len(series) / mserBatch
+	if n < 4 {
+		return 0, false
+	}
+	batches := make([]float64, n)
+	for i := range batches {
+		for _, v := range series[i*mserBatch : (i+1)*mserBatch] {
+			batches[i] += v / mserBatch
+		}
+	}
+	// Sums from the back, so that each cut costs one step.
+	best, sum, squares := math.Inf(1), 0.0, 0.0
+	limit := n / 2
+	shift := batches[n-1] // keeps the squares small
+	for d := n - 1; d >= 0; d-- {
+		v := batches[d] - shift
+		sum += v
+		squares += v * v
+		if d > limit {
+			continue
+		}
+		m := float64(n - d)
+		if statistic := max(squares-sum*sum/m, 0) / (m * m); statistic <= best {
+			best, cut = statistic, d
+		}
+	}
+	return cut * mserBatch, cut < limit
+}
+
+// Growth is how the number of requests in flight develops over the later half of a leg.
+type Growth struct {
+	Slope Figure `json:"slope"` // requests per second that are added, by least squares
+	Error Figure `json:"error"` // its standard error
+	Share Figure `json:"share"` // slope / arrivals per second
+	// Limit is the share that is allowed: a hundredth, and what the leg's start may still add.
+	Limit Figure `json:"limit"`
+	// PValue is the probability of such a slope or a steeper one if no more than the allowed share of the arrivals stayed.
+	PValue     float64 `json:"p_value"`
+	EffectiveN Figure  `json:"effective_n"`
+}
+
+// growthLimit is the share of the arrivals that may be added to the backlog: the one per cent by which a leg may also
+// fall short of its offered rate. What grows faster is not sustained.
+const growthLimit = 0.01
+
+// growthAllowance is the share of the arrivals that may stay at a time since the start of a leg. Requests in flight
+// approach their steady number as 1 − exp(−t/W), W being how long a request stays; a busy server approaches it more slowly,
+// hence twice that time.
+func growthAllowance(t, stay float64) float64 {
+	if !(stay > 0) {
+		return 1
+	}
+	return growthLimit + math.Exp(-t/(2*stay))
+}
+
+// meanStay is how long the completed requests of a leg were in flight on average, ns; 0 where none completed.
+func meanStay(records []loadgen.Record) float64 {
+	sum, n := 0.0, 0.0
+	for i := range records {
+		if d, ok := records[i].ScheduledLatency(); ok {
+			sum += float64(d)
+			n++
+		}
+	}
+	return sum / max(n, 1)
+}
+
+// growth fits a line to the number of requests in flight, of which no more than the share allowed of the arrivals should
+// stay. Its residuals are correlated, so the standard error and the degrees of freedom come from an effective sample
+// size (B. D. Santer and others, J. Geophys. Res. 105, 2000, section 4), here by the residuals' integrated
+// autocorrelation time.
+func growth(series []float64, step time.Duration, rate, allowed float64) Growth {
+	n := len(series)
+	nan := Figure(math.NaN())
+	g := Growth{PValue: 1, Slope: nan, Error: nan, Share: nan, Limit: Figure(allowed)}
+	if n < 8 || step <= 0 || rate <= 0 {
+		return g
+	}
+	center := float64(n-1) / 2
+	mean := 0.0
+	for _, v := range series {
+		mean += v
+	}
+	mean /= float64(n)
+	sxx, sxy := 0.0, 0.0
+	for i, v := range series {
+		x := float64(i) - center
+		sxx += x * x
+		sxy += x * (v - mean)
+	}
+	slope := sxy / sxx
+	residuals := make([]float64, n)
+	squares := 0.0
+	for i, v := range series {
+		residuals[i] = v - mean - slope*(float64(i)-center)
+		squares += residuals[i] * residuals[i]
+	}
+	tau, stderr := autocorrelationTime(residuals)
+	effective := min(float64(n)/(tau+stderr), float64(n))
+	g.EffectiveN = Figure(effective)
+	perSecond := 1 / step.Seconds()
+	g.Slope = Figure(slope * perSecond)
+	g.Share = g.Slope / Figure(rate)
+	if effective <= 2 {
+		return g // too short to tell
+	}
+	// The variance of the slope is s²·(n/effective)/sxx, with s² by the effective degrees of freedom.
+	variance := squares / float64(n) * effective / (effective - 2)
+	se := math.Sqrt(variance*float64(n)/effective/sxx) * perSecond
+	g.Error = Figure(se)
+	excess := float64(g.Slope) - allowed*rate
+	if se <= 1e-9*math.Abs(mean) {
+		g.PValue = indicator(excess <= 0)
+	} else {
+		g.PValue = studentTail(excess/se, effective-2)
+	}
+	return g
+}
+
+// snapshot is a leg as it stood at a moment: requests due by then, and of them what had happened. The result shares
+// nothing with the leg that is written to.
+func snapshot(l *loadgen.Leg, records []loadgen.Record, at int64) *loadgen.Leg {
+	s := *l
+	s.Stopped, s.End = at, at
+	s.Records = make([]loadgen.Record, 0, len(records))
+	for _, r := range records {
+		if r.Scheduled >= at {
+			continue
+		}
+		if r.Sent > at {
+			r = loadgen.Record{Scheduled: r.Scheduled, Started: r.Started, AskedOutput: r.AskedOutput, AskedPrompt: r.AskedPrompt, OutputTokens: -1}
+		}
+		if r.End > at || r.End == 0 && r.Sent > 0 || r.Status == loadgen.Incomplete {
+			r.Status = loadgen.Incomplete
+			r.End = min(at, nonZero(r.End, at))
+			r.OutputTokens = -1
+		}
+		if r.FirstToken > at {
+			r.FirstToken, r.LastToken, r.TokenEvents = 0, 0, 0
+		}
+		r.LastToken = min(r.LastToken, at)
+		s.Records = append(s.Records, r)
+	}
+	s.Offered = len(s.Records)
+	slices.SortFunc(s.Records, func(a, b loadgen.Record) int { return int(min(max(a.Scheduled-b.Scheduled, -1), 1)) })
+	return &s
+}
+
+func nonZero(v, otherwise int64) int64 {
+	if v != 0 {
+		return v
+	}
+	return otherwise
+}
