@@ -23,19 +23,19 @@ func newClock() *clock {
 func (c *clock) now() int64 { return int64(time.Since(c.origin)) }
 
 // calibrate measures the distance of the wall clock. The two clocks cannot be read at one instant, so the closest of a
-// few brackets is taken; its width (about 0.1 µs) bounds the error. The wall clock may be slewed (NTP, up to 500 µs/s), so
-// a stage calibrates again ten times a second.
+// few brackets is taken; its width (about 0.1 µs) bounds the error. NTP slews both clocks alike, so the distance changes only
+// where the wall clock is set; a stage calibrates again ten times a second.
 func (c *clock) calibrate() {
-	best := int64(1 << 62)
+	best, wall := int64(1<<62), int64(0)
 	for range 5 {
 		before := c.now()
-		wall := time.Now().UnixNano()
+		at := time.Now().UnixNano()
 		after := c.now()
 		if width := after - before; width < best {
-			best = width
-			c.wall.Store(wall - (before + width/2))
+			best, wall = width, at-(before+width/2)
 		}
 	}
+	c.wall.Store(wall)
 }
 
 // fromWall converts a kernel stamp, given in ns since the epoch.

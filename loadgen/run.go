@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/metrics"
@@ -40,6 +41,7 @@ type Run struct {
 	endFlights context.CancelFunc
 	finished   chan struct{}
 
+	allSent   chan struct{} // closed when a closed loop has no request left to begin
 	slots     chan struct{} // the concurrency cap
 	requests  sync.WaitGroup
 	exchanges sync.Pool
@@ -49,12 +51,13 @@ type Run struct {
 	next    int   // index of the next request
 	source  error // why the source ended
 	streams []context.CancelFunc
+	begun   bool // the first streams were started
+	closed  bool // no stream may be added any more
 	errors  errorWindow
 	peak    int
 
 	inFlight, completed, errored, sent     atomic.Int64
 	delayedByCap, newConns, retries, waits atomic.Int64
-	promptTokens                           atomic.Int64 // of requests whose first token came
 	gone                                   goneWatch
 	shard                                  [shards]shard
 }
@@ -95,6 +98,10 @@ func (r *Runner) Start(ctx context.Context, s Stage) (*Run, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
 	}
+	if r.Client == nil {
+		return nil, errors.New("a runner needs a client")
+	}
+	before := readUsage()
 	limit := r.MaxConcurrency
 	if limit <= 0 {
 		limit = DefaultMaxConcurrency
@@ -102,18 +109,26 @@ func (r *Runner) Start(ctx context.Context, s Stage) (*Run, error) {
 	run := &Run{
 		runner: r, stage: s, clock: newClock(),
 		finished: make(chan struct{}),
+		allSent:  make(chan struct{}),
 		slots:    make(chan struct{}, limit),
 	}
 	run.exchanges.New = func() any { return newExchange() }
 	run.arena.details = s.KeepDetails
-	run.leg = &Leg{Stage: s, Origin: run.clock.origin, Start: run.clock.now()}
+	run.leg = &Leg{Stage: s, Origin: run.clock.origin}
 	for i := range run.shard {
 		h := &run.shard[i].hists
 		h.Gaps, h.TTFT, h.ClientDelay = newHistogram(), newHistogram(), newHistogram()
 	}
-	run.sending, run.stopSends = context.WithCancelCause(ctx)
+	run.sending, run.stopSends = context.WithCancelCause(context.WithoutCancel(ctx))
 	run.flights, run.endFlights = context.WithCancel(context.WithoutCancel(ctx))
-	go run.supervise(ctx, readUsage())
+	run.leg.Start = run.clock.now() // nothing that takes time lies between this and the load
+	if ctx.Err() != nil {
+		run.stop(StopInterrupted, nil)
+	}
+	if s.Schedule == nil {
+		run.SetStreams(s.Streams)
+	}
+	go run.supervise(ctx, before)
 	return run, nil
 }
 
@@ -136,6 +151,7 @@ func (run *Run) StopFor(reason StopReason) { run.stop(reason, nil) }
 type stopped struct {
 	reason StopReason
 	err    error
+	at     int64
 }
 
 func (s stopped) Error() string {
@@ -145,7 +161,9 @@ func (s stopped) Error() string {
 	return string(s.reason)
 }
 
-func (run *Run) stop(reason StopReason, err error) { run.stopSends(stopped{reason, err}) }
+func (run *Run) stop(reason StopReason, err error) {
+	run.stopSends(stopped{reason, err, run.clock.now()})
+}
 
 // Progress may be called at any time.
 func (run *Run) Progress() Progress {
@@ -172,14 +190,19 @@ func (run *Run) supervise(ctx context.Context, before usage) {
 		defer timer.Stop()
 	}
 	// What is in flight when sending ends early is cancelled after the grace time; where all requests were sent
-	// (StopRequests, StopSchedule) it is waited for.
+	// (StopRequests, StopSchedule) it is waited for. The caller's context has the last word on both.
+	interrupted := context.AfterFunc(ctx, func() {
+		run.stop(StopInterrupted, nil)
+		run.endFlights()
+	})
+	defer interrupted()
 	ended := context.AfterFunc(run.sending, func() {
-		if run.stage.Grace > 0 && run.reason() != StopInterrupted {
-			t := time.AfterFunc(run.stage.Grace, run.endFlights)
-			context.AfterFunc(run.flights, func() { t.Stop() })
+		if run.stage.Grace == 0 {
+			run.endFlights()
 			return
 		}
-		run.endFlights()
+		t := time.AfterFunc(run.stage.Grace, run.endFlights)
+		context.AfterFunc(run.flights, func() { t.Stop() })
 	})
 	defer ended()
 	stopCalibrating := run.calibrateClock()
@@ -189,7 +212,9 @@ func (run *Run) supervise(ctx context.Context, before usage) {
 	} else {
 		run.closedLoop()
 	}
-	stoppedAt := run.clock.now()
+	run.mu.Lock()
+	run.closed = true
+	run.mu.Unlock()
 	run.requests.Wait()
 	stopCalibrating()
 
@@ -201,15 +226,14 @@ func (run *Run) supervise(ctx context.Context, before usage) {
 			reason = StopSchedule
 		}
 		run.stop(reason, nil)
-		stoppedAt = l.End
 	}
-	l.Stopped = stoppedAt
-	if d := int64(run.stage.MaxDuration); d > 0 && run.reason() == StopDuration {
-		l.Stopped = l.Start + d // not the moment at which the pacer noticed
+	end := context.Cause(run.sending).(stopped)
+	l.Reason, l.Err, l.Stopped = end.reason, end.err, min(end.at, l.End)
+	if l.Reason == StopDuration {
+		l.Stopped = l.Start + int64(run.stage.MaxDuration) // not the moment at which the timer fired
 	}
-	l.Reason = run.reason()
-	if s, ok := context.Cause(run.sending).(stopped); ok {
-		l.Err = s.err
+	if l.Reason == StopRequests || l.Reason == StopSchedule {
+		l.Stopped = l.End
 	}
 	run.endFlights()
 	run.mu.Lock()
@@ -231,14 +255,6 @@ func (run *Run) supervise(ctx context.Context, before usage) {
 	l.Client.DelayedByCap = int(run.delayedByCap.Load())
 	l.Client.SourceWaits = int(run.waits.Load())
 	l.Client.PeakInFlight = run.peak
-}
-
-// reason tells why sending ended.
-func (run *Run) reason() StopReason {
-	if s, ok := context.Cause(run.sending).(stopped); ok {
-		return s.reason
-	}
-	return StopInterrupted
 }
 
 // calibrateClock keeps the clock's distance to the wall clock fresh until the function it returns is called.
@@ -319,7 +335,7 @@ func (run *Run) pace() {
 		rec, detail := run.arena.add()
 		run.next = i + 1
 		run.mu.Unlock()
-		rec.Scheduled = due
+		rec.about(req, due)
 		run.requests.Add(1)
 		go run.fire(i, rec, detail, req)
 	}
@@ -329,29 +345,42 @@ func (run *Run) pace() {
 func (run *Run) fire(i int, rec *Record, detail *Detail, req Request) {
 	defer run.requests.Done()
 	rec.Started = run.clock.now()
+	if run.enter(rec) {
+		run.send(i, rec, detail, req)
+		<-run.slots
+	}
+}
+
+// enter takes a slot of the concurrency cap; false if sending ended before there was one, and the request is NotSent.
+func (run *Run) enter(rec *Record) bool {
 	select {
 	case run.slots <- struct{}{}:
+		return true
 	default:
-		rec.Flags |= DelayedByCap
-		run.delayedByCap.Add(1)
-		select {
-		case run.slots <- struct{}{}:
-		case <-run.sending.Done():
-			return // NotSent
-		}
 	}
-	defer func() { <-run.slots }()
-	run.send(i, rec, detail, req)
+	rec.Flags |= DelayedByCap
+	run.delayedByCap.Add(1)
+	select {
+	case run.slots <- struct{}{}:
+		return true
+	case <-run.sending.Done():
+		return false
+	}
+}
+
+// about notes in a record what is known of its request before it is sent.
+func (r *Record) about(req Request, scheduled int64) {
+	r.Scheduled = scheduled
+	r.PromptTokens, r.OutputTokens, r.CachedTokens = -1, -1, -1
+	r.AskedPrompt, r.AskedOutput = req.PromptTokens, req.OutputTokens
+	r.PromptWords, r.PromptChars = req.PromptWords, req.PromptChars
 }
 
 // send does the exchange and books its outcome.
 func (run *Run) send(i int, rec *Record, detail *Detail, req Request) {
 	if run.flights.Err() != nil {
-		return
+		return // NotSent
 	}
-	rec.PromptTokens, rec.OutputTokens, rec.CachedTokens = -1, -1, -1
-	rec.AskedPrompt, rec.AskedOutput = req.PromptTokens, req.OutputTokens
-	rec.PromptWords, rec.PromptChars = req.PromptWords, req.PromptChars
 	if detail != nil && i < run.stage.KeepTexts {
 		detail.Body = req.Body
 	}
@@ -445,26 +474,12 @@ func (run *Run) countOffered() {
 	}
 }
 
-// closedLoop keeps the asked number of streams going until sending ends.
+// closedLoop waits until sending ends, or there is no request left to begin.
 func (run *Run) closedLoop() {
-	run.SetStreams(run.stage.Streams)
 	select {
 	case <-run.sending.Done():
-	case <-run.allSent():
+	case <-run.allSent:
 	}
-}
-
-// allSent is closed when the streams of a closed loop have ended because every request was sent.
-func (run *Run) allSent() <-chan struct{} {
-	if run.stage.MaxRequests == 0 {
-		return nil
-	}
-	c := make(chan struct{})
-	go func() {
-		run.requests.Wait()
-		close(c)
-	}()
-	return c
 }
 
 // SetStreams changes how many requests a closed-loop stage keeps in flight. Streams that are no longer wanted end with
@@ -472,7 +487,7 @@ func (run *Run) allSent() <-chan struct{} {
 func (run *Run) SetStreams(n int) {
 	run.mu.Lock()
 	defer run.mu.Unlock()
-	if run.sending.Err() != nil {
+	if run.closed || run.sending.Err() != nil {
 		return
 	}
 	for len(run.streams) > n {
@@ -480,48 +495,40 @@ func (run *Run) SetStreams(n int) {
 		run.streams[last]()
 		run.streams = run.streams[:last]
 	}
+	now, first := run.clock.now(), !run.begun
+	run.begun = true
 	for len(run.streams) < n {
 		ctx, cancel := context.WithCancel(run.sending)
 		delay := time.Duration(0)
-		if run.stage.RampUp > 0 && run.next == 0 {
+		if first {
+			now = run.leg.Start
 			delay = run.stage.RampUp * time.Duration(len(run.streams)) / time.Duration(n)
 		}
 		run.streams = append(run.streams, cancel)
 		run.requests.Add(1)
-		go run.stream(ctx, delay)
+		go run.stream(ctx, delay, now+int64(delay))
 	}
 }
 
 // afterRefusal is how long a stream of a closed loop waits when no connection could be made.
 const afterRefusal = 100 * time.Millisecond
 
-// stream sends one request after the other.
-func (run *Run) stream(ctx context.Context, delay time.Duration) {
+// stream sends one request after the other. free is the time from which it may.
+func (run *Run) stream(ctx context.Context, delay time.Duration, free int64) {
 	defer run.requests.Done()
 	if !wait(ctx, delay) {
 		return
 	}
-	free := run.leg.Start + int64(delay)
 	for ctx.Err() == nil {
-		run.mu.Lock()
-		i := run.next
-		if run.source != nil || run.stage.MaxRequests > 0 && i >= run.stage.MaxRequests {
-			run.mu.Unlock()
+		i, rec, detail, req, ok := run.nextOfStream()
+		if !ok {
 			return
 		}
-		req, err := run.stage.Source(i)
-		if err != nil {
-			run.source = err
-			run.mu.Unlock()
-			run.stop(StopSource, err)
-			return
-		}
-		run.next++
-		rec, detail := run.arena.add()
-		run.mu.Unlock()
-		rec.Scheduled = max(free, 1)
+		rec.about(req, free)
 		rec.Started = run.clock.now()
-		run.slots <- struct{}{}
+		if !run.enter(rec) {
+			return
+		}
 		run.send(i, rec, detail, req)
 		<-run.slots
 		free = run.clock.now()
@@ -529,6 +536,33 @@ func (run *Run) stream(ctx context.Context, delay time.Duration) {
 			return
 		}
 	}
+}
+
+// nextOfStream hands a stream its next request; ok is false if there is none.
+func (run *Run) nextOfStream() (i int, rec *Record, detail *Detail, req Request, ok bool) {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	i = run.next
+	if run.stage.MaxRequests > 0 && i >= run.stage.MaxRequests {
+		if !run.closed {
+			run.closed = true
+			close(run.allSent)
+			for _, cancel := range run.streams { // those that still wait for their turn in the ramp-up
+				cancel()
+			}
+		}
+		return i, nil, nil, req, false
+	}
+	if run.source != nil {
+		return i, nil, nil, req, false
+	}
+	if req, run.source = run.stage.Source(i); run.source != nil {
+		run.stop(StopSource, run.source)
+		return i, nil, nil, req, false
+	}
+	run.next++
+	rec, detail = run.arena.add()
+	return i, rec, detail, req, true
 }
 
 // wait sleeps, and is false if the context ended before.
@@ -621,7 +655,6 @@ func (w *errorWindow) add(failed bool, s *Stage) StopReason {
 		w.total++
 	}
 	switch {
-	case !failed:
 	case s.MaxErrors > 0 && w.total >= s.MaxErrors:
 		return StopErrors
 	case w.n < windowSize:
@@ -692,7 +725,7 @@ func (u usage) since(before usage) ClientStats {
 	for i := range u.sched.Counts {
 		sum += u.sched.Counts[i] - before.sched.Counts[i]
 		if sum > 0 && float64(sum) >= 0.99*float64(total) {
-			s.SchedP99 = time.Duration(u.sched.Buckets[i] * 1e9) // the bucket's lower bound, finite for all but the first
+			s.SchedP99 = time.Duration(max(u.sched.Buckets[i], 0) * 1e9) // the bucket's lower bound, −Inf for the first
 			break
 		}
 	}

@@ -73,7 +73,7 @@ func (s Stage) Check() error {
 		return errors.New("limits of a stage can't be negative")
 	case s.MaxDuration == 0 && s.MaxRequests == 0:
 		return errors.New("a stage needs a limit: by time or by requests")
-	case s.MaxErrorRate < 0 || s.MaxErrorRate > 1 || s.MaxGlobalErrorRate < 0 || s.MaxGlobalErrorRate > 1:
+	case !(s.MaxErrorRate >= 0 && s.MaxErrorRate <= 1 && s.MaxGlobalErrorRate >= 0 && s.MaxGlobalErrorRate <= 1): // NaN too
 		return errors.New("an error rate lies between 0 and 1")
 	case s.Warmup < 0 || s.Cooldown < 0:
 		return errors.New("warm-up and cool-down can't be negative")
