@@ -34,6 +34,10 @@ func ParseOutputLengths(text string) (OutputLengths, error) {
 	if kind == "max" && rest == "" {
 		return OutputLengths{}, nil
 	}
+	if kind == "" {
+		// The zero kind is written "max"; left empty it would be taken for that.
+		return OutputLengths{}, fmt.Errorf("output lengths %q: no kind: write max, fixed:N, exponential:MEAN, pareto:MEAN[:ALPHA] or lognormal:MEAN[:SIGMA]", text)
+	}
 	mean, shape, hasShape := strings.Cut(rest, ":")
 	o := OutputLengths{Kind: LengthKind(kind)}
 	var err error
