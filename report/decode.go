@@ -185,48 +185,70 @@ const quotedNaN = "\x00number:"
 type quoteNaN struct {
 	in       *bufio.Reader
 	inString bool
-	escaped  bool
-	pending  []byte
+	escaped  bool   // a backslash precedes
+	pending  []byte // what stands for a word
 }
 
 func (q *quoteNaN) Read(p []byte) (int, error) {
-	n := 0
-	for n < len(p) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
 		if len(q.pending) > 0 {
-			copied := copy(p[n:], q.pending)
-			q.pending = q.pending[copied:]
-			n += copied
-			continue
+			n := copy(p, q.pending)
+			q.pending = q.pending[n:]
+			return n, nil
 		}
-		if n > 0 && q.in.Buffered() == 0 {
-			break
-		}
-		c, err := q.in.ReadByte()
-		if err != nil {
-			if n > 0 {
-				return n, nil // the error comes again with the next call
-			}
+		if _, err := q.in.Peek(1); err != nil {
 			return 0, err
 		}
-		switch {
-		case q.inString:
-			q.inString = c != '"' || q.escaped
-			q.escaped = c == '\\' && !q.escaped
-		case c == '"':
-			q.inString = true
-		case c == 'N' || c == 'I' || c == '-':
-			q.in.UnreadByte()
-			if word := q.word(); word != "" {
+		chunk, _ := q.in.Peek(min(q.in.Buffered(), len(p)))
+		n := q.upToWord(chunk)
+		if n == 0 {
+			word := q.word()
+			if word != "" {
 				q.in.Discard(len(word))
 				q.pending = append(q.pending, `"\u0000number:`+word+`"`...)
 				continue
 			}
-			q.in.ReadByte()
+			n = 1 // a minus, or a letter that has no place here: the parser will say so
 		}
-		p[n] = c
-		n++
+		copy(p, chunk[:n])
+		q.in.Discard(n)
+		return n, nil
 	}
-	return n, nil
+}
+
+// upToWord returns how many bytes of a chunk come before what may be a bare word, following strings as it goes.
+func (q *quoteNaN) upToWord(chunk []byte) int {
+	i := 0
+	for i < len(chunk) {
+		switch {
+		case q.escaped:
+			q.escaped = false
+			i++
+		case q.inString:
+			next := bytes.IndexAny(chunk[i:], `"\`)
+			if next < 0 {
+				return len(chunk)
+			}
+			i += next
+			q.inString = chunk[i] != '"'
+			q.escaped = chunk[i] == '\\'
+			i++
+		default:
+			next := bytes.IndexAny(chunk[i:], `"NI-`)
+			if next < 0 {
+				return len(chunk)
+			}
+			if i += next; chunk[i] != '"' {
+				return i
+			}
+			q.inString = true
+			i++
+		}
+	}
+	return i
 }
 
 func (q *quoteNaN) word() string {

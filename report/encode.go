@@ -408,6 +408,14 @@ func appendUTF8Text(b []byte, s string) []byte { return appendText(b, s, false) 
 func appendText(b []byte, s string, ascii bool) []byte {
 	b = append(b, '"')
 	for i := 0; i < len(s); {
+		plain := i
+		for i < len(s) && isPlain(s[i]) {
+			i++
+		}
+		b = append(b, s[plain:i]...)
+		if i == len(s) {
+			break
+		}
 		c := s[i]
 		if c >= utf8.RuneSelf {
 			r, size := utf8.DecodeRuneInString(s[i:])
@@ -448,6 +456,9 @@ func appendText(b []byte, s string, ascii bool) []byte {
 	}
 	return append(b, '"')
 }
+
+// isPlain says whether a byte stands for itself in any style of JSON.
+func isPlain(c byte) bool { return c >= ' ' && c < 0x7f && c != '"' && c != '\\' }
 
 func appendUnicodeEscape(b []byte, r rune) []byte {
 	return append(b, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/openloop/openloop/metrics"
 )
 
 // goldenFolders lists the recordings of GuideLLM 0.5.0: report.json.gz and what GuideLLM rendered from it.
@@ -58,8 +60,14 @@ func TestGolden(t *testing.T) {
 	for _, folder := range goldenFolders(t) {
 		t.Run(filepath.Base(folder), func(t *testing.T) {
 			t.Parallel()
-			r := readGolden(t, folder)
-			t.Run("json", func(t *testing.T) { checkRoundTrip(t, r, gunzip(t, filepath.Join(folder, "report.json.gz"))) })
+			text := gunzip(t, filepath.Join(folder, "report.json.gz"))
+			r, err := Read(bytes.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Run("json", func(t *testing.T) { checkRoundTrip(t, r, text) })
+			t.Run("fields", func(t *testing.T) { checkFields(t, text) })
+			t.Run("window", func(t *testing.T) { checkWindow(t, r, strings.HasPrefix(filepath.Base(folder), "synthetic-")) })
 			t.Run("recompute", func(t *testing.T) { checkRecompute(t, r) })
 			t.Run("console", func(t *testing.T) { checkConsole(t, r, filepath.Join(folder, "console.txt")) })
 			t.Run("csv", func(t *testing.T) { checkCSV(t, r, filepath.Join(folder, "report.csv")) })
@@ -172,4 +180,46 @@ func csvRecords(t *testing.T, text string) [][]string {
 		t.Fatal(err)
 	}
 	return records
+}
+
+// The measured window follows from the run and its requests.
+func checkWindow(t *testing.T, r *Report, invented bool) {
+	if invented {
+		return
+	}
+	for i, b := range r.Benchmarks {
+		var requests []metrics.Request
+		for r := range b.Requests.All() {
+			requests = append(requests, r.Stats())
+		}
+		progress := b.SchedulerState.Progress
+		got := metrics.MeasuredWindow(metrics.Run{
+			Start: b.SchedulerState.StartTime, Stop: orNaN(progress.StopTime),
+			MaxRequests: orNaN(progress.TotalRequests), MaxSeconds: orNaN(progress.TotalDuration),
+			Warmup: b.Config.Warmup.stats(), Cooldown: b.Config.Cooldown.stats(),
+		}, requests)
+		if want := (metrics.Window{Start: b.SchedulerMetrics.MeasureStartTime, End: b.SchedulerMetrics.MeasureEndTime}); got != want {
+			t.Errorf("benchmark %d: got %v, want %v", i, got, want)
+		}
+	}
+}
+
+// GuideLLM's own reports have all fields of the list, each of its kind.
+func checkFields(t *testing.T, text []byte) {
+	problems, err := Validate(bytes.NewReader(text))
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v %v", err, problems[:min(5, len(problems))])
+	}
+}
+
+func (c Transient) stats() metrics.Transient {
+	t := metrics.NoTransient()
+	t.Percent, t.Mode = orNaN(c.Percent), metrics.TransientMode(c.Mode)
+	switch v := c.Value.(type) {
+	case int64:
+		t.Value = float64(v)
+	case float64:
+		t.Value = v
+	}
+	return t
 }
