@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/openloop/openloop/llmsim"
@@ -19,6 +20,8 @@ import (
 // received is a simulated server that keeps the bodies that it was sent.
 type received struct {
 	server *httptest.Server
+
+	mu     sync.Mutex
 	bodies []string
 }
 
@@ -39,7 +42,9 @@ func newReceived(t *testing.T) *received {
 			t.Error(err)
 		}
 		if strings.HasPrefix(q.URL.Path, "/v1/") {
+			r.mu.Lock()
 			r.bodies = append(r.bodies, string(body))
+			r.mu.Unlock()
 		}
 		q.Body = io.NopCloser(bytes.NewReader(body))
 		sim.ServeHTTP(w, q)
