@@ -172,8 +172,8 @@ func TestVectors(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if vectorStride > 1 && (c.name == "llama3" || c.name == "deepseek3") {
-				t.Skip("too large for the race detector, and the same code as the others")
+			if vectorStride > 1 && c.name != "qwen2.5" && c.name != "gpt2" && c.name != "o200k_base" {
+				t.Skip("the race detector takes long to load it, and it runs the same code as the others")
 			}
 			var tokenizer Tokenizer
 			if c.merges != "" {
