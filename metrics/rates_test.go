@@ -349,3 +349,38 @@ func FuzzTokenRates(f *testing.F) {
 		}
 	})
 }
+
+// Where following GuideLLM to the last bit would take minutes, one pass does: the same groups, their weights the same
+// but for the last digits.
+func TestMergeFractionalGivesUpOnEndlessChains(t *testing.T) {
+	var events []Event
+	for i := range 300_000 { // 3 s of events 10 µs apart are one chain of 30,000 groups
+		events = append(events, Event{epoch + float64(i)*1e-5, 1.1})
+	}
+	if work := float64(len(events)) * float64(mergePasses(events)); work <= mergePassWork {
+		t.Fatalf("the events take %g steps, which is no reason to give up", work)
+	}
+	want := mergeWhole(slices.Clone(events))
+	if got := mergeFractional(slices.Clone(events)); !slices.Equal(got, want) {
+		t.Errorf("%d groups, want %d", len(got), len(want))
+	}
+}
+
+// A stream of too many fractional events goes over to counting them as they come, with those that it holds.
+func TestRateStreamOverflows(t *testing.T) {
+	s := rateStream{}
+	const extra = 1000
+	for i := range heldEvents + extra {
+		s.add(Event{epoch + float64(i)*0.00025, 1.5})
+	}
+	if !s.whole || s.held != nil {
+		t.Fatal("it still holds the events")
+	}
+	d := s.distribution()
+	if want := int64((heldEvents + extra) * 1.5); d.Count != want {
+		t.Errorf("count %d, want %d", d.Count, want)
+	}
+	if math.Abs(d.Mean-6000) > 1 {
+		t.Errorf("mean %v, want 6000 a second", d.Mean)
+	}
+}
