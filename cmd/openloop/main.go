@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -58,6 +59,7 @@ func commands() []command {
 	return []command{
 		{"sweep", "probe an endpoint, sweep its rates, find the highest that meets the objectives", runSweep},
 		{"run", "run one profile: synchronous, concurrent, throughput, constant or poisson", runProfile},
+		{"benchmark", "the same under GuideLLM 0.5.0's own flags: benchmark run, benchmark from-file", runBenchmark},
 		{"report", "print or convert reports, GuideLLM's and openloop's; recompute their figures", runReport},
 		{"parity", "compare a GuideLLM report with an openloop report of the same load", runParity},
 		{"simulate", "serve the simulated engine behind an OpenAI-compatible API", runSimulate},
@@ -71,6 +73,7 @@ func main() {
 
 // mainExit runs the program and returns its exit code.
 func mainExit(args []string, stdout, stderr io.Writer) int {
+	log.SetOutput(io.Discard) // net/http logs what it returns as errors too
 	ctx, stop := withSignals(context.Background(), stderr)
 	defer stop()
 	err := dispatch(ctx, args, stdout, stderr)
