@@ -30,6 +30,7 @@ type workload struct {
 	synthetic *tokens.SynthConfig // nil: data or a trace
 	data      *tokens.Data
 	trace     *tokens.Trace
+	count     func(string) int
 	ahead     *tokens.Ahead // of data and traces: one for all legs, which go on where the last one ended
 	again     int           // times that the data was begun again
 
@@ -132,9 +133,12 @@ func (w *workload) openData() error {
 	if cfg.Columns, err = columnMapper(f.dataColumns); err != nil {
 		return usageError("--data-column-mapper: %w", err)
 	}
-	if cfg.Count, err = counter(f.tokenizer); err != nil {
-		return usageError("--tokenizer: %w", err)
+	if w.count == nil { // loading a tokenizer takes long, and data that ends is opened over and over
+		if w.count, err = counter(f.tokenizer); err != nil {
+			return usageError("--tokenizer: %w", err)
+		}
 	}
+	cfg.Count = w.count
 	if w.data, err = tokens.OpenData(f.data, cfg); err != nil {
 		return usageError("--data: %w", err)
 	}
