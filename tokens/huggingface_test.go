@@ -341,7 +341,7 @@ func TestTiktokenFiles(t *testing.T) {
 	if got := tokenizer.Encode("xabb"); !slices.Equal(got, []int{'x', 256, 'b'}) || tokenizer.Name() != "my-cl100k_base.tiktoken" {
 		t.Error(got, tokenizer.Name())
 	}
-	for name, want := range map[string]string{"unknown.tiktoken": "does not say how text is split", "qwen.tiktoken": "no such file"} {
+	for name, want := range map[string]string{"unknown.tiktoken": "does not say how text is split", "qwen.tiktoken": "no such file", "qwen-gpt2.tiktoken": "contains 2"} {
 		if _, err := OpenTiktoken(filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -371,6 +371,36 @@ func TestOpenTokenizer(t *testing.T) {
 		if _, err := OpenTokenizer(name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// The ranks of a .tiktoken file and the merges of the tokenizer.json of the same model are two ways to the same tokens.
+func TestTiktokenFileOfQwen(t *testing.T) {
+	model := huggingFace(t, "qwen2.5", "qwen2.5")
+	var file bytes.Buffer
+	for rank, text := range model.texts {
+		fmt.Fprintf(&file, "%s %d\n", base64.StdEncoding.EncodeToString([]byte(text)), rank)
+	}
+	path := filepath.Join(t.TempDir(), "qwen.tiktoken")
+	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tokenizer, err := OpenTiktoken(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared := 0
+	for i, text := range vectorTexts(t) {
+		if i%vectorStride != 0 || strings.Contains(text, "<|") { // special tokens: text to the one, tokens to the other
+			continue
+		}
+		compared++
+		if got, want := tokenizer.Encode(text), model.Encode(text); !slices.Equal(got, want) {
+			t.Errorf("text %d %.200q\n got %.400q\nwant %.400q", i, text, spell(tokenizer, got), spell(model, want))
+		}
+	}
+	if compared < 2400/vectorStride {
+		t.Errorf("only %d texts were compared", compared)
 	}
 }
 

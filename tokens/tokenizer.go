@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/pkoukk/tiktoken-go"
 	loader "github.com/pkoukk/tiktoken-go-loader"
+	"golang.org/x/text/unicode/norm"
 )
 
 // Tokenizer turns text into tokens and back. Special tokens in the text are treated as the text that they are written with,
@@ -74,16 +74,20 @@ const (
 		`|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 )
 
-// tiktokenPatterns maps what the name of a .tiktoken file contains to its pre-tokenizer; the file itself does not say.
-var tiktokenPatterns = map[string]string{
-	"o200k": patternO200K, "cl100k": patternCL100K, "qwen": patternQwen, "llama3": patternCL100K,
-	"r50k": patternGPT2, "p50k": patternGPT2, "gpt2": patternGPT2,
+// tiktokenKinds are the encodings that the name of a .tiktoken file may contain; the file itself does not say.
+var tiktokenKinds = []struct {
+	name, pattern string
+	nfc           bool // its tokenizer normalises text first
+}{
+	{"cl100k", patternCL100K, false}, {"gpt2", patternGPT2, false}, {"llama3", patternCL100K, false}, {"o200k", patternO200K, false},
+	{"p50k", patternGPT2, false}, {"qwen", patternQwen, true}, {"r50k", patternGPT2, false},
 }
 
 // Tiktoken is a byte-level BPE by ranks: an embedded encoding or a .tiktoken file, merged by tiktoken-go.
 type Tiktoken struct {
 	name string
 	bpe  *tiktoken.Tiktoken
+	nfc  bool
 }
 
 // Embedded loads o200k_base or cl100k_base from the program itself. It takes some 0.2 s; who only needs prompts by
@@ -103,19 +107,20 @@ func Embedded(name string) (*Tiktoken, error) {
 // OpenTiktoken reads a .tiktoken file: lines of a token in base64 and its rank. The file does not hold its pre-tokenizer:
 // that is known from the file's name, which must contain one of o200k, cl100k, qwen, llama3, r50k, p50k and gpt2.
 func OpenTiktoken(path string) (*Tiktoken, error) {
-	base := strings.ToLower(filepath.Base(path))
-	var known []string
-	pattern := ""
-	for name, p := range tiktokenPatterns {
-		known = append(known, name)
-		if strings.Contains(strings.NewReplacer("-", "", "_", "").Replace(base), name) {
-			pattern = p
+	base := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(filepath.Base(path)))
+	var known, matches []string
+	var pattern string
+	var nfc bool
+	for _, kind := range tiktokenKinds {
+		known = append(known, kind.name)
+		if strings.Contains(base, kind.name) {
+			matches = append(matches, kind.name)
+			pattern, nfc = kind.pattern, kind.nfc
 		}
 	}
-	if pattern == "" {
-		sort.Strings(known)
-		return nil, fmt.Errorf("%s: a .tiktoken file does not say how text is split before merging; "+
-			"name it after its encoding (one of %s), or give the model's tokenizer.json", path, strings.Join(known, ", "))
+	if len(matches) != 1 {
+		return nil, fmt.Errorf("%s: a .tiktoken file does not say how text is split before merging; its name must contain "+
+			"exactly one of %s, and contains %d; or give the model's tokenizer.json", path, strings.Join(known, ", "), len(matches))
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -125,7 +130,12 @@ func OpenTiktoken(path string) (*Tiktoken, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s:%w", path, err)
 	}
-	return newTiktoken(filepath.Base(path), ranks, pattern)
+	t, err := newTiktoken(filepath.Base(path), ranks, pattern)
+	if err != nil {
+		return nil, err
+	}
+	t.nfc = nfc
+	return t, nil
 }
 
 // parseRanks reads the lines of a .tiktoken file. Its errors start with the line's number.
@@ -164,7 +174,7 @@ func newTiktoken(name string, ranks map[string]int, pattern string) (*Tiktoken, 
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer %s: %w", name, err)
 	}
-	return &Tiktoken{name, tiktoken.NewTiktoken(bpe, nil, nil)}, nil
+	return &Tiktoken{name: name, bpe: tiktoken.NewTiktoken(bpe, nil, nil)}, nil
 }
 
 // Name returns the encoding, or the base name of the file.
@@ -177,6 +187,9 @@ func (t *Tiktoken) Count(text string) int { return len(t.Encode(text)) }
 func (t *Tiktoken) Encode(text string) []int {
 	if !utf8.ValidString(text) {
 		text = strings.ToValidUTF8(text, "\uFFFD")
+	}
+	if t.nfc {
+		text = norm.NFC.String(text)
 	}
 	return t.bpe.EncodeOrdinary(text)
 }
