@@ -106,7 +106,7 @@ func (c *stampConn) toOrigin(oob []byte) int64 {
 			// Two readings of the same clock a moment apart: a step of the wall clock between them is not to be expected, and
 			// where it happens the age is not believed.
 			age := now.UnixNano() - (sec*1_000_000_000 + nsec)
-			if age < 0 || age > int64(time.Second) {
+			if age < 0 || age > int64(10*time.Second) {
 				return 0
 			}
 			return int64(now.Sub(c.origin)) - age
