@@ -351,8 +351,9 @@ func (e Endpoint) explain(doing string, err error) error {
 		hint = "the certificate does not fit; --insecure skips the check"
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		err, hint = errors.New("the server speaks no TLS"), "try http:// in place of https://"
-	case strings.Contains(err.Error(), "malformed HTTP"):
-		hint = "what listens there speaks no HTTP (or it is TLS: try https://)"
+	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "readLoopPeekFailLocked"):
+		// The second is what net/http says of bytes that come before the request was sent.
+		err, hint = errors.New("what answered is no HTTP"), "the server speaks no HTTP there, or only with TLS (try https://)"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		err, hint = errors.New("the server closed the connection without an answer"), "does it speak HTTP?"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():

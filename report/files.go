@@ -62,7 +62,7 @@ func Write(w io.Writer, f Format, r *Report) error {
 	case JSON:
 		return WriteJSON(w, r)
 	case YAML:
-		return errors.ErrUnsupported
+		return WriteYAML(w, r)
 	case CSV:
 		return WriteCSV(w, r, time.Local)
 	}
