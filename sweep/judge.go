@@ -77,7 +77,12 @@ func judgeAt(s *loadgen.Leg, objectives []Objective, gaps gapCount, alpha float6
 		return j
 	}
 	series := inFlight(s.Records, s.Start, s.Stopped)
-	cut, steady := warmUp(series)
+	stay := meanStay(s.Records)
+	most := 0.5
+	if stay > 0 {
+		most = longestWarmUp(float64(j.At), stay)
+	}
+	cut, steady := warmUp(series, most)
 	step := j.At / inFlightSamples
 	j.WarmUp = time.Duration(cut) * step
 	from := s.Start + int64(j.WarmUp)
@@ -87,7 +92,6 @@ func judgeAt(s *loadgen.Leg, objectives []Objective, gaps gapCount, alpha float6
 		}
 	}
 	rate := float64(len(s.Records)) / j.At.Seconds()
-	stay := meanStay(s.Records)
 	half := max(cut, len(series)/2)
 	j.Growth = growth(series[half:], step, rate, growthAllowance(float64(half)*float64(step), stay))
 

@@ -25,8 +25,9 @@ type SearchConfig struct {
 
 	NoEarlyStop bool // run every leg for all of MaxPerLeg
 
-	// Drained waits until the server has nothing left of the leg before; nil: Plan.Pause is all there is.
-	Drained func(ctx context.Context) error
+	// Drain is how long the server may take to get rid of the leg before: until its metrics say that it runs nothing, where
+	// the plan has them; 0: 60 s. Without metrics Plan.Pause is all there is.
+	Drain time.Duration
 }
 
 func (c SearchConfig) withDefaults() SearchConfig {
@@ -38,6 +39,9 @@ func (c SearchConfig) withDefaults() SearchConfig {
 	}
 	if c.MaxLegs <= 0 {
 		c.MaxLegs = 16
+	}
+	if c.Drain <= 0 {
+		c.Drain = time.Minute
 	}
 	return c
 }
@@ -191,7 +195,7 @@ func (p *Plan) Search(ctx context.Context, r *Result, c SearchConfig) (*Knee, er
 	}
 	var err error
 	for {
-		n := c.next(s.trials, s.bounds)
+		n := c.next(s.trials, s.bounds, c.MaxLegs-s.legs)
 		if n.ended != "" {
 			s.ended, s.why = n.ended, n.why
 			break
@@ -245,9 +249,13 @@ func (s *search) limit(n step) (d time.Duration, ok bool) {
 
 // try runs one leg.
 func (s *search) try(ctx context.Context, n step, limit time.Duration) error {
-	if s.config.Drained != nil && len(s.result.Legs) > 0 {
-		if err := s.config.Drained(ctx); err != nil {
-			return err
+	if s.plan.Metrics != nil && len(s.result.Legs) > 0 {
+		drained, err := s.plan.Metrics.Drained(ctx, s.config.Drain)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if !drained && err == nil {
+			s.result.warn("before the leg at %s req/s the server still had requests after %v: it may serve others too", rateText(n.rate), s.config.Drain)
 		}
 	}
 	s.legs++
@@ -383,18 +391,20 @@ func bracketOf(points []point) bracket {
 
 // The steps of a search outside its bracket.
 const (
-	firstGuess    = 0.75 // of the saturation rate: where latencies are about to grow
-	lowering      = 0.6
-	raising       = 1.25
-	lowerings     = 4 // in a row, before the search gives up: to an eighth
-	undecidedRoom = 2 // precisions between an undecided rate and its next neighbour
+	firstGuess = 0.75 // of the saturation rate: where latencies are about to grow
+	lowering   = 0.6
+	raising    = 1.25
+	lowerings  = 4 // before the search gives up: to an eighth
+	widenings  = 4 // legs beside rates that could not be decided
 )
 
-// next decides what to do. It is a pure function of what was measured.
-func (c SearchConfig) next(trials []Trial, known bounds) step {
+// next decides what to do, with so many legs left. It is a pure function of what was measured.
+func (c SearchConfig) next(trials []Trial, known bounds, left int) step {
 	all := points(trials)
 	b := bracketOf(all)
 	switch {
+	case left == 1 && b.lo != nil && b.lo.roles[Confirmation] == 0:
+		return step{role: Confirmation, rate: b.lo.rate}
 	case len(all) == 0:
 		rate := firstGuess * known.saturation
 		if rate <= 0 {
@@ -447,30 +457,33 @@ func between(lo, hi float64) float64 {
 	return mid
 }
 
-// settle ends a search whose plain figures are narrow enough: it confirms the lower end, or finds one that can be decided.
+// settle ends a search whose plain figures are narrow enough: it finds rates that can be decided beside those that
+// can't, and confirms the lower end.
 func (c SearchConfig) settle(all []point, b bracket) step {
-	room := 1 + undecidedRoom*c.Precision
 	widened := 0
 	for _, p := range all {
 		widened += p.roles[Widening]
 	}
-	const widenings = 4
 	lowest, highest := b.softLo.rate, b.softHi.rate
 	for _, p := range all { // the whole stretch of rates that could not be decided
 		if p.outcome == Inconclusive && (b.lo == nil || p.rate > b.lo.rate) && (b.hi == nil || p.rate < b.hi.rate) {
 			lowest, highest = min(lowest, p.rate), max(highest, p.rate)
 		}
 	}
-	if b.lo != nil && b.lo.roles[Confirmation] == 0 && (b.lo == b.softLo || widened >= widenings || b.lo.rate*room >= b.softLo.rate) {
-		return step{role: Confirmation, rate: b.lo.rate}
+	if widened < widenings && !b.softHi.client {
+		switch {
+		case b.lo == nil:
+			return step{role: Widening, rate: roundRate(lowest / (1 + 2*c.Precision))}
+		case b.hi == nil:
+			return step{role: Widening, rate: roundRate(highest * (1 + 2*c.Precision))}
+		case lowest > b.lo.rate*(1+2*c.Precision):
+			return step{role: Widening, rate: between(b.lo.rate, lowest)}
+		case b.hi.rate > highest*(1+2*c.Precision):
+			return step{role: Widening, rate: between(highest, b.hi.rate)}
+		}
 	}
-	if widened < widenings {
-		if rate, ok := c.stepAway(all, lowest, 1/room); ok && (b.lo == nil || rate > b.lo.rate) {
-			return step{role: Widening, rate: rate}
-		}
-		if rate, ok := c.stepAway(all, highest, room); ok && (b.hi == nil || rate < b.hi.rate) {
-			return step{role: Widening, rate: rate}
-		}
+	if b.lo != nil && b.lo.roles[Confirmation] == 0 {
+		return step{role: Confirmation, rate: b.lo.rate}
 	}
 	switch {
 	case b.lo == nil && b.hi == nil:
@@ -481,12 +494,6 @@ func (c SearchConfig) settle(all []point, b bracket) step {
 		return step{ended: EndUndecided, why: "the rates in between can't be decided within the time of a leg (--max-seconds-per-leg)"}
 	}
 	return step{ended: EndPrecision, why: fmt.Sprintf("the bracket is narrower than %s %%", number(100*c.Precision))}
-}
-
-// stepAway is the rate a factor away from one that could not be decided; ok is false where that was, or one near it.
-func (c SearchConfig) stepAway(all []point, rate, factor float64) (next float64, ok bool) {
-	next = roundRate(rate * factor)
-	return next, !slices.ContainsFunc(all, func(p point) bool { return math.Abs(p.rate/next-1) < c.Precision*0.99 })
 }
 
 // knee sums up.

@@ -41,8 +41,8 @@ const mserBatch = 5
 // warmUp finds the part at the start of a series that is not steady yet, as a number of its values, by MSER-5: of all
 // places to cut, the one that leaves the smallest standard error of the mean of what remains (K. P. White, Simulation 69,
 // 1997; with batches of five: K. P. White, M. J. Cobb and S. C. Spratt, Winter Simulation Conference 2000). No more than
-// half can be cut; a minimum at the end of that half means that the series never became steady.
-func warmUp(series []float64) (cut int, steady bool) {
+// the share most can be cut; a minimum at the end of that means that the series did not become steady in it.
+func warmUp(series []float64, most float64) (cut int, steady bool) {
 	n := len(series) / mserBatch
 	if n < 4 {
 		return 0, false
@@ -55,7 +55,7 @@ func warmUp(series []float64) (cut int, steady bool) {
 	}
 	// Sums from the back, so that each cut costs one step.
 	best, sum, squares := math.Inf(1), 0.0, 0.0
-	limit := n / 2
+	limit := min(max(int(most*float64(n)), 1), n/2)
 	shift := batches[n-1] // keeps the squares small
 	for d := n - 1; d >= 0; d-- {
 		v := batches[d] - shift
@@ -71,6 +71,15 @@ func warmUp(series []float64) (cut int, steady bool) {
 	}
 	return cut * mserBatch, cut < limit
 }
+
+// longestWarmUp is the greatest share of a leg that may be left out at its start: a tenth, or twenty mean stays of a
+// request where that is more, but never more than half. A queue that starts empty is close to its steady state well before
+// that; beyond it, MSER would cut at whatever chance did.
+func longestWarmUp(length, stay float64) float64 {
+	return min(max(0.1, warmUpStays*stay/length), 0.5)
+}
+
+const warmUpStays = 20
 
 // Growth is how the number of requests in flight develops over the later half of a leg.
 type Growth struct {

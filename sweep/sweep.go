@@ -96,6 +96,7 @@ type Leg struct {
 	*loadgen.Leg
 	Verdict    Verdict
 	Judgements []Judgement // one an objective, in their order
+	Engine     *EngineLeg  // what the server's metrics said; nil: not asked
 }
 
 // Meets says whether the leg meets all objectives and its client can be believed. A leg without objectives meets them.
@@ -149,6 +150,8 @@ type Plan struct {
 	Source func(ctx context.Context, leg int) (loadgen.Source, func(), error)
 
 	Objectives []Objective
+
+	Metrics *ServerMetrics // scraped during every leg; nil: not at all
 
 	// Pause lies between two legs, in which the server gets rid of what was cancelled.
 	Pause time.Duration
@@ -252,8 +255,10 @@ func (p *Plan) legIn(ctx context.Context, r *Result, s Strategy, stage loadgen.S
 	} else {
 		stage.Streams = s.Streams
 	}
+	metrics := p.Metrics.watch(ctx)
 	run, err := p.Runner.Start(ctx, stage)
 	if err != nil {
+		metrics.stop()
 		return nil, fmt.Errorf("%s: %w", s, err)
 	}
 	if p.LegStarted != nil {
@@ -265,11 +270,15 @@ func (p *Plan) legIn(ctx context.Context, r *Result, s Strategy, stage loadgen.S
 	}
 	l := &Leg{Strategy: s, Leg: run.Wait()}
 	watching.Wait()
+	l.Engine = metrics.finish(ctx, p.Metrics, l.Leg)
 	l.Verdict = Audit(l.Leg)
 	for _, o := range p.Objectives {
 		l.Judgements = append(l.Judgements, o.Judge(l.Leg))
 	}
 	r.Legs = append(r.Legs, l)
+	if l.Engine != nil && l.Engine.Contaminated {
+		r.Warnings = append(r.Warnings, Warning{Leg: len(r.Legs) - 1, Text: fmt.Sprintf("%s is contaminated: %.0f %% of its prompt tokens came from the server's prefix cache", s, 100*float64(l.Engine.HitShare))})
+	}
 	if p.LegEnded != nil {
 		p.LegEnded(len(r.Legs)-1, l)
 	}

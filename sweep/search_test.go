@@ -1,0 +1,233 @@
+package sweep
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// imitate runs the policy of a search against a server that is only a function of rate and number of legs at that rate.
+func imitate(c SearchConfig, trials []Trial, known bounds, server func(rate float64, again int) (Outcome, bool)) ([]Trial, step) {
+	c = c.withDefaults()
+	for left := c.MaxLegs; ; left-- {
+		n := c.next(trials, known, left)
+		if n.ended != "" || left == 0 {
+			return trials, n
+		}
+		again := 0
+		for _, t := range trials {
+			if t.Rate == n.rate {
+				again++
+			}
+		}
+		o, leans := server(n.rate, again)
+		trials = append(trials, Trial{Leg: len(trials), Role: n.role, Rate: n.rate, LegJudgement: LegJudgement{Outcome: o, Leans: leans}})
+	}
+}
+
+// sharp is a server that fails above its knee.
+func sharp(knee float64) func(float64, int) (Outcome, bool) {
+	return func(rate float64, _ int) (Outcome, bool) {
+		if rate <= knee {
+			return Passes, true
+		}
+		return Fails, false
+	}
+}
+
+func roles(trials []Trial) string {
+	var all []string
+	for _, t := range trials {
+		all = append(all, string(t.Role))
+	}
+	return strings.Join(all, " ")
+}
+
+func TestSearchPolicy(t *testing.T) {
+	interpolated := func(server func(float64, int) (Outcome, bool), rates ...float64) []Trial {
+		var trials []Trial
+		for i, rate := range rates {
+			o, leans := server(rate, 0)
+			trials = append(trials, Trial{Leg: i, Role: Interpolated, Rate: rate, LegJudgement: LegJudgement{Outcome: o, Leans: leans}})
+		}
+		return trials
+	}
+	check := func(name string, trials []Trial, end step, ended EndReason, lo, hi float64) bracket {
+		t.Helper()
+		b := bracketOf(points(trials))
+		var gotLo, gotHi float64
+		if b.lo != nil {
+			gotLo = b.lo.rate
+		}
+		if b.hi != nil {
+			gotHi = b.hi.rate
+		}
+		if end.ended != ended || math.Abs(gotLo-lo) > 0.06*lo || math.Abs(gotHi-hi) > 0.06*hi {
+			t.Errorf("%s: %s, bracket %.4g to %.4g, want %s, %.4g to %.4g; %s", name, end.ended, gotLo, gotHi, ended, lo, hi, roles(trials))
+		}
+		return b
+	}
+
+	for _, knee := range []float64{0.37, 1, 7.3, 11.8, 14.2, 180} {
+		trials, end := imitate(SearchConfig{}, nil, bounds{saturation: 1.2 * knee, synchronous: knee / 10}, sharp(knee))
+		b := check("straight", trials, end, EndPrecision, knee, knee)
+		if b.lo.rate > knee || b.hi.rate <= knee || b.hi.rate > 1.05*b.lo.rate {
+			t.Errorf("knee %v: bracket %v to %v", knee, b.lo.rate, b.hi.rate)
+		}
+		if len(trials) > 8 || trials[len(trials)-1].Role != Confirmation {
+			t.Errorf("knee %v: %d legs: %s", knee, len(trials), roles(trials))
+		}
+	}
+
+	trials, end := imitate(SearchConfig{}, interpolated(sharp(11.8), 2, 4, 6, 8, 10, 12, 14), bounds{saturation: 14}, sharp(11.8))
+	check("after a sweep", trials, end, EndPrecision, 11.8, 11.9)
+	if trials[7].Role != Bisection || trials[7].Rate < 10 || trials[7].Rate > 12 {
+		t.Errorf("a sweep's legs are not used: %v", trials[7])
+	}
+
+	trials, end = imitate(SearchConfig{}, interpolated(sharp(0), 2, 4, 8), bounds{saturation: 8}, sharp(0))
+	check("even the lowest fails", trials, end, EndNothing, 0, trials[len(trials)-1].Rate)
+
+	trials, end = imitate(SearchConfig{}, interpolated(sharp(30), 2, 6, 10), bounds{saturation: 10}, sharp(30))
+	check("passes beyond saturation", trials, end, EndPrecision, 30, 30)
+	if trials[3].Role != Higher || trials[3].Rate <= 10 {
+		t.Errorf("nothing was tried above saturation: %v", trials[3])
+	}
+
+	// Fails between 5 and 7, passes above up to 12.
+	hole := func(rate float64, _ int) (Outcome, bool) {
+		if rate > 5 && rate < 7 || rate > 12 {
+			return Fails, false
+		}
+		return Passes, true
+	}
+	trials, end = imitate(SearchConfig{}, interpolated(hole, 2, 4, 6, 8, 10), bounds{saturation: 14}, hole)
+	b := check("not monotonic", trials, end, EndPrecision, 5, 5)
+	if b.above == nil || !slices.ContainsFunc(trials, func(t Trial) bool { return t.Role == Recheck && t.Rate == 6 }) {
+		t.Errorf("the failure below a pass was not tried again: %s", roles(trials))
+	}
+
+	// A failure by chance: the second leg at the rate passes.
+	chance := func(rate float64, again int) (Outcome, bool) {
+		if rate == 6 && again == 0 {
+			return Fails, false
+		}
+		return sharp(11.8)(rate, again)
+	}
+	trials, end = imitate(SearchConfig{}, interpolated(chance, 2, 4, 6, 8, 10, 12), bounds{saturation: 14}, chance)
+	check("a failure by chance", trials, end, EndPrecision, 11.8, 11.9)
+
+	// A pass by chance: the confirmation fails, and the answer steps down.
+	lucky := func(rate float64, again int) (Outcome, bool) {
+		if rate > 9 && rate < 10 && again == 0 {
+			return Passes, true
+		}
+		return sharp(9)(rate, again)
+	}
+	trials, end = imitate(SearchConfig{}, interpolated(lucky, 8, 9.9, 10.1), bounds{saturation: 14}, lucky)
+	b = check("a pass by chance", trials, end, EndPrecision, 9, 9)
+	if b.lo.rate > 9 || b.lo.roles[Confirmation] != 1 {
+		t.Errorf("the answer was not stepped down: %s", roles(trials))
+	}
+
+	// Between 9 and 11 no leg is ever decided; its plain figures cross at 10.
+	fog := func(rate float64, again int) (Outcome, bool) {
+		if rate > 9 && rate < 11 {
+			return Inconclusive, rate < 10
+		}
+		return sharp(10)(rate, again)
+	}
+	trials, end = imitate(SearchConfig{}, nil, bounds{saturation: 14}, fog)
+	b = check("fog", trials, end, EndUndecided, 8.9, 11.2)
+	if b.softLo.rate > 10 || b.softHi.rate < 10 || b.softHi.rate/b.softLo.rate > 1.06 {
+		t.Errorf("plain figures between %v and %v", b.softLo.rate, b.softHi.rate)
+	}
+
+	nothing := func(float64, int) (Outcome, bool) { return Inconclusive, true }
+	_, end = imitate(SearchConfig{MaxLegs: 5}, nil, bounds{saturation: 14}, nothing)
+	if end.ended != "" {
+		t.Errorf("nothing is ever decided: %+v", end)
+	}
+
+	// The last leg that is left confirms what was found.
+	trials, _ = imitate(SearchConfig{MaxLegs: 3}, nil, bounds{saturation: 14}, sharp(11.8))
+	if trials[2].Role != Confirmation {
+		t.Errorf("three legs: %s", roles(trials))
+	}
+}
+
+// A rate that the client can't offer ends the way up.
+func TestSearchClientLimit(t *testing.T) {
+	c := SearchConfig{}.withDefaults()
+	trials := []Trial{
+		{Rate: 100, LegJudgement: LegJudgement{Outcome: Passes, Leans: true}},
+		{Rate: 125, LegJudgement: LegJudgement{Outcome: Inconclusive, Leans: true, Client: true}},
+	}
+	if n := c.next(trials, bounds{}, 9); n.ended != EndClient {
+		t.Errorf("%+v", n)
+	}
+}
+
+func TestHeadline(t *testing.T) {
+	k := Knee{HoldsAt: 11.8, FailsAt: 12.3, Confidence: 0.95, Precision: 0.05, Requests: 1420, Arrivals: "poisson", Client: Valid, Ended: EndPrecision}
+	for _, tc := range []struct {
+		change func(*Knee)
+		want   string
+	}{
+		{func(*Knee) {}, "max rate at SLO: 11.8 req/s (holds at 11.8, fails at 12.3; 95 % confidence; 1,420 requests; poisson arrivals; client valid)"},
+		{func(k *Knee) { k.FailsAt = 14 }, "max rate at SLO: between 11.8 and 14 req/s (holds at 11.8, fails at 14; 95 % confidence; 1,420 requests; poisson arrivals; client valid)"},
+		{func(k *Knee) { k.FailsAt = 0 }, "max rate at SLO: at least 11.8 req/s (holds at 11.8, no rate was found to fail; 95 % confidence; 1,420 requests; poisson arrivals; client valid)"},
+		{func(k *Knee) { k.HoldsAt, k.Ended = 0, EndNothing }, "max rate at SLO: none (fails at 12.3; 95 % confidence; 1,420 requests; poisson arrivals; client valid)"},
+		{func(k *Knee) { k.HoldsAt, k.FailsAt, k.Ended, k.Requests = 0, 0, EndBudget, 0 }, "max rate at SLO: not found (95 % confidence; 0 requests; poisson arrivals; client valid)"},
+	} {
+		c := k
+		tc.change(&c)
+		if got := c.Headline(); got != tc.want {
+			t.Errorf("%s\nwant %s", got, tc.want)
+		}
+	}
+}
+
+func TestRates(t *testing.T) {
+	for in, want := range map[float64]string{11.8249: "11.8", 0.49512: "0.495", 1234.5: "1230", 0: "0"} {
+		if got := rateText(in); got != want {
+			t.Errorf("%v: %s, want %s", in, got, want)
+		}
+	}
+	for in, want := range map[int]string{7: "7", 1420: "1,420", 1234567: "1,234,567"} {
+		if got := thousands(in); got != want {
+			t.Errorf("%d: %s", in, got)
+		}
+	}
+	if m := between(100, 101); m <= 100 || m >= 101 {
+		t.Errorf("between 100 and 101: %v", m)
+	}
+}
+
+func TestEstimate(t *testing.T) {
+	legs, likely, most := SearchConfig{MaxPerLeg: time.Minute}.Estimate(10, 14)
+	if legs != 5 || most != 5*time.Minute || likely != most/2 {
+		t.Errorf("%d legs, %v to %v", legs, likely, most)
+	}
+	if _, _, most := (SearchConfig{Budget: time.Minute}).Estimate(10, 14); most != time.Minute {
+		t.Errorf("the budget bounds it: %v", most)
+	}
+}
+
+func TestDrift(t *testing.T) {
+	a, b := make([]float64, 400), make([]float64, 400)
+	for i := range a {
+		a[i], b[i] = float64(i%40), float64(i%37)
+	}
+	if d := drift(a, b); d != 0 {
+		t.Errorf("alike: %v", d)
+	}
+	for i := range b {
+		b[i] += 20
+	}
+	if d := drift(a, b); d < 0.5 {
+		t.Errorf("twice as slow: %v", d)
+	}
+}
