@@ -408,7 +408,7 @@ func (s *session) finish(result *sweep.Result, failed error) error {
 	if len(result.Legs) == 0 {
 		return failed
 	}
-	s.run.Notes = append(s.run.Notes, report.Member{Key: "workload", Value: s.work.notes()})
+	s.run.Notes = append(s.run.Notes, report.Member{Key: "workload", Value: s.work.notes(result)})
 	result.Warnings = append(result.Warnings, s.work.warnings(result)...)
 	r := report.Build(s.run, result)
 	if s.amend != nil {

@@ -99,23 +99,10 @@ A request's header `+llmsim.FaultHeader+` asks for a fault in its answer, in the
 
 // tokenCounter finds what counts prompt tokens; nil is the simulator's own estimate.
 func tokenCounter(name string) (func(string) int, error) {
-	switch {
-	case name == "approx":
+	if name == "approx" {
 		return nil, nil
-	case name == "o200k_base" || name == "cl100k_base":
-		t, err := tokens.Embedded(name)
-		if err != nil {
-			return nil, err
-		}
-		return t.Count, nil
-	case strings.HasSuffix(name, ".tiktoken"):
-		t, err := tokens.OpenTiktoken(name)
-		if err != nil {
-			return nil, err
-		}
-		return t.Count, nil
 	}
-	t, err := tokens.OpenHuggingFace(name)
+	t, err := tokens.OpenTokenizer(name)
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/openloop/openloop/loadgen"
@@ -84,17 +83,11 @@ func openWorkload(f *loadFlags, format tokens.Format, model string) (*workload, 
 // vocabulary is the words of which --tokenizer makes prompts. Which words an endpoint counts as one is learnt later; until
 // then the embedded ones serve.
 func vocabulary(tokenizer string) (tokens.Vocabulary, error) {
-	switch {
-	case tokenizer == "auto", tokenizer == "none", tokenizer == "o200k_base", tokenizer == "cl100k_base":
+	switch tokenizer {
+	case "auto", "none", "o200k_base", "cl100k_base":
 		return tokens.EmbeddedVocabulary(), nil // one token each by both encodings
-	case strings.HasSuffix(tokenizer, ".tiktoken"):
-		t, err := tokens.OpenTiktoken(tokenizer)
-		if err != nil {
-			return tokens.Vocabulary{}, err
-		}
-		return tokens.Fit(t)
 	}
-	t, err := tokens.OpenHuggingFace(tokenizer)
+	t, err := tokens.OpenTokenizer(tokenizer)
 	if err != nil {
 		return tokens.Vocabulary{}, err
 	}
@@ -109,7 +102,11 @@ func counter(tokenizer string) (func(string) int, error) {
 	case "none":
 		return nil, nil
 	}
-	return tokenCounter(tokenizer)
+	t, err := tokens.OpenTokenizer(tokenizer)
+	if err != nil {
+		return nil, err
+	}
+	return t.Count, nil
 }
 
 func (w *workload) openTrace() error {
@@ -382,13 +379,19 @@ func (w *workload) close() error {
 }
 
 // notes is what the report says of the requests.
-func (w *workload) notes() report.Object {
+func (w *workload) notes(result *sweep.Result) report.Object {
 	o := report.Object{{Key: "tokenizer", Value: w.flags.tokenizer}, {Key: "seed", Value: w.flags.seed}}
 	if l := w.learned; l != nil {
 		o = append(o,
 			report.Member{Key: "method", Value: l.Method}, report.Member{Key: "words", Value: int64(len(l.Words.Words))},
 			report.Member{Key: "tokens_per_word", Value: l.TokensPerWord}, report.Member{Key: "template_tokens", Value: int64(l.Template)},
 			report.Member{Key: "checked_prompts", Value: int64(l.Checked)}, report.Member{Key: "length_error", Value: l.Error})
+	}
+	if c := w.lengths(result); c.Requests > 0 {
+		o = append(o, report.Member{Key: "prompts_by_usage", Value: report.Object{
+			{Key: "requests", Value: int64(c.Requests)}, {Key: "exact", Value: int64(c.Exact)},
+			{Key: "template_tokens", Value: int64(c.Template)}, {Key: "error", Value: c.Error},
+		}})
 	}
 	return o
 }
@@ -399,27 +402,23 @@ func (w *workload) warnings(result *sweep.Result) []sweep.Warning {
 	if w.data != nil && w.again > 1 {
 		out = append(out, sweep.Warning{Leg: -1, Text: fmt.Sprintf("the data was sent %d times over: later requests may have been answered from the server's prefix cache", w.again)})
 	}
-	if w.synthetic == nil || w.flags.tokenizer == "none" {
-		return out
+	if c := w.lengths(result); c.Exact < c.Requests {
+		out = append(out, sweep.Warning{Leg: -1, Text: fmt.Sprintf("%d of %d prompts were not as long as asked by the endpoint's own count, by up to %.1f %%",
+			c.Requests-c.Exact, c.Requests, 100*c.Error)})
 	}
-	// Every prompt is longer by the endpoint's count by the same constant, its chat template. Where the difference varies,
-	// the prompts are not as long as they were to be.
-	counts := map[int32]int{}
-	n := 0
-	for _, l := range result.Legs {
-		for i := range l.Records {
-			if rec := &l.Records[i]; rec.PromptTokens >= 0 && rec.AskedPrompt >= 0 {
-				counts[rec.PromptTokens-rec.AskedPrompt]++
-				n++
+	return out
+}
+
+// lengths compares the asked lengths of synthetic prompts with what the endpoint counted.
+func (w *workload) lengths(result *sweep.Result) tokens.LengthCheck {
+	var asked, counted []int
+	if w.data == nil && w.flags.tokenizer != "none" {
+		for _, l := range result.Legs {
+			for i := range l.Records {
+				asked = append(asked, int(l.Records[i].AskedPrompt))
+				counted = append(counted, int(l.Records[i].PromptTokens))
 			}
 		}
 	}
-	if len(counts) > 1 {
-		least, most := int32(1<<30), int32(-1<<30)
-		for d := range counts {
-			least, most = min(least, d), max(most, d)
-		}
-		out = append(out, sweep.Warning{Leg: -1, Text: fmt.Sprintf("the endpoint counted the prompts between %+d and %+d tokens from the asked length, its chat template included: they are not all as long as asked", least, most)})
-	}
-	return out
+	return tokens.CheckLengths(asked, counted)
 }
