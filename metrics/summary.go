@@ -1,7 +1,6 @@
 package metrics
 
-// timed is one request's amount of something: when it was in flight, how much went in and how much came out.
-type timed struct{ start, end, in, out float64 }
+import "slices"
 
 // usageFigure reads one amount from a usage; false where it is not known.
 type usageFigure func(*Usage) (float64, bool)
@@ -61,15 +60,11 @@ func (m *Metrics) summaries() []summaryOf {
 
 // compileSummary makes one unit's summary from the requests that know it, of input or of output. An amount that one of
 // the two does not know counts as 0; a direction that sums up to 0 is nil, and so is the total unless both
-// directions have data (metrics.py, GenerativeMetricsSummary.compile).
+// directions have data. In the total each request counts twice, with its input and with its output
+// (metrics.py, GenerativeMetricsSummary.compile).
 func compileSummary(g byStatus, figure usageFigure) *Summary {
-	var known [statuses][]timed
+	var input, output, total [statuses][]Interval
 	for status, requests := range g {
-		if len(requests) > 0 {
-			if _, ok := figure(&requests[0].Input); ok {
-				known[status] = make([]timed, 0, len(requests)) // the others will know it, too
-			}
-		}
 		for _, r := range requests {
 			in, hasIn := figure(&r.Input)
 			out, hasOut := figure(&r.Output)
@@ -83,40 +78,31 @@ func compileSummary(g byStatus, figure usageFigure) *Summary {
 			if !hasOut {
 				out = 0
 			}
-			known[status] = append(known[status], timed{start, end, in, out})
+			input[status] = append(input[status], Interval{start, end, in})
+			output[status] = append(output[status], Interval{start, end, out})
 		}
 	}
 	var s Summary
-	in := func(t timed) float64 { return t.in }
-	out := func(t timed) float64 { return t.out }
-	s.Input, s.InputPerSecond, s.InputConcurrency = compileDirections(known, in)
-	s.Output, s.OutputPerSecond, s.OutputConcurrency = compileDirections(known, out)
+	s.Input, s.InputPerSecond, s.InputConcurrency = compileAmounts(input)
+	s.Output, s.OutputPerSecond, s.OutputConcurrency = compileAmounts(output)
 	if s.Input != nil && s.Output != nil {
-		s.Total, s.TotalPerSecond, s.TotalConcurrency = compileDirections(known, in, out)
+		for status := range total {
+			total[status] = slices.Concat(input[status], output[status])
+		}
+		input, output = [statuses][]Interval{}, [statuses][]Interval{} // a million requests are 24 MB each
+		s.Total, s.TotalPerSecond, s.TotalConcurrency = compileAmounts(total)
 	}
 	return &s
 }
 
-// compileDirections makes the three distributions of one direction, or of two taken together: each request then gives
-// one observation for each.
-func compileDirections(known [statuses][]timed, directions ...func(timed) float64) (value, perSecond, concurrency *StatusDistribution) {
-	values := distributions(known, func(t timed, add func(Weighted)) {
-		for _, amount := range directions {
-			add(Weighted{amount(t), 1})
-		}
-	}, Summarize)
+// compileAmounts makes the three distributions of amounts and when each was in flight: of the amounts, of their rate
+// over time, each counted at its end, and of how much was in flight.
+func compileAmounts(amounts [statuses][]Interval) (value, perSecond, concurrency *StatusDistribution) {
+	values := distributions(amounts, func(a Interval, add func(Weighted)) { add(Weighted{a.Weight, 1}) }, Summarize)
 	if values.Total.TotalSum == 0 {
 		return nil, nil, nil
 	}
-	rates := distributions(known, func(t timed, add func(Event)) {
-		for _, amount := range directions {
-			add(Event{t.end, amount(t)})
-		}
-	}, ratesInPlace)
-	levels := distributions(known, func(t timed, add func(Interval)) {
-		for _, amount := range directions {
-			add(Interval{t.start, t.end, amount(t)})
-		}
-	}, Concurrency)
+	rates := distributions(amounts, func(a Interval, add func(Event)) { add(Event{a.End, a.Weight}) }, ratesInPlace)
+	levels := distributions(amounts, func(a Interval, add func(Interval)) { add(a) }, Concurrency)
 	return &values, &rates, &levels
 }

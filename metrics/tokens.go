@@ -59,10 +59,8 @@ func (t *tokenTrain) weight(i int) float64 {
 	return t.tail
 }
 
-// start is the time of the train's earliest event, upcoming that of the next one to take. They run backwards where
-// the clock was set back while the request ran.
-func (t *tokenTrain) start() float64 { return min(t.first, t.last) }
-
+// upcoming is the earliest event not yet taken. The events run backwards where the clock was set back while the request
+// ran.
 func (t *tokenTrain) upcoming() Event {
 	i := t.next
 	if t.last < t.first {
@@ -95,8 +93,8 @@ func compileTokenRates(g byStatus) tokenRates {
 		for _, r := range requests {
 			t := outputTrain(r)
 			whole = whole && t.tail == math.Trunc(t.tail)
-			if defined(t.start()) {
-				trains = append(trains, startOf{t.start(), r})
+			if start := t.upcoming().Time; defined(start) {
+				trains = append(trains, startOf{start, r})
 			}
 			if p := promptTiming(r); defined(p.Time) {
 				prompts = append(prompts, startOf{p.Time, r})
@@ -155,7 +153,7 @@ type runningTrain struct {
 }
 
 func (h *trainHeap) push(t *tokenTrain) {
-	*h = append(*h, runningTrain{t.start(), t})
+	*h = append(*h, runningTrain{t.upcoming().Time, t})
 	h.rise(len(*h) - 1)
 }
 
