@@ -211,7 +211,8 @@ func (q *quoteNaN) Read(p []byte) (int, error) {
 				q.pending = append(q.pending, `"\u0000number:`+word+`"`...)
 				continue
 			}
-			n = 1 // a minus, or a letter that has no place here: the parser will say so
+			n = 1                   // a minus, or a letter that has no place here: the parser will say so
+			chunk, _ = q.in.Peek(n) // looking for a word may have moved what was peeked at before
 		}
 		copy(p, chunk[:n])
 		q.in.Discard(n)

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"errors"
@@ -329,4 +330,20 @@ func FuzzRead(f *testing.F) {
 		}
 		Recompute(r)
 	})
+}
+
+// A minus may be the last byte that the reader's buffer holds: at whatever place it stands, it is read as it is.
+func TestNumbersAcrossTheBuffer(t *testing.T) {
+	for pad := 64<<10 - 40; pad < 64<<10+8; pad++ {
+		text := `{"openloop":{"pad":"` + strings.Repeat("x", pad) + `","a":-1.5e-05,"b":[-2,NaN,-Infinity,3e-7],"rest":"` + strings.Repeat("y", 70<<10) + `"}}`
+		in := &quoteNaN{in: bufio.NewReaderSize(strings.NewReader(text), 64<<10)}
+		got, err := io.ReadAll(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := strings.NewReplacer("NaN", `"\u0000number:NaN"`, "-Infinity", `"\u0000number:-Infinity"`).Replace(text)
+		if string(got) != want {
+			t.Fatalf("padded by %d bytes: %q", pad, got[pad-10:pad+70])
+		}
+	}
 }
