@@ -128,8 +128,11 @@ func faults(s strategy, b *report.Benchmark, v *view) []string {
 			warn("it sent %.4g req/s of the %.4g asked for (%.0f %%): its own limit, not the server's", rate, s.rate, 100*rate/s.rate)
 		}
 	}
+	if v.atEpoch > 0 {
+		warn("%d requests were due at the epoch, which its mean delay counts as well", v.atEpoch)
+	}
 	late, ttft := b.SchedulerMetrics.RequestTargetedStartDelayAvg*1000, m.TimeToFirstTokenMS.Successful.Median
-	if s.open() && ttft > 0 && late > ttft {
+	if s.open() && ttft > 0 && late > ttft && v.atEpoch == 0 {
 		warn("requests left %.4g ms late on average, more than the median TTFT of %.4g ms: what its users would have felt is in no figure", late, ttft)
 	}
 	timeout := numberOf(b.Config.Backend.Get("timeout"))

@@ -217,8 +217,12 @@ func (l *Leg) compare(g, o *report.Benchmark) {
 		l.Refused = fmt.Sprintf("other arrivals: GuideLLM's %d workers all drew the same gaps, so its arrivals are bursts and no Poisson process (GUIDELLM__MAX_WORKER_PROCESSES=1 avoids it)", s.workers)
 		return
 	}
+	if a.atEpoch > 0 {
+		l.Refused = fmt.Sprintf("other arrivals: GuideLLM drew the first of its gaps before it had set its start, so that %d of its requests are due at the epoch and the others each a gap too early", a.atEpoch)
+		return
+	}
 	if s.open() {
-		l.addSchedule(a, b)
+		l.addSchedule(s, a, b)
 	}
 	l.addRate(s, a, b)
 	l.addTokens(a, b)
@@ -253,6 +257,7 @@ type view struct {
 	b         *report.Benchmark
 	counted   []*report.Request // completed, inside the measured window
 	scheduled []float64         // offsets of targeted starts from the scheduler's start, s, rising
+	atEpoch   int               // requests whose targeted start is long before that
 	sent      int               // requests sent inside the window
 }
 
@@ -263,7 +268,11 @@ func viewOf(b *report.Benchmark) *view {
 	for _, seq := range []report.RequestSeq{b.Requests.Successful, b.Requests.Errored, b.Requests.Incomplete} {
 		for _, r := range seq.List() {
 			t := &r.Info.Timings
-			if t.TargetedStart.Valid {
+			switch {
+			case !t.TargetedStart.Valid:
+			case t.TargetedStart.Value < begin-1e6:
+				v.atEpoch++
+			default:
 				v.scheduled = append(v.scheduled, t.TargetedStart.Value-begin)
 			}
 			if t.RequestStart.Valid && t.RequestStart.Value >= start && t.RequestStart.Value <= end {
@@ -293,21 +302,36 @@ func (v *view) values(of func(*report.Request) report.Null[float64], factor floa
 
 func (v *view) outputTokens() float64 { return v.b.Metrics.OutputTokenCount.Successful.Median }
 
+// roundingDrift is how far GuideLLM's Poisson arrivals may have strayed from their own gaps after n of them, in µs: it adds
+// each gap to a time in seconds since the epoch, in a float whose neighbours are 0.238 µs apart, so that every sum is rounded
+// by a random part of ±0.119 µs. Four standard deviations of n such errors.
+func roundingDrift(n int) float64 { return 4 * 0.2384 / math.Sqrt(12) * math.Sqrt(float64(n)) }
+
 // addSchedule compares the times that the two arrival processes gave their requests.
-func (l *Leg) addSchedule(a, b *view) {
+func (l *Leg) addSchedule(s strategy, a, b *view) {
 	n := min(len(a.scheduled), len(b.scheduled))
-	row := Row{Metric: fmt.Sprintf("arrivals, greatest distance of %d", n), Unit: "µs", GuideLLM: 0, Tolerance: ScheduleDistance,
-		Reason: "1 µs: the rounding of seconds since the epoch in a float, four times 0.12 µs, and a margin"}
 	if n == 0 {
-		row.OpenLoop, row.GuideLLM, row.Tolerance, row.Verdict = math.NaN(), math.NaN(), math.NaN(), Shown
-		l.Rows = append(l.Rows, row)
+		l.addShown("arrivals", "µs", math.NaN(), math.NaN())
 		l.Warnings = append(l.Warnings, "no request was kept in one of the reports, so that arrivals could not be compared")
 		return
 	}
+	arrivals := Row{Metric: fmt.Sprintf("arrivals, greatest distance of %d", n), Unit: "µs", Tolerance: ScheduleDistance,
+		Reason: "1 µs: the rounding of seconds since the epoch in a float, four times 0.12 µs, and a margin"}
+	gaps := arrivals
+	gaps.Metric = "gaps between them, greatest distance"
 	for i := range n {
-		row.OpenLoop = math.Max(row.OpenLoop, math.Abs(a.scheduled[i]-b.scheduled[i])*1e6)
+		arrivals.OpenLoop = math.Max(arrivals.OpenLoop, math.Abs(a.scheduled[i]-b.scheduled[i])*1e6)
+		if i > 0 {
+			gap := a.scheduled[i] - a.scheduled[i-1] - (b.scheduled[i] - b.scheduled[i-1])
+			gaps.OpenLoop = math.Max(gaps.OpenLoop, math.Abs(gap)*1e6)
+		}
 	}
-	l.add(row)
+	if s.kind == "poisson" {
+		l.add(gaps)
+		arrivals.Tolerance += roundingDrift(n)
+		arrivals.Reason = "1 µs, and four standard deviations of the rounding that GuideLLM's running sum of times gathers"
+	}
+	l.add(arrivals)
 }
 
 // addRate compares completed requests per second.

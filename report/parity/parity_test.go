@@ -2,6 +2,7 @@ package parity
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"flag"
 	"math"
@@ -146,6 +147,37 @@ func TestDifferenceIsFound(t *testing.T) {
 	}
 }
 
+// Poisson arrivals: GuideLLM's sum of rounded times may have drifted, but every gap must be the same.
+func TestPoissonArrivals(t *testing.T) {
+	for _, test := range []struct {
+		shift                   func(i int) float64 // of arrival i, s
+		gapsWithin, timesWithin bool
+	}{
+		{func(int) float64 { return 0 }, true, true},
+		{func(i int) float64 { return float64(i) * 1e-8 }, true, true},    // 2 µs after 199 arrivals
+		{func(i int) float64 { return float64(i) * 1e-7 }, true, false},   // 20 µs
+		{func(i int) float64 { return float64(i%2) * 2e-6 }, false, true}, // no drift, other gaps
+	} {
+		g, o := recording(t, "poisson-one-worker"), recording(t, "poisson-one-worker")
+		var requests []*report.Request
+		each(o.Benchmarks[1], func(r *report.Request) { requests = append(requests, r) })
+		slices.SortFunc(requests, func(a, b *report.Request) int {
+			return cmp.Compare(a.Info.Timings.TargetedStart.Value, b.Info.Timings.TargetedStart.Value)
+		})
+		for i, r := range requests {
+			r.Info.Timings.TargetedStart.Value += test.shift(i)
+		}
+		c, err := Compare(g, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gaps, times := row(t, &c.Legs[1], "gaps"), row(t, &c.Legs[1], "arrivals")
+		if (gaps.Verdict == Within) != test.gapsWithin || (times.Verdict == Within) != test.timesWithin {
+			t.Errorf("gaps %v of %v are %s, arrivals %v of %v are %s", gaps.OpenLoop, gaps.Tolerance, gaps.Verdict, times.OpenLoop, times.Tolerance, times.Verdict)
+		}
+	}
+}
+
 func setStrategy(b *report.Benchmark, key string, value any) {
 	for i, m := range b.Config.Strategy {
 		if m.Key == key {
@@ -206,6 +238,19 @@ func TestRefusesPoissonOfManyWorkers(t *testing.T) {
 	}
 	if compared, within := c.Compared(); compared != 1 || within != 1 || !c.Agrees() {
 		t.Errorf("%d compared, %d within", compared, within)
+	}
+}
+
+// GuideLLM sometimes draws a gap before it knows its start: that request is due at the epoch, the others too early.
+func TestRefusesArrivalAtTheEpoch(t *testing.T) {
+	g := recording(t, "poisson-one-worker")
+	g.Benchmarks[0].Requests.Successful.List()[0].Info.Timings.TargetedStart.Value = -0.95
+	c, err := Compare(g, recording(t, "poisson-one-worker"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(c.Legs[0].Refused, "1 of its requests are due at the epoch") || c.Legs[1].Refused != "" || len(c.Legs[0].Warnings) != 1 {
+		t.Errorf("%+v", c.Legs)
 	}
 }
 
