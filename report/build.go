@@ -104,6 +104,11 @@ func buildNotes(run *Run, result *sweep.Result) Object {
 			{"rate", result.SaturationRate}, {"probe_rate", result.Probe.Rate}, {"streams", int64(result.Probe.Streams)}, {"steps", steps},
 		}})
 	}
+	if result.Knee != nil {
+		notes = append(notes, Member{"knee", result.Knee})
+	} else if len(result.Trials) > 0 {
+		notes = append(notes, Member{"judgements", result.Trials})
+	}
 	return append(notes, run.Notes...)
 }
 
@@ -340,13 +345,17 @@ func legNotes(leg *sweep.Leg) Object {
 	for _, j := range leg.Judgements {
 		judgements = append(judgements, j)
 	}
-	return Object{
+	notes := Object{
 		{"strategy", leg.Strategy.String()},
 		{"stop_reason", string(leg.Reason)},
 		{"objectives", judgements},
 		{"client", leg.Verdict},
 		{"itl_ms", histogram(leg.Gaps.ValueAtQuantile, leg.Gaps.Mean(), leg.Gaps.Max(), leg.Gaps.TotalCount())},
 	}
+	if leg.Engine != nil {
+		notes = append(notes, Member{"engine", leg.Engine})
+	}
+	return notes
 }
 
 // histogram summarises an HDR histogram of nanoseconds in milliseconds.

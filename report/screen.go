@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"time"
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
 
@@ -17,23 +18,24 @@ import (
 func WriteScreen(w io.Writer, run *Run, result *sweep.Result) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s\n\n", Answer(result))
-	fmt.Fprintf(&b, "%s, model %s, %s\n\n", run.Args.Target, run.Model, strings.Join(run.Args.Data, " "))
+	fmt.Fprintf(&b, "%s, model %s, %s\n", run.Args.Target, run.Model, strings.Join(run.Args.Data, " "))
+	if o := objectivesOf(result); o != "" {
+		fmt.Fprintf(&b, "objectives: %s\n", o)
+	}
+	b.WriteByte('\n')
 	writeLegs(&b, result)
 	writeRemarks(&b, result)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// Answer is the headline: the highest rate among the legs at which all objectives held.
+// Answer is the headline: what the search found, or without one the highest rate among the legs at which all objectives
+// held.
 func Answer(result *sweep.Result) string {
-	var texts []string
-	for _, l := range result.Legs {
-		for _, j := range l.Judgements {
-			texts = append(texts, j.Objective.String())
-		}
-		break
+	if result.Knee != nil {
+		return result.Knee.Headline()
 	}
-	objectives := strings.Join(texts, " ")
+	objectives := objectivesOf(result)
 	open, unfit, next := 0, 0, (*sweep.Leg)(nil)
 	best := result.Best()
 	for _, l := range result.Legs {
@@ -61,6 +63,17 @@ func Answer(result *sweep.Result) string {
 		return answer + " (the highest that was tried)"
 	}
 	return answer + fmt.Sprintf(" (%s req/s: %s)", figure(next.Strategy.Rate), failing(next))
+}
+
+// objectivesOf lists the objectives that the legs were judged by.
+func objectivesOf(result *sweep.Result) string {
+	var texts []string
+	if len(result.Legs) > 0 {
+		for _, j := range result.Legs[0].Judgements {
+			texts = append(texts, j.Objective.String())
+		}
+	}
+	return strings.Join(texts, " ")
 }
 
 // failing says in a few words why a leg does not count.
@@ -118,8 +131,16 @@ func writeLegs(b *strings.Builder, result *sweep.Result) {
 		{"", "offered", "achieved", "in", "TTFT ms", "", "", "ITL ms", "", "tokens", "", "late ms", "", ""},
 		{"leg", "req/s", "req/s", "flight", "p50", "p95", "p99", "p50", "p99", "per s", "errors", "p99", "client", "objectives"},
 	}
-	for _, l := range result.Legs {
+	outcomes := map[int]string{}
+	for _, t := range result.Trials {
+		outcomes[t.Leg] = trialOutcome(t)
+	}
+	for i, l := range result.Legs {
 		f := &l.Verdict.Figures
+		judged, ok := outcomes[i]
+		if !ok {
+			judged = outcome(l)
+		}
 		offered, late := "-", "-"
 		achieved := metrics.CompletionRate(l.Leg) // a closed loop's sends follow the answers, but for its first ones
 		if l.Strategy.Kind.Open() {
@@ -135,7 +156,7 @@ func writeLegs(b *strings.Builder, result *sweep.Result) {
 		rows = append(rows, []string{
 			l.Strategy.String(), offered, figure(achieved), figure(metrics.MeanInFlight(l.Leg)),
 			ms(l.TTFT, 50), ms(l.TTFT, 95), ms(l.TTFT, 99), ms(l.Gaps, 50), ms(l.Gaps, 99),
-			figure(metrics.TokenRate(l.Leg)), fmt.Sprint(errored(l)), late, string(l.Verdict.Level), outcome(l),
+			figure(metrics.TokenRate(l.Leg)), fmt.Sprint(errored(l)), late, string(l.Verdict.Level), judged,
 		})
 	}
 	widths := make([]int, len(rows[0]))
@@ -155,6 +176,16 @@ func writeLegs(b *strings.Builder, result *sweep.Result) {
 	}
 }
 
+// trialOutcome is what became of a judged leg, with the first reason where it did not pass.
+func trialOutcome(t sweep.Trial) string {
+	text := string(t.Outcome)
+	if len(t.Reasons) > 0 {
+		text += ": " + t.Reasons[0]
+	}
+	return text
+}
+
+// outcome is the plain one, of legs that are not judged with confidence.
 func outcome(l *sweep.Leg) string {
 	var missed []string
 	for _, j := range l.Judgements {
@@ -189,6 +220,10 @@ func writeRemarks(b *strings.Builder, result *sweep.Result) {
 	}
 	for _, w := range result.Warnings {
 		lines = append(lines, w.Text)
+	}
+	if k := result.Knee; k != nil {
+		lines = append(lines, fmt.Sprintf("search: %s (%v)", k.Why, k.Took.Round(time.Second)))
+		lines = append(lines, k.Notes...)
 	}
 	if len(lines) > 0 {
 		fmt.Fprintf(b, "\n%s\n", strings.Join(lines, "\n"))

@@ -124,6 +124,19 @@ type Result struct {
 	SaturationRate  float64   // requests per second that the probe found the server to sustain; sweeps only
 	Rates           []float64 // the interpolated rates; sweeps only
 	Probe           Probe
+
+	Knee   *Knee   // what the search found; nil: none was made
+	Trials []Trial // the judged open-loop legs, the search's or, without one, all
+}
+
+// JudgeAll judges the open-loop legs of a run without a search.
+func (r *Result) JudgeAll(objectives []Objective, confidence float64) {
+	r.Trials = nil
+	for i, l := range r.Legs {
+		if l.Strategy.Kind.Open() && len(objectives) > 0 {
+			r.Trials = append(r.Trials, Trial{i, Interpolated, l.Strategy.Rate, l.Strategy.Seed, JudgeLeg(l, objectives, confidence)})
+		}
+	}
 }
 
 // Best returns the index of the leg with the highest offered rate among the open-loop legs that meet all objectives, −1

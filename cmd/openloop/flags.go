@@ -74,6 +74,9 @@ type loadFlags struct {
 
 	// the result
 	objectives     []string
+	gates          []string
+	confidence     float64
+	serverMetrics  string
 	outputDir      string
 	outputs        []string
 	sampleRequests int
@@ -188,6 +191,9 @@ func addLoadFlags(set *pflag.FlagSet) *loadFlags {
 	set.IntVar(&f.maxConcurrency, "max-concurrency", loadgen.DefaultMaxConcurrency, "safety limit of requests in flight; arrivals that it delays are counted and reported")
 
 	set.StringArrayVar(&f.objectives, "slo", nil, "objectives to judge the legs by (default \""+defaultObjectives+"\"); may be repeated")
+	set.StringArrayVar(&f.gates, "gate", nil, "exit 3 unless it holds: rate>=N (the objectives hold at N req/s or more) or slo@N (they hold at N); may be repeated")
+	set.Float64Var(&f.confidence, "confidence", sweep.DefaultConfidence, "confidence with which a leg passes or fails")
+	set.StringVar(&f.serverMetrics, "server-metrics", "auto", "the engine's own Prometheus metrics, read once a second: auto (/metrics of the target's host, if it is there), a URL, or off")
 	set.StringVar(&f.outputDir, "output-dir", "openloop-results", "folder for the results; it is made if it does not exist")
 	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"}, "files to write: json (benchmarks.json), csv (benchmarks.csv), yaml (benchmarks.yaml), or a file name")
 	set.IntVar(&f.sampleRequests, "sample-requests", 1000, "keep prompt and answer of so many requests of a leg in the report; all requests are listed with their figures")
@@ -236,6 +242,10 @@ func (f *loadFlags) check() error {
 		return usageError("--data-column-mapper, --data-samples and --data-shuffle need --data")
 	case f.dataSamples < 0:
 		return usageError("--data-samples %d: it can't be negative", f.dataSamples)
+	case !(f.confidence > 0.5 && f.confidence < 1):
+		return usageError("--confidence %v: it must lie between 0.5 and 1, such as 0.95", f.confidence)
+	case f.serverMetrics == "":
+		return usageError("--server-metrics is empty: it is auto, off, or a URL")
 	case f.sampleRequests < 0:
 		return usageError("--sample-requests %d: it can't be negative", f.sampleRequests)
 	case f.consoleStyle != styleOpenLoop && f.consoleStyle != styleGuideLLM && f.consoleStyle != styleNone:
@@ -304,6 +314,19 @@ func (f *loadFlags) parseObjectives() ([]sweep.Objective, error) {
 			return nil, usageError("--slo: %w", err)
 		}
 		all = append(all, o...)
+	}
+	return all, nil
+}
+
+// parseGates reads --gate.
+func (f *loadFlags) parseGates() ([]sweep.Gate, error) {
+	var all []sweep.Gate
+	for _, text := range f.gates {
+		g, err := sweep.ParseGate(text)
+		if err != nil {
+			return nil, usageError("--gate: %w", err)
+		}
+		all = append(all, g)
 	}
 	return all, nil
 }

@@ -35,8 +35,9 @@ type session struct {
 	run    *report.Run
 	work   *workload
 	amend  func(*report.Report) // last changes to the report; nil for none
-	saved  []string             // files written so far
-	sofar  sweep.Result         // the legs that have ended
+	gates  []sweep.Gate
+	saved  []string     // files written so far
+	sofar  sweep.Result // the legs that have ended
 }
 
 // gcPercent trades memory for fewer collections while load is sent: a collection takes processor time from the client.
@@ -48,6 +49,10 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 		return nil, err
 	}
 	objectives, err := f.parseObjectives()
+	if err != nil {
+		return nil, err
+	}
+	gates, err := f.parseGates()
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +71,7 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 	if err != nil {
 		return nil, err
 	}
-	s := &session{flags: f, stdout: stdout, stderr: stderr}
+	s := &session{flags: f, stdout: stdout, stderr: stderr, gates: gates}
 	if f.insecure {
 		s.warn("--insecure: the endpoint's certificate is not verified, and the API key could go to someone else")
 	}
@@ -109,12 +114,17 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 	if err != nil {
 		return nil, usageError("%w", err)
 	}
+	serverMetrics, err := s.metrics(ctx, endpoint)
+	if err != nil {
+		return nil, err
+	}
 	debug.SetGCPercent(gcPercent)
 	s.plan = &sweep.Plan{
 		Runner:     &loadgen.Runner{Client: s.client, MaxConcurrency: cap},
 		Stage:      f.stage(),
 		Source:     s.work.source,
 		Objectives: objectives,
+		Metrics:    serverMetrics,
 		Pause:      time.Second / 2,
 	}
 	s.run = &report.Run{
@@ -274,6 +284,34 @@ func refusal(ctx context.Context, err error) error {
 	return &exitError{exitUsage, err}
 }
 
+// metrics finds the engine's own metrics, nil where there are none.
+func (s *session) metrics(ctx context.Context, e loadgen.Endpoint) (*sweep.ServerMetrics, error) {
+	address := s.flags.serverMetrics
+	m := &sweep.ServerMetrics{Client: &http.Client{
+		Timeout:   5 * time.Second,
+		Transport: &http.Transport{TLSClientConfig: e.TLS, Proxy: e.Proxy},
+	}}
+	switch address {
+	case "off":
+		return nil, nil
+	case "auto":
+		var err error
+		if m.URL, err = sweep.MetricsURL(e.Base); err != nil {
+			return nil, usageError("%w", err)
+		}
+		m.Header = e.Header // the same host: what may be sent to the one may be sent to the other
+		if _, err := m.Scrape(ctx); err != nil {
+			return nil, nil // there is nothing to say about what was not asked for
+		}
+		return m, nil
+	}
+	m.URL = address
+	if _, err := m.Scrape(ctx); err != nil {
+		return nil, usageError("--server-metrics: %w", err)
+	}
+	return m, nil
+}
+
 // try sends the first request of the work once, before any load.
 func (s *session) try(ctx context.Context, e loadgen.Endpoint, path string) error {
 	item, err := s.work.trial()
@@ -426,10 +464,34 @@ func (s *session) finish(result *sweep.Result, failed error) error {
 		return errors.Join(failed, saveErr)
 	case saveErr != nil:
 		return saveErr
-	case !s.flags.allowInvalid:
+	}
+	if missed := s.missedGates(result); missed != nil {
+		return missed
+	}
+	if !s.flags.allowInvalid {
 		return invalidLegs(result)
 	}
 	return nil
+}
+
+// missedGates is an error if a gate does not hold, or could not be judged.
+func (s *session) missedGates(result *sweep.Result) error {
+	var missed []string
+	for _, g := range s.gates {
+		met, why, err := g.Evaluate(result.Knee, result.Trials)
+		switch {
+		case err != nil:
+			missed = append(missed, err.Error())
+		case !met:
+			missed = append(missed, fmt.Sprintf("gate %s: %s", g, why))
+		default:
+			s.say("gate %s holds: %s", g, why)
+		}
+	}
+	if len(missed) == 0 {
+		return nil
+	}
+	return &exitError{exitMissed, errors.New(strings.Join(missed, "; "))}
 }
 
 // print writes the results to stdout in the style that was asked for.

@@ -22,7 +22,7 @@ func (s *session) watch(legs int) {
 	terminal := isTerminal(s.stderr)
 	lines := rate.NewLimiter(rate.Every(200*time.Millisecond), 1)
 	s.plan.LegStarted = func(index int, st sweep.Strategy, run *loadgen.Run) {
-		name := fmt.Sprintf("leg %d of %d  %s", index+1, legs, st)
+		name := fmt.Sprintf("%s  %s", legLabel(index, legs), st)
 		if index < 0 {
 			name = "finding the saturation"
 		}
@@ -47,11 +47,19 @@ func (s *session) watch(legs int) {
 	s.plan.LegEnded = func(index int, l *sweep.Leg) {
 		s.keep(l)
 		if terminal {
-			fmt.Fprintf(s.stderr, "\r\x1b[Kleg %d of %d  %s\n", index+1, legs, report.LegLine(l))
+			fmt.Fprintf(s.stderr, "\r\x1b[K%s  %s\n", legLabel(index, legs), report.LegLine(l))
 		} else {
 			fmt.Fprintf(s.stderr, "  %s\n", report.LegLine(l))
 		}
 	}
+}
+
+// legLabel counts a leg, of legs where their number is known.
+func legLabel(index, legs int) string {
+	if index >= legs {
+		return fmt.Sprintf("leg %d", index+1)
+	}
+	return fmt.Sprintf("leg %d of %d", index+1, legs)
 }
 
 // progressLine is one line about a leg under way.

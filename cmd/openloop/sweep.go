@@ -3,21 +3,30 @@ package main
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/sweep"
 )
 
 func runSweep(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	set := newFlagSet("sweep", stderr, `openloop sweep probes an endpoint with one stream, finds its saturation, and fires open-loop
-legs at rates between the two. It prints the highest rate that meets the objectives, and
-writes GuideLLM 0.5.0's report.
+	set := newFlagSet("sweep", stderr, `openloop sweep probes an endpoint with one stream, finds its saturation, fires open-loop legs
+at rates between the two, and searches for the highest rate that meets the objectives. It
+prints that rate, and writes GuideLLM 0.5.0's report.
 
   openloop sweep --target http://localhost:8000 --prompt-tokens 256 --output-tokens 128`)
 	f := addLoadFlags(set)
 	f.args = args
 	size := set.Int("sweep-size", 10, "legs in all: synchronous, throughput, and the open-loop ones between")
 	arrivals := set.String("arrival", "constant", "arrivals of the open-loop legs: constant, poisson, gamma:CV (CV of the gaps) or burst:N (N at once)")
+	search := sweep.SearchConfig{}
+	noSearch := set.Bool("no-search", false, "GuideLLM's plain sweep: no legs after the interpolated ones")
+	fast := set.Bool("fast", false, "search straight from the probes: short probes and no interpolated legs")
+	set.Float64Var(&search.Precision, "precision", 0.05, "the search ends when the rate that holds and the one that fails lie no further apart than this share")
+	set.IntVar(&search.MaxLegs, "max-legs", 16, "legs that the search may run")
+	set.DurationVar(&search.Budget, "budget", 0, "wall time that the search may take (0: no limit)")
+	perLeg := set.Float64("max-seconds-per-leg", 0, "a leg of the search that is not decided by then is inconclusive (0: 1,000 requests, within 30 and 300 s)")
+	earlyStop := set.Bool("early-stop", true, "end a leg of the search as soon as its outcome is certain enough")
 	if err := parse(set, args, stdout); err != nil {
 		return err
 	}
@@ -28,6 +37,17 @@ writes GuideLLM 0.5.0's report.
 	if err != nil {
 		return usageError("--arrival: %w", err)
 	}
+	search.Arrival, search.Seed, search.Confidence = arrival, f.seed, f.confidence
+	search.MaxPerLeg, search.NoEarlyStop = time.Duration(*perLeg*float64(time.Second)), !*earlyStop
+	if err := checkSearch(search, *noSearch, *fast); err != nil {
+		return err
+	}
+	if *fast {
+		*size = 2
+		if !set.Changed("max-seconds") {
+			f.maxSeconds = fastSeconds
+		}
+	}
 	s, err := openSession(ctx, f, stdout, stderr)
 	if err != nil {
 		return err
@@ -37,5 +57,36 @@ writes GuideLLM 0.5.0's report.
 	s.run.Args.Profile, s.run.Args.Rate = "sweep", []float64{float64(*size)}
 	s.watch(*size)
 	result, err := s.plan.Sweep(ctx, sweep.SweepConfig{Size: *size, Arrival: arrival, Seed: f.seed})
+	if err != nil || *noSearch || len(s.plan.Objectives) == 0 {
+		return s.finish(result, err)
+	}
+	if legs, likely, most := search.Estimate(result.SynchronousRate, result.SaturationRate); legs > 0 {
+		s.say("searching for the highest rate: about %d legs, %v, at most %v", legs, likely.Round(10*time.Second), most.Round(10*time.Second))
+	}
+	s.watch(0)
+	result.Knee, err = s.plan.Search(ctx, result, search)
+	if result.Knee != nil {
+		result.Trials = result.Knee.Trials
+	}
 	return s.finish(result, err)
+}
+
+// fastSeconds is the length of the probes of --fast: enough for what they are to find.
+const fastSeconds = 10
+
+// checkSearch says what is wrong with the flags of the search.
+func checkSearch(c sweep.SearchConfig, noSearch, fast bool) error {
+	switch {
+	case noSearch && fast:
+		return usageError("--no-search and --fast contradict each other: --fast leaves out all but the probes and the search")
+	case !(c.Precision > 0 && c.Precision < 1):
+		return usageError("--precision %v: it is a share above 0 and below 1, such as 0.05", c.Precision)
+	case c.MaxLegs < 1:
+		return usageError("--max-legs %d: it must be at least 1", c.MaxLegs)
+	case c.Budget < 0:
+		return usageError("--budget %v: it can't be negative", c.Budget)
+	case c.MaxPerLeg < 0:
+		return usageError("--max-seconds-per-leg can't be negative")
+	}
+	return nil
 }
