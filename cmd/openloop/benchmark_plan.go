@@ -603,7 +603,8 @@ func (p *guidePlan) readOutputs(v guideValues) error {
 		}
 		if _, err := report.ParseOutputs([]string{name}); err != nil {
 			if strings.HasSuffix(name, "html") && asked == nil {
-				continue // GuideLLM's default, of which nobody asked for the html
+				p.note("the html that GuideLLM writes by default is not written")
+				continue
 			}
 			return usageError("--outputs: %w", err)
 		}
