@@ -37,6 +37,9 @@ const growthAlpha = 0.1
 // not independent, and a sample that is no longer than a few can't show it.
 const staysToPass = 10
 
+// staysToGrow is for how many mean stays a leg has to run before its backlog is looked at, and as long is then looked at.
+const staysToGrow = 2
+
 // gapCount is how many gaps between tokens there were, and how many of them beyond the bound of each objective on itl.
 type gapCount struct {
 	total int64
@@ -93,7 +96,11 @@ func judgeAt(s *loadgen.Leg, objectives []Objective, gaps gapCount, alpha float6
 	}
 	rate := float64(len(s.Records)) / j.At.Seconds()
 	half := max(cut, len(series)/2)
-	j.Growth = growth(series[half:], step, rate, growthAllowance(float64(half)*float64(step), stay))
+	began := float64(half) * float64(step) // of the part that is looked at for growth
+	j.Growth = growth(series[half:], step, rate, growthAllowance(began, stay))
+	if began < staysToGrow*stay {
+		j.Growth.PValue = 1 // arrivals that came in a bunch look like growth as long as they stay
+	}
 
 	// To fail it is enough that one thing fails, so they share the error; to pass all have to, so each may have all of it.
 	failAlpha := alpha / float64(len(objectives)+1)

@@ -72,14 +72,14 @@ func warmUp(series []float64, most float64) (cut int, steady bool) {
 	return cut * mserBatch, cut < limit
 }
 
-// longestWarmUp is the greatest share of a leg that may be left out at its start: a tenth, or twenty mean stays of a
+// longestWarmUp is the greatest share of a leg that may be left out at its start: a tenth, or ten mean stays of a
 // request where that is more, but never more than half. A queue that starts empty is close to its steady state well before
 // that; beyond it, MSER would cut at whatever chance did.
 func longestWarmUp(length, stay float64) float64 {
 	return min(max(0.1, warmUpStays*stay/length), 0.5)
 }
 
-const warmUpStays = 20
+const warmUpStays = 10
 
 // Growth is how the number of requests in flight develops over the later half of a leg.
 type Growth struct {
