@@ -1,12 +1,13 @@
 package sweep
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
 // metricSample is one line of a Prometheus exposition.
@@ -16,97 +17,48 @@ type metricSample struct {
 	value  float64
 }
 
-// maxMetricLine bounds a line: a label may hold a whole configuration.
-const maxMetricLine = 1 << 20
-
-// parseMetrics reads Prometheus' text format, version 0.0.4, and what OpenMetrics adds to it on a line. Comments, types
-// and timestamps are passed over: what a sample is follows from its name here.
+// parseMetrics reads Prometheus' text format. Histograms become the lines that they were read from, whether or not the
+// text declared them as such.
 func parseMetrics(r io.Reader) ([]metricSample, error) {
-	var samples []metricSample
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxMetricLine)
-	for n := 1; lines.Scan(); n++ {
-		line := strings.TrimSpace(lines.Text())
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		s, err := parseMetric(line)
-		if err != nil {
-			return nil, fmt.Errorf("metrics, line %d: %w", n, err)
-		}
-		samples = append(samples, s)
-	}
-	return samples, lines.Err()
-}
-
-// parseMetric reads `name{label="value",…} number` with an optional timestamp.
-func parseMetric(line string) (metricSample, error) {
-	end := strings.IndexAny(line, "{ \t")
-	if end <= 0 {
-		return metricSample{}, errors.New("a name and a number are wanted")
-	}
-	s := metricSample{name: line[:end]}
-	rest := line[end:]
-	if rest[0] == '{' {
-		var err error
-		if s.labels, rest, err = parseLabels(rest[1:]); err != nil {
-			return metricSample{}, err
-		}
-	}
-	fields := strings.Fields(rest)
-	if len(fields) == 0 {
-		return metricSample{}, errors.New("no number")
-	}
-	v, err := strconv.ParseFloat(fields[0], 64)
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(r)
 	if err != nil {
-		return metricSample{}, fmt.Errorf("%q is no number", fields[0])
+		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	s.value = v
-	return s, nil
+	var samples []metricSample
+	for name, family := range families {
+		for _, m := range family.Metric {
+			samples = appendSamples(samples, name, m)
+		}
+	}
+	return samples, nil
 }
 
-// parseLabels reads labels up to the closing brace and returns what follows.
-func parseLabels(s string) (labels map[string]string, rest string, err error) {
-	labels = map[string]string{}
-	for {
-		s = strings.TrimLeft(s, " \t,")
-		if strings.HasPrefix(s, "}") {
-			return labels, s[1:], nil
-		}
-		name, value, ok := strings.Cut(s, "=")
-		value = strings.TrimLeft(value, " \t")
-		if !ok || !strings.HasPrefix(value, `"`) {
-			return nil, "", errors.New(`labels are written name="value"`)
-		}
-		text, after, ok := quoted(value[1:])
-		if !ok {
-			return nil, "", errors.New("a label's value does not end")
-		}
-		labels[strings.TrimSpace(name)] = text
-		s = after
+func appendSamples(samples []metricSample, name string, m *dto.Metric) []metricSample {
+	labels := map[string]string{}
+	for _, l := range m.Label {
+		labels[l.GetName()] = l.GetValue()
 	}
-}
-
-// quoted reads up to the closing quote. The format knows three escapes: \\, \" and \n.
-func quoted(s string) (text, rest string, ok bool) {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; c {
-		case '"':
-			return b.String(), s[i+1:], true
-		case '\\':
-			i++
-			if i == len(s) {
-				return "", "", false
-			}
-			if s[i] == 'n' {
-				b.WriteByte('\n')
-			} else {
-				b.WriteByte(s[i])
-			}
-		default:
-			b.WriteByte(c)
+	plain := func(v float64) []metricSample { return append(samples, metricSample{name, labels, v}) }
+	switch {
+	case m.Gauge != nil:
+		return plain(m.Gauge.GetValue())
+	case m.Counter != nil:
+		return plain(m.Counter.GetValue())
+	case m.Untyped != nil:
+		return plain(m.Untyped.GetValue())
+	case m.Summary != nil:
+		return append(samples,
+			metricSample{name + "_sum", labels, m.Summary.GetSampleSum()},
+			metricSample{name + "_count", labels, float64(m.Summary.GetSampleCount())})
+	case m.Histogram != nil:
+		for _, b := range m.Histogram.Bucket {
+			le := map[string]string{"le": strconv.FormatFloat(b.GetUpperBound(), 'g', -1, 64)}
+			samples = append(samples, metricSample{name + "_bucket", le, float64(b.GetCumulativeCount())})
 		}
+		return append(samples,
+			metricSample{name + "_sum", labels, m.Histogram.GetSampleSum()},
+			metricSample{name + "_count", labels, float64(m.Histogram.GetSampleCount())})
 	}
-	return "", "", false
+	return samples
 }
