@@ -248,6 +248,14 @@ func (cn *conn) fill() error {
 	return err
 }
 
+// closed looks whether the peer has closed an idle connection.
+func (cn *conn) closed() bool {
+	if cn.stamped != nil {
+		return cn.stamped.idleClosed()
+	}
+	return idleClosed(cn.below)
+}
+
 // take returns an idle connection that still looks open, or nil.
 func (c *Client) take() *conn {
 	for {
@@ -260,7 +268,7 @@ func (c *Client) take() *conn {
 		cn := c.idle[n-1]
 		c.idle = c.idle[:n-1]
 		c.mu.Unlock()
-		if cn.r == cn.w && !idleClosed(cn.below) {
+		if cn.r == cn.w && !cn.closed() {
 			return cn
 		}
 		cn.Close()
@@ -329,6 +337,13 @@ type exchange struct {
 	clock  *clock
 	shard  *shard // where its tokens are counted as they come
 
+	// Its requests are cancelled with this context. It is watched once for all of them: to be told of a context's end, and
+	// to want to be told no more, takes longer than the rest of the way from the arrival to the wire.
+	ctx     context.Context
+	unwatch func() bool
+	mu      sync.Mutex
+	below   net.Conn // what the request at hand goes over; nil between requests
+
 	rec    *Record
 	detail *Detail // nil: not wanted
 
@@ -354,27 +369,55 @@ type exchange struct {
 	err  error
 }
 
-func newExchange() *exchange {
-	x := &exchange{head: bufio.NewReaderSize(nil, 1024), gaps: make([]int64, 0, 256), delays: make([]int64, 0, 256)}
+func newExchange(ctx context.Context) *exchange {
+	x := &exchange{ctx: ctx, head: bufio.NewReaderSize(nil, 1024), gaps: make([]int64, 0, 256), delays: make([]int64, 0, 256)}
 	x.events.emit = x.event
+	x.unwatch = context.AfterFunc(ctx, x.cutOff)
 	return x
 }
 
+// cutOff wakes the request at hand from whatever it waits for; its context has ended.
+func (x *exchange) cutOff() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.below != nil {
+		x.below.SetDeadline(longAgo)
+	}
+}
+
+// attach puts the request at hand on a connection, which is cut off if the context ends, or has ended.
+func (x *exchange) attach(below net.Conn) {
+	x.mu.Lock()
+	x.below = below
+	x.mu.Unlock()
+	if x.ctx.Err() != nil {
+		x.cutOff()
+	}
+}
+
+// detach takes it off again; false if it was cut off, so that the connection can serve no other request.
+func (x *exchange) detach() bool {
+	x.mu.Lock()
+	x.below = nil
+	x.mu.Unlock()
+	return x.ctx.Err() == nil
+}
+
 // do sends the request and follows its response to the end. Everything it finds goes into the record.
-func (x *exchange) do(ctx context.Context, body []byte) {
+func (x *exchange) do(body []byte) {
 	x.events.reset()
 	x.text, x.gaps, x.delays, x.whole = x.text[:0], x.gaps[:0], x.delays[:0], x.whole[:0]
 	x.answered, x.tail, x.done, x.kind, x.err = false, false, false, NoError, nil
 	if x.client.viaNet != nil {
-		x.doNetHTTP(ctx, body)
+		x.doNetHTTP(body)
 	} else {
-		x.doHTTP1(ctx, body)
+		x.doHTTP1(body)
 	}
-	x.settle(ctx)
+	x.settle()
 }
 
 // settle fills in what follows from the response as a whole.
-func (x *exchange) settle(ctx context.Context) {
+func (x *exchange) settle() {
 	r := x.rec
 	r.Lines = x.events.lines
 	if r.End == 0 {
@@ -390,7 +433,7 @@ func (x *exchange) settle(ctx context.Context) {
 	cut := false // by the end of the stage; what failed before that by itself stays a failure
 	switch x.kind {
 	case ErrConnect, ErrSend, ErrReset, ErrTimeout:
-		cut = ctx.Err() != nil
+		cut = x.ctx.Err() != nil
 	}
 	switch {
 	case x.err == nil:
@@ -422,7 +465,7 @@ func (x *exchange) fail(kind ErrorKind, err error) {
 	}
 }
 
-func (x *exchange) doHTTP1(ctx context.Context, body []byte) {
+func (x *exchange) doHTTP1(body []byte) {
 	x.out = append(x.out[:0], x.client.head...)
 	x.out = strconv.AppendInt(x.out, int64(len(body)), 10)
 	x.out = append(x.out, "\r\n\r\n"...)
@@ -434,26 +477,26 @@ func (x *exchange) doHTTP1(ctx context.Context, body []byte) {
 		if fresh {
 			start := x.clock.now()
 			var err error
-			if cn, err = x.client.dial(ctx); err != nil {
+			if cn, err = x.client.dial(x.ctx); err != nil {
 				x.fail(ErrConnect, err)
 				return
 			}
 			x.rec.Connecting += x.clock.now() - start
 			x.rec.Flags |= NewConnection
 		}
-		if ctx.Err() != nil {
-			x.fail(ErrConnect, ctx.Err())
+		if err := x.ctx.Err(); err != nil {
+			x.fail(ErrConnect, err)
 			cn.Close()
 			return
 		}
-		if x.over(ctx, cn) {
+		if x.over(cn) {
 			x.client.give(cn)
 			return
 		}
 		cn.Close()
 		// A server may close an idle connection just as the request sets out on it. Nothing was generated for it, so it
 		// may be sent again, once, on a new connection.
-		if fresh || x.answered || x.err == nil || ctx.Err() != nil || x.kind == ErrTimeout {
+		if fresh || x.answered || x.err == nil || x.ctx.Err() != nil || x.kind == ErrTimeout {
 			return
 		}
 		x.kind, x.err, cn = NoError, nil, nil
@@ -463,22 +506,21 @@ func (x *exchange) doHTTP1(ctx context.Context, body []byte) {
 
 // over sends the request over one connection and reads the response. It is true if the connection can serve another
 // request.
-func (x *exchange) over(ctx context.Context, cn *conn) (reusable bool) {
+func (x *exchange) over(cn *conn) (reusable bool) {
 	if t := x.client.target.RequestTimeout; t > 0 {
 		cn.below.SetDeadline(time.Now().Add(t))
 	}
-	// Only now, so that a cancellation has the last word.
-	stop := context.AfterFunc(ctx, func() { cn.below.SetDeadline(longAgo) })
+	x.attach(cn.below) // only now, so that a cancellation has the last word
 	x.rec.Sent = x.clock.now()
 	_, err := cn.Write(x.out)
-	if err != nil && (errors.Is(err, os.ErrDeadlineExceeded) || !x.answeredEarly(ctx, cn)) {
+	if err != nil && (errors.Is(err, os.ErrDeadlineExceeded) || !x.answeredEarly(cn)) {
 		x.failIO(ErrSend, "sending the request", err)
 	} else if resp := x.readHead(cn); resp != nil {
-		complete := x.readBody(ctx, cn, resp)
+		complete := x.readBody(cn, resp)
 		reusable = complete && err == nil && !resp.Close && resp.StatusCode != http.StatusSwitchingProtocols && cn.r == cn.w
 	}
-	if !stop() {
-		return false // its deadline has been or is being set
+	if !x.detach() {
+		return false
 	}
 	if reusable && (x.tail || x.client.target.RequestTimeout > 0) {
 		cn.below.SetDeadline(time.Time{})
@@ -488,20 +530,20 @@ func (x *exchange) over(ctx context.Context, cn *conn) (reusable bool) {
 
 // answeredEarly is asked when a request could not be written: a server may answer before it has read everything (413,
 // 401) and close, and the answer says more than the error.
-func (x *exchange) answeredEarly(ctx context.Context, cn *conn) bool {
-	x.hurry(ctx, cn)
+func (x *exchange) answeredEarly(cn *conn) bool {
+	x.hurry(cn)
 	return x.read(cn) == nil
 }
 
 // hurry gives what is still to be read its tailTime, once.
-func (x *exchange) hurry(ctx context.Context, cn *conn) {
+func (x *exchange) hurry(cn *conn) {
 	if x.tail {
 		return
 	}
 	x.tail = true
 	cn.below.SetReadDeadline(time.Now().Add(tailTime))
-	if ctx.Err() != nil { // and perhaps has set its deadline before
-		cn.below.SetDeadline(longAgo)
+	if x.ctx.Err() != nil { // and perhaps has set its deadline before
+		x.cutOff()
 	}
 }
 
@@ -624,7 +666,7 @@ func (x *exchange) classify(resp *http.Response) bodyKind {
 }
 
 // readBody reads the response's body; false unless it was read to its end.
-func (x *exchange) readBody(ctx context.Context, cn *conn, resp *http.Response) bool {
+func (x *exchange) readBody(cn *conn, resp *http.Response) bool {
 	kind := x.classify(resp)
 	x.framing = framing{left: resp.ContentLength, done: resp.ContentLength == 0}
 	if slices.Contains(resp.TransferEncoding, "chunked") {
@@ -649,7 +691,7 @@ func (x *exchange) readBody(ctx context.Context, cn *conn, resp *http.Response) 
 			return true
 		}
 		if x.done || x.err != nil || kind == errorBody {
-			x.hurry(ctx, cn)
+			x.hurry(cn)
 		}
 		switch err := x.read(cn); {
 		case err == nil:

@@ -68,12 +68,13 @@ type answer struct {
 // post sends one request.
 func post(ctx context.Context, t *testing.T, c *Client, body string) answer {
 	t.Helper()
-	x := newExchange()
+	x := newExchange(ctx)
 	var a answer
 	x.client, x.clock, x.shard, x.rec, x.detail = c, newClock(), &shard{}, &a.Record, &a.Detail
 	a.PromptTokens, a.OutputTokens, a.CachedTokens = -1, -1, -1
 	a.Body = []byte(body) // texts are kept
-	x.do(ctx, a.Body)
+	x.do(a.Body)
+	x.unwatch()
 	a.gaps = x.gaps
 	checkOrder(t, &a.Record)
 	return a

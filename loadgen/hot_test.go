@@ -1,21 +1,27 @@
 package loadgen
 
 import (
+	"context"
 	"fmt"
 	"testing"
 )
 
-// tokenChunk is a token as vLLM 0.23.0 sends it, in its chunk of the transfer encoding.
-func tokenChunk(text string) string {
-	event := `data: {"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,` +
+// tokenEvent is the data of a token's event as vLLM 0.23.0 sends it.
+func tokenEvent(text string) string {
+	return `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,` +
 		`"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"content":"` + text + `"},"logprobs":null,` +
-		`"finish_reason":null,"token_ids":null}]}` + "\n\n"
+		`"finish_reason":null,"token_ids":null}]}`
+}
+
+// tokenChunk is the event in its chunk of the transfer encoding.
+func tokenChunk(text string) string {
+	event := "data: " + tokenEvent(text) + "\n\n"
 	return fmt.Sprintf("%x\r\n%s\r\n", len(event), event)
 }
 
 // hotExchange is an exchange in the middle of a stream.
 func hotExchange() *exchange {
-	x := newExchange()
+	x := newExchange(context.Background())
 	x.client, x.clock, x.shard, x.rec = &Client{}, newClock(), &shard{}, &Record{}
 	x.framing = framing{chunked: true}
 	return x

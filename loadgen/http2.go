@@ -49,9 +49,9 @@ func (c *Client) useNetHTTP(u *url.URL) error {
 
 // doNetHTTP is one exchange through net/http. Bytes are stamped in user space, right after the read: one connection's
 // reads serve many streams.
-func (x *exchange) doNetHTTP(ctx context.Context, body []byte) {
+func (x *exchange) doNetHTTP(body []byte) {
 	c, r := x.client, x.rec
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(x.ctx)
 	defer cancel(nil)
 	if t := c.target.RequestTimeout; t > 0 {
 		timer := time.AfterFunc(t, func() { cancel(os.ErrDeadlineExceeded) })

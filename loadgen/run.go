@@ -41,16 +41,16 @@ type Run struct {
 	endFlights context.CancelFunc
 	finished   chan struct{}
 
-	allSent   chan struct{} // closed when a closed loop has no request left to begin
-	slots     chan struct{} // the concurrency cap
-	requests  sync.WaitGroup
-	exchanges sync.Pool
+	allSent  chan struct{} // closed when a closed loop has no request left to begin
+	slots    chan struct{} // the concurrency cap
+	requests sync.WaitGroup
 
 	mu      sync.Mutex // guards the following, once a request
 	arena   arena
 	next    int   // index of the next request
 	source  error // why the source ended
 	streams []context.CancelFunc
+	idle    []*exchange
 	begun   bool // the first streams were started
 	closed  bool // no stream may be added any more
 	errors  errorWindow
@@ -112,7 +112,6 @@ func (r *Runner) Start(ctx context.Context, s Stage) (*Run, error) {
 		allSent:  make(chan struct{}),
 		slots:    make(chan struct{}, limit),
 	}
-	run.exchanges.New = func() any { return newExchange() }
 	run.arena.details = s.KeepDetails
 	run.leg = &Leg{Stage: s, Origin: run.clock.origin}
 	for i := range run.shard {
@@ -235,9 +234,13 @@ func (run *Run) supervise(ctx context.Context, before usage) {
 	if l.Reason == StopRequests || l.Reason == StopSchedule {
 		l.Stopped = l.End
 	}
-	run.endFlights()
 	run.mu.Lock()
 	defer run.mu.Unlock()
+	for _, x := range run.idle {
+		x.unwatch()
+	}
+	run.idle = nil
+	run.endFlights()
 	l.Records, l.Details = run.arena.flatten()
 	run.countOffered()
 	l.Gaps, l.TTFT, l.ClientDelay = newHistogram(), newHistogram(), newHistogram()
@@ -389,10 +392,10 @@ func (run *Run) send(i int, rec *Record, detail *Detail, req Request) {
 	run.observe(rec, false, inFlight)
 
 	sh := &run.shard[i%shards]
-	x := run.exchanges.Get().(*exchange)
+	x := run.takeExchange()
 	x.client, x.clock, x.shard = run.runner.Client, run.clock, sh
 	x.rec, x.detail = rec, detail
-	x.do(run.flights, req.Body)
+	x.do(req.Body)
 
 	run.observe(rec, true, int(run.inFlight.Add(-1)))
 	if rec.Flags&NewConnection != 0 {
@@ -416,8 +419,20 @@ func (run *Run) send(i int, rec *Record, detail *Detail, req Request) {
 	}
 	err := x.err
 	x.rec, x.detail = nil, nil
-	run.exchanges.Put(x)
-	run.book(rec, inFlight, err)
+	run.book(x, rec, inFlight, err)
+}
+
+// takeExchange returns an exchange that is free, the one used last.
+func (run *Run) takeExchange() *exchange {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	n := len(run.idle)
+	if n == 0 {
+		return newExchange(run.flights)
+	}
+	x := run.idle[n-1]
+	run.idle = run.idle[:n-1]
+	return x
 }
 
 func (run *Run) observe(rec *Record, ended bool, inFlight int) {
@@ -436,10 +451,11 @@ func (run *Run) measured(rec *Record) bool {
 	return s.Cooldown == 0 || s.MaxDuration == 0 || rec.Sent <= start+int64(s.MaxDuration-s.Cooldown)
 }
 
-// book counts an outcome and applies the limits on errors.
-func (run *Run) book(rec *Record, inFlight int, err error) {
+// book counts an outcome, applies the limits on errors, and takes the exchange back.
+func (run *Run) book(x *exchange, rec *Record, inFlight int, err error) {
 	run.mu.Lock()
 	defer run.mu.Unlock()
+	run.idle = append(run.idle, x)
 	run.peak = max(run.peak, inFlight)
 	switch rec.Status {
 	case Completed:

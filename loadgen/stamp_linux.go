@@ -118,6 +118,9 @@ func receiveStamp(oob []byte) int64 {
 	return 0
 }
 
+// idleClosed is idleClosed of the connection below, without looking for its descriptor again.
+func (c *stampedConn) idleClosed() bool { return peekClosed(c.raw) }
+
 // idleClosed looks, without reading or waiting, whether the peer has closed an idle connection or sent what nobody asked
 // for; either makes it unfit for the next request.
 func idleClosed(c net.Conn) bool {
@@ -126,15 +129,16 @@ func idleClosed(c net.Conn) bool {
 		return false
 	}
 	raw, err := s.SyscallConn()
-	if err != nil {
-		return true
-	}
+	return err != nil || peekClosed(raw)
+}
+
+func peekClosed(raw syscall.RawConn) bool {
 	var b [1]byte
 	closed := false
-	err = raw.Control(func(fd uintptr) {
-		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), 1,
+	err := raw.Control(func(fd uintptr) {
+		_, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), 1,
 			unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
-		closed = errno != syscall.EAGAIN && errno != syscall.EINTR || errno == 0 && n > 0
+		closed = errno != syscall.EAGAIN && errno != syscall.EINTR // bytes, the end, or an error
 	})
 	return err != nil || closed
 }

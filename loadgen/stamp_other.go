@@ -10,6 +10,8 @@ type stampedConn struct {
 	stamp int64
 }
 
+func (c *stampedConn) idleClosed() bool { return false }
+
 func newStampedConn(net.Conn) (*stampedConn, bool) { return nil, false }
 
 // idleClosed cannot look without reading here; a closed connection shows itself at the next request, which is then sent

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"runtime/pprof"
+	"runtime/trace"
+	"strings"
+	"time"
+
+	"github.com/openloop/openloop/loadgen"
+)
+
+// defaultGC is the GOGC that the command uses.
+const defaultGC = 400
+
+// job is what the client's process is asked to do.
+type job struct {
+	row
+	URL     string
+	GC      int
+	Profile string
+	Trace   string
+}
+
+// measured is what the client says. Times are ms, delays and lateness µs, each as median and 99th percentile.
+type measured struct {
+	FirstSent time.Time
+	Offered   int
+	Sent      int
+	Completed int
+	Errored   int
+	Tokens    int
+	TTFT      [2]float64
+	ITL       float64
+	Lateness  [2]float64
+	Started   [2]float64 // of it: until the request's goroutine ran
+	Delay     [2]float64
+	CPU       float64 // s
+	Elapsed   float64 // s
+	GCs       int
+	Stamps    string
+	FirstErr  string `json:",omitempty"`
+}
+
+// send is the client's process.
+func send(arg string) error {
+	var j job
+	if err := json.Unmarshal([]byte(arg), &j); err != nil {
+		return err
+	}
+	debug.SetGCPercent(j.GC)
+	client, err := loadgen.NewClient(loadgen.Target{URL: j.URL + "/v1/chat/completions"})
+	if err != nil {
+		return err
+	}
+	body := requestBody(j.Output)
+	stage := loadgen.Stage{
+		Source: func(int) (loadgen.Request, error) {
+			return loadgen.Request{Body: body, PromptTokens: 256, OutputTokens: int32(j.Output)}, nil
+		},
+		MaxDuration: time.Duration(j.Seconds * float64(time.Second)),
+		Grace:       time.Minute, // every stream is followed to its end: a lost one would show
+		KeepDetails: true,
+	}
+	if j.Streams > 0 {
+		stage.Streams = j.Streams
+		stage.RampUp = time.Second
+	} else {
+		stage.Schedule = loadgen.Constant{Rate: j.Rate}
+	}
+	if j.Profile != "" {
+		f, err := os.Create(j.Profile)
+		if err != nil {
+			return err
+		}
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	if j.Trace != "" {
+		f, err := os.Create(j.Trace)
+		if err != nil {
+			return err
+		}
+		if err := trace.Start(f); err != nil {
+			return err
+		}
+		defer trace.Stop()
+	}
+	leg, err := (&loadgen.Runner{Client: client, MaxConcurrency: 20_000}).Run(context.Background(), stage)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(summarize(leg))
+}
+
+func requestBody(output int) []byte {
+	return fmt.Appendf(nil, `{"model":"llmsim","messages":[{"role":"user","content":%q}],"max_completion_tokens":%d,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}`,
+		strings.Repeat("word ", 256), output)
+}
+
+func summarize(leg *loadgen.Leg) measured {
+	m := measured{
+		Offered: leg.Offered, CPU: leg.Client.CPU.Seconds(), GCs: leg.Client.GCs, Stamps: string(leg.Client.Stamps),
+		Elapsed: time.Duration(leg.End - leg.Start).Seconds(),
+		Delay:   [2]float64{float64(leg.ClientDelay.ValueAtQuantile(50)) / 1e3, float64(leg.ClientDelay.ValueAtQuantile(99)) / 1e3},
+	}
+	var ttft, lateness, started []float64
+	var span, gaps float64
+	for i := range leg.Records {
+		r := &leg.Records[i]
+		m.Tokens += int(r.TokenEvents)
+		if r.Sent == 0 {
+			continue
+		}
+		if m.Sent++; m.Sent == 1 {
+			m.FirstSent = leg.Wall(r.Sent)
+		}
+		lateness = append(lateness, float64(r.Lateness())/1e3)
+		started = append(started, float64(r.Started-r.Scheduled)/1e3)
+		if d, ok := r.TTFT(); ok {
+			ttft = append(ttft, float64(d)/1e6)
+		}
+		switch r.Status {
+		case loadgen.Completed:
+			m.Completed++
+			span += float64(r.LastToken-r.FirstToken) / 1e6
+			gaps += float64(r.TokenEvents - 1)
+		default:
+			if m.Errored++; m.Errored == 1 {
+				m.FirstErr = leg.Details[i].Error
+			}
+		}
+	}
+	m.TTFT, m.Lateness, m.Started, m.ITL = twoPercentiles(ttft), twoPercentiles(lateness), twoPercentiles(started), span/gaps
+	return m
+}
