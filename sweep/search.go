@@ -396,12 +396,29 @@ const (
 	raising    = 1.25
 	lowerings  = 4 // before the search gives up: to an eighth
 	widenings  = 4 // legs beside rates that could not be decided
+	hiccups    = 2 // times that a leg is run again because its client was not fit
 )
+
+// hiccup says whether the last leg is to be run again: its client was not fit to be believed, which on a shared machine
+// passes. A client that is out of its reach is unfit each time.
+func hiccup(trials []Trial) (rate float64, again bool) {
+	if len(trials) == 0 {
+		return 0, false
+	}
+	last, unfit := trials[len(trials)-1], 0
+	for _, t := range trials {
+		if t.Client && t.Rate == last.Rate && t.Role != Interpolated {
+			unfit++
+		}
+	}
+	return last.Rate, last.Client && last.Role != Interpolated && unfit <= hiccups
+}
 
 // next decides what to do, with so many legs left. It is a pure function of what was measured.
 func (c SearchConfig) next(trials []Trial, known bounds, left int) step {
 	all := points(trials)
 	b := bracketOf(all)
+	unfit, retry := hiccup(trials)
 	switch {
 	case left == 1 && b.lo != nil && b.lo.roles[Confirmation] == 0:
 		return step{role: Confirmation, rate: b.lo.rate}
@@ -411,6 +428,8 @@ func (c SearchConfig) next(trials []Trial, known bounds, left int) step {
 			rate = max(known.synchronous, 1)
 		}
 		return step{role: FirstGuess, rate: roundRate(rate)}
+	case retry:
+		return step{role: Recheck, rate: unfit}
 	case b.above != nil && b.hi.trials == 1:
 		return step{role: Recheck, rate: b.hi.rate}
 	case b.softLo == nil:
