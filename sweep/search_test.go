@@ -1,6 +1,7 @@
 package sweep
 
 import (
+	"encoding/json"
 	"math"
 	"slices"
 	"strings"
@@ -163,7 +164,9 @@ func TestSearchClientLimit(t *testing.T) {
 	c := SearchConfig{}.withDefaults()
 	trials := []Trial{
 		{Rate: 100, LegJudgement: LegJudgement{Outcome: Passes, Leans: true}},
-		{Rate: 125, LegJudgement: LegJudgement{Outcome: Inconclusive, Leans: true, Client: true}},
+	}
+	for range 1 + hiccups {
+		trials = append(trials, Trial{Rate: 125, LegJudgement: LegJudgement{Outcome: Inconclusive, Leans: true, Client: true}})
 	}
 	if n := c.next(trials, bounds{}, 9); n.ended != EndClient {
 		t.Errorf("%+v", n)
@@ -229,5 +232,23 @@ func TestDrift(t *testing.T) {
 	}
 	if d := drift(a, b); d < 0.5 {
 		t.Errorf("twice as slow: %v", d)
+	}
+}
+
+// A knee is written to JSON and read again, with figures that JSON can't hold.
+func TestKneeJSON(t *testing.T) {
+	k := Knee{HoldsAt: 11.8, EffectiveN: Figure(math.NaN()), Trials: []Trial{{Rate: 12, Role: Bisection, LegJudgement: LegJudgement{
+		Outcome: Fails, Objectives: []Judgement{{Objective: objective(t, "ttft:p95<250ms"), Value: Figure(math.Inf(1)), Outcome: Fails}},
+	}}}}
+	b, err := json.Marshal(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again Knee
+	if err := json.Unmarshal(b, &again); err != nil {
+		t.Fatal(err)
+	}
+	if tr := again.Trials[0]; again.HoldsAt != 11.8 || tr.Outcome != Fails || tr.Objectives[0].Objective.String() != "ttft:p95<250ms" || !strings.Contains(string(b), `"value":null`) {
+		t.Errorf("%s\n%+v", b, again)
 	}
 }
