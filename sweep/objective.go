@@ -118,6 +118,19 @@ func (o Objective) String() string {
 // MarshalText writes the canonical form.
 func (o Objective) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
+// UnmarshalText reads one objective.
+func (o *Objective) UnmarshalText(text []byte) error {
+	all, err := ParseObjectives(string(text))
+	if err != nil {
+		return err
+	}
+	if len(all) != 1 {
+		return fmt.Errorf("%q is not one objective", text)
+	}
+	*o = all[0]
+	return nil
+}
+
 // Format writes a figure of this objective with its unit: "182ms", "0.4%".
 func (o Objective) Format(v float64) string {
 	switch {
