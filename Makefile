@@ -23,7 +23,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## sweep the simulated engine in a short form, and print the result (ARGS='…' adds flags)
-	$(BIN) sweep --target sim:l4-qwen2.5-0.5b --sweep-size 5 --max-seconds 4 --slo 'ttft:p95<250ms tpot:p95<15ms errors<1%' --allow-invalid $(ARGS)
+	$(BIN) sweep --target sim:l4-qwen2.5-0.5b --no-search --sweep-size 5 --max-seconds 4 --slo 'ttft:p95<250ms tpot:p95<15ms errors<1%' --allow-invalid $(ARGS)
 
 build: ## build bin/openloop for this machine
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/openloop
