@@ -38,6 +38,7 @@ type session struct {
 	gates  []sweep.Gate
 	saved  []string     // files written so far
 	sofar  sweep.Result // the legs that have ended
+	rescue string       // folder for what could not be saved where it was to go; "" as long as all could
 }
 
 // gcPercent trades memory for fewer collections while load is sent: a collection takes processor time from the client.
@@ -544,15 +545,14 @@ func (s *session) save(r *report.Report) error {
 			continue
 		}
 		failed = errors.Join(failed, fmt.Errorf("saving %s: %w", name, err))
-		dir, tempErr := os.MkdirTemp("", "openloop-results-")
-		if tempErr != nil {
-			continue
+		if s.rescue == "" {
+			if s.rescue, err = os.MkdirTemp("", "openloop-results-"); err != nil {
+				continue
+			}
 		}
-		rescue := filepath.Join(dir, filepath.Base(o.File))
+		rescue := filepath.Join(s.rescue, filepath.Base(o.File))
 		if report.WriteFile(rescue, o.Format, r) == nil {
 			s.saved = append(s.saved, rescue)
-		} else {
-			os.RemoveAll(dir)
 		}
 	}
 	return failed
