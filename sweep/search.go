@@ -55,20 +55,20 @@ func (c SearchConfig) perLeg(rate float64) time.Duration {
 	return min(max(d, 30*time.Second), 5*time.Minute)
 }
 
-// Estimate says, before a search, how many legs it is likely to take from a bracket (req/s), and how long: at most, if no
-// leg stops early, and what is likely, if each takes half of that.
+// Estimate says, before a search, how many legs it is likely to take between two rates (req/s; lo may be 0), and how long:
+// at most, if no leg stops early, and what is likely, if each takes a third of that. Failing legs take a tenth, passing ones
+// about half.
 func (c SearchConfig) Estimate(lo, hi float64) (legs int, likely, most time.Duration) {
 	c = c.withDefaults()
-	if !(lo > 0) {
-		lo = hi / 8
-	}
-	bisections := math.Ceil(math.Log2(math.Log(hi/lo) / math.Log1p(c.Precision)))
-	legs = min(max(int(bisections), 0)+2, c.MaxLegs) // one end of the bracket, and the confirmation
-	most = time.Duration(legs) * c.perLeg(math.Sqrt(lo*hi))
+	// The search begins at firstGuess of the saturation rate, and goes down by lowering if that fails.
+	lo = max(lo, lowering*hi)
+	bisections := math.Ceil(math.Log2(max(math.Log(hi/lo)/math.Log1p(c.Precision), 1)))
+	legs = min(int(bisections)+2, c.MaxLegs) // one end of the bracket, and the confirmation
+	most = time.Duration(legs) * c.perLeg(firstGuess*hi)
 	if c.Budget > 0 {
 		most = min(most, c.Budget)
 	}
-	return legs, most / 2, most
+	return legs, most / 3, most
 }
 
 // Role is why a leg of a search was run.

@@ -211,7 +211,7 @@ func TestRates(t *testing.T) {
 
 func TestEstimate(t *testing.T) {
 	legs, likely, most := SearchConfig{MaxPerLeg: time.Minute}.Estimate(10, 14)
-	if legs != 5 || most != 5*time.Minute || likely != most/2 {
+	if legs != 5 || most != 5*time.Minute || likely != most/3 {
 		t.Errorf("%d legs, %v to %v", legs, likely, most)
 	}
 	if _, _, most := (SearchConfig{Budget: time.Minute}).Estimate(10, 14); most != time.Minute {
