@@ -25,23 +25,25 @@ type Endpoint struct {
 	Header  http.Header
 	TLS     *tls.Config
 	Proxy   func(*http.Request) (*url.URL, error)
+	HTTP2   bool          // speak HTTP/2, as the load will
 	Timeout time.Duration // for connecting; 0: 5 s
 }
 
 // BaseURL makes the base URL of an endpoint from what people write: with or without /v1, with or without a slash.
 func BaseURL(target string) (string, error) {
 	if !strings.Contains(target, "://") {
-		return "", fmt.Errorf("target %q has no scheme: write http://%s or https://%s", target, target, target)
+		shown := hideUserinfo(target)
+		return "", fmt.Errorf("target %q has no scheme: write http://%s or https://%s", shown, shown, shown)
 	}
 	u, err := url.Parse(target)
 	if err != nil {
-		return "", fmt.Errorf("target %q is no URL: %w", target, errors.Unwrap(err))
+		return "", fmt.Errorf("target %q is no URL: %s", hideUserinfo(target), hideUserinfo(errors.Unwrap(err).Error()))
 	}
 	if u.Scheme != "http" && u.Scheme != "https" {
 		return "", fmt.Errorf("target %q has the scheme %q: it must be http or https", u.Redacted(), u.Scheme)
 	}
 	if u.Hostname() == "" {
-		return "", fmt.Errorf("target %q names no host", u.Redacted())
+		return "", fmt.Errorf("target %q names no host: write http://host:port", hideUserinfo(target))
 	}
 	if u.RawQuery != "" || u.Fragment != "" {
 		return "", fmt.Errorf("target %q has a query or fragment: give the base URL alone", u.Redacted())
@@ -272,6 +274,12 @@ func (e Endpoint) send(ctx context.Context, method, path string, body []byte) (*
 	if err != nil {
 		return nil, nil, err
 	}
+	proxied := false
+	if e.Proxy != nil {
+		proxy, err := e.Proxy(req)
+		proxied = err == nil && proxy != nil
+	}
+	transport.Protocols = protocols(req.URL.Scheme, e.HTTP2, proxied)
 	for name, values := range e.Header {
 		req.Header[name] = values
 	}
@@ -349,6 +357,8 @@ func (e Endpoint) explain(doing string, err error) error {
 		hint = "trust its authority with --ca-file, or skip the check with --insecure"
 	case errors.As(err, &hostname), errors.As(err, &expired):
 		hint = "the certificate does not fit; --insecure skips the check"
+	case e.HTTP2 && (strings.Contains(err.Error(), "http2:") || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+		err, hint = errors.New("the server does not speak HTTP/2"), "leave out --http2"
 	case errors.As(err, &record), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		err, hint = errors.New("the server speaks no TLS"), "try http:// in place of https://"
 	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "readLoopPeekFailLocked"):

@@ -32,19 +32,19 @@ func (c *Client) useNetHTTP(u *url.URL) error {
 		TLSHandshakeTimeout: c.target.ConnectTimeout,
 		MaxIdleConnsPerHost: 1 << 20, // the default of 2 would open a connection for nearly every request
 		DisableCompression:  true,
-		Protocols:           new(http.Protocols),
-	}
-	t.Protocols.SetHTTP1(true)
-	if c.target.HTTP2 {
-		t.Protocols.SetHTTP2(true)
-		// Without TLS there is no ALPN to ask by: HTTP/2 is then spoken at once, and nothing else.
-		if u.Scheme == "http" && !proxied {
-			t.Protocols.SetHTTP1(false)
-			t.Protocols.SetUnencryptedHTTP2(true)
-		}
+		Protocols:           protocols(u.Scheme, c.target.HTTP2, proxied),
 	}
 	c.viaNet = t
 	return nil
+}
+
+// protocols is what may be spoken. Without TLS there is no ALPN to ask by: HTTP/2 is then spoken at once, and nothing else.
+func protocols(scheme string, http2, proxied bool) *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(!http2 || scheme == "https" || proxied)
+	p.SetHTTP2(http2)
+	p.SetUnencryptedHTTP2(http2 && scheme == "http" && !proxied)
+	return p
 }
 
 // doNetHTTP is one exchange through net/http. Bytes are stamped in user space, right after the read: one connection's

@@ -188,13 +188,18 @@ func trialOutcome(t sweep.Trial) string {
 // outcome is the plain one, of legs that are not judged with confidence.
 func outcome(l *sweep.Leg) string {
 	var missed []string
+	seen := 0
 	for _, j := range l.Judgements {
+		if j.N == 0 {
+			continue // nothing that it could be judged by
+		}
+		seen++
 		if !j.Holds {
 			missed = append(missed, objectiveName(j.Objective))
 		}
 	}
 	switch {
-	case len(l.Judgements) == 0:
+	case seen == 0:
 		return "-"
 	case len(missed) == 0:
 		return "met"

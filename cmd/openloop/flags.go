@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -346,6 +347,13 @@ func (f *loadFlags) header() (http.Header, error) {
 	key, err := f.key()
 	if err != nil {
 		return nil, err
+	}
+	// A name and a password in the target become a header, and are in the target no more.
+	if u, err := url.Parse(f.target); err == nil && u.User != nil && !f.isSim() {
+		if password, ok := u.User.Password(); ok && h.Get("Authorization") == "" {
+			r := http.Request{Header: h}
+			r.SetBasicAuth(u.User.Username(), password)
+		}
 	}
 	if key != "" && h.Get("Authorization") == "" {
 		h.Set("Authorization", "Bearer "+key)

@@ -68,6 +68,7 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 	if err != nil {
 		return nil, err
 	}
+	f.target = withoutUserinfo(f.target) // it is in the header now
 	tlsConfig, err := f.tlsConfig()
 	if err != nil {
 		return nil, err
@@ -94,7 +95,7 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 		format = tokens.TextCompletions
 	}
 	path := strings.TrimPrefix(format.Path(), "/v1")
-	endpoint := loadgen.Endpoint{Base: base, Header: header, TLS: tlsConfig, Proxy: http.ProxyFromEnvironment, Timeout: f.connectTimeout}
+	endpoint := loadgen.Endpoint{Base: base, Header: header, TLS: tlsConfig, Proxy: http.ProxyFromEnvironment, HTTP2: f.http2, Timeout: f.connectTimeout}
 	model, err := s.chooseModel(ctx, endpoint)
 	if err != nil {
 		return nil, err
@@ -408,6 +409,7 @@ func (s *session) safeCommand() []string {
 	hide := false
 	for _, arg := range s.flags.args {
 		name, _, joined := strings.Cut(arg, "=")
+		arg = withoutUserinfo(arg)
 		secret := name == "--api-key" || name == "--header"
 		switch {
 		case hide:
@@ -440,6 +442,18 @@ func (s *session) keep(l *sweep.Leg) {
 	if err := s.save(report.Build(s.run, &s.sofar)); err != nil {
 		s.warn("%v", err)
 	}
+}
+
+// withoutUserinfo takes name and password out of a URL in an argument.
+func withoutUserinfo(arg string) string {
+	before, after, ok := strings.Cut(arg, "://")
+	if !ok {
+		return arg
+	}
+	if at := strings.LastIndexByte(after, '@'); at >= 0 {
+		after = after[at+1:]
+	}
+	return before + "://" + after
 }
 
 // finish saves and prints what was measured, and settles with which error the command ends.

@@ -23,7 +23,7 @@ var version = ""
 const (
 	exitFailed  = 1 // whatever was measured is saved first
 	exitUsage   = 2
-	exitMissed  = 3 // an objective given with --gate was missed
+	exitMissed  = 3 // a gate was missed, or a comparison that was asked for does not hold
 	exitInvalid = 4 // the measurement cannot be believed
 )
 

@@ -65,6 +65,7 @@ func startSim(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(server.Start("127.0.0.1:0"))
 	ts.Defer(func() { server.Close() })
 	ts.Setenv("URL", server.URL())
+	ts.Setenv("HOSTPORT", strings.TrimPrefix(server.URL(), "http://"))
 	ts.Setenv("SEEN", "0")
 	sims.Store(server.URL(), server)
 }
@@ -147,6 +148,7 @@ func startHTTP(ts *testscript.TestScript, _ bool, args []string) {
 	}))
 	ts.Defer(server.Close)
 	ts.Setenv("URL", server.URL)
+	ts.Setenv("HOSTPORT", strings.TrimPrefix(server.URL, "http://"))
 }
 
 // startTCP starts a server that speaks no HTTP and sets $URL.
