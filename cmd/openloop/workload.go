@@ -294,7 +294,8 @@ func (w *workload) repeat() tokens.Source {
 
 // source gives the requests of one leg, built ahead of their time in a goroutine of their own.
 func (w *workload) source(ctx context.Context, leg int) (loadgen.Source, func(), error) {
-	ahead, release := w.ahead, func() {}
+	var ahead *tokens.Ahead
+	release := func() {}
 	if w.synthetic != nil {
 		synth, err := w.synth(leg)
 		if err != nil {
