@@ -17,7 +17,7 @@ TARGET      ?=
 RESULTS     ?= openloop-results
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt-check vet staticcheck race build-all fuzz bench check-deploy check-links image bench-openloop clean
+.PHONY: help run build test lint fmt-check vet staticcheck race build-all fuzz bench bench-truth parity knee-study check-deploy check-links image bench-openloop clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,15 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 
 bench: ## run the Go benchmarks, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-truth: ## hold the client against a server that knows the truth, in a process of its own (ARGS='-row 300')
+	$(GO) run ./loadgen/truthbench $(ARGS)
+
+parity: build ## run the pinned GuideLLM and openloop at equal rates and compare their reports (installs GuideLLM)
+	OPENLOOP=$(BIN) parity/run.sh $(ARGS)
+
+knee-study: ## hold the search for the knee against engines whose knee is known (about 15 minutes)
+	$(GO) test ./sweep/kneestudy -run '^TestKneeStudy$$' -count=1 -timeout 90m -v -args -study $(ARGS)
 
 check-deploy: build ## check the manifests, and that the command in them is one that openloop takes
 	.ci/check-deploy $(BIN)
