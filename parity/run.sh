@@ -93,7 +93,7 @@ measure concurrent --profile concurrent --rate 4 --max-seconds "$seconds"
 
 # A sweep finds its own rates, so openloop is given those that GuideLLM found: all but the last, which is the saturation
 # itself, where queues grow or not by chance.
-engine 'few-sequences'
+engine 'few-sequences?per_prefill_token=3ms&max_num_seqs=8' # its TTFT is long for the same reason
 sweep=$results/sweep-guidellm
 mkdir -p "$sweep"
 HF_HUB_OFFLINE=1 NO_COLOR=1 "$programs/guidellm" benchmark run --target "$url" --processor "$results/tokenizer" --data "$data" --outputs report.json \
