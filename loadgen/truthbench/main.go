@@ -106,6 +106,8 @@ func bench() error {
 	profile := flag.String("cpuprofile", "", "write the client's processor profile of the last run here")
 	trace := flag.String("trace", "", "write the client's execution trace of the last run here")
 	beside := flag.Bool("bare", false, "run a bare net/http reader after every run, as a yardstick for processor time")
+	quiet := flag.Float64("quiet", 0, "begin a run only when other processes use less than this many cores, and repeat it if they used more in it; 0: never mind")
+	patience := flag.Duration("patience", 10*time.Minute, "how long -quiet waits for each row")
 	verbose := flag.Bool("v", false, "print every run")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -124,9 +126,16 @@ func bench() error {
 		var results []result
 		for range *runs {
 			j := job{row: r, GC: *gc, Profile: *profile, Trace: *trace}
-			res, err := r.run("send", j)
-			if err != nil {
-				return fmt.Errorf("row %s: %w", r.Name, err)
+			var res *result
+			var err error
+			for until := time.Now().Add(*patience); ; {
+				waitForQuiet(*quiet, until)
+				if res, err = r.run("send", j); err != nil {
+					return fmt.Errorf("row %s: %w", r.Name, err)
+				}
+				if *quiet == 0 || res.Others < *quiet || time.Now().After(until) {
+					break
+				}
 			}
 			if *beside && r.Rate > 0 {
 				b, err := r.run("bare", j)
@@ -196,11 +205,12 @@ func (r row) run(as string, j job) (*result, error) {
 	}
 	client := exec.Command(self, as, string(arg))
 	client.Stderr = os.Stderr
-	started := time.Now()
+	started, busy := time.Now(), busyTime()
 	answer, err := client.Output()
 	if err != nil {
 		return nil, fmt.Errorf("the client: %w", err)
 	}
+	elapsed, busy := time.Since(started).Seconds(), busyTime()-busy
 	hold.Close()
 	if err := server.Wait(); err != nil {
 		return nil, fmt.Errorf("the server: %w", err)
@@ -212,6 +222,8 @@ func (r row) run(as string, j job) (*result, error) {
 	usage := client.ProcessState.SysUsage().(*syscall.Rusage)
 	res := &result{measured: m, FirstRequest: m.FirstSent.Sub(started).Seconds(), PeakMB: float64(usage.Maxrss) / 1024}
 	res.ServerCPU = (server.ProcessState.UserTime() + server.ProcessState.SystemTime()).Seconds()
+	own := res.ServerCPU + (client.ProcessState.UserTime() + client.ProcessState.SystemTime()).Seconds()
+	res.Others = max(busy-own, 0) / elapsed
 	return res, res.addTruth(truthFile)
 }
 
@@ -221,6 +233,7 @@ type result struct {
 	FirstRequest float64 // s from the start of the client's process
 	PeakMB       float64 // resident memory of the client's process at most
 	ServerCPU    float64 // s
+	Others       float64 // cores that other processes used meanwhile
 	BareCPU      float64 // s a token, of the bare reader; 0: was not run
 	TrueTTFT     [2]float64
 	TrueITL      float64
@@ -261,6 +274,30 @@ func (res *result) addTruth(file string) error {
 	res.Handling, res.Behind = twoPercentiles(handling), twoPercentiles(behind)
 	res.Lost = res.Errored
 	return nil
+}
+
+// busyTime is the processor time that all processes of the machine have used, in seconds; 0 where it can't be read.
+func busyTime() float64 {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	var user, nice, system, idle, iowait, irq, softirq float64
+	if _, err := fmt.Sscanf(string(b), "cpu %g %g %g %g %g %g %g", &user, &nice, &system, &idle, &iowait, &irq, &softirq); err != nil {
+		return 0
+	}
+	return (user + nice + system + irq + softirq) / 100 // USER_HZ is 100 on every Linux
+}
+
+// waitForQuiet waits until other processes use less than so many cores.
+func waitForQuiet(cores float64, until time.Time) {
+	for cores > 0 && time.Now().Before(until) {
+		before, start := busyTime(), time.Now()
+		time.Sleep(2 * time.Second)
+		if (busyTime()-before)/time.Since(start).Seconds() < cores {
+			return
+		}
+	}
 }
 
 func twoPercentiles(values []float64) [2]float64 {
@@ -307,6 +344,10 @@ func (r row) print(results []result) {
 	if r.Rate > 0 {
 		line("send lateness p50 (µs)", "%.0f", func(r *result) float64 { return r.Lateness[0] })
 		line("send lateness p99 (µs)", "%.0f", func(r *result) float64 { return r.Lateness[1] })
+		line("  until its goroutine ran, p50 (µs)", "%.0f", func(r *result) float64 { return r.Started[0] })
+		line("  until its goroutine ran, p99 (µs)", "%.0f", func(r *result) float64 { return r.Started[1] })
+		line("  connecting, where it had to, p50", "%.0f", func(r *result) float64 { return r.Connect[0] })
+		line("  requests that had to connect", "%.0f", func(r *result) float64 { return float64(r.NewConns) })
 	}
 	line("client delay p50 (µs)", "%.0f", func(r *result) float64 { return r.Delay[0] })
 	line("client delay p99 (µs)", "%.0f", func(r *result) float64 { return r.Delay[1] })
@@ -318,6 +359,7 @@ func (r row) print(results []result) {
 	line("client CPU (cores)", "%.2f", func(r *result) float64 { return r.CPU / r.Elapsed })
 	line("server CPU a token (µs)", "%.2f", func(r *result) float64 { return 1e6 * r.ServerCPU / float64(r.Tokens) })
 	line("server late by itself, p99 (µs)", "%.0f", func(r *result) float64 { return r.Behind[1] })
+	line("other processes' CPU (cores)", "%.2f", func(r *result) float64 { return r.Others })
 	line("client memory, peak (MB)", "%.0f", func(r *result) float64 { return r.PeakMB })
 	line("garbage collections", "%.0f", func(r *result) float64 { return float64(r.GCs) })
 	line("first request after start (s)", "%.3f", func(r *result) float64 { return r.FirstRequest })

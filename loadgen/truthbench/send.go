@@ -38,6 +38,8 @@ type measured struct {
 	ITL       float64
 	Lateness  [2]float64
 	Started   [2]float64 // of it: until the request's goroutine ran
+	Connect   [2]float64 // of the requests that opened a connection
+	NewConns  int
 	Delay     [2]float64
 	CPU       float64 // s
 	Elapsed   float64 // s
@@ -110,7 +112,7 @@ func summarize(leg *loadgen.Leg) measured {
 		Elapsed: time.Duration(leg.End - leg.Start).Seconds(),
 		Delay:   [2]float64{float64(leg.ClientDelay.ValueAtQuantile(50)) / 1e3, float64(leg.ClientDelay.ValueAtQuantile(99)) / 1e3},
 	}
-	var ttft, lateness, started []float64
+	var ttft, lateness, started, connect []float64
 	var span, gaps float64
 	for i := range leg.Records {
 		r := &leg.Records[i]
@@ -123,6 +125,10 @@ func summarize(leg *loadgen.Leg) measured {
 		}
 		lateness = append(lateness, float64(r.Lateness())/1e3)
 		started = append(started, float64(r.Started-r.Scheduled)/1e3)
+		if r.Flags&loadgen.NewConnection != 0 {
+			m.NewConns++
+			connect = append(connect, float64(r.Connecting)/1e3)
+		}
 		if d, ok := r.TTFT(); ok {
 			ttft = append(ttft, float64(d)/1e6)
 		}
@@ -137,6 +143,7 @@ func summarize(leg *loadgen.Leg) measured {
 			}
 		}
 	}
-	m.TTFT, m.Lateness, m.Started, m.ITL = twoPercentiles(ttft), twoPercentiles(lateness), twoPercentiles(started), span/gaps
+	m.TTFT, m.Lateness, m.Started, m.Connect = twoPercentiles(ttft), twoPercentiles(lateness), twoPercentiles(started), twoPercentiles(connect)
+	m.ITL = span / gaps
 	return m
 }
