@@ -139,6 +139,7 @@ PYTHON
 # The figures, as they stand in docs/parity.md.
 {
   truth "$results/engine-0.jsonl"
+  [ ! -f "$results/repeated.txt" ] || { echo; sed 's/$/./' "$results/repeated.txt"; }
   echo
   for name in synchronous constant poisson-one-worker concurrent sweep; do
     printf '### %s\n\n' "$name"
