@@ -28,14 +28,16 @@ type LegJudgement struct {
 	Client bool `json:"client,omitempty"`
 }
 
-// growthAlpha is the share of a test's error that the test for growth is given. A server near its limit wanders: over the
-// few times that it goes up and down in one leg, a line fits the way up too well. A backlog that grows for real is
-// unmistakable soon after.
+// growthAlpha is the share of a test's error that the test for growth is given: latencies tell of a growing backlog sooner,
+// but where the objectives are very patient.
 const growthAlpha = 0.1
 
 // staysToPass is for how many mean stays of a request a leg has to be measured to pass. What happens within one stay is
 // not independent, and a sample that is no longer than a few can't show it.
 const staysToPass = 10
+
+// suspicion is the p-value of growth below which a leg does not pass.
+const suspicion = 0.05
 
 // staysToGrow is for how many mean stays a leg has to run before its backlog is looked at, and as long is then looked at.
 const staysToGrow = 2
@@ -97,7 +99,7 @@ func judgeAt(s *loadgen.Leg, objectives []Objective, gaps gapCount, alpha float6
 	rate := float64(len(s.Records)) / j.At.Seconds()
 	half := max(cut, len(series)/2)
 	began := float64(half) * float64(step) // of the part that is looked at for growth
-	j.Growth = growth(series[half:], step, rate, growthAllowance(began, stay))
+	j.Growth = growth(series[half:], step, rate, growthAllowance(began, stay), stay)
 	if began < staysToGrow*stay {
 		j.Growth.PValue = 1 // arrivals that came in a bunch look like growth as long as they stay
 	}
@@ -117,8 +119,9 @@ func judgeAt(s *loadgen.Leg, objectives []Objective, gaps gapCount, alpha float6
 	case g.PValue < growthAlpha*failAlpha:
 		j.add(Fails, "the backlog grows by %.2g requests a second, %.0f %% of the arrivals", float64(g.Slope), 100*float64(g.Share))
 		j.Leans = false
-	case g.PValue < alpha:
+	case g.PValue < suspicion:
 		j.add(Inconclusive, "the backlog seems to grow, by %.0f %% of the arrivals", 100*float64(g.Share))
+		j.Leans = false
 	case !steady && !(g.Share < g.Limit):
 		j.add(Inconclusive, "the requests in flight have not become steady")
 	case float64(s.Stopped-from) < staysToPass*stay:

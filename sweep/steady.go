@@ -83,14 +83,14 @@ const warmUpStays = 10
 
 // Growth is how the number of requests in flight develops over the later half of a leg.
 type Growth struct {
-	Slope Figure `json:"slope"` // requests per second that are added, by least squares
+	Slope Figure `json:"slope"` // requests per second that are added
 	Error Figure `json:"error"` // its standard error
 	Share Figure `json:"share"` // slope / arrivals per second
 	// Limit is the share that is allowed: a hundredth, and what the leg's start may still add.
 	Limit Figure `json:"limit"`
 	// PValue is the probability of such a slope or a steeper one if no more than the allowed share of the arrivals stayed.
-	PValue     float64 `json:"p_value"`
-	EffectiveN Figure  `json:"effective_n"`
+	PValue float64 `json:"p_value"`
+	Parts  int     `json:"parts"` // that the half was divided into, each at least a mean stay long
 }
 
 // growthLimit is the share of the arrivals that may be added to the backlog: the one per cent by which a leg may also
@@ -119,57 +119,44 @@ func meanStay(records []loadgen.Record) float64 {
 	return sum / max(n, 1)
 }
 
-// growth fits a line to the number of requests in flight, of which no more than the share allowed of the arrivals should
-// stay. Its residuals are correlated, so the standard error and the degrees of freedom come from an effective sample
-// size (B. D. Santer and others, J. Geophys. Res. 105, 2000, section 4), here by the residuals' integrated
-// autocorrelation time.
-func growth(series []float64, step time.Duration, rate, allowed float64) Growth {
-	n := len(series)
+// growth tests whether more than the share allowed of the arrivals stays in flight, over a series whose samples lie step
+// apart. It divides it into parts at least as long as a mean stay, and asks with Student's t whether the changes from part
+// to part are above what is allowed on average. For a number that goes up and down freely (a random walk, as a server's
+// queue is near its limit) that test is exact; for one that returns to its mean it errs on the side of no growth. A line
+// fitted to the series would not do: it takes every long way up for growth.
+func growth(series []float64, step time.Duration, rate, allowed, stay float64) Growth {
 	nan := Figure(math.NaN())
 	g := Growth{PValue: 1, Slope: nan, Error: nan, Share: nan, Limit: Figure(allowed)}
-	if n < 8 || step <= 0 || rate <= 0 {
+	n := len(series) - 1
+	if n < growthParts || step <= 0 || rate <= 0 || !(stay > 0) {
 		return g
 	}
-	center := float64(n-1) / 2
-	mean := 0.0
-	for _, v := range series {
-		mean += v
-	}
-	mean /= float64(n)
-	sxx, sxy := 0.0, 0.0
-	for i, v := range series {
-		x := float64(i) - center
-		sxx += x * x
-		sxy += x * (v - mean)
-	}
-	slope := sxy / sxx
-	residuals := make([]float64, n)
-	squares := 0.0
-	for i, v := range series {
-		residuals[i] = v - mean - slope*(float64(i)-center)
-		squares += residuals[i] * residuals[i]
-	}
-	tau, stderr := autocorrelationTime(residuals)
-	effective := min(float64(n)/(tau+stderr), float64(n))
-	g.EffectiveN = Figure(effective)
-	perSecond := 1 / step.Seconds()
-	g.Slope = Figure(slope * perSecond)
-	g.Share = g.Slope / Figure(rate)
-	if effective <= 2 {
+	length := time.Duration(n) * step
+	slope := (series[n] - series[0]) / length.Seconds()
+	g.Slope, g.Share = Figure(slope), Figure(slope/rate)
+	g.Parts = min(int(float64(length)/stay), growthParts)
+	if g.Parts < 3 {
 		return g // too short to tell
 	}
-	// The variance of the slope is s²·(n/effective)/sxx, with s² by the effective degrees of freedom.
-	variance := squares / float64(n) * effective / (effective - 2)
-	se := math.Sqrt(variance*float64(n)/effective/sxx) * perSecond
+	k := float64(g.Parts)
+	mean := (series[n] - series[0]) / k
+	squares := 0.0
+	for i := range g.Parts {
+		change := series[(i+1)*n/g.Parts] - series[i*n/g.Parts]
+		squares += (change - mean) * (change - mean)
+	}
+	se := math.Sqrt(squares/(k-1)*k) / length.Seconds()
 	g.Error = Figure(se)
-	excess := float64(g.Slope) - allowed*rate
-	if se <= 1e-9*math.Abs(mean) {
+	if excess := slope - allowed*rate; se <= 1e-9*rate {
 		g.PValue = indicator(excess <= 0)
 	} else {
-		g.PValue = studentTail(excess/se, effective-2)
+		g.PValue = studentTail(excess/se, k-1)
 	}
 	return g
 }
+
+// growthParts is the most parts that growth divides a leg's half into.
+const growthParts = 10
 
 // snapshot is a leg as it stood at a moment: requests due by then, and of them what had happened. The result shares
 // nothing with the leg that is written to.

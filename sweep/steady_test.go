@@ -50,6 +50,7 @@ func TestWarmUp(t *testing.T) {
 }
 
 func TestGrowth(t *testing.T) {
+	const stay = 2e9
 	rng := rand.New(rand.NewPCG(3, 4))
 	level := 0.0
 	noise := make([]float64, 250)
@@ -57,20 +58,42 @@ func TestGrowth(t *testing.T) {
 		level = 0.8*level + rng.NormFloat64()
 		noise[i] = 20 + level
 	}
-	if g := growth(noise, 100*time.Millisecond, 10, 0.01); g.PValue < 0.05 {
+	if g := growth(noise, 100*time.Millisecond, 10, 0.01, stay); g.PValue < 0.05 || g.Parts != 10 {
 		t.Errorf("noise grows: %+v", g)
 	}
 	for i := range noise {
 		noise[i] += 0.1 * float64(i) // 1 request a second
 	}
-	if g := growth(noise, 100*time.Millisecond, 10, 0.01); g.PValue > 1e-6 || math.Abs(float64(g.Slope)-1) > 0.2 || math.Abs(float64(g.Share)-0.1) > 0.02 {
+	if g := growth(noise, 100*time.Millisecond, 10, 0.01, stay); g.PValue > 0.01 || math.Abs(float64(g.Slope)-1) > 0.2 || math.Abs(float64(g.Share)-0.1) > 0.02 {
 		t.Errorf("growth by 10 %% of the arrivals: %+v", g)
 	}
-	if g := growth(noise, 100*time.Millisecond, 10, 0.2); g.PValue < 0.9 {
+	if g := growth(noise, 100*time.Millisecond, 10, 0.2, stay); g.PValue < 0.9 {
 		t.Errorf("allowed growth: %+v", g)
 	}
-	if g := growth(noise[:4], time.Second, 10, 0.01); g.PValue != 1 {
+	if g := growth(noise, 100*time.Millisecond, 10, 0.01, 20e9); g.PValue != 1 || g.Parts != 1 {
+		t.Errorf("hardly more than one stay: %+v", g)
+	}
+	if g := growth(noise[:4], time.Second, 10, 0.01, stay); g.PValue != 1 {
 		t.Errorf("too short: %+v", g)
+	}
+}
+
+// A number that goes up and down freely is taken to grow no more often than the test's error says.
+func TestGrowthOfRandomWalks(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	wrong := 0
+	const walks = 2000
+	for range walks {
+		walk := make([]float64, 250)
+		for i := 1; i < len(walk); i++ {
+			walk[i] = walk[i-1] + rng.NormFloat64()
+		}
+		if growth(walk, 100*time.Millisecond, 10, 0, 1e9).PValue < 0.05 {
+			wrong++
+		}
+	}
+	if wrong < walks*3/100 || wrong > walks*7/100 {
+		t.Errorf("%d of %d random walks grow", wrong, walks)
 	}
 }
 
