@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/openloop/openloop/loadgen"
@@ -25,18 +26,18 @@ type workload struct {
 	words   tokens.Vocabulary // of synthetic prompts
 	perWord float64           // tokens a word; 1 where lengths are exact
 	learned *tokens.Learned   // what the endpoint counts; nil where it was not asked
+	count   func(string) int  // of the records of data; nil: not counted
 
 	synthetic *tokens.SynthConfig // nil: data or a trace
-	data      *tokens.Data
+	data      *dataSource
 	trace     *tokens.Trace
-	count     func(string) int
 	ahead     *tokens.Ahead // of data and traces: one for all legs, which go on where the last one ended
-	again     int           // times that the data was begun again
 
 	saved   *os.File
 	writer  *tokens.WorkloadWriter
 	pending *tokens.Item // handed out last, and perhaps not sent
 	handed  int          // items of this leg
+	all     int          // items of all legs
 }
 
 // readyRequests is how many requests are built before a leg starts.
@@ -121,6 +122,24 @@ func (w *workload) openTrace() error {
 }
 
 func (w *workload) openData() error {
+	data, err := w.read()
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+	if data.Kind == "synthetic" {
+		w.synthetic = &data.Synthetic
+		return nil
+	}
+	if data.Kind == "workload" && data.Format != w.format {
+		return usageError("--data: %s holds requests to %s, and --request-type asks for %s", w.flags.data, data.Format.Path(), w.format.Path())
+	}
+	w.data = &dataSource{read: w.read}
+	return nil
+}
+
+// read opens the data at its beginning.
+func (w *workload) read() (*tokens.Data, error) {
 	f := w.flags
 	cfg := tokens.DataConfig{Samples: f.dataSamples, Shuffle: f.dataShuffle, Seed: uint64(f.seed), Words: w.words}
 	if f.set.Changed("output-tokens") {
@@ -128,25 +147,53 @@ func (w *workload) openData() error {
 	}
 	var err error
 	if cfg.Columns, err = columnMapper(f.dataColumns); err != nil {
-		return usageError("--data-column-mapper: %w", err)
+		return nil, usageError("--data-column-mapper: %w", err)
 	}
-	if w.count == nil { // loading a tokenizer takes long, and data that ends is opened over and over
+	if w.count == nil {
 		if w.count, err = counter(f.tokenizer); err != nil {
-			return usageError("--tokenizer: %w", err)
+			return nil, usageError("--tokenizer: %w", err)
 		}
 	}
 	cfg.Count = w.count
-	if w.data, err = tokens.OpenData(f.data, cfg); err != nil {
-		return usageError("--data: %w", err)
+	data, err := tokens.OpenData(f.data, cfg)
+	if err != nil {
+		return nil, usageError("--data: %w", err)
 	}
-	switch {
-	case w.data.Kind == "synthetic":
-		synthetic := w.data.Synthetic
-		w.synthetic, w.data = &synthetic, nil
-	case w.data.Kind == "workload" && w.data.Format != w.format:
-		return usageError("--data: %s holds requests to %s, and --request-type asks for %s", f.data, w.data.Format.Path(), w.format.Path())
+	return data, nil
+}
+
+// dataSource gives the records of data, and begins again at their end: a leg is to last as long as it was asked to. Only
+// the goroutine that builds requests calls it.
+type dataSource struct {
+	read func() (*tokens.Data, error)
+	data *tokens.Data
+	from int          // index of the first record of this pass
+	size atomic.Int64 // records of a pass; 0 until the first has ended
+}
+
+func (d *dataSource) next(i int) (tokens.Item, error) {
+	if d.data == nil {
+		var err error
+		if d.data, err = d.read(); err != nil {
+			return tokens.Item{}, err
+		}
+		d.from = i
 	}
-	return nil
+	it, err := d.data.Source()(i - d.from)
+	if !errors.Is(err, io.EOF) || i == d.from {
+		it.Index = i
+		return it, err
+	}
+	d.size.CompareAndSwap(0, int64(i))
+	d.close()
+	return d.next(i)
+}
+
+func (d *dataSource) close() {
+	if d.data != nil {
+		d.data.Close()
+		d.data = nil
+	}
 }
 
 // columnMapper reads --data-column-mapper: a JSON object from GuideLLM's column types to a column or a list of them.
@@ -197,26 +244,15 @@ func (w *workload) trial() (tokens.Item, error) {
 		return it, nil
 	}
 	// Of data and traces, the first request: it is there to be sent, and sent again it tells nothing that a cache could hide.
-	if err := w.begin(context.Background()); err != nil {
-		return tokens.Item{}, err
+	source := w.items()
+	it, err := source(0)
+	if w.data != nil {
+		w.data.close()
 	}
-	first, err := w.ahead.Next()
-	w.ahead.Close()
-	w.ahead = nil
 	if err != nil {
-		return tokens.Item{}, fmt.Errorf("the first request: %w", err)
+		return it, fmt.Errorf("the first request: %w", err)
 	}
-	return first, w.rewind()
-}
-
-// rewind opens the data again at its beginning.
-func (w *workload) rewind() error {
-	if w.data == nil {
-		return nil
-	}
-	w.data.Close()
-	w.again++
-	return w.openData()
+	return it, nil
 }
 
 // learn finds out which words the endpoint counts as one token each, where it is to say.
@@ -245,15 +281,24 @@ func (w *workload) learn(ctx context.Context, e loadgen.Endpoint, warn func(stri
 
 // begin starts to build the requests of data or a trace.
 func (w *workload) begin(ctx context.Context) error {
-	if w.ahead != nil {
-		return nil
+	if w.ahead == nil {
+		w.ahead = tokens.NewAhead(ctx, w.items(), tokens.AheadConfig{})
 	}
-	items := w.attach(w.repeat())
-	if w.trace != nil {
-		items = w.body.Attach(w.trace.Source())
-	}
-	w.ahead = tokens.NewAhead(ctx, items, tokens.AheadConfig{})
 	return w.ahead.Fill(1)
+}
+
+// items gives the requests of data or a trace. Those of a saved workload have their bodies already.
+func (w *workload) items() tokens.Source {
+	if w.trace != nil {
+		return w.body.Attach(w.trace.Source())
+	}
+	return func(i int) (tokens.Item, error) {
+		it, err := w.data.next(i)
+		if err == nil && it.Body == nil {
+			it.Body = w.body.Bytes(it)
+		}
+		return it, err
+	}
 }
 
 // traceStrategy is the leg that replays the trace.
@@ -263,33 +308,6 @@ func (w *workload) traceStrategy() sweep.Strategy {
 		s.Rate = float64(w.trace.Len()) / last.Seconds()
 	}
 	return s
-}
-
-// attach gives items bodies, but leaves those of a saved workload as they are.
-func (w *workload) attach(source tokens.Source) tokens.Source {
-	return func(i int) (tokens.Item, error) {
-		it, err := source(i)
-		if err == nil && it.Body == nil {
-			it.Body = w.body.Bytes(it)
-		}
-		return it, err
-	}
-}
-
-// repeat begins the data again at its end: a leg is to last as long as it was asked to.
-func (w *workload) repeat() tokens.Source {
-	from := 0
-	return func(i int) (tokens.Item, error) {
-		it, err := w.data.Source()(i - from)
-		if !errors.Is(err, io.EOF) || i == from {
-			return it, err
-		}
-		if err := w.rewind(); err != nil {
-			return it, err
-		}
-		from = i
-		return w.data.Source()(0)
-	}
 }
 
 // source gives the requests of one leg, built ahead of their time in a goroutine of their own.
@@ -319,6 +337,7 @@ func (w *workload) source(ctx context.Context, leg int) (loadgen.Source, func(),
 		if err != nil {
 			return loadgen.Request{}, err
 		}
+		w.all++
 		if err := w.save(item); err != nil {
 			return loadgen.Request{}, err
 		}
@@ -366,7 +385,7 @@ func (w *workload) close() error {
 		w.ahead = nil
 	}
 	if w.data != nil {
-		w.data.Close()
+		w.data.close()
 	}
 	if w.writer == nil {
 		return nil
@@ -400,8 +419,10 @@ func (w *workload) notes(result *sweep.Result) report.Object {
 // warnings says how the prompts that were sent were counted, and whether the data ran out.
 func (w *workload) warnings(result *sweep.Result) []sweep.Warning {
 	var out []sweep.Warning
-	if w.data != nil && w.again > 1 {
-		out = append(out, sweep.Warning{Leg: -1, Text: fmt.Sprintf("the data was sent %d times over: later requests may have been answered from the server's prefix cache", w.again)})
+	if w.data != nil {
+		if size := int(w.data.size.Load()); size > 0 && w.all > size {
+			out = append(out, sweep.Warning{Leg: -1, Text: fmt.Sprintf("the %d records of the data were sent %.1f times over: later requests may have been answered from the server's prefix cache", size, float64(w.all)/float64(size))})
+		}
 	}
 	if c := w.lengths(result); c.Exact < c.Requests {
 		out = append(out, sweep.Warning{Leg: -1, Text: fmt.Sprintf("%d of %d prompts were not as long as asked by the endpoint's own count, by up to %.1f %%",
