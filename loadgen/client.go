@@ -59,7 +59,8 @@ type Client struct {
 	connect *rate.Limiter
 	viaNet  *http.Transport // not nil: exchanges go through net/http
 
-	stamps atomic.Pointer[StampSource]
+	stamps  atomic.Pointer[StampSource]
+	release func() // of holdStamps
 
 	mu   sync.Mutex
 	idle []*conn // most recently used last
@@ -140,6 +141,7 @@ func NewClient(t Target) (*Client, error) {
 	}
 	head.WriteString("Content-Length: ")
 	c.head = head.Bytes()
+	c.release = holdStamps()
 	return c, nil
 }
 
@@ -205,6 +207,10 @@ func (c *Client) Close() {
 	c.idle = nil
 	if c.viaNet != nil {
 		c.viaNet.CloseIdleConnections()
+	}
+	if c.release != nil {
+		c.release()
+		c.release = nil
 	}
 }
 

@@ -535,7 +535,7 @@ func (run *Run) stream(ctx context.Context, delay time.Duration, free int64) {
 	if !wait(ctx, delay) {
 		return
 	}
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && run.sending.Err() == nil { // the stage's own end shows itself in the second first
 		i, rec, detail, req, ok := run.nextOfStream()
 		if !ok {
 			return

@@ -524,7 +524,10 @@ func TestInterruption(t *testing.T) {
 				}
 			}})
 			wantReason(t, leg, StopOverSaturated, "")
-			wantCount(t, leg, 0, 0, 7, 0)
+			// The seventh, which stops the stage as it begins, is cut off before or after its first byte.
+			if _, _, incomplete, notSent := count(leg); incomplete+notSent != 7 || notSent > 1 {
+				t.Errorf("%d incomplete, %d not sent; want 7, at most one of them not sent", incomplete, notSent)
+			}
 			if begun.Load() != 7 || ended.Load() != 7 {
 				t.Errorf("told of %d beginnings and %d ends, want 7", begun.Load(), ended.Load())
 			}

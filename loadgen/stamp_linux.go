@@ -142,3 +142,16 @@ func peekClosed(raw syscall.RawConn) bool {
 	})
 	return err != nil || closed
 }
+
+// holdStamps keeps the kernel stamping for as long as the returned function is not called. The kernel begins to stamp
+// packets some time after the first socket asks for it, and ends with the last: without this, the first reads of a client
+// could come without stamps.
+func holdStamps() (release func()) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return func() {}
+	}
+	// Where this is refused, so it will be on the connections, and the report says where the times come from.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, unix.SOF_TIMESTAMPING_RX_SOFTWARE|unix.SOF_TIMESTAMPING_SOFTWARE)
+	return func() { unix.Close(fd) }
+}
