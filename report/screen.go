@@ -176,11 +176,20 @@ func writeLegs(b *strings.Builder, result *sweep.Result) {
 	}
 }
 
-// trialOutcome is what became of a judged leg, with the first reason where it did not pass.
+// trialOutcome is what became of a judged leg, with what decided it where it did not pass.
 func trialOutcome(t sweep.Trial) string {
 	text := string(t.Outcome)
-	if len(t.Reasons) > 0 {
-		text += ": " + t.Reasons[0]
+	var decisive []string
+	for _, j := range t.Objectives {
+		if j.Outcome == t.Outcome && t.Outcome != sweep.Passes {
+			decisive = append(decisive, fmt.Sprintf("%s %s", objectiveName(j.Objective), j.Objective.Format(threeDigits(float64(j.Value)))))
+		}
+	}
+	switch {
+	case len(decisive) > 0 && !t.Client:
+		text += ": " + strings.Join(decisive, ", ")
+	case len(t.Reasons) > 0 && t.Outcome != sweep.Passes: // the client, or a growing backlog
+		text += ": " + t.Reasons[len(t.Reasons)-1]
 	}
 	return text
 }
