@@ -130,15 +130,17 @@ func judgeAt(s *loadgen.Leg, objectives []Objective, gaps gapCount, alpha float6
 	return j
 }
 
-// add takes one part's outcome: one that fails decides, then one that is inconclusive.
+// add takes one part's outcome: one that fails decides, then one that is inconclusive. The reasons are those of what
+// decided.
 func (j *LegJudgement) add(o Outcome, format string, args ...any) {
-	if o == Passes {
+	switch {
+	case o == Passes || o == Inconclusive && j.Outcome == Fails:
 		return
+	case o == Fails && j.Outcome != Fails:
+		j.Reasons = nil
 	}
 	j.Reasons = append(j.Reasons, fmt.Sprintf(format, args...))
-	if o == Fails || j.Outcome == Passes {
-		j.Outcome = o
-	}
+	j.Outcome = o
 }
 
 // endEdge is the last part of a leg in which an arrival need not have been sent: it may have been due a microsecond before.
