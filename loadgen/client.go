@@ -62,8 +62,10 @@ type Client struct {
 	stamps  atomic.Pointer[StampSource]
 	release func() // of holdStamps
 
-	mu   sync.Mutex
-	idle []*conn // most recently used last
+	mu      sync.Mutex
+	idle    []*conn // most recently used last
+	dialing int     // connections being opened ahead
+	refused bool    // the last one that was to be opened ahead could not be
 }
 
 // NewClient checks the target and prepares for it. It does not connect.
@@ -229,6 +231,8 @@ type conn struct {
 	below    net.Conn     // what was dialled
 	buf      []byte
 	r, w     int // buf[r:w] is unread
+
+	opening int64 // how long it took to open it ahead, ns, until its first request has taken note
 }
 
 // fill reads once, into the free part of the buffer, which grows if there is none.
@@ -284,6 +288,39 @@ func (c *Client) take() *conn {
 func (c *Client) give(cn *conn) {
 	c.mu.Lock()
 	c.idle = append(c.idle, cn)
+	c.mu.Unlock()
+}
+
+// wantsAhead asks, before a request is due, whether a connection should be opened for it, so that it need not be late by the
+// time that this takes. If so, openAhead must follow.
+func (c *Client) wantsAhead() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.viaNet != nil || c.refused || len(c.idle)+c.dialing > 0 {
+		return false
+	}
+	c.dialing++
+	return true
+}
+
+// openAhead opens a connection and lays it among the idle ones. If that fails nothing is lost: the request tries for
+// itself, and says why.
+func (c *Client) openAhead(ctx context.Context, clock *clock) {
+	start := clock.now()
+	cn, err := c.dial(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dialing--
+	if c.refused = err != nil; err == nil {
+		cn.opening = max(clock.now()-start, 1)
+		c.idle = append(c.idle, cn)
+	}
+}
+
+// opened notes that connections can be opened, so that it is worth doing so ahead.
+func (c *Client) opened() {
+	c.mu.Lock()
+	c.refused = false
 	c.mu.Unlock()
 }
 
@@ -356,6 +393,7 @@ type exchange struct {
 	out     []byte // the request as written
 	events  eventSplitter
 	delta   delta
+	token   template
 	text    []byte // what was generated so far
 	gaps    []int64
 	delays  []int64
@@ -487,8 +525,13 @@ func (x *exchange) doHTTP1(body []byte) {
 				x.fail(ErrConnect, err)
 				return
 			}
-			x.rec.Connecting += x.clock.now() - start
+			cn.opening = max(x.clock.now()-start, 1)
+			x.client.opened()
+		}
+		if cn.opening > 0 {
+			x.rec.Connecting += cn.opening
 			x.rec.Flags |= NewConnection
+			cn.opening = 0
 		}
 		if err := x.ctx.Err(); err != nil {
 			x.fail(ErrConnect, err)
@@ -851,7 +894,7 @@ func (x *exchange) event(data []byte, isError bool) {
 		r.End = x.stamp
 		return
 	}
-	if err := x.delta.parse(data); err != nil {
+	if err := x.token.parse(&x.delta, data); err != nil {
 		if isError {
 			x.fail(ErrServer, fmt.Errorf("error in the stream: %s", errorMessage(data)))
 		} else {

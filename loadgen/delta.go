@@ -35,6 +35,68 @@ func (d *delta) parse(data []byte) error {
 	return d.decode(data)
 }
 
+// template is what the token events of one stream have in common: all but the text. An event that begins and ends like the
+// last one, with a well-formed string in between, says the same but for that string. Servers send little else, and to
+// compare is five times faster than to scan.
+type template struct {
+	prefix []byte // up to the quote that opens the text; empty: none was learned
+	suffix []byte // from the quote that closes it
+	idAt   int    // where the id lies in prefix
+	idLen  int
+}
+
+// parse reads an event by the template where it fits, else by delta.parse, and learns from what that finds.
+func (t *template) parse(d *delta, data []byte) error {
+	if t.fits(d, data) {
+		return nil
+	}
+	if err := d.parse(data); err != nil {
+		return err
+	}
+	t.learn(d, data)
+	return nil
+}
+
+func (t *template) fits(d *delta, data []byte) bool {
+	if len(t.prefix) == 0 || !bytes.HasPrefix(data, t.prefix) {
+		return false
+	}
+	s := scanner{b: data, i: len(t.prefix) - 1}
+	text, escaped, ok := s.str()
+	if !ok || len(text) == 0 || !bytes.Equal(data[s.i-1:], t.suffix) || !utf8.Valid(text) {
+		return false
+	}
+	*d = delta{content: text, escaped: escaped, token: true, prompt: -1, output: -1, cached: -1, id: data[t.idAt : t.idAt+t.idLen]}
+	return true
+}
+
+// learn takes an event as the template, if it is a token and nothing else, and the scanner read it.
+func (t *template) learn(d *delta, data []byte) {
+	at, ok := within(data, d.content)
+	if !ok || d.finish != NoFinish || d.hasUsage || d.errorJSON != nil {
+		return
+	}
+	t.idAt, t.idLen = 0, 0
+	if len(d.id) > 0 {
+		idAt, ok := within(data, d.id)
+		if !ok || idAt > at { // an id after the text moves with it
+			return
+		}
+		t.idAt, t.idLen = idAt, len(d.id)
+	}
+	t.prefix = append(t.prefix[:0], data[:at]...)
+	t.suffix = append(t.suffix[:0], data[at+len(d.content):]...)
+}
+
+// within says where part, a view into data, begins in it; false where it is a copy, as encoding/json makes.
+func within(data, part []byte) (at int, ok bool) {
+	if len(part) == 0 || len(data) == 0 {
+		return 0, false
+	}
+	at = cap(data) - cap(part)
+	return at, at >= 0 && at+len(part) <= len(data) && &data[at] == &part[0]
+}
+
 // appendText appends the event's content to text.
 func (d *delta) appendText(text []byte) []byte {
 	if !d.escaped {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -248,6 +249,100 @@ func FuzzDelta(f *testing.F) {
 		}
 		if want := said(&slow); got != want {
 			t.Fatalf("%q says %s, by encoding/json %s", data, got, want)
+		}
+	})
+}
+
+// TestTemplate reads every event after every other: what was learned from one must not show in the next.
+func TestTemplate(t *testing.T) {
+	for _, first := range chunks {
+		for _, second := range chunks {
+			var tmpl template
+			for _, c := range []struct{ data, want string }{{first.data, first.want}, {second.data, second.want}, {first.data, first.want}} {
+				var d delta
+				if err := tmpl.parse(&d, []byte(c.data)); err != nil {
+					t.Fatalf("%s after %s: %v", second.name, first.name, err)
+				}
+				if got := said(&d); got != c.want {
+					t.Fatalf("%s after %s: %s says %s, want %s", second.name, first.name, c.data, got, c.want)
+				}
+			}
+		}
+	}
+}
+
+func TestTemplateFits(t *testing.T) {
+	event := func(text string) string {
+		return `{"id":"c1","choices":[{"index":0,"delta":{"content":"` + text + `"},"finish_reason":null}],"usage":null}`
+	}
+	for _, test := range []struct {
+		name, first, second string
+		fits                bool
+	}{
+		{"another text", event("a"), event(" b"), true},
+		{"an escaped text", event("a"), event(`\n\"\u20ac`), true},
+		{"a text that looks like the end", event("a"), event(`\"},\"finish_reason\":null}`), true},
+		{"a completion", `{"choices":[{"text":"a"}]}`, `{"choices":[{"text":"b"}]}`, true},
+		{"an empty text", event("a"), event(""), false},
+		{"after an empty text", event(""), event("a"), false},
+		{"another id", event("a"), strings.Replace(event("b"), "c1", "c2", 1), false},
+		{"an end", event("a"), strings.Replace(event("b"), `"finish_reason":null`, `"finish_reason":"stop"`, 1), false},
+		{"after an end", strings.Replace(event("a"), `"finish_reason":null`, `"finish_reason":"stop"`, 1), strings.Replace(event("b"), `"finish_reason":null`, `"finish_reason":"stop"`, 1), false},
+		{"a usage", event("a"), strings.Replace(event("b"), `"usage":null`, `"usage":{}`, 1), false},
+		{"after a usage", strings.Replace(event("a"), `"usage":null`, `"usage":{}`, 1), strings.Replace(event("b"), `"usage":null`, `"usage":{}`, 1), false},
+		{"a broken escape", event("a"), event(`\x`), false},
+		{"a bare quote", event("a"), event(`a"b`), false},
+		{"a control character", event("a"), event("\n"), false},
+		{"no UTF-8", event("a"), event("\xff"), false},
+		{"cut short", event("a"), event("b")[:len(event("b"))-1], false},
+		{"cut in the text", event("a"), event("b")[:60], false},
+		{"an id after the text", `{"choices":[{"text":"a"}],"id":"c1"}`, `{"choices":[{"text":"bb"}],"id":"c1"}`, false},
+		{"no text", `{"choices":[{"delta":{"reasoning":"a"}}]}`, `{"choices":[{"delta":{"reasoning":"a"}}]}`, false},
+		{"read by encoding/json", `{"choices":[{"text":"a","text":"b"}]}`, `{"choices":[{"text":"a","text":"c"}]}`, false},
+	} {
+		var tmpl template
+		var d delta
+		if err := tmpl.parse(&d, []byte(test.first)); err != nil {
+			t.Fatal(err)
+		}
+		if got := tmpl.fits(&d, []byte(test.second)); got != test.fits {
+			t.Errorf("%s: fits: %v, want %v", test.name, got, test.fits)
+		} else if got {
+			var want delta
+			if err := want.decode([]byte(test.second)); err != nil || said(&d) != said(&want) {
+				t.Errorf("%s: says %s, by encoding/json %s (%v)", test.name, said(&d), said(&want), err)
+			}
+		}
+	}
+}
+
+// FuzzTemplate: what is read by the template learned from one event, encoding/json reads the same.
+func FuzzTemplate(f *testing.F) {
+	for i, c := range chunks {
+		f.Add([]byte(c.data), []byte(chunks[(i+1)%len(chunks)].data), " x")
+		f.Add([]byte(c.data), []byte(c.data), `\u00e9\"`)
+	}
+	f.Fuzz(func(t *testing.T, first, second []byte, text string) {
+		var tmpl template
+		var d, want delta
+		if tmpl.parse(&d, first) != nil {
+			return
+		}
+		// The second event as it is, and the first with another text in it.
+		events := [][]byte{second}
+		if len(tmpl.prefix) > 0 {
+			events = append(events, slices.Concat(tmpl.prefix, []byte(text), tmpl.suffix))
+		}
+		for _, data := range events {
+			if !tmpl.fits(&d, data) {
+				continue
+			}
+			if err := want.decode(data); err != nil {
+				t.Fatalf("the template of %q takes %q, encoding/json says: %v", first, data, err)
+			}
+			if got, want := said(&d), said(&want); got != want {
+				t.Fatalf("%q after %q says %s, by encoding/json %s", data, first, got, want)
+			}
 		}
 	})
 }

@@ -44,6 +44,7 @@ type Run struct {
 	allSent  chan struct{} // closed when a closed loop has no request left to begin
 	slots    chan struct{} // the concurrency cap
 	requests sync.WaitGroup
+	ahead    sync.WaitGroup // connections being opened ahead
 
 	mu      sync.Mutex // guards the following, once a request
 	arena   arena
@@ -241,6 +242,7 @@ func (run *Run) supervise(ctx context.Context, before usage) {
 	}
 	run.idle = nil
 	run.endFlights()
+	run.ahead.Wait()
 	l.Records, l.Details = run.arena.flatten()
 	run.countOffered()
 	l.Gaps, l.TTFT, l.ClientDelay = newHistogram(), newHistogram(), newHistogram()
@@ -327,6 +329,9 @@ func (run *Run) pace() {
 			}
 		}
 		if run.clock.now() < due {
+			if run.runner.Client.wantsAhead() {
+				run.ahead.Go(func() { run.runner.Client.openAhead(run.flights, run.clock) })
+			}
 			sleep(due)
 		}
 		select {
