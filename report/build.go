@@ -74,10 +74,21 @@ func Build(run *Run, result *sweep.Result) *Report {
 		},
 		Args: run.Args,
 	}
+	plain := len(result.PlainLegs())
+	var search []any
 	for i, leg := range result.Legs {
-		r.Benchmarks = append(r.Benchmarks, buildLeg(run, result, i, leg))
+		b := buildLeg(run, result, i, leg)
+		if i < plain {
+			r.Benchmarks = append(r.Benchmarks, b)
+		} else {
+			search = append(search, b)
+		}
 	}
-	r.OpenLoop = buildNotes(run, result)
+	notes := buildNotes(run, result)
+	if search != nil {
+		notes = append(notes, Member{"search", search})
+	}
+	r.OpenLoop = notes
 	return r
 }
 
@@ -450,7 +461,7 @@ func constraintsObject(s *loadgen.Stage) Object {
 func profileObject(run *Run, result *sweep.Result) Object {
 	strategies := []any{}
 	types := []any{}
-	for _, leg := range result.Legs {
+	for _, leg := range result.PlainLegs() {
 		strategies = append(strategies, strategyObject(&leg.Stage, leg.Strategy))
 		types = append(types, string(leg.Strategy.Kind))
 	}
@@ -478,7 +489,7 @@ func profileObject(run *Run, result *sweep.Result) Object {
 	switch run.Profile {
 	case "sweep":
 		kind := string(sweep.ConstantGap)
-		for _, leg := range result.Legs {
+		for _, leg := range result.PlainLegs() {
 			if leg.Strategy.Kind.Open() {
 				kind = string(leg.Strategy.Kind)
 			}

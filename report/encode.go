@@ -224,6 +224,8 @@ func (e *encoder) any(v any) {
 			e.any(item)
 		}
 		e.endArray()
+	case *Benchmark: // a leg that stands beside GuideLLM's
+		e.value(reflect.ValueOf(v).Elem(), "")
 	default:
 		if t := reflect.TypeOf(v); t.Kind() == reflect.Struct && t.PkgPath() == objectType.PkgPath() {
 			e.value(reflect.ValueOf(v), "")

@@ -126,7 +126,16 @@ type Result struct {
 	Probe           Probe
 
 	Knee   *Knee   // what the search found; nil: none was made
+	Plain  int     // legs of the plain sweep, which are reported as GuideLLM's are; those after them are the search's. 0: all
 	Trials []Trial // the judged open-loop legs, the search's or, without one, all
+}
+
+// PlainLegs are the legs that are reported as GuideLLM's are.
+func (r *Result) PlainLegs() []*Leg {
+	if r.Plain > 0 {
+		return r.Legs[:min(r.Plain, len(r.Legs))]
+	}
+	return r.Legs
 }
 
 // JudgeAll judges the open-loop legs of a run without a search.

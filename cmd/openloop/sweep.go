@@ -24,7 +24,7 @@ prints that rate, and writes GuideLLM 0.5.0's report.
 	fast := set.Bool("fast", false, "search straight from the probes: short probes and no interpolated legs")
 	set.Float64Var(&search.Precision, "precision", 0.05, "the search ends when the rate that holds and the one that fails lie no further apart than this share")
 	set.IntVar(&search.MaxLegs, "max-legs", 16, "legs that the search may run")
-	set.DurationVar(&search.Budget, "budget", 0, "wall time that the search may take (0: no limit)")
+	set.DurationVar(&search.Budget, "budget", 0, "wall time that the search may take (0: twice that of the legs before it, and at least 3m)")
 	perLeg := set.Float64("max-seconds-per-leg", 0, "a leg of the search that is not decided by then is inconclusive (0: 1,000 requests, within 30 and 300 s)")
 	earlyStop := set.Bool("early-stop", true, "end a leg of the search as soon as its outcome is certain enough")
 	if err := parse(set, args, stdout); err != nil {
@@ -60,6 +60,13 @@ prints that rate, and writes GuideLLM 0.5.0's report.
 	if err != nil || *noSearch || len(s.plan.Objectives) == 0 {
 		return s.finish(result, err)
 	}
+	if search.Budget == 0 {
+		search.Budget = max(leastBudget, 2*time.Duration(*size)*f.duration())
+	}
+	if *size > 2 {
+		// GuideLLM's sweep has as many benchmarks as it was asked for, at rising rates; the search's legs stand beside them.
+		result.Plain = len(result.Legs)
+	}
 	if legs, likely, most := search.Estimate(result.SynchronousRate, result.SaturationRate); legs > 0 {
 		s.say("searching for the highest rate: about %d legs, %v, at most %v", legs, likely.Round(10*time.Second), most.Round(10*time.Second))
 	}
@@ -73,6 +80,9 @@ prints that rate, and writes GuideLLM 0.5.0's report.
 
 // fastSeconds is the length of the probes of --fast: enough for what they are to find.
 const fastSeconds = 10
+
+// leastBudget is time enough to find a knee to 5 % where requests come at ten a second.
+const leastBudget = 3 * time.Minute
 
 // checkSearch says what is wrong with the flags of the search.
 func checkSearch(c sweep.SearchConfig, noSearch, fast bool) error {
