@@ -28,6 +28,9 @@ const (
 	styleNone     = "none"
 )
 
+// defaultSeed is GuideLLM's.
+const defaultSeed = 42
+
 // loadFlags are the flags that sweep and run share.
 type loadFlags struct {
 	set  *pflag.FlagSet
@@ -49,7 +52,7 @@ type loadFlags struct {
 	// the requests
 	promptTokens, outputTokens lengthFlags
 	prefixTokens, prefixCount  int
-	seed                       int64
+	seed, promptSeed           int64
 	extraBody                  string
 	noIgnoreEOS                bool
 	tokenizer                  string
@@ -169,7 +172,8 @@ func addLoadFlags(set *pflag.FlagSet) *loadFlags {
 	f.outputTokens.add(set, "output-tokens", "length of the answers in tokens", 128)
 	set.IntVar(&f.prefixTokens, "prefix-tokens", 0, "length of a prefix that prompts share, sent as the system message")
 	set.IntVar(&f.prefixCount, "prefix-count", 1, "number of different prefixes")
-	set.Int64Var(&f.seed, "seed", 42, "seed of prompts and arrivals")
+	set.Int64Var(&f.seed, "seed", defaultSeed, "seed of arrivals, and of prompts where it is given")
+	set.Int64Var(&f.promptSeed, "prompt-seed", 0, "seed of the prompts (default: --seed where that is given, else another in every run, so that no prompt is in the server's prefix cache)")
 	set.StringVar(&f.extraBody, "extra-body", "", "JSON object of further fields for every request body")
 	set.BoolVar(&f.noIgnoreEOS, "no-ignore-eos", false, "leave ignore_eos out of the requests: for endpoints that refuse it; answers then end when the model likes")
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"sync/atomic"
 	"unicode/utf8"
@@ -23,6 +24,7 @@ type workload struct {
 	model  string
 	body   *tokens.Body
 
+	prompts int64             // seed of the run's prompts
 	words   tokens.Vocabulary // of synthetic prompts
 	perWord float64           // tokens a word; 1 where lengths are exact
 	learned *tokens.Learned   // what the endpoint counts; nil where it was not asked
@@ -45,7 +47,7 @@ const readyRequests = 256
 
 // openWorkload opens what is to be sent and makes sure that it can be read, before any load.
 func openWorkload(f *loadFlags, format tokens.Format, model string) (*workload, error) {
-	w := &workload{flags: f, format: format, model: model, perWord: 1}
+	w := &workload{flags: f, format: format, model: model, prompts: promptSeed(f), perWord: 1}
 	var err error
 	w.body, err = tokens.NewBody(tokens.BodyConfig{Format: format, Model: model, NoIgnoreEOS: f.noIgnoreEOS, Extra: []byte(f.extraBody)})
 	if err != nil {
@@ -224,7 +226,19 @@ func columnMapper(text string) (map[string][]string, error) {
 
 // seed is the seed of one leg's prompts. Each leg has its own, so that none is answered from a cache that an earlier leg
 // filled; −1 is the trial's.
-func (w *workload) seed(leg int) uint64 { return uint64(w.flags.seed)*1_000_003 + uint64(leg+1) }
+func (w *workload) seed(leg int) uint64 { return uint64(w.prompts)*1_000_003 + uint64(leg+1) }
+
+// promptSeed is the seed of the run's prompts. Where none was asked for, no two runs have the same: the second would find its
+// prompts in the server's prefix cache, and measure that.
+func promptSeed(f *loadFlags) int64 {
+	switch {
+	case f.set.Changed("prompt-seed"):
+		return f.promptSeed
+	case f.set.Changed("seed"), f.seed != defaultSeed:
+		return f.seed
+	}
+	return rand.Int64N(1 << 40)
+}
 
 func (w *workload) synth(leg int) (*tokens.Synth, error) {
 	cfg := *w.synthetic
@@ -260,7 +274,7 @@ func (w *workload) learn(ctx context.Context, e loadgen.Endpoint, warn func(stri
 	if w.flags.tokenizer != "auto" || w.synthetic == nil && w.trace == nil {
 		return nil
 	}
-	cfg := tokens.LearnConfig{Model: w.model, Format: w.format, Seed: uint64(w.flags.seed)}
+	cfg := tokens.LearnConfig{Model: w.model, Format: w.format, Seed: uint64(w.prompts)}
 	if w.synthetic != nil {
 		cfg.Lengths = []int{w.synthetic.Prompt.Mean}
 	}
@@ -400,7 +414,7 @@ func (w *workload) close() error {
 
 // notes is what the report says of the requests.
 func (w *workload) notes(result *sweep.Result) report.Object {
-	o := report.Object{{Key: "tokenizer", Value: w.flags.tokenizer}, {Key: "seed", Value: w.flags.seed}}
+	o := report.Object{{Key: "tokenizer", Value: w.flags.tokenizer}, {Key: "prompt_seed", Value: w.prompts}}
 	if l := w.learned; l != nil {
 		o = append(o,
 			report.Member{Key: "method", Value: l.Method}, report.Member{Key: "words", Value: int64(len(l.Words.Words))},
