@@ -252,39 +252,42 @@ func TestRealTime(t *testing.T) {
 	}
 	for _, i := range []int{0, 13, 20} {
 		e := grid()[i]
-		knee, err := e.trueKnee(bruteForce, 7)
-		if err != nil {
-			t.Fatal(err)
-		}
-		config := e.config
-		config.TruthLimit = -1
-		server, err := llmsim.NewServer(config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := server.Start("127.0.0.1:0"); err != nil {
-			t.Fatal(err)
-		}
-		plan := e.plan(t, loadgen.Target{URL: server.URL() + "/v1/chat/completions"}, nil)
-		began := time.Now()
-		result, err := plan.Sweep(t.Context(), sweep.SweepConfig{Size: 2})
-		if err != nil {
-			t.Fatal(err)
-		}
-		k, err := plan.Search(t.Context(), result, sweep.SearchConfig{Arrival: e.arrival(), Seed: 1, MaxPerLeg: min(e.timeFor(2000), time.Minute)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Printf("%s: true knee %.3g; %s; %v\n", e.name, knee, k.Headline(), time.Since(began).Round(time.Second))
-		for _, tr := range k.Trials {
-			fmt.Printf("    %-12s %-12s %.4g  %d requests, %v %v\n", tr.Role, tr.Outcome, tr.Rate, tr.Requests, tr.At.Round(time.Second), tr.Reasons)
-		}
-		r := row{knee: knee}
-		if r.add(k); r.worst > 0 {
-			t.Errorf("%s: the bracket misses the knee by %.1f %%", e.name, 100*r.worst)
-		}
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
+		t.Run(e.name, e.overTCP)
+	}
+}
+
+// overTCP searches one engine in real time.
+func (e engine) overTCP(t *testing.T) {
+	knee, err := e.trueKnee(bruteForce, 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := e.config
+	config.TruthLimit = -1
+	server, err := llmsim.NewServer(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	if err := server.Start("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	plan := e.plan(t, loadgen.Target{URL: server.URL() + "/v1/chat/completions"}, nil)
+	began := time.Now()
+	result, err := plan.Sweep(t.Context(), sweep.SweepConfig{Size: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := plan.Search(t.Context(), result, sweep.SearchConfig{Arrival: e.arrival(), Seed: 1, MaxPerLeg: min(e.timeFor(*perLeg), time.Minute)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("%s: true knee %.3g; %s; %v\n", e.name, knee, k.Headline(), time.Since(began).Round(time.Second))
+	for _, tr := range k.Trials {
+		fmt.Printf("    %-12s %-12s %.4g  %d requests, %v %v\n", tr.Role, tr.Outcome, tr.Rate, tr.Requests, tr.At.Round(time.Second), tr.Reasons)
+	}
+	r := row{knee: knee}
+	if r.add(k); r.worst > 0 {
+		t.Errorf("%s: the bracket misses the knee by %.1f %%", e.name, 100*r.worst)
 	}
 }
