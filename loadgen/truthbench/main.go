@@ -37,6 +37,7 @@ type row struct {
 	Streams int     // closed loop
 	Output  int     // tokens a request
 	Seconds float64 // 0: as -seconds says
+	Extra   bool    // run only when it is named
 }
 
 func rows() []row {
@@ -45,6 +46,7 @@ func rows() []row {
 		{Name: "700", Engine: "fixed?ttft=30ms&itl=5ms", Rate: 700, Output: 128},
 		{Name: "1200", Engine: "fixed?ttft=30ms&itl=5ms", Rate: 1200, Output: 128},
 		{Name: "1024-streams", Engine: "fixed?ttft=30ms&itl=50ms", Streams: 1024, Output: 128, Seconds: 15},
+		{Name: "200-long", Engine: "fixed?ttft=30ms&itl=5ms", Rate: 200, Output: 128, Seconds: 600, Extra: true},
 		{Name: "8000-streams", Engine: "fixed?ttft=1s&itl=1s", Streams: 8000, Output: 16, Seconds: 40},
 	}
 }
@@ -106,6 +108,7 @@ func bench() error {
 	profile := flag.String("cpuprofile", "", "write the client's processor profile of the last run here")
 	trace := flag.String("trace", "", "write the client's execution trace of the last run here")
 	beside := flag.Bool("bare", false, "run a bare net/http reader after every run, as a yardstick for processor time")
+	apart := flag.Bool("apart", false, "give server and client a processor each (by taskset), so that neither takes the other's")
 	quiet := flag.Float64("quiet", 0, "begin a run only when other processes use less than this many cores, and repeat it if they used more in it; 0: never mind")
 	patience := flag.Duration("patience", 10*time.Minute, "how long -quiet waits for each row")
 	verbose := flag.Bool("v", false, "print every run")
@@ -117,7 +120,7 @@ func bench() error {
 	failed := false
 	for _, r := range rows() {
 		names = append(names, r.Name)
-		if *only != "" && !slices.Contains(strings.Split(*only, ","), r.Name) {
+		if named := slices.Contains(strings.Split(*only, ","), r.Name); !named && (*only != "" || r.Extra) {
 			continue
 		}
 		if r.Seconds == 0 {
@@ -125,7 +128,7 @@ func bench() error {
 		}
 		var results []result
 		for range *runs {
-			j := job{row: r, GC: *gc, Profile: *profile, Trace: *trace}
+			j := job{row: r, GC: *gc, Profile: *profile, Trace: *trace, Apart: *apart}
 			var res *result
 			var err error
 			for until := time.Now().Add(*patience); ; {
@@ -179,9 +182,20 @@ func (r row) run(as string, j job) (*result, error) {
 	}
 	defer os.RemoveAll(dir)
 	truthFile := filepath.Join(dir, "truth.jsonl")
-	server := exec.Command(self, "serve", r.Engine, truthFile)
-	server.Env = append(os.Environ(), "GOGC=400")
-	server.Stderr = os.Stderr
+	command := func(processor string, args ...string) *exec.Cmd {
+		if j.Apart {
+			args = append([]string{"taskset", "-c", processor}, args...)
+		}
+		cmd := exec.Command(args[0], args[1:]...)
+		cmd.Stderr = os.Stderr
+		cmd.Env = os.Environ()
+		if j.Apart {
+			cmd.Env = append(cmd.Env, "GOMAXPROCS=2") // a pacer that sleeps in the kernel must not keep the others waiting
+		}
+		return cmd
+	}
+	server := command("0", self, "serve", r.Engine, truthFile)
+	server.Env = append(server.Env, "GOGC=400")
 	hold, err := server.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -203,8 +217,7 @@ func (r row) run(as string, j job) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := exec.Command(self, as, string(arg))
-	client.Stderr = os.Stderr
+	client := command("1", self, as, string(arg))
 	started, busy := time.Now(), busyTime()
 	answer, err := client.Output()
 	if err != nil {
@@ -361,6 +374,12 @@ func (r row) print(results []result) {
 	line("server late by itself, p99 (µs)", "%.0f", func(r *result) float64 { return r.Behind[1] })
 	line("other processes' CPU (cores)", "%.2f", func(r *result) float64 { return r.Others })
 	line("client memory, peak (MB)", "%.0f", func(r *result) float64 { return r.PeakMB })
+	if r.Seconds >= 120 {
+		line("  after a minute (MB)", "%.0f", func(r *result) float64 { return r.MinuteMB })
+		line("  at the end (MB)", "%.0f", func(r *result) float64 { return r.EndMB })
+		line("send lateness p99, first minute (µs)", "%.0f", func(r *result) float64 { return r.FirstMinute[1] })
+		line("send lateness p99, last minute (µs)", "%.0f", func(r *result) float64 { return r.LastMinute[1] })
+	}
 	line("garbage collections", "%.0f", func(r *result) float64 { return float64(r.GCs) })
 	line("first request after start (s)", "%.3f", func(r *result) float64 { return r.FirstRequest })
 	line("requests sent", "%.0f", func(r *result) float64 { return float64(r.Sent) })

@@ -22,6 +22,7 @@ type job struct {
 	row
 	URL     string
 	GC      int
+	Apart   bool
 	Profile string
 	Trace   string
 }
@@ -44,8 +45,13 @@ type measured struct {
 	CPU       float64 // s
 	Elapsed   float64 // s
 	GCs       int
-	Stamps    string
-	FirstErr  string `json:",omitempty"`
+
+	// Of a run of two minutes at least: resident memory after the first minute and at the end, and the send lateness.
+	MinuteMB, EndMB         float64
+	FirstMinute, LastMinute [2]float64
+
+	Stamps   string
+	FirstErr string `json:",omitempty"`
 }
 
 // send is the client's process.
@@ -94,11 +100,32 @@ func send(arg string) error {
 		}
 		defer trace.Stop()
 	}
+	minute := make(chan float64, 1)
+	time.AfterFunc(time.Minute, func() { minute <- residentMB() })
 	leg, err := (&loadgen.Runner{Client: client, MaxConcurrency: 20_000}).Run(context.Background(), stage)
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(summarize(leg))
+	m := summarize(leg)
+	m.EndMB = residentMB()
+	select {
+	case m.MinuteMB = <-minute:
+	default: // the run was shorter
+	}
+	return json.NewEncoder(os.Stdout).Encode(m)
+}
+
+// residentMB is the process's resident memory; 0 where it can't be read.
+func residentMB() float64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, resident float64
+	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+		return 0
+	}
+	return resident * float64(os.Getpagesize()) / (1 << 20)
 }
 
 func requestBody(output int) []byte {
@@ -112,7 +139,7 @@ func summarize(leg *loadgen.Leg) measured {
 		Elapsed: time.Duration(leg.End - leg.Start).Seconds(),
 		Delay:   [2]float64{float64(leg.ClientDelay.ValueAtQuantile(50)) / 1e3, float64(leg.ClientDelay.ValueAtQuantile(99)) / 1e3},
 	}
-	var ttft, lateness, started, connect []float64
+	var ttft, lateness, started, connect, first, last []float64
 	var span, gaps float64
 	for i := range leg.Records {
 		r := &leg.Records[i]
@@ -124,6 +151,12 @@ func summarize(leg *loadgen.Leg) measured {
 			m.FirstSent = leg.Wall(r.Sent)
 		}
 		lateness = append(lateness, float64(r.Lateness())/1e3)
+		if r.Scheduled < leg.Start+int64(time.Minute) {
+			first = append(first, float64(r.Lateness())/1e3)
+		}
+		if r.Scheduled > leg.Stopped-int64(time.Minute) {
+			last = append(last, float64(r.Lateness())/1e3)
+		}
 		started = append(started, float64(r.Started-r.Scheduled)/1e3)
 		if r.Flags&loadgen.NewConnection != 0 {
 			m.NewConns++
@@ -144,6 +177,6 @@ func summarize(leg *loadgen.Leg) measured {
 		}
 	}
 	m.TTFT, m.Lateness, m.Started, m.Connect = twoPercentiles(ttft), twoPercentiles(lateness), twoPercentiles(started), twoPercentiles(connect)
-	m.ITL = span / gaps
+	m.ITL, m.FirstMinute, m.LastMinute = span/gaps, twoPercentiles(first), twoPercentiles(last)
 	return m
 }
