@@ -1,8 +1,11 @@
 package loadgen
 
 import (
+	"bytes"
 	"net"
 	"testing"
+
+	sse "github.com/tmaxmax/go-sse"
 )
 
 // The benchmarks of the hot path: what one token costs, step by step, and all together. None may allocate.
@@ -45,6 +48,42 @@ func BenchmarkEventSplitter(b *testing.B) {
 	}
 	if n == 0 {
 		b.Fatal("no events")
+	}
+}
+
+// BenchmarkGoSSE is the same stream read by go-sse, which hands on a string for each event.
+func BenchmarkGoSSE(b *testing.B) {
+	const events = 128
+	event := "data: " + tokenEvent(" token") + "\n\n"
+	stream := bytes.Repeat([]byte(event), events)
+	b.SetBytes(int64(len(stream)))
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		for _, err := range sse.Read(bytes.NewReader(stream), nil) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			n++
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/event")
+}
+
+// BenchmarkTemplate is the scanner's short cut for an event like the last one.
+func BenchmarkTemplate(b *testing.B) {
+	first, data := []byte(tokenEvent(" a")), []byte(tokenEvent(" token"))
+	var t template
+	var d delta
+	if err := t.parse(&d, first); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if !t.fits(&d, data) {
+			b.Fatal("does not fit")
+		}
 	}
 }
 
