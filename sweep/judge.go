@@ -313,6 +313,10 @@ func (o Objective) nothingIn(s *loadgen.Leg, j Judgement) Judgement {
 	return j
 }
 
+// fewest is the number of observations below which none can fail a leg, however many of them miss: so few come close
+// together, and any one disturbance makes all of them late.
+const fewest = 20
+
 // judgeShare decides by the binomial bounds of the share of misses.
 func (j *Judgement) judgeShare(s sample, passAlpha, failAlpha float64) {
 	o := j.Objective
@@ -322,7 +326,7 @@ func (j *Judgement) judgeShare(s sample, passAlpha, failAlpha float64) {
 	j.Lower, j.Upper = Figure(lower), Figure(upper)
 	seen := fmt.Sprintf("%.3g %% of %d missed it, allowed are %.3g %%", 100*s.share, j.N, 100*limit)
 	switch {
-	case failProbability(s.share*s.nFail, s.nFail, limit) < failAlpha:
+	case j.N >= fewest && failProbability(s.share*s.nFail, s.nFail, limit) < failAlpha:
 		j.Outcome, j.Reason = Fails, seen
 	case passProbability(s.share*s.n, s.n, limit) <= passAlpha:
 		j.Outcome = Passes
@@ -414,8 +418,18 @@ func (o Objective) judgeGapWindow(s *loadgen.Leg, from, gaps, over int64, passAl
 }
 
 // clustering is the autocorrelation time of the misses, with its standard error. The misses of an objective that is kept
-// are too few to show how they cluster; then the longest latencies show it, as many as might miss.
+// are too few to show how they cluster; then the longest latencies show it, as many as might miss. Where all miss, there
+// are too few that do not; then all latencies show it.
 func clustering(values, misses []float64, limit float64) (tau, stderr float64) {
+	if slices.Min(misses) == 1 {
+		finite := slices.Clone(values)
+		for i, v := range finite {
+			if math.IsInf(v, 1) {
+				finite[i] = float64(24 * time.Hour) // a request that failed: longer than any bound
+			}
+		}
+		return autocorrelationTime(finite)
+	}
 	tau, stderr = autocorrelationTime(misses)
 	sorted := slices.Clone(values)
 	slices.Sort(sorted)

@@ -207,3 +207,23 @@ func TestSearchBudget(t *testing.T) {
 		}
 	})
 }
+
+// A few requests that a disturbance made late together fail no leg.
+func TestFewMissesDecideNothing(t *testing.T) {
+	ttft := []Objective{objective(t, "ttft:p95<250ms")}
+	burst := steadyLeg(fewest-1, 1, 1, 3)
+	if j := JudgeLeg(burst, ttft, 0); j.Outcome != Inconclusive || j.Leans {
+		t.Errorf("%s %v", j.Outcome, j.Reasons)
+	}
+	if j := JudgeLeg(steadyLeg(60, 1, 1, 3), ttft, 0); j.Outcome != Fails {
+		t.Errorf("%s %v", j.Outcome, j.Reasons)
+	}
+	// Latencies that rise and fall slowly are few observations, though all of them miss.
+	values, misses := make([]float64, 100), make([]float64, 100)
+	for i := range values {
+		values[i], misses[i] = float64(i), 1
+	}
+	if tau, _ := clustering(values, misses, 0.05); tau < 10 {
+		t.Errorf("a slow rise: τ = %v", tau)
+	}
+}

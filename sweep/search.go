@@ -311,7 +311,7 @@ type point struct {
 	outcome Outcome
 	leans   bool
 	client  bool
-	trials  int
+	judged  int // trials whose client was fit
 	roles   map[Role]int
 }
 
@@ -326,15 +326,18 @@ func points(trials []Trial) []point {
 			all = append(all, point{rate: t.Rate, outcome: Inconclusive, roles: map[Role]int{}})
 		}
 		p := &all[i]
-		p.trials++
 		p.roles[t.Role]++
 		p.leans = t.Leans
 		p.client = t.Client
 		switch {
 		case t.Outcome != Inconclusive:
 			p.outcome = t.Outcome
-		case p.outcome == Passes && !t.Leans:
-			p.outcome = Inconclusive // a confirmation that points the other way
+		case t.Client: // says nothing
+		case p.outcome == Passes && !t.Leans || p.outcome == Fails && t.Leans:
+			p.outcome = Inconclusive // a confirmation or a recheck that points the other way
+		}
+		if !t.Client {
+			p.judged++
 		}
 	}
 	for i := range all {
@@ -359,6 +362,7 @@ type bracket struct {
 	lo, hi         *point // highest that passes below every failure, lowest that fails; nil: none
 	softLo, softHi *point // the same, where inconclusive legs count by their plain figures
 	above          *point // a rate that passes above one that fails
+	doubt          *point // a rate that passes, or whose plain figures hold, above one that fails
 }
 
 func bracketOf(points []point) bracket {
@@ -373,6 +377,9 @@ func bracketOf(points []point) bracket {
 		}
 		if p.outcome == Passes && b.hi == nil {
 			b.lo = p
+		}
+		if b.hi != nil && p.leans && !p.client {
+			b.doubt = p
 		}
 	}
 	for i := range points {
@@ -430,7 +437,7 @@ func (c SearchConfig) next(trials []Trial, known bounds, left int) step {
 		return step{role: FirstGuess, rate: roundRate(rate)}
 	case retry:
 		return step{role: Recheck, rate: unfit}
-	case b.above != nil && b.hi.trials == 1:
+	case b.doubt != nil && b.hi.judged == 1 && (b.above != nil || b.doubt.rate > b.hi.rate*(1+c.Precision)):
 		return step{role: Recheck, rate: b.hi.rate}
 	case b.softLo == nil:
 		return c.lower(all, b)

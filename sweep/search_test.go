@@ -120,6 +120,19 @@ func TestSearchPolicy(t *testing.T) {
 	trials, end = imitate(SearchConfig{}, interpolated(chance, 2, 4, 6, 8, 10, 12), bounds{saturation: 14}, chance)
 	check("a failure by chance", trials, end, EndPrecision, 11.8, 11.9)
 
+	// The same where the rates above were never decided: their plain figures are reason enough to try again.
+	undecided := func(rate float64, again int) (Outcome, bool) {
+		switch {
+		case rate == 6 && again == 0:
+			return Fails, false
+		case rate > 5 && rate < 10:
+			return Inconclusive, true
+		}
+		return sharp(11.8)(rate, again)
+	}
+	trials, end = imitate(SearchConfig{}, interpolated(undecided, 2, 4, 6, 8, 10, 12), bounds{saturation: 14}, undecided)
+	check("a failure by chance among undecided rates", trials, end, EndPrecision, 11.8, 11.9)
+
 	// A pass by chance: the confirmation fails, and the answer steps down.
 	lucky := func(rate float64, again int) (Outcome, bool) {
 		if rate > 9 && rate < 10 && again == 0 {
