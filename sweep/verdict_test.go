@@ -1,0 +1,176 @@
+package sweep
+
+import (
+	"context"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/openloop/openloop/loadgen"
+)
+
+// fitLeg is a leg of ten seconds at 100 req/s, Poisson or constant, whose client did all as it should.
+func fitLeg(schedule loadgen.Schedule) *loadgen.Leg {
+	const second = int64(time.Second)
+	l := &loadgen.Leg{
+		Stage: loadgen.Stage{Schedule: schedule}, Start: 1000, Stopped: 1000 + 10*second, End: 1000 + 10*second,
+		Gaps: hdr.New(1000, 3.6e12, 3), TTFT: hdr.New(1000, 3.6e12, 3), ClientDelay: hdr.New(1000, 3.6e12, 3),
+		Client: loadgen.ClientStats{Stamps: loadgen.KernelStamps, Procs: 2, CPU: time.Second},
+	}
+	for i := 0; ; i++ {
+		at, ok := schedule.At(i)
+		if !ok || l.Start+int64(at) >= l.Stopped {
+			break
+		}
+		due := l.Start + int64(at)
+		sent := due + int64(50*time.Microsecond)
+		l.Records = append(l.Records, loadgen.Record{Scheduled: due, Started: sent, Sent: sent, FirstToken: sent + int64(30*time.Millisecond), Status: loadgen.Completed})
+		l.TTFT.RecordValue(int64(30 * time.Millisecond))
+		l.ClientDelay.RecordValue(int64(100 * time.Microsecond))
+		l.Offered++
+	}
+	return l
+}
+
+func TestAudit(t *testing.T) {
+	late := func(share float64, by time.Duration) func(*loadgen.Leg) {
+		return func(l *loadgen.Leg) {
+			for i := range int(share * float64(len(l.Records))) {
+				l.Records[i].Sent += int64(by)
+			}
+		}
+	}
+	unsent := func(n int) func(*loadgen.Leg) {
+		return func(l *loadgen.Leg) {
+			for i := len(l.Records) - n; i < len(l.Records); i++ {
+				l.Records[i].Sent = 0
+			}
+		}
+	}
+	delay := func(d time.Duration) func(*loadgen.Leg) {
+		return func(l *loadgen.Leg) {
+			for range len(l.Records) / 50 {
+				l.ClientDelay.RecordValue(int64(d))
+			}
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*loadgen.Leg)
+		level  Level
+		checks string
+	}{
+		{"healthy", func(*loadgen.Leg) {}, Valid, ""},
+		{"late by what does not matter", late(1, 900*time.Microsecond), Valid, ""},
+		{"2 % late by 2 ms beside 30", late(0.02, 2*time.Millisecond), Suspect, "send_lateness"},
+		{"2 % late by 40 ms beside 30", late(0.02, 40*time.Millisecond), Invalid, "send_lateness"},
+		{"half a percent late by 40 ms", late(0.005, 40*time.Millisecond), Valid, ""},
+		{"a pacer that stalls for the second half", late(0.5, time.Second), Invalid, "send_lateness"},
+		{"the last three not sent", unsent(3), Valid, ""}, // due in the last 50 ms
+		{"2 % not sent", unsent(24), Suspect, "achieved"},
+		{"a server beyond reach", unsent(300), Invalid, "achieved"},
+		{"two waited for the cap", func(l *loadgen.Leg) { l.Client.DelayedByCap = 2 }, Suspect, "concurrency_cap"},
+		{"5 % waited for the cap", func(l *loadgen.Leg) { l.Client.DelayedByCap = 50 }, Invalid, "concurrency_cap"},
+		{"prompts not built in time", func(l *loadgen.Leg) { l.Client.SourceWaits = 10 }, Suspect, "request_source"},
+		{"slow to read", delay(20 * time.Millisecond), Suspect, "client_delay"},
+		{"far too slow to read", delay(time.Second), Invalid, "client_delay"},
+		{"no processor left", func(l *loadgen.Leg) { l.Client.CPU = 19 * time.Second }, Suspect, "cpu"},
+		{"user-space stamps, processors at hand", func(l *loadgen.Leg) { l.Client.Stamps, l.Client.SchedP99 = loadgen.UserStamps, 100*time.Microsecond }, Valid, ""},
+		{"user-space stamps, starved", func(l *loadgen.Leg) { l.Client.Stamps, l.Client.SchedP99 = loadgen.UserStamps, 50*time.Millisecond }, Invalid, "scheduling"},
+		{"kernel stamps make the same no error of the times", func(l *loadgen.Leg) { l.Client.SchedP99 = 50 * time.Millisecond }, Valid, ""},
+		{"two faults", func(l *loadgen.Leg) { late(0.02, 40*time.Millisecond)(l); l.Client.SourceWaits = 10 }, Invalid, "send_lateness request_source"},
+	} {
+		for kind, schedule := range map[string]loadgen.Schedule{"constant": loadgen.Constant{Rate: 100}, "poisson": loadgen.NewPoisson(100, 42)} {
+			l := fitLeg(schedule)
+			c.change(l)
+			v := Audit(l)
+			var checks []string
+			for _, r := range v.Reasons {
+				if r.Check != "arrival_gaps" { // late sends change the gaps as well
+					checks = append(checks, r.Check)
+				}
+				if r.Text == "" {
+					t.Errorf("%s, %s: %s says nothing", c.name, kind, r.Check)
+				}
+			}
+			if v.Level != c.level || strings.Join(checks, " ") != c.checks {
+				t.Errorf("%s, %s: %s for %v, want %s for %q", c.name, kind, v.Level, checks, c.level, c.checks)
+			}
+		}
+	}
+}
+
+// In a leg of a few requests one late send is its 99th percentile, and no reason to throw it away.
+func TestAuditOfFewRequests(t *testing.T) {
+	l := fitLeg(loadgen.Constant{Rate: 2})
+	l.Records[7].Sent += int64(100 * time.Millisecond)
+	if v := Audit(l); v.Level != Suspect {
+		t.Errorf("one of %d late: %s", len(l.Records), v.Level)
+	}
+	l.Records[8].Sent += int64(100 * time.Millisecond)
+	l.Records[9].Sent += int64(100 * time.Millisecond)
+	if v := Audit(l); v.Level != Invalid {
+		t.Errorf("three of %d late: %s", len(l.Records), v.Level)
+	}
+}
+
+func TestAuditOfClosedLoops(t *testing.T) {
+	l := fitLeg(loadgen.Constant{Rate: 100})
+	l.Stage.Schedule, l.Stage.Streams = nil, 4
+	for i := range l.Records {
+		l.Records[i].Sent += int64(time.Second) // a stream's own business
+	}
+	if v := Audit(l); v.Level != Valid || v.Figures.Unsent != 0 || v.Figures.Achieved != 1 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestDispersion(t *testing.T) {
+	events := func(s loadgen.Schedule, n int) (times []int64, length int64) {
+		for i := range n {
+			at, _ := s.At(i)
+			times = append(times, int64(at))
+		}
+		return times, times[n-1] + 1
+	}
+	if d := dispersion(events(loadgen.Constant{Rate: 10}, 10_000)); d > 0.01 {
+		t.Errorf("constant: %v", d)
+	}
+	// 1,000 windows: the standard error of the index is √(2/999).
+	if d := dispersion(events(loadgen.NewPoisson(10, 1), 10_000)); math.Abs(d-1) > 4*math.Sqrt(2.0/999) {
+		t.Errorf("poisson: %v", d)
+	}
+	if d := dispersion(events(loadgen.NewSchedule(loadgen.Arrival{Kind: loadgen.GammaArrival, CV: 3}, 10, 1), 10_000)); d < 3 {
+		t.Errorf("clumps: %v", d)
+	}
+	if d := dispersion(make([]int64, 99), 1); d != 0 {
+		t.Errorf("too few: %v", d)
+	}
+	times, _ := events(loadgen.NewPoisson(10, 1), 10_000)
+	if d := exponentialDistance(times); d > 1.63/math.Sqrt(9_999) {
+		t.Errorf("exponential gaps at a distance of %v", d)
+	}
+	times, _ = events(loadgen.Constant{Rate: 10}, 1000)
+	if d := exponentialDistance(times); d < 0.5 {
+		t.Errorf("equal gaps at a distance of %v only", d)
+	}
+}
+
+// A whole leg in virtual time, against a server that answers: nothing speaks against its client.
+func TestHealthyLegIsValid(t *testing.T) {
+	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
+		b.Stage.MaxDuration = 20 * time.Second
+		for _, arrival := range []loadgen.ArrivalKind{loadgen.ConstantArrival, loadgen.PoissonArrival} {
+			r, err := b.Run(context.Background(), []Strategy{{Kind: KindOf(loadgen.Arrival{Kind: arrival}), Rate: 5, Seed: 3}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f := r.Legs[0].Verdict.Figures; f.LatenessMax != 0 || f.Achieved != 1 || f.Unsent != 0 {
+				t.Errorf("%s: %+v", arrival, f)
+			}
+		}
+	})
+}
