@@ -376,7 +376,7 @@ func (r row) print(results []result) {
 	line("client memory, peak (MB)", "%.0f", func(r *result) float64 { return r.PeakMB })
 	if r.Seconds >= 120 {
 		line("  after a minute (MB)", "%.0f", func(r *result) float64 { return r.MinuteMB })
-		line("  at the end (MB)", "%.0f", func(r *result) float64 { return r.EndMB })
+		line("  as sending ends (MB)", "%.0f", func(r *result) float64 { return r.EndMB })
 		line("send lateness p99, first minute (µs)", "%.0f", func(r *result) float64 { return r.FirstMinute[1] })
 		line("send lateness p99, last minute (µs)", "%.0f", func(r *result) float64 { return r.LastMinute[1] })
 	}

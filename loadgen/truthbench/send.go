@@ -100,14 +100,15 @@ func send(arg string) error {
 		}
 		defer trace.Stop()
 	}
-	minute := make(chan float64, 1)
+	minute, end := make(chan float64, 1), make(chan float64, 1)
 	time.AfterFunc(time.Minute, func() { minute <- residentMB() })
+	time.AfterFunc(stage.MaxDuration-100*time.Millisecond, func() { end <- residentMB() })
 	leg, err := (&loadgen.Runner{Client: client, MaxConcurrency: 20_000}).Run(context.Background(), stage)
 	if err != nil {
 		return err
 	}
 	m := summarize(leg)
-	m.EndMB = residentMB()
+	m.EndMB = <-end
 	select {
 	case m.MinuteMB = <-minute:
 	default: // the run was shorter
