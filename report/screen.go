@@ -81,7 +81,7 @@ func failing(l *sweep.Leg) string {
 	var parts []string
 	for _, j := range l.Judgements {
 		if !j.Holds {
-			parts = append(parts, fmt.Sprintf("%s is %s", objectiveName(j.Objective), j.Objective.Format(threeDigits(float64(j.Value)))))
+			parts = append(parts, fmt.Sprintf("%s is %s", objectiveName(j.Objective), j.Objective.Seen(float64(j.Value))))
 		}
 	}
 	if l.Verdict.Level == sweep.Invalid {
@@ -182,7 +182,7 @@ func trialOutcome(t sweep.Trial) string {
 	var decisive []string
 	for _, j := range t.Objectives {
 		if j.Outcome == t.Outcome && t.Outcome != sweep.Passes {
-			decisive = append(decisive, fmt.Sprintf("%s %s", objectiveName(j.Objective), j.Objective.Format(threeDigits(float64(j.Value)))))
+			decisive = append(decisive, fmt.Sprintf("%s %s", objectiveName(j.Objective), j.Objective.Seen(float64(j.Value))))
 		}
 	}
 	switch {
@@ -276,15 +276,6 @@ func objectiveName(o sweep.Objective) string {
 		return string(o.Metric)
 	}
 	return string(o.Metric) + ":" + o.Statistic.String()
-}
-
-// threeDigits rounds to three significant digits.
-func threeDigits(v float64) float64 {
-	if v == 0 || math.IsInf(v, 0) || math.IsNaN(v) {
-		return v
-	}
-	unit := math.Pow(10, math.Floor(math.Log10(math.Abs(v)))-2)
-	return math.Round(v/unit) * unit
 }
 
 // figure writes a number with three significant digits, for people.

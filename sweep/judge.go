@@ -363,7 +363,7 @@ func (j *Judgement) judgeMean(s sample, passAlpha, failAlpha float64) {
 		squares += (v - mean) * (v - mean)
 	}
 	se := func(n float64) float64 { return math.Sqrt(squares / float64(len(s.values)) / max(n-1, 1e-9)) }
-	seen := fmt.Sprintf("the mean of %d is %s ± %s", j.N, o.Format(mean), o.Format(se(s.n)))
+	seen := fmt.Sprintf("the mean of %d is %s ± %s", j.N, o.Seen(mean), o.Seen(se(s.n)))
 	switch {
 	case mean-studentQuantile(failAlpha, s.nFail-1)*se(s.nFail) > o.Bound:
 		j.Outcome, j.Reason = Fails, seen
@@ -380,7 +380,7 @@ func (j *Judgement) judgeMax() {
 		j.Outcome = Passes
 		return
 	}
-	j.Outcome, j.Reason = Fails, fmt.Sprintf("the longest took %s", j.Objective.Format(float64(j.Value)))
+	j.Outcome, j.Reason = Fails, fmt.Sprintf("the longest took %s", j.Objective.Seen(float64(j.Value)))
 }
 
 // judgeGapWindow judges an objective on itl. Gaps are counted as the leg runs, its warm-up included. All gaps of one

@@ -144,6 +144,15 @@ func (o Objective) Format(v float64) string {
 	return number(v*100) + "%"
 }
 
+// Seen is Format for what was measured: to three digits.
+func (o Objective) Seen(v float64) string {
+	if v != 0 && !math.IsInf(v, 0) && !math.IsNaN(v) {
+		unit := math.Pow(10, math.Floor(math.Log10(math.Abs(v)))-2)
+		v = math.Round(v/unit) * unit
+	}
+	return o.Format(v)
+}
+
 // duration writes a time in the largest unit that leaves no zero before the point: "250ms", "1.5s", "20us".
 func duration(d time.Duration) string {
 	switch abs := d.Abs(); {

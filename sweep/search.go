@@ -636,7 +636,7 @@ func (s *search) noteRepeats(add func(string, ...any)) {
 				}
 				a, b := s.values(first, o), s.values(last, o)
 				if d := drift(a, b); math.Abs(d) > 0.1 {
-					add("the server drifts: the median %s at %s req/s went from %s to %s between two legs", o.Metric, rateText(first.Rate), o.Format(median(a)), o.Format(median(b)))
+					add("the server drifts: the median %s at %s req/s went from %s to %s between two legs", o.Metric, rateText(first.Rate), o.Seen(median(a)), o.Seen(median(b)))
 					break
 				}
 			}
