@@ -285,6 +285,13 @@ func (c *Client) take() *conn {
 	}
 }
 
+// idleConns counts the connections that are open between requests.
+func (c *Client) idleConns() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.idle)
+}
+
 func (c *Client) give(cn *conn) {
 	c.mu.Lock()
 	c.idle = append(c.idle, cn)

@@ -44,10 +44,16 @@ type ClientStats struct {
 	PeakInFlight   int           // requests in flight at most
 	SourceWaits    int           // arrivals that were late because the request source was
 	CPU            time.Duration // of the whole process, user and system
-	Procs          int           // GOMAXPROCS: what the process may use of the CPUs, container limits included
+	Procs          int           // GOMAXPROCS: how many threads may run Go code at once
+	CPULimit       float64       // processors' worth of time that the control groups leave the process; 0: no limit, or not known
+	CPUPeriods     int           // periods of that limit in which the process ran …
+	CPUThrottled   int           // … and of them, those in which it was stopped for having used it up
 	GCPause        time.Duration // sum of stop-the-world pauses
 	GCs            int
 	SchedP99       time.Duration // 99th percentile of the time goroutines waited, runnable, for a processor
+	LocalFailures  int           // requests that failed because this machine had no descriptor or port for a connection
+	Files          Headroom      // file descriptors
+	Ports          Headroom      // local ports, for connections to the target
 }
 
 // Histogram bounds: values are nanoseconds from 1 µs to 1 h with three significant digits.

@@ -56,6 +56,8 @@ type Run struct {
 	closed  bool // no stream may be added any more
 	errors  errorWindow
 	peak    int
+	// shortages counts requests that failed for want of a descriptor or a port here.
+	shortages int
 
 	inFlight, completed, errored, sent     atomic.Int64
 	delayedByCap, newConns, retries, waits atomic.Int64
@@ -260,6 +262,8 @@ func (run *Run) supervise(ctx context.Context, before usage) {
 	l.Client.DelayedByCap = int(run.delayedByCap.Load())
 	l.Client.SourceWaits = int(run.waits.Load())
 	l.Client.PeakInFlight = run.peak
+	l.Client.LocalFailures = run.shortages
+	l.Client.Files, l.Client.Ports = files(), ports(run.runner.Client.idleConns())
 }
 
 // calibrateClock keeps the clock's distance to the wall clock fresh until the function it returns is called.
@@ -467,6 +471,9 @@ func (run *Run) book(x *exchange, rec *Record, inFlight int, err error) {
 		run.completed.Add(1)
 	case Errored:
 		run.errored.Add(1)
+		if localShortage(err) {
+			run.shortages++
+		}
 	default:
 		return
 	}
@@ -713,6 +720,7 @@ func (g *goneWatch) add(rec *Record) bool {
 // usage is what the process had used at some moment.
 type usage struct {
 	cpu   time.Duration
+	group cgroupCPU
 	pause time.Duration
 	gcs   int
 	sched *metrics.Float64Histogram
@@ -723,7 +731,7 @@ func readUsage() usage {
 	runtime.ReadMemStats(&m)
 	s := []metrics.Sample{{Name: "/sched/latencies:seconds"}}
 	metrics.Read(s)
-	u := usage{cpu: processCPU(), pause: time.Duration(m.PauseTotalNs), gcs: int(m.NumGC)}
+	u := usage{cpu: processCPU(), group: readCgroup(), pause: time.Duration(m.PauseTotalNs), gcs: int(m.NumGC)}
 	if s[0].Value.Kind() == metrics.KindFloat64Histogram {
 		u.sched = s[0].Value.Float64Histogram()
 	}
@@ -733,7 +741,8 @@ func readUsage() usage {
 // since returns what was used between two moments.
 func (u usage) since(before usage) ClientStats {
 	s := ClientStats{
-		CPU: u.cpu - before.cpu, Procs: runtime.GOMAXPROCS(0),
+		CPU: u.cpu - before.cpu, Procs: runtime.GOMAXPROCS(0), CPULimit: u.group.limit,
+		CPUPeriods: u.group.periods - before.group.periods, CPUThrottled: u.group.throttled - before.group.throttled,
 		GCPause: u.pause - before.pause, GCs: u.gcs - before.gcs,
 	}
 	if u.sched == nil || before.sched == nil || len(u.sched.Counts) != len(before.sched.Counts) {

@@ -57,16 +57,25 @@ type Figures struct {
 	KSDistance float64 `json:"ks_distance,omitempty"`
 	KSPlanned  float64 `json:"ks_distance_scheduled,omitempty"`
 
-	CPU            float64       `json:"cpu_cores"`    // processors' worth of time that openloop used
-	CPUShare       float64       `json:"cpu_share"`    // of those it may use
-	SchedP99       time.Duration `json:"sched_p99_ns"` // how long runnable goroutines waited for a processor
-	GCPause        time.Duration `json:"gc_pause_ns"`  // sum of the stage's stop-the-world pauses
+	CPU            float64       `json:"cpu_cores"`             // processors' worth of time that openloop used
+	CPULimit       float64       `json:"cpu_limit"`             // processors' worth of time that it may use: GOMAXPROCS, or less by its control groups
+	CPUShare       float64       `json:"cpu_share"`             // CPU/CPULimit
+	CPUPeriods     int           `json:"cpu_periods"`           // periods of the control groups' limit in which openloop ran …
+	CPUThrottled   int           `json:"cpu_throttled_periods"` // … and those in which it was stopped for having used it up
+	SchedP99       time.Duration `json:"sched_p99_ns"`          // how long runnable goroutines waited for a processor
+	GCPause        time.Duration `json:"gc_pause_ns"`           // sum of the stage's stop-the-world pauses
 	DelayedByCap   int           `json:"delayed_by_cap"`
 	SourceWaits    int           `json:"source_waits"`
 	NewConnections int           `json:"new_connections"`
 	Retries        int           `json:"retries"`
-	Unsent         int           `json:"unsent"` // arrivals due before the end of the leg, and not sent
+	Resets         int           `json:"resets"`         // connections that ended before their response did
+	LocalFailures  int           `json:"local_failures"` // requests that failed because this machine had no descriptor or port left
+	Unsent         int           `json:"unsent"`         // arrivals due before the end of the leg, and not sent
 	PeakInFlight   int           `json:"peak_in_flight"`
+	FileLimit      int           `json:"file_descriptors"`      // that the process may have open; 0: not known
+	FilesLeft      int           `json:"file_descriptors_left"` // at the end of the leg
+	PortLimit      int           `json:"local_ports"`           // for connections to one server; 0: not known
+	PortsLeft      int           `json:"local_ports_left"`      // at the end of the leg
 	Stamps         string        `json:"stamps"`
 	Pacer          string        `json:"pacer"`
 }
@@ -99,6 +108,15 @@ const (
 	// Above this share of its processors the client has no room for bursts.
 	cpuSuspect = 0.90
 
+	// A control group that has used up its period's time stands still for the rest of it, tens of milliseconds. More than one
+	// period in a hundred shows in a 99th percentile.
+	throttledSuspect = 0.01
+
+	// Requests that failed for want of a descriptor or a port here are the client's errors; more than 1 % is another load. Where
+	// there is no room for so many more connections, one burst more and some would have failed.
+	localInvalid    = 0.01
+	headroomSuspect = 50
+
 	// Arrivals held back by the concurrency cap close the loop: any is worth a word, more than 1 % is another load.
 	capInvalid = 0.01
 
@@ -113,7 +131,7 @@ const (
 // Audit gives the verdict on a leg.
 func Audit(l *loadgen.Leg) Verdict {
 	v := Verdict{Level: Valid, Figures: figures(l), Reasons: []Reason{}}
-	f := &v.Figures
+	f, c := &v.Figures, &l.Client
 	if l.Stage.Schedule != nil {
 		if f.Achieved < achievedSuspect {
 			v.add("achieved", pick(f.Achieved < achievedInvalid), f.Achieved, achievedSuspect,
@@ -138,7 +156,7 @@ func Audit(l *loadgen.Leg) Verdict {
 			v.add("arrival_gaps", Suspect, d, ksSuspect, "the gaps between sends differ from the scheduled ones (Kolmogorov–Smirnov distance %.3f, scheduled %.3f)", f.KSDistance, f.KSPlanned)
 		}
 	}
-	if l.Client.Stamps == loadgen.KernelStamps {
+	if c.Stamps == loadgen.KernelStamps {
 		if f.DelayP99 > delaySuspect {
 			v.add("client_delay", pick(f.DelayP99 > delayInvalid), f.DelayP99.Seconds(), delaySuspect.Seconds(),
 				"1 %% of the tokens were read %v or more after the kernel had them", round(f.DelayP99))
@@ -150,7 +168,24 @@ func Audit(l *loadgen.Leg) Verdict {
 	if f.CPUShare > cpuSuspect {
 		v.add("cpu", Suspect, f.CPUShare, cpuSuspect, "openloop used %.0f %% of the processor time it may use", 100*f.CPUShare)
 	}
+	if share := float64(f.CPUThrottled) / float64(max(1, f.CPUPeriods)); share > throttledSuspect {
+		v.add("cpu_limit", Suspect, share, throttledSuspect, "openloop was stopped in %d of %d periods for having used up its CPU limit of %.3g processors",
+			f.CPUThrottled, f.CPUPeriods, c.CPULimit)
+	}
+	if f.LocalFailures > 0 {
+		share := float64(f.LocalFailures) / float64(max(1, len(l.Records)))
+		v.add("local_failures", pick(share > localInvalid), share, 0, "%d requests failed because this machine had no file descriptor or local port left", f.LocalFailures)
+	}
+	v.headroom("file_descriptors", c.Files, "file descriptors (ulimit -n)")
+	v.headroom("local_ports", c.Ports, "local ports (net.ipv4.ip_local_port_range)")
 	return v
+}
+
+// headroom doubts a client that has nearly used something up.
+func (v *Verdict) headroom(check string, h loadgen.Headroom, what string) {
+	if h.Limit > 0 && h.Left < headroomSuspect {
+		v.add(check, Suspect, float64(h.Left), headroomSuspect, "%d of %d %s were left", h.Left, h.Limit, what)
+	}
 }
 
 // lateSends counts the requests of a leg that were sent later than a limit.
@@ -193,6 +228,13 @@ func figures(l *loadgen.Leg) Figures {
 		NewConnections: c.NewConnections,
 		Retries:        c.Retries,
 		PeakInFlight:   c.PeakInFlight,
+		CPUPeriods:     c.CPUPeriods,
+		CPUThrottled:   c.CPUThrottled,
+		LocalFailures:  c.LocalFailures,
+		FileLimit:      c.Files.Limit,
+		FilesLeft:      c.Files.Left,
+		PortLimit:      c.Ports.Limit,
+		PortsLeft:      c.Ports.Left,
 		Stamps:         string(c.Stamps),
 		Pacer:          c.Pacer,
 	}
@@ -200,6 +242,9 @@ func figures(l *loadgen.Leg) Figures {
 	var sent, planned []int64
 	for i := range l.Records {
 		rec := &l.Records[i]
+		if rec.Err == loadgen.ErrReset {
+			f.Resets++
+		}
 		if rec.Sent == 0 || rec.Sent > l.Stopped {
 			continue
 		}
@@ -219,7 +264,11 @@ func figures(l *loadgen.Leg) Figures {
 			f.OfferedRate = float64(len(sent)+f.Unsent) / seconds
 		}
 		f.CPU = c.CPU.Seconds() / (float64(l.End-l.Start) / 1e9)
-		f.CPUShare = f.CPU / float64(max(1, c.Procs))
+		f.CPULimit = float64(max(1, c.Procs))
+		if c.CPULimit > 0 {
+			f.CPULimit = min(f.CPULimit, c.CPULimit)
+		}
+		f.CPUShare = f.CPU / f.CPULimit
 	}
 	f.Achieved = 1
 	if f.OfferedRate > 0 {

@@ -78,6 +78,18 @@ func TestAudit(t *testing.T) {
 		{"slow to read", delay(20 * time.Millisecond), Suspect, "client_delay"},
 		{"far too slow to read", delay(time.Second), Invalid, "client_delay"},
 		{"no processor left", func(l *loadgen.Leg) { l.Client.CPU = 19 * time.Second }, Suspect, "cpu"},
+		{"little processor time, and much of a container's limit", func(l *loadgen.Leg) { l.Client.CPULimit, l.Client.CPU = 0.5, 48*time.Second/10 }, Suspect, "cpu"},
+		{"a limit that is never met", func(l *loadgen.Leg) { l.Client.CPULimit, l.Client.CPUPeriods = 4, 100 }, Valid, ""},
+		{"stopped by the container's limit", func(l *loadgen.Leg) {
+			l.Client.CPULimit, l.Client.CPUPeriods, l.Client.CPUThrottled = 0.5, 100, 7
+		}, Suspect, "cpu_limit"},
+		{"a request without a descriptor", func(l *loadgen.Leg) { l.Client.LocalFailures = 1 }, Suspect, "local_failures"},
+		{"many of them", func(l *loadgen.Leg) { l.Client.LocalFailures = 30 }, Invalid, "local_failures"},
+		{"few descriptors left", func(l *loadgen.Leg) { l.Client.Files = loadgen.Headroom{Limit: 1024, Left: 10} }, Suspect, "file_descriptors"},
+		{"few ports left", func(l *loadgen.Leg) { l.Client.Ports = loadgen.Headroom{Limit: 28_000} }, Suspect, "local_ports"},
+		{"room for more", func(l *loadgen.Leg) {
+			l.Client.Files, l.Client.Ports = loadgen.Headroom{Limit: 1024, Left: 900}, loadgen.Headroom{Limit: 28_000, Left: 20_000}
+		}, Valid, ""},
 		{"user-space stamps, processors at hand", func(l *loadgen.Leg) { l.Client.Stamps, l.Client.SchedP99 = loadgen.UserStamps, 100*time.Microsecond }, Valid, ""},
 		{"user-space stamps, starved", func(l *loadgen.Leg) { l.Client.Stamps, l.Client.SchedP99 = loadgen.UserStamps, 50*time.Millisecond }, Invalid, "scheduling"},
 		{"kernel stamps make the same no error of the times", func(l *loadgen.Leg) { l.Client.SchedP99 = 50 * time.Millisecond }, Valid, ""},

@@ -1,0 +1,106 @@
+package loadgen
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// cgroupCPU is what the control groups that the process is in say about its processor time.
+type cgroupCPU struct {
+	// limit is how many processors' worth of time they leave it; 0 if they set no limit.
+	limit float64
+	// periods counts the periods (100 ms, usually) in which a group with a limit ran, throttled those in which it was stopped
+	// because its share of the period was used up. Both since the group was made.
+	periods, throttled int
+}
+
+func readCgroup() cgroupCPU { return cgroupOf(os.DirFS("/")) }
+
+// cgroupOf reads version 2 (https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max and cpu.stat) and version 1
+// (https://docs.kernel.org/scheduler/sched-bwc.html) below their usual mount point. A limit holds for all groups below, so the
+// narrowest counts. In a container the path may be that of the host: where it does not exist, its end is left out until it does.
+func cgroupOf(root fs.FS) cgroupCPU {
+	b, err := fs.ReadFile(root, "proc/self/cgroup")
+	if err != nil {
+		return cgroupCPU{}
+	}
+	var found cgroupCPU
+	for line := range strings.Lines(string(b)) {
+		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":") // hierarchy:controllers:path
+		controllers, group, ok := strings.Cut(rest, ":")
+		if !ok {
+			continue
+		}
+		mount := "sys/fs/cgroup"
+		if controllers != "" {
+			if !hasCPU(controllers) {
+				continue
+			}
+			mount += "/" + controllers
+		}
+		for ; ; group = path.Dir(group) {
+			found.add(root, path.Join(mount, group))
+			if group == "/" || group == "." {
+				break
+			}
+		}
+	}
+	return found
+}
+
+func hasCPU(controllers string) bool {
+	for name := range strings.SplitSeq(controllers, ",") {
+		if name == "cpu" {
+			return true
+		}
+	}
+	return false
+}
+
+// add takes one group into account.
+func (c *cgroupCPU) add(root fs.FS, dir string) {
+	limit := 0.0
+	if b, err := fs.ReadFile(root, dir+"/cpu.max"); err == nil {
+		quota, period, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
+		limit = quotient(quota, period) // "max" is no number
+	} else if b, err := fs.ReadFile(root, dir+"/cpu.cfs_quota_us"); err == nil {
+		period, _ := fs.ReadFile(root, dir+"/cpu.cfs_period_us")
+		limit = quotient(strings.TrimSpace(string(b)), strings.TrimSpace(string(period))) // −1 without a limit
+	}
+	if limit <= 0 {
+		return
+	}
+	if c.limit == 0 || limit < c.limit {
+		c.limit = limit
+	}
+	b, err := fs.ReadFile(root, dir+"/cpu.stat")
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		n, err := strconv.Atoi(value)
+		if err != nil {
+			continue
+		}
+		switch name {
+		case "nr_periods":
+			c.periods += n
+		case "nr_throttled":
+			c.throttled += n
+		}
+	}
+}
+
+// quotient is 0 where either is no number.
+func quotient(a, b string) float64 {
+	x, err := strconv.ParseFloat(a, 64)
+	y, err2 := strconv.ParseFloat(b, 64)
+	if err != nil || err2 != nil || y <= 0 {
+		return 0
+	}
+	return x / y
+}
