@@ -394,10 +394,12 @@ type exchange struct {
 	mu      sync.Mutex
 	below   net.Conn // what the request at hand goes over; nil between requests
 
-	rec    *Record
-	detail *Detail // nil: not wanted
+	rec     *Record
+	detail  *Detail      // nil: not wanted
+	arrival chan arrival // tells a prepared exchange of an open loop that its moment has come
 
 	out     []byte // the request as written
+	ready   *conn  // an idle connection that was found for it
 	events  eventSplitter
 	delta   delta
 	token   template
@@ -420,8 +422,8 @@ type exchange struct {
 	err  error
 }
 
-func newExchange(ctx context.Context) *exchange {
-	x := &exchange{ctx: ctx, head: bufio.NewReaderSize(nil, 1024), gaps: make([]int64, 0, 256), delays: make([]int64, 0, 256)}
+func newExchange(ctx context.Context, client *Client, clock *clock) *exchange {
+	x := &exchange{ctx: ctx, client: client, clock: clock, arrival: make(chan arrival, 1), head: bufio.NewReaderSize(nil, 1024), gaps: make([]int64, 0, 256), delays: make([]int64, 0, 256)}
 	x.events.emit = x.event
 	x.unwatch = context.AfterFunc(ctx, x.cutOff)
 	return x
@@ -454,7 +456,27 @@ func (x *exchange) detach() bool {
 	return x.ctx.Err() == nil
 }
 
-// do sends the request and follows its response to the end. Everything it finds goes into the record.
+// prepare does what can be done before the request is due: it builds what will be written, and looks for an idle connection.
+func (x *exchange) prepare(body []byte) {
+	if x.client.viaNet != nil {
+		return
+	}
+	x.out = append(x.out[:0], x.client.head...)
+	x.out = strconv.AppendInt(x.out, int64(len(body)), 10)
+	x.out = append(x.out, "\r\n\r\n"...)
+	x.out = append(x.out, body...)
+	x.ready = x.client.take()
+}
+
+// unprepare gives back what prepare took, where the request is not to be sent.
+func (x *exchange) unprepare() {
+	if x.ready != nil {
+		x.client.give(x.ready)
+		x.ready = nil
+	}
+}
+
+// do sends the request, which is prepared, and follows its response to the end. Everything it finds goes into the record.
 func (x *exchange) do(body []byte) {
 	x.events.reset()
 	x.text, x.gaps, x.delays, x.whole = x.text[:0], x.gaps[:0], x.delays[:0], x.whole[:0]
@@ -462,7 +484,7 @@ func (x *exchange) do(body []byte) {
 	if x.client.viaNet != nil {
 		x.doNetHTTP(body)
 	} else {
-		x.doHTTP1(body)
+		x.doHTTP1()
 	}
 	x.settle()
 }
@@ -516,13 +538,12 @@ func (x *exchange) fail(kind ErrorKind, err error) {
 	}
 }
 
-func (x *exchange) doHTTP1(body []byte) {
-	x.out = append(x.out[:0], x.client.head...)
-	x.out = strconv.AppendInt(x.out, int64(len(body)), 10)
-	x.out = append(x.out, "\r\n\r\n"...)
-	x.out = append(x.out, body...)
-
-	cn := x.client.take()
+func (x *exchange) doHTTP1() {
+	cn := x.ready
+	x.ready = nil
+	if cn == nil {
+		cn = x.client.take() // one may have come free since
+	}
 	for {
 		fresh := cn == nil
 		if fresh {

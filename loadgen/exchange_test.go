@@ -68,11 +68,12 @@ type answer struct {
 // post sends one request.
 func post(ctx context.Context, t *testing.T, c *Client, body string) answer {
 	t.Helper()
-	x := newExchange(ctx)
+	x := newExchange(ctx, c, newClock())
 	var a answer
-	x.client, x.clock, x.shard, x.rec, x.detail = c, newClock(), &shard{}, &a.Record, &a.Detail
+	x.shard, x.rec, x.detail = &shard{}, &a.Record, &a.Detail
 	a.PromptTokens, a.OutputTokens, a.CachedTokens = -1, -1, -1
 	a.Body = []byte(body) // texts are kept
+	x.prepare(a.Body)
 	x.do(a.Body)
 	x.unwatch()
 	a.gaps = x.gaps

@@ -21,8 +21,8 @@ func tokenChunk(text string) string {
 
 // hotExchange is an exchange in the middle of a stream.
 func hotExchange() *exchange {
-	x := newExchange(context.Background())
-	x.client, x.clock, x.shard, x.rec = &Client{}, newClock(), &shard{}, &Record{}
+	x := newExchange(context.Background(), &Client{}, newClock())
+	x.shard, x.rec = &shard{}, &Record{}
 	x.framing = framing{chunked: true}
 	return x
 }
