@@ -21,7 +21,7 @@ type SearchConfig struct {
 	Confidence float64       // of every leg's outcome; 0: DefaultConfidence
 	MaxLegs    int           // that the search may run; 0: 16
 	Budget     time.Duration // of wall time; 0: none
-	MaxPerLeg  time.Duration // a leg that is not decided by then is inconclusive; 0: 1000 requests, within 30 s and 5 min
+	MaxPerLeg  time.Duration // a leg that is not decided by then is inconclusive; 0: 1000 requests, within 30 s and 5 min, and up to 10 min where legs showed that it takes more
 
 	NoEarlyStop bool // run every leg for all of MaxPerLeg
 
@@ -34,9 +34,7 @@ func (c SearchConfig) withDefaults() SearchConfig {
 	if c.Precision <= 0 {
 		c.Precision = 0.05
 	}
-	if c.Confidence <= 0 || c.Confidence >= 1 {
-		c.Confidence = DefaultConfidence
-	}
+	c.Confidence = withDefault(c.Confidence)
 	if c.MaxLegs <= 0 {
 		c.MaxLegs = 16
 	}
@@ -46,13 +44,46 @@ func (c SearchConfig) withDefaults() SearchConfig {
 	return c
 }
 
-// perLeg is the longest that a leg at a rate may take.
-func (c SearchConfig) perLeg(rate float64) time.Duration {
+func withDefault(confidence float64) float64 {
+	if confidence <= 0 || confidence >= 1 {
+		return DefaultConfidence
+	}
+	return confidence
+}
+
+// perLeg is the longest that a leg at a rate may take, after what the legs so far showed.
+func (c SearchConfig) perLeg(rate float64, trials []Trial) time.Duration {
 	if c.MaxPerLeg > 0 {
 		return c.MaxPerLeg
 	}
 	d := time.Duration(1000 / rate * float64(time.Second))
-	return min(max(d, 30*time.Second), 5*time.Minute)
+	d = min(max(d, 30*time.Second), 5*time.Minute)
+	for i := range trials {
+		d = max(d, min(trials[i].needs(withDefault(c.Confidence)), longestLeg))
+	}
+	return d
+}
+
+// longestLeg is the most that a leg is given by itself.
+const longestLeg = 10 * time.Minute
+
+// needs is how long a leg would have had to be to pass, if nothing had missed its bounds, where it was too short for that: on
+// many servers requests are slow in spells of seconds, and a leg that saw a few spells is worth few independent requests. 0 if
+// it was something else that was missing.
+func (t Trial) needs(confidence float64) time.Duration {
+	if t.Outcome != Inconclusive || !t.Leans || t.Client {
+		return 0
+	}
+	times := 0.0
+	for _, j := range t.Objectives {
+		n, share := float64(j.EffectiveN), j.Objective.missLimit()
+		if j.Outcome == Inconclusive && n > 0 && share > 0 && share < 1 { // a mean has no share that may miss
+			// So many requests without a miss are enough for the last look, which has half of the error.
+			times = max(times, math.Log((1-confidence)/2)/math.Log1p(-share)/n)
+		}
+	}
+	const surplus = 1.25 // the next leg may have more spells
+	return time.Duration(surplus * times * float64(t.At))
 }
 
 // Estimate says, before a search, how many legs it is likely to take between two rates (req/s; lo may be 0), and how long:
@@ -64,7 +95,7 @@ func (c SearchConfig) Estimate(lo, hi float64) (legs int, likely, most time.Dura
 	lo = max(lo, lowering*hi)
 	bisections := math.Ceil(math.Log2(max(math.Log(hi/lo)/math.Log1p(c.Precision), 1)))
 	legs = min(int(bisections)+2, c.MaxLegs) // one end of the bracket, and the confirmation
-	most = time.Duration(legs) * c.perLeg(firstGuess*hi)
+	most = time.Duration(legs) * c.perLeg(firstGuess*hi, nil)
 	if c.Budget > 0 {
 		most = min(most, c.Budget)
 	}
@@ -82,6 +113,7 @@ const (
 	Higher       Role = "higher"       // everything passed so far
 	Bisection    Role = "bisection"    // between what passes and what fails
 	Recheck      Role = "recheck"      // a failure below a rate that passes is tried again
+	Longer       Role = "longer"       // a rate that could not be decided is given more time
 	Widening     Role = "widening"     // next to a rate that could not be decided
 	Confirmation Role = "confirmation" // the answer again, with another seed
 )
@@ -93,6 +125,15 @@ type Trial struct {
 	Rate float64 `json:"rate"`
 	Seed int64   `json:"seed"`
 	LegJudgement
+}
+
+// margin is by what share of its bound the least favourable objective keeps it.
+func (t Trial) margin() float64 {
+	least := math.Inf(1)
+	for _, j := range t.Objectives {
+		least = min(least, float64(j.Margin))
+	}
+	return least
 }
 
 // EndReason is why a search ended.
@@ -235,7 +276,7 @@ type search struct {
 
 // limit is how long the next leg may take; ok is false if the budget has no room for a leg of use.
 func (s *search) limit(n step) (d time.Duration, ok bool) {
-	d = s.config.perLeg(n.rate)
+	d = s.config.perLeg(n.rate, s.trials)
 	if s.config.Budget <= 0 {
 		return d, true
 	}
@@ -311,7 +352,9 @@ type point struct {
 	outcome Outcome
 	leans   bool
 	client  bool
-	judged  int // trials whose client was fit
+	judged  int           // trials whose client was fit
+	longest time.Duration // of its trials
+	margin  float64       // by which the last trial's plain figures keep their bounds: the least of all objectives
 	roles   map[Role]int
 }
 
@@ -329,6 +372,8 @@ func points(trials []Trial) []point {
 		p.roles[t.Role]++
 		p.leans = t.Leans
 		p.client = t.Client
+		p.longest = max(p.longest, t.At)
+		p.margin = t.margin()
 		switch {
 		case t.Outcome != Inconclusive:
 			p.outcome = t.Outcome
@@ -404,6 +449,8 @@ const (
 	lowerings  = 4 // before the search gives up: to an eighth
 	widenings  = 4 // legs beside rates that could not be decided
 	hiccups    = 2 // times that a leg is run again because its client was not fit
+
+	clearMargin = 0.1 // share of a bound; nearer to it, more time seldom decides
 )
 
 // hiccup says whether the last leg is to be run again: its client was not fit to be believed, which on a shared machine
@@ -446,7 +493,24 @@ func (c SearchConfig) next(trials []Trial, known bounds, left int) step {
 	case b.softHi.rate/b.softLo.rate > 1+c.Precision*1.0001:
 		return step{role: Bisection, rate: between(b.softLo.rate, b.softHi.rate)}
 	}
+	if rate, ok := c.longer(all, b, trials); ok {
+		return step{role: Longer, rate: rate}
+	}
 	return c.settle(all, b)
+}
+
+// longer finds the highest rate that was not decided for want of time alone: its plain figures keep their bounds by a clear
+// margin, and a leg may now be so much longer that it is likely to show it.
+func (c SearchConfig) longer(all []point, b bracket, trials []Trial) (rate float64, ok bool) {
+	for _, p := range slices.Backward(all) {
+		switch {
+		case p.rate >= b.softHi.rate, p.outcome != Inconclusive, !p.leans, p.client, p.roles[Longer] > 0:
+		case b.lo != nil && p.rate <= b.lo.rate*(1+c.Precision):
+		case p.margin >= clearMargin && float64(c.perLeg(p.rate, trials)) > 1.5*float64(p.longest):
+			return p.rate, true
+		}
+	}
+	return 0, false
 }
 
 // lower tries a lower rate than all that failed.

@@ -172,6 +172,61 @@ func TestSearchPolicy(t *testing.T) {
 	}
 }
 
+// Legs that were worth too few independent requests are followed by longer ones, within bounds; an answer that they kept from
+// being given is tried again.
+func TestLegsGetTheTimeTheyNeed(t *testing.T) {
+	objectives, err := ParseObjectives("tpot:p95<60ms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := func(n float64, at time.Duration) Trial {
+		j := Judgement{Objective: objectives[0], Outcome: Inconclusive, EffectiveN: Figure(n), Margin: 0.3}
+		return Trial{Rate: 14, LegJudgement: LegJudgement{Outcome: Inconclusive, Leans: true, At: at, Objectives: []Judgement{j}}}
+	}
+	// ln 0.025/ln 0.95 = 71.9 independent requests without a miss.
+	if got, want := short(36, time.Minute).needs(0.95), 150*time.Second; (got - want).Abs() > time.Second {
+		t.Errorf("worth 36 of 72: needs %v, want %v", got, want)
+	}
+	for name, c := range map[string]struct {
+		config SearchConfig
+		trials []Trial
+		want   time.Duration
+	}{
+		"nothing known":             {SearchConfig{}, nil, 100 * time.Second},
+		"a leg worth half":          {SearchConfig{}, []Trial{short(36, 100*time.Second)}, 250 * time.Second},
+		"the neediest counts":       {SearchConfig{}, []Trial{short(36, 100*time.Second), short(60, 100*time.Second)}, 250 * time.Second},
+		"hopeless":                  {SearchConfig{}, []Trial{short(2, 100*time.Second)}, longestLeg},
+		"the user's limit":          {SearchConfig{MaxPerLeg: time.Minute}, []Trial{short(36, time.Minute)}, time.Minute},
+		"a leg that passed":         {SearchConfig{}, []Trial{{Rate: 14, LegJudgement: LegJudgement{Outcome: Passes, Leans: true, At: time.Minute}}}, 100 * time.Second},
+		"one that leans to failing": {SearchConfig{}, []Trial{func() Trial { t := short(3, time.Minute); t.Leans = false; return t }()}, 100 * time.Second},
+	} {
+		if got := c.config.perLeg(10, c.trials); (got - c.want).Abs() > 2*time.Second {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+
+	fails := Trial{Rate: 14.6, LegJudgement: LegJudgement{Outcome: Fails, At: time.Minute}}
+	n := SearchConfig{}.withDefaults().next([]Trial{short(20, 70*time.Second), fails}, bounds{saturation: 15}, 10)
+	if n.role != Longer || n.rate != 14 {
+		t.Errorf("a rate that was worth too little: %+v, want it again with more time", n)
+	}
+	again := short(60, 4*time.Minute)
+	again.Role = Longer
+	if n := (SearchConfig{}).withDefaults().next([]Trial{short(20, 70*time.Second), fails, again}, bounds{saturation: 15}, 10); n.role == Longer {
+		t.Errorf("it is given more time twice: %+v", n)
+	}
+	near := short(20, 70*time.Second)
+	near.Objectives[0].Margin = 0.02
+	lower := short(20, 70*time.Second)
+	lower.Rate = 11
+	if n := (SearchConfig{}).withDefaults().next([]Trial{lower, near, fails}, bounds{saturation: 15}, 10); n.role != Longer || n.rate != 11 {
+		t.Errorf("the higher rate is too near to its bound: %+v, want the lower one", n)
+	}
+	if n := (SearchConfig{MaxPerLeg: 70 * time.Second}).withDefaults().next([]Trial{short(20, 70*time.Second), fails}, bounds{saturation: 15}, 10); n.role == Longer {
+		t.Errorf("the user's limit is not kept: %+v", n)
+	}
+}
+
 // A rate that the client can't offer ends the way up.
 func TestSearchClientLimit(t *testing.T) {
 	c := SearchConfig{}.withDefaults()

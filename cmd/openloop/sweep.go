@@ -25,7 +25,7 @@ prints that rate, and writes GuideLLM 0.5.0's report.
 	set.Float64Var(&search.Precision, "precision", 0.05, "the search ends when the rate that holds and the one that fails lie no further apart than this share")
 	set.IntVar(&search.MaxLegs, "max-legs", 16, "legs that the search may run")
 	set.DurationVar(&search.Budget, "budget", 0, "wall time that the search may take (0: twice that of the legs before it, and at least 3m)")
-	perLeg := set.Float64("max-seconds-per-leg", 0, "a leg of the search that is not decided by then is inconclusive (0: 1,000 requests, within 30 and 300 s)")
+	perLeg := set.Float64("max-seconds-per-leg", 0, "a leg of the search that is not decided by then is inconclusive (0: 1,000 requests, within 30 and 300 s, and up to 600 s where earlier legs showed that it takes more)")
 	earlyStop := set.Bool("early-stop", true, "end a leg of the search as soon as its outcome is certain enough")
 	if err := parse(set, args, stdout); err != nil {
 		return err
