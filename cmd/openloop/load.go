@@ -41,8 +41,8 @@ type session struct {
 	rescue string       // folder for what could not be saved where it was to go; "" as long as all could
 }
 
-// gcPercent trades memory for fewer collections while load is sent: a collection takes processor time from the client.
-const gcPercent = 400
+// reportGC is GOGC after the load: the report of a million requests takes hundreds of megabytes, and nobody is in a hurry.
+const reportGC = 50
 
 // openSession checks what was asked for and looks at the endpoint. What it refuses, it refuses before any load.
 func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*session, error) {
@@ -120,7 +120,6 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 	if err != nil {
 		return nil, err
 	}
-	debug.SetGCPercent(gcPercent)
 	s.plan = &sweep.Plan{
 		Runner:     &loadgen.Runner{Client: s.client, MaxConcurrency: cap},
 		Stage:      f.stage(),
@@ -463,6 +462,7 @@ func (s *session) finish(result *sweep.Result, failed error) error {
 	}
 	s.run.Notes = append(s.run.Notes, report.Member{Key: "workload", Value: s.work.notes(result)})
 	result.Warnings = append(result.Warnings, s.work.warnings(result)...)
+	debug.SetGCPercent(reportGC)
 	r := report.Build(s.run, result)
 	if s.amend != nil {
 		s.amend(r)
