@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
 	"runtime/trace"
@@ -12,10 +14,12 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/sweep"
 )
 
-// defaultGC is the GOGC that the command uses.
-const defaultGC = 400
+// defaultGC is the GOGC that the command runs its load with: Go's own.
+const defaultGC = 100
 
 // job is what the client's process is asked to do.
 type job struct {
@@ -50,6 +54,12 @@ type measured struct {
 	MinuteMB, EndMB         float64
 	FirstMinute, LastMinute [2]float64
 
+	Verdict sweep.Level
+	Reasons []string
+
+	ReportSeconds float64 // from the end of the leg to the files
+	ReportMB      float64
+
 	Stamps   string
 	FirstErr string `json:",omitempty"`
 }
@@ -80,6 +90,22 @@ func send(arg string) error {
 	} else {
 		stage.Schedule = loadgen.Constant{Rate: j.Rate}
 	}
+	runner := &loadgen.Runner{Client: client, MaxConcurrency: 20_000}
+	if j.Report > 0 {
+		stage.MaxDuration, stage.MaxRequests = 0, j.Report
+	}
+	if j.Busy > 0 {
+		runtime.GOMAXPROCS(1)
+		for range j.Busy {
+			go func() {
+				for {
+				}
+			}()
+		}
+	}
+	if j.Stall > 0 {
+		runner.Sleep = stallOnce(stage.MaxDuration/2, j.Stall)
+	}
 	if j.Profile != "" {
 		f, err := os.Create(j.Profile)
 		if err != nil {
@@ -103,12 +129,25 @@ func send(arg string) error {
 	minute, end := make(chan float64, 1), make(chan float64, 1)
 	time.AfterFunc(time.Minute, func() { minute <- residentMB() })
 	time.AfterFunc(stage.MaxDuration-100*time.Millisecond, func() { end <- residentMB() })
-	leg, err := (&loadgen.Runner{Client: client, MaxConcurrency: 20_000}).Run(context.Background(), stage)
+	leg, err := runner.Run(context.Background(), stage)
 	if err != nil {
 		return err
 	}
-	m := summarize(leg)
-	m.EndMB = <-end
+	verdict := sweep.Audit(leg)
+	var m measured
+	if j.Report > 0 {
+		if m, err = writeReport(leg, verdict); err != nil {
+			return err
+		}
+	}
+	m.add(leg)
+	m.Verdict = verdict.Level
+	for _, r := range verdict.Reasons {
+		m.Reasons = append(m.Reasons, r.Text)
+	}
+	if stage.MaxDuration > 0 {
+		m.EndMB = <-end
+	}
 	select {
 	case m.MinuteMB = <-minute:
 	default: // the run was shorter
@@ -134,12 +173,11 @@ func requestBody(output int) []byte {
 		strings.Repeat("word ", 256), output)
 }
 
-func summarize(leg *loadgen.Leg) measured {
-	m := measured{
-		Offered: leg.Offered, CPU: leg.Client.CPU.Seconds(), GCs: leg.Client.GCs, Stamps: string(leg.Client.Stamps),
-		Elapsed: time.Duration(leg.End - leg.Start).Seconds(),
-		Delay:   [2]float64{float64(leg.ClientDelay.ValueAtQuantile(50)) / 1e3, float64(leg.ClientDelay.ValueAtQuantile(99)) / 1e3},
-	}
+// add takes in what the leg says.
+func (m *measured) add(leg *loadgen.Leg) {
+	m.Offered, m.CPU, m.GCs, m.Stamps = leg.Offered, leg.Client.CPU.Seconds(), leg.Client.GCs, string(leg.Client.Stamps)
+	m.Elapsed = time.Duration(leg.End - leg.Start).Seconds()
+	m.Delay = [2]float64{float64(leg.ClientDelay.ValueAtQuantile(50)) / 1e3, float64(leg.ClientDelay.ValueAtQuantile(99)) / 1e3}
 	var ttft, lateness, started, connect, first, last []float64
 	var span, gaps float64
 	for i := range leg.Records {
@@ -179,5 +217,47 @@ func summarize(leg *loadgen.Leg) measured {
 	}
 	m.TTFT, m.Lateness, m.Started, m.Connect = twoPercentiles(ttft), twoPercentiles(lateness), twoPercentiles(started), twoPercentiles(connect)
 	m.ITL, m.FirstMinute, m.LastMinute = span/gaps, twoPercentiles(first), twoPercentiles(last)
-	return m
+}
+
+// stallOnce is a pacer that oversleeps once, after so much time.
+func stallOnce(after, by time.Duration) func(time.Duration) {
+	start, stalled := time.Now(), false
+	return func(d time.Duration) {
+		if !stalled && time.Since(start) > after {
+			stalled = true
+			d += by
+		}
+		time.Sleep(d)
+	}
+}
+
+// writeReport writes what the command writes of a leg, and takes the time.
+func writeReport(leg *loadgen.Leg, verdict sweep.Verdict) (m measured, err error) {
+	dir, err := os.MkdirTemp("", "truthbench")
+	if err != nil {
+		return m, err
+	}
+	defer os.RemoveAll(dir)
+	debug.SetGCPercent(50) // as the command does after its load
+	start := time.Now()
+	strategy := sweep.Strategy{Kind: sweep.Throughput, Streams: leg.Stage.Streams}
+	run := &report.Run{Args: report.DefaultArgs(), Profile: string(strategy.Kind), RequestType: "chat_completions", Stream: true, Model: "llmsim"}
+	r := report.Build(run, &sweep.Result{Legs: []*sweep.Leg{{Strategy: strategy, Leg: leg, Verdict: verdict}}})
+	outputs, err := report.ParseOutputs([]string{"json", "csv"})
+	if err != nil {
+		return m, err
+	}
+	for _, o := range outputs {
+		name := filepath.Join(dir, o.File)
+		if err := report.WriteFile(name, o.Format, r); err != nil {
+			return m, err
+		}
+		info, err := os.Stat(name)
+		if err != nil {
+			return m, err
+		}
+		m.ReportMB += float64(info.Size()) / 1e6
+	}
+	m.ReportSeconds = time.Since(start).Seconds()
+	return m, nil
 }

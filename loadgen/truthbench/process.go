@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/openloop/openloop/llmsim"
+)
+
+// run starts a server and a client, and puts together what both say.
+func (r row) run(as string, j job) (*result, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	server, err := startServer(r.Engine, j.Apart)
+	if err != nil {
+		return nil, err
+	}
+	defer server.stop()
+	j.URL = server.url
+	arg, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	client := command(j.Apart, "1", self, as, string(arg))
+	started, busy := time.Now(), busyTime()
+	answer, err := client.Output()
+	if err != nil {
+		return nil, fmt.Errorf("the client: %w", err)
+	}
+	elapsed, busy := time.Since(started).Seconds(), busyTime()-busy
+	if err := server.stop(); err != nil {
+		return nil, err
+	}
+	var m measured
+	if err := json.Unmarshal(answer, &m); err != nil {
+		return nil, err
+	}
+	usage := client.ProcessState.SysUsage().(*syscall.Rusage)
+	res := &result{measured: m, FirstRequest: m.FirstSent.Sub(started).Seconds(), PeakMB: float64(usage.Maxrss) / 1024}
+	res.ServerCPU = server.cpu()
+	own := res.ServerCPU + (client.ProcessState.UserTime() + client.ProcessState.SystemTime()).Seconds()
+	res.Others = max(busy-own, 0) / elapsed
+	if res.truth, err = server.truth(); err != nil {
+		return nil, err
+	}
+	res.Lost = res.Errored
+	return res, nil
+}
+
+// command prepares a process, on a processor of its own if apart.
+func command(apart bool, processor string, args ...string) *exec.Cmd {
+	if apart {
+		args = append([]string{"taskset", "-c", processor}, args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stderr = os.Stderr
+	cmd.Env = os.Environ()
+	if apart {
+		cmd.Env = append(cmd.Env, "GOMAXPROCS=2") // a pacer that sleeps in the kernel must not keep the others waiting
+	}
+	return cmd
+}
+
+// server is the server's process as its starter sees it.
+type server struct {
+	url  string
+	cmd  *exec.Cmd
+	hold io.Closer // the process ends when this is closed
+	dir  string
+}
+
+func startServer(engine string, apart bool) (*server, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{}
+	if s.dir, err = os.MkdirTemp("", "truthbench"); err != nil {
+		return nil, err
+	}
+	s.cmd = command(apart, "0", self, "serve", engine, s.truthFile())
+	s.cmd.Env = append(s.cmd.Env, "GOGC=400")
+	if s.hold, err = s.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	url, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the server did not start: %w", err), s.stop())
+	}
+	s.url = strings.TrimSpace(url)
+	return s, nil
+}
+
+func (s *server) truthFile() string { return filepath.Join(s.dir, "truth.jsonl") }
+
+// stop ends the process; the truth is whole then.
+func (s *server) stop() error {
+	if s.cmd.ProcessState != nil {
+		return os.RemoveAll(s.dir)
+	}
+	s.hold.Close()
+	if err := s.cmd.Wait(); err != nil {
+		return fmt.Errorf("the server: %w", err)
+	}
+	return nil
+}
+
+func (s *server) cpu() float64 {
+	return (s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime()).Seconds()
+}
+
+// serve is the server's process. It ends with its standard input.
+func serve(spec, truthFile string) error {
+	config, err := llmsim.ParseSpec(spec)
+	if err != nil {
+		return err
+	}
+	config.TruthLimit = -1
+	server, err := llmsim.NewServer(config)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(truthFile)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	server.WriteTruth(f)
+	if err := server.Start("127.0.0.1:0"); err != nil {
+		return err
+	}
+	fmt.Println(server.URL())
+	signal.Ignore(os.Interrupt)
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return server.Close()
+}
+
+// busyTime is the processor time that all processes of the machine have used, in seconds; 0 where it can't be read.
+func busyTime() float64 {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	var user, nice, system, idle, iowait, irq, softirq float64
+	if _, err := fmt.Sscanf(string(b), "cpu %g %g %g %g %g %g %g", &user, &nice, &system, &idle, &iowait, &irq, &softirq); err != nil {
+		return 0
+	}
+	return (user + nice + system + irq + softirq) / 100 // USER_HZ is 100 on every Linux
+}
+
+// waitForQuiet waits until other processes use less than so many cores.
+func waitForQuiet(cores float64, until time.Time) {
+	for cores > 0 && time.Now().Before(until) {
+		before, start := busyTime(), time.Now()
+		time.Sleep(2 * time.Second)
+		if (busyTime()-before)/time.Since(start).Seconds() < cores {
+			return
+		}
+	}
+}
