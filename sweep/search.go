@@ -21,7 +21,9 @@ type SearchConfig struct {
 	Confidence float64       // of every leg's outcome; 0: DefaultConfidence
 	MaxLegs    int           // that the search may run; 0: 16
 	Budget     time.Duration // of wall time; 0: none
-	MaxPerLeg  time.Duration // a leg that is not decided by then is inconclusive; 0: 1000 requests, within 30 s and 5 min, and up to 10 min where legs showed that it takes more
+	// MaxPerLeg ends a leg that is not decided by then: it is inconclusive. 0: 1000 requests, within 30 s and 5 min, and up to
+	// 10 min where legs showed that it takes more.
+	MaxPerLeg time.Duration
 
 	NoEarlyStop bool // run every leg for all of MaxPerLeg
 

@@ -154,17 +154,18 @@ func serve(spec, truthFile string) error {
 	return server.Close()
 }
 
-// busyTime is the processor time that all processes of the machine have used, in seconds; 0 where it can't be read.
+// busyTime is the processor time that all processes of the machine have used, and what the hypervisor gave to other machines
+// (steal), in seconds; 0 where it can't be read.
 func busyTime() float64 {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0
 	}
-	var user, nice, system, idle, iowait, irq, softirq float64
-	if _, err := fmt.Sscanf(string(b), "cpu %g %g %g %g %g %g %g", &user, &nice, &system, &idle, &iowait, &irq, &softirq); err != nil {
+	var user, nice, system, idle, iowait, irq, softirq, steal float64
+	if _, err := fmt.Sscanf(string(b), "cpu %g %g %g %g %g %g %g %g", &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal); err != nil {
 		return 0
 	}
-	return (user + nice + system + irq + softirq) / 100 // USER_HZ is 100 on every Linux
+	return (user + nice + system + irq + softirq + steal) / 100 // USER_HZ is 100 on every Linux
 }
 
 // waitForQuiet waits until other processes use less than so many cores.

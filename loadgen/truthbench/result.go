@@ -20,7 +20,7 @@ type result struct {
 	FirstRequest float64 // s from the start of the client's process
 	PeakMB       float64 // resident memory of the client's process at most
 	ServerCPU    float64 // s
-	Others       float64 // cores that other processes used meanwhile
+	Others       float64 // cores that other processes, and other machines, used meanwhile
 	BareCPU      float64 // s a token, of the bare reader; 0: was not run
 	Lost         int     // requests that were sent and whose stream did not come whole
 }
@@ -147,7 +147,7 @@ func (r row) print(results []result) {
 	line("client CPU (cores)", "%.2f", func(r *result) float64 { return r.CPU / r.Elapsed })
 	line("server CPU a token (µs)", "%.2f", func(r *result) float64 { return 1e6 * r.ServerCPU / float64(r.Tokens) })
 	line("server late by itself, p99 (µs)", "%.0f", func(r *result) float64 { return r.Behind[1] })
-	line("other processes' CPU (cores)", "%.2f", func(r *result) float64 { return r.Others })
+	line("other processes, steal (cores)", "%.2f", func(r *result) float64 { return r.Others })
 	line("client memory, peak (MB)", "%.0f", func(r *result) float64 { return r.PeakMB })
 	if r.Seconds >= 120 {
 		line("  after a minute (MB)", "%.0f", func(r *result) float64 { return r.MinuteMB })

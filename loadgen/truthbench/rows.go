@@ -34,7 +34,8 @@ func rows() []row {
 	const usual = "fixed?ttft=30ms&itl=5ms"
 	return []row{
 		{Name: "300", Engine: usual, Rate: 300, Output: 128, Verdicts: fit},
-		{Name: "700", Engine: usual, Rate: 700, Output: 128, Verdicts: fit},
+		// From here on two processors are so busy that it hangs on the machine whether the client is late.
+		{Name: "700", Engine: usual, Rate: 700, Output: 128},
 		{Name: "1200", Engine: usual, Rate: 1200, Output: 128},
 		{Name: "beyond", Engine: usual, Rate: 4000, Output: 128, Seconds: 3, Verdicts: unfit},
 		{Name: "starved", Engine: usual, Rate: 300, Output: 128, Seconds: 3, Busy: 4, Verdicts: unfit},
