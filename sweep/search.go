@@ -278,7 +278,13 @@ type search struct {
 
 // limit is how long the next leg may take; ok is false if the budget has no room for a leg of use.
 func (s *search) limit(n step) (d time.Duration, ok bool) {
-	d = s.config.perLeg(n.rate, s.trials)
+	known := s.trials
+	switch n.role {
+	case Longer, Widening, Confirmation:
+	default: // on the way to the bracket a look is enough
+		known = nil
+	}
+	d = s.config.perLeg(n.rate, known)
 	if s.config.Budget <= 0 {
 		return d, true
 	}

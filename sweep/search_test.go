@@ -205,6 +205,16 @@ func TestLegsGetTheTimeTheyNeed(t *testing.T) {
 		}
 	}
 
+	for role, want := range map[Role]time.Duration{
+		FirstGuess: 100 * time.Second, Bisection: 100 * time.Second, Higher: 100 * time.Second,
+		Longer: 250 * time.Second, Widening: 250 * time.Second, Confirmation: 250 * time.Second,
+	} {
+		s := search{trials: []Trial{short(36, 100*time.Second)}}
+		if got, ok := s.limit(step{role: role, rate: 10}); !ok || (got-want).Abs() > 2*time.Second {
+			t.Errorf("%s: %v, want %v", role, got, want)
+		}
+	}
+
 	fails := Trial{Rate: 14.6, LegJudgement: LegJudgement{Outcome: Fails, At: time.Minute}}
 	n := SearchConfig{}.withDefaults().next([]Trial{short(20, 70*time.Second), fails}, bounds{saturation: 15}, 10)
 	if n.role != Longer || n.rate != 14 {
