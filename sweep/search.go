@@ -194,6 +194,8 @@ func (k *Knee) Headline() string {
 	switch {
 	case k.HoldsAt == 0 && k.Ended == EndNothing:
 		return "max rate at SLO: none" + list
+	case k.HoldsAt == 0 && k.Estimate > 0:
+		return fmt.Sprintf("max rate at SLO: near %s req/s by the plain figures, but no rate could be shown to hold%s", rateText(k.Estimate), list)
 	case k.HoldsAt == 0:
 		return "max rate at SLO: not found" + list
 	case k.FailsAt == 0:
@@ -619,7 +621,7 @@ func (s *search) knee() *Knee {
 			}
 			k.Objectives, k.EffectiveN = t.Objectives, t.EffectiveN
 		}
-		if t.Rate == k.HoldsAt || t.Rate == k.FailsAt {
+		if t.Rate == k.HoldsAt || t.Rate == k.FailsAt || k.HoldsAt == 0 {
 			k.Requests += t.Requests
 			if v := s.result.Legs[t.Leg].Verdict.Level; v == Invalid || v == Suspect && k.Client == Valid {
 				k.Client = v
@@ -657,8 +659,11 @@ func (s *search) note(k *Knee, all []point, b bracket) {
 	if len(undecided) > 0 {
 		add("not decided within the time of a leg: %s req/s", strings.Join(undecided, ", "))
 	}
-	if len(undecided) > 0 && k.Estimate > 0 {
+	if len(undecided) > 0 && k.Estimate > 0 && k.HoldsAt > 0 { // else the headline says it
 		add("by the plain figures the limit lies near %s req/s", rateText(k.Estimate))
+	}
+	if rate, time := s.leastNeed(); k.HoldsAt == 0 && time > 0 {
+		add("to be shown to hold, %s req/s needs a leg of about %v, if nothing misses its bounds: give the search that (--max-seconds-per-leg, --budget)", rateText(rate), time)
 	}
 	if b.hi != nil && onlyErrors(s.trials, b.hi.rate) {
 		add("at %s req/s it is errors that fail the objectives", rateText(b.hi.rate))
@@ -671,6 +676,16 @@ func (s *search) note(k *Knee, all []point, b bracket) {
 			add("the confirming leg at %s req/s was inconclusive", rateText(t.Rate))
 		}
 	}
+}
+
+// leastNeed is the undecided rate that takes the shortest leg to be shown to hold; 0 if there is none.
+func (s *search) leastNeed() (rate float64, least time.Duration) {
+	for _, t := range s.trials {
+		if need := t.needs(s.config.Confidence).Round(time.Minute); need > 0 && (least == 0 || need < least) {
+			rate, least = t.Rate, need
+		}
+	}
+	return rate, least
 }
 
 // onlyErrors says whether requests failed at a rate, and at no lower one.

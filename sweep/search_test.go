@@ -225,6 +225,11 @@ func TestLegsGetTheTimeTheyNeed(t *testing.T) {
 	if n := (SearchConfig{}).withDefaults().next([]Trial{short(20, 70*time.Second), fails, again}, bounds{saturation: 15}, 10); n.role == Longer {
 		t.Errorf("it is given more time twice: %+v", n)
 	}
+	undecided := search{config: SearchConfig{}.withDefaults(), trials: []Trial{short(6, time.Minute), short(18, time.Minute), fails}}
+	if rate, need := undecided.leastNeed(); rate != 14 || need != 5*time.Minute {
+		t.Errorf("the least that is needed: %v at %v req/s, want 5m at 14", need, rate)
+	}
+
 	near := short(20, 70*time.Second)
 	near.Objectives[0].Margin = 0.02
 	lower := short(20, 70*time.Second)
@@ -261,6 +266,7 @@ func TestHeadline(t *testing.T) {
 		{func(k *Knee) { k.FailsAt = 14 }, "max rate at SLO: between 11.8 and 14 req/s (holds at 11.8, fails at 14; 95 % confidence; 1,420 requests; poisson arrivals; client valid)"},
 		{func(k *Knee) { k.FailsAt = 0 }, "max rate at SLO: at least 11.8 req/s (holds at 11.8, no rate was found to fail; 95 % confidence; 1,420 requests; poisson arrivals; client valid)"},
 		{func(k *Knee) { k.HoldsAt, k.Ended = 0, EndNothing }, "max rate at SLO: none (fails at 12.3; 95 % confidence; 1,420 requests; poisson arrivals; client valid)"},
+		{func(k *Knee) { k.HoldsAt, k.Estimate, k.Ended = 0, 11.4, EndBudget }, "max rate at SLO: near 11.4 req/s by the plain figures, but no rate could be shown to hold (fails at 12.3; 95 % confidence; 1,420 requests; poisson arrivals; client valid)"},
 		{func(k *Knee) { k.HoldsAt, k.FailsAt, k.Ended, k.Requests = 0, 0, EndBudget, 0 }, "max rate at SLO: not found (95 % confidence; 0 requests; poisson arrivals; client valid)"},
 	} {
 		c := k
