@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -36,7 +37,7 @@ func cgroupOf(root fs.FS) cgroupCPU {
 		}
 		mount := "sys/fs/cgroup"
 		if controllers != "" {
-			if !hasCPU(controllers) {
+			if !slices.Contains(strings.Split(controllers, ","), "cpu") {
 				continue
 			}
 			mount += "/" + controllers
@@ -49,15 +50,6 @@ func cgroupOf(root fs.FS) cgroupCPU {
 		}
 	}
 	return found
-}
-
-func hasCPU(controllers string) bool {
-	for name := range strings.SplitSeq(controllers, ",") {
-		if name == "cpu" {
-			return true
-		}
-	}
-	return false
 }
 
 // add takes one group into account.
