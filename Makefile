@@ -61,13 +61,13 @@ bench: ## run the Go benchmarks, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 bench-truth: ## hold the client against a server that knows the truth, in a process of its own (ARGS='-row 300')
-	$(GO) run ./loadgen/truthbench $(ARGS)
+	$(GO) run ./bench/truth $(ARGS)
 
 parity: build ## run the pinned GuideLLM and openloop at equal rates and compare their reports (installs GuideLLM)
-	OPENLOOP=$(BIN) parity/run.sh $(ARGS)
+	OPENLOOP=$(BIN) bench/parity/run.sh $(ARGS)
 
 knee-study: ## hold the search for the knee against engines whose knee is known (about 15 minutes)
-	$(GO) test ./sweep/kneestudy -run '^TestKneeStudy$$' -count=1 -timeout 90m -v -args -study $(ARGS)
+	$(GO) test ./bench/knee -run '^TestKneeStudy$$' -count=1 -timeout 90m -v -args -study $(ARGS)
 
 check-deploy: build ## check the manifests, and that the command in them is one that openloop takes
 	.ci/check-deploy $(BIN)

@@ -307,7 +307,7 @@ func BenchmarkStep(b *testing.B) {
 	}
 }
 
-// BenchmarkReplay is a study's leg: requests at two thirds of the capacity.
+// BenchmarkReplay is a study's stage: requests at two thirds of the capacity.
 func BenchmarkReplay(b *testing.B) {
 	cfg, err := Preset("l4-qwen2.5-0.5b")
 	if err != nil {

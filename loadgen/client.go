@@ -42,7 +42,7 @@ type Target struct {
 }
 
 // connectsPerSecond bounds new connections: a server that refuses every one must not make a closed loop spin, and more
-// than this many a second would measure the kernel's accept queue. The burst covers a saturation leg's first arrivals.
+// than this many a second would measure the kernel's accept queue. The burst covers a saturation stage's first arrivals.
 const (
 	connectsPerSecond = 5000
 	connectBurst      = 2000

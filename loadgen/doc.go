@@ -4,7 +4,7 @@
 //
 //	schedule.go   when requests are due: pure arithmetic, no clock
 //	stage.go      one stage of load: what to send, how long, when to give up
-//	run.go        a stage under way: pacer, streams, limits, the leg it leaves
+//	run.go        a stage under way: pacer, streams, limits, the stage it leaves
 //	client.go     connections, one HTTP exchange, HTTP/1.1 by hand so that the send stamp is the request's own
 //	http2.go      the same exchange through net/http, where HTTP/2 or a proxy is asked for
 //	stream.go     from received bytes to events: chunked framing, server-sent events

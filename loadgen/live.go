@@ -1,7 +1,7 @@
 package loadgen
 
 // Start returns when the stage began, on the clock of the records: the offsets of its schedule count from there.
-func (run *Run) Start() int64 { return run.leg.Start }
+func (run *Run) Start() int64 { return run.result.Start }
 
 // LiveGaps counts the gaps between token events of the requests that have ended so far, and of them those longer than
 // each of the bounds (ns). Like the histogram it knows a gap to 0.1 %. It may be called at any time.

@@ -29,8 +29,8 @@ func TestObserve(t *testing.T) {
 	var mu sync.Mutex
 	sent, ended := 0, 0
 	inFlight := 0
-	stage := loadgen.Stage{
-		Streams: 3, MaxRequests: 100_000,
+	stage := loadgen.Stage{Load: loadgen.Load{Kind: loadgen.Concurrent, Streams: 3}, MaxRequests: 100_000}
+	hooks := loadgen.Hooks{
 		Source: func(int) (loadgen.Request, error) { return loadgen.Request{Body: []byte(`{}`)}, nil },
 		Observe: func(e loadgen.Event) {
 			mu.Lock()
@@ -51,12 +51,12 @@ func TestObserve(t *testing.T) {
 			}
 		},
 	}
-	leg, err := (&loadgen.Runner{Client: client}).Run(context.Background(), stage)
+	measured, err := (&loadgen.Runner{Client: client}).Run(context.Background(), stage, hooks)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if leg.Reason != loadgen.StopOverSaturated {
-		t.Errorf("the leg ended by %s", leg.Reason)
+	if measured.Reason != loadgen.StopOverSaturated {
+		t.Errorf("the stage ended by %s", measured.Reason)
 	}
 	if sent != ended || ended < enough || ended > enough+3 || inFlight > 3 || inFlight < 1 {
 		t.Errorf("%d sent, %d ended, %d in flight", sent, ended, inFlight)

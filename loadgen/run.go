@@ -30,10 +30,12 @@ const shards = 8
 
 // Run is a stage under way.
 type Run struct {
-	runner *Runner
-	stage  Stage
-	clock  *clock
-	leg    *Leg
+	runner   *Runner
+	stage    Stage
+	hooks    Hooks
+	schedule Schedule // of an open loop; nil for a closed one
+	clock    *clock
+	result   *Measured
 
 	sending    context.Context // ends when no more requests are to be sent
 	stopSends  context.CancelCauseFunc
@@ -72,7 +74,7 @@ type shard struct {
 	firsts atomic.Int64
 	_      [48]byte // the counters of two shards share no cache line
 	mu     sync.Mutex
-	hists  Leg // its three histograms
+	hists  Measured // its three histograms
 }
 
 // Progress is a look at a stage under way.
@@ -86,23 +88,26 @@ type Progress struct {
 	Firsts    int64 // requests whose first token came
 }
 
-// Run runs one stage to its end. An error means that it could not begin; whatever happens later is in the leg.
-func (r *Runner) Run(ctx context.Context, s Stage) (*Leg, error) {
-	run, err := r.Start(ctx, s)
+// Run runs one stage to its end. An error means that it could not begin; whatever happens later is in the stage.
+func (r *Runner) Run(ctx context.Context, s Stage, h Hooks) (*Measured, error) {
+	run, err := r.Start(ctx, s, h)
 	if err != nil {
 		return nil, err
 	}
 	return run.Wait(), nil
 }
 
-// Start begins a stage. The context's end ends it like its time limit: what is in flight is cancelled, and the leg holds
+// Start begins a stage. The context's end ends it like its time limit: what is in flight is cancelled, and the stage holds
 // what was measured.
-func (r *Runner) Start(ctx context.Context, s Stage) (*Run, error) {
+func (r *Runner) Start(ctx context.Context, s Stage, h Hooks) (*Run, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
 	}
 	if r.Client == nil {
 		return nil, errors.New("a runner needs a client")
+	}
+	if h.Source == nil {
+		return nil, errors.New("a stage needs a request source")
 	}
 	before := readUsage()
 	limit := r.MaxConcurrency
@@ -110,34 +115,34 @@ func (r *Runner) Start(ctx context.Context, s Stage) (*Run, error) {
 		limit = DefaultMaxConcurrency
 	}
 	run := &Run{
-		runner: r, stage: s, clock: newClock(),
+		runner: r, stage: s, hooks: h, schedule: s.Load.Schedule(), clock: newClock(),
 		finished: make(chan struct{}),
 		allSent:  make(chan struct{}),
 		slots:    make(chan struct{}, limit),
 	}
 	run.arena.details = s.KeepDetails
-	run.leg = &Leg{Stage: s, Origin: run.clock.origin}
+	run.result = &Measured{Stage: s, Origin: run.clock.origin}
 	for i := range run.shard {
 		h := &run.shard[i].hists
 		h.Gaps, h.TTFT, h.ClientDelay = newHistogram(), newHistogram(), newHistogram()
 	}
 	run.sending, run.stopSends = context.WithCancelCause(context.WithoutCancel(ctx))
 	run.flights, run.endFlights = context.WithCancel(context.WithoutCancel(ctx))
-	run.leg.Start = run.clock.now() // nothing that takes time lies between this and the load
+	run.result.Start = run.clock.now() // nothing that takes time lies between this and the load
 	if ctx.Err() != nil {
 		run.stop(StopInterrupted, nil)
 	}
-	if s.Schedule == nil {
-		run.SetStreams(s.Streams)
+	if run.schedule == nil {
+		run.SetStreams(s.Load.Streams)
 	}
 	go run.supervise(ctx, before)
 	return run, nil
 }
 
-// Wait returns the leg once the stage has ended and nothing is in flight.
-func (run *Run) Wait() *Leg {
+// Wait returns the stage once the stage has ended and nothing is in flight.
+func (run *Run) Wait() *Measured {
 	<-run.finished
-	return run.leg
+	return run.result
 }
 
 // Done is closed when the stage has ended.
@@ -170,7 +175,7 @@ func (run *Run) stop(reason StopReason, err error) {
 // Progress may be called at any time.
 func (run *Run) Progress() Progress {
 	p := Progress{
-		Elapsed:   time.Duration(run.clock.now() - run.leg.Start),
+		Elapsed:   time.Duration(run.clock.now() - run.result.Start),
 		Sent:      int(run.sent.Load()),
 		InFlight:  int(run.inFlight.Load()),
 		Completed: int(run.completed.Load()),
@@ -183,12 +188,12 @@ func (run *Run) Progress() Progress {
 	return p
 }
 
-// supervise runs the stage and builds its leg.
+// supervise runs the stage and builds its stage.
 func (run *Run) supervise(ctx context.Context, before usage) {
 	defer close(run.finished)
 	var timer *time.Timer
 	if d := run.stage.MaxDuration; d > 0 {
-		timer = time.AfterFunc(d-time.Duration(run.clock.now()-run.leg.Start), func() { run.stop(StopDuration, nil) })
+		timer = time.AfterFunc(d-time.Duration(run.clock.now()-run.result.Start), func() { run.stop(StopDuration, nil) })
 		defer timer.Stop()
 	}
 	// What is in flight when sending ends early is cancelled after the grace time; where all requests were sent
@@ -209,7 +214,7 @@ func (run *Run) supervise(ctx context.Context, before usage) {
 	defer ended()
 	stopCalibrating := run.calibrateClock()
 
-	if run.stage.Schedule != nil {
+	if run.schedule != nil {
 		run.pace()
 	} else {
 		run.closedLoop()
@@ -220,7 +225,7 @@ func (run *Run) supervise(ctx context.Context, before usage) {
 	run.requests.Wait()
 	stopCalibrating()
 
-	l := run.leg
+	l := run.result
 	l.End = run.clock.now()
 	if run.sending.Err() == nil { // everything was sent, and has ended
 		reason := StopRequests
@@ -310,18 +315,18 @@ func (run *Run) pace() {
 	defer timer.Stop()
 	cancelled := run.sending.Done()
 	for i := 0; run.stage.MaxRequests == 0 || i < run.stage.MaxRequests; i++ {
-		offset, ok := run.stage.Schedule.At(i)
+		offset, ok := run.schedule.At(i)
 		if !ok {
 			return
 		}
-		due := run.leg.Start + int64(offset)
+		due := run.result.Start + int64(offset)
 		if d := run.stage.MaxDuration; d > 0 && offset >= d {
 			<-cancelled // the time limit
 			return
 		}
 		// The request is fetched now, while there is time.
 		late := run.clock.now() >= due
-		req, err := run.stage.Source(i)
+		req, err := run.hooks.Source(i)
 		if err != nil {
 			run.stop(StopSource, err)
 			return
@@ -480,15 +485,15 @@ func (run *Run) putBack(x *exchange) {
 }
 
 func (run *Run) observe(rec *Record, ended bool, inFlight int) {
-	if run.stage.Observe != nil {
-		run.stage.Observe(Event{run, rec, ended, time.Duration(run.clock.now() - run.leg.Start), inFlight})
+	if run.hooks.Observe != nil {
+		run.hooks.Observe(Event{run, rec, ended, time.Duration(run.clock.now() - run.result.Start), inFlight})
 	}
 }
 
 // measured says whether a request counts for the histograms: the window rule of GuideLLM, as far as its ends are known
 // while the stage runs.
 func (run *Run) measured(rec *Record) bool {
-	s, start := &run.stage, run.leg.Start
+	s, start := &run.stage, run.result.Start
 	if rec.End < start+int64(s.Warmup) {
 		return false
 	}
@@ -523,13 +528,13 @@ func (run *Run) book(x *exchange, rec *Record, inFlight int, err error) {
 
 // countOffered counts the arrivals due before sending ended, those included that a late pacer no longer got to.
 func (run *Run) countOffered() {
-	l := run.leg
+	l := run.result
 	l.Offered = run.next
-	if run.stage.Schedule == nil {
+	if run.schedule == nil {
 		return
 	}
 	for run.stage.MaxRequests == 0 || l.Offered < run.stage.MaxRequests {
-		offset, ok := run.stage.Schedule.At(l.Offered)
+		offset, ok := run.schedule.At(l.Offered)
 		if !ok || l.Start+int64(offset) >= l.Stopped {
 			return
 		}
@@ -564,8 +569,8 @@ func (run *Run) SetStreams(n int) {
 		ctx, cancel := context.WithCancel(run.sending)
 		delay := time.Duration(0)
 		if first {
-			now = run.leg.Start
-			delay = run.stage.RampUp * time.Duration(len(run.streams)) / time.Duration(n)
+			now = run.result.Start
+			delay = run.stage.Load.RampUp * time.Duration(len(run.streams)) / time.Duration(n)
 		}
 		run.streams = append(run.streams, cancel)
 		run.requests.Add(1)
@@ -621,7 +626,7 @@ func (run *Run) nextOfStream() (i int, rec *Record, detail *Detail, req Request,
 	if run.source != nil {
 		return i, nil, nil, req, false
 	}
-	if req, run.source = run.stage.Source(i); run.source != nil {
+	if req, run.source = run.hooks.Source(i); run.source != nil {
 		run.stop(StopSource, run.source)
 		return i, nil, nil, req, false
 	}

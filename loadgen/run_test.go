@@ -102,27 +102,24 @@ func inBubble(t *testing.T, w *wire, test func(t *testing.T, r *Runner)) {
 	})
 }
 
-// run runs a stage and checks what holds of every leg.
-func run(t *testing.T, r *Runner, s Stage) *Leg {
+// run runs a stage and checks what holds of every stage.
+func run(t *testing.T, r *Runner, s Stage, h ...Hooks) *Measured {
 	t.Helper()
-	leg, err := r.Run(t.Context(), s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	checkLeg(t, leg)
-	return leg
+	measured := mustRun(t, r, s, h...)
+	checkMeasured(t, measured)
+	return measured
 }
 
-func checkLeg(t *testing.T, leg *Leg) {
+func checkMeasured(t *testing.T, measured *Measured) {
 	t.Helper()
-	if !(0 < leg.Start && leg.Start <= leg.Stopped && leg.Stopped <= leg.End) {
-		t.Errorf("start %d, stopped %d, end %d", leg.Start, leg.Stopped, leg.End)
+	if !(0 < measured.Start && measured.Start <= measured.Stopped && measured.Stopped <= measured.End) {
+		t.Errorf("start %d, stopped %d, end %d", measured.Start, measured.Stopped, measured.End)
 	}
-	for i := range leg.Records {
-		r := &leg.Records[i]
+	for i := range measured.Records {
+		r := &measured.Records[i]
 		checkOrder(t, r)
-		if r.Scheduled < leg.Start || r.End > leg.End {
-			t.Errorf("request %d scheduled at %d, ended at %d, outside of the leg", i, r.Scheduled, r.End)
+		if r.Scheduled < measured.Start || r.End > measured.End {
+			t.Errorf("request %d scheduled at %d, ended at %d, outside of the stage", i, r.Scheduled, r.End)
 		}
 		if (r.Status == NotSent) != (r.Sent == 0) && r.Err != ErrConnect {
 			t.Errorf("request %d: %v, sent at %d", i, r.Status, r.Sent)
@@ -134,14 +131,14 @@ func checkLeg(t *testing.T, leg *Leg) {
 			t.Errorf("request %d: what its source knew is lost: %+v", i, *r)
 		}
 	}
-	if leg.Offered < len(leg.Records) {
-		t.Errorf("offered %d, but %d records", leg.Offered, len(leg.Records))
+	if measured.Offered < len(measured.Records) {
+		t.Errorf("offered %d, but %d records", measured.Offered, len(measured.Records))
 	}
 }
 
 // count counts the records of each status.
-func count(leg *Leg) (completed, errored, incomplete, notSent int) {
-	for _, r := range leg.Records {
+func count(measured *Measured) (completed, errored, incomplete, notSent int) {
+	for _, r := range measured.Records {
 		switch r.Status {
 		case Completed:
 			completed++
@@ -156,18 +153,18 @@ func count(leg *Leg) (completed, errored, incomplete, notSent int) {
 	return
 }
 
-func wantCount(t *testing.T, leg *Leg, completed, errored, incomplete, notSent int) {
+func wantCount(t *testing.T, measured *Measured, completed, errored, incomplete, notSent int) {
 	t.Helper()
-	c, e, i, n := count(leg)
+	c, e, i, n := count(measured)
 	if c != completed || e != errored || i != incomplete || n != notSent {
 		t.Errorf("%d completed, %d errored, %d incomplete, %d not sent; want %d, %d, %d, %d", c, e, i, n, completed, errored, incomplete, notSent)
 	}
 }
 
-func wantReason(t *testing.T, leg *Leg, reason StopReason, err string) {
+func wantReason(t *testing.T, measured *Measured, reason StopReason, err string) {
 	t.Helper()
-	if leg.Reason != reason || (leg.Err == nil) != (err == "") || err != "" && !strings.Contains(leg.Err.Error(), err) {
-		t.Errorf("ended by %q (%v), want %q (%s)", leg.Reason, leg.Err, reason, err)
+	if measured.Reason != reason || (measured.Err == nil) != (err == "") || err != "" && !strings.Contains(measured.Err.Error(), err) {
+		t.Errorf("ended by %q (%v), want %q (%s)", measured.Reason, measured.Err, reason, err)
 	}
 }
 
@@ -176,19 +173,19 @@ const ms = int64(time.Millisecond)
 func TestOpenLoopNeverWaitsForTheServer(t *testing.T) {
 	w := &wire{answer: serve(time.Minute, 0, 1)}
 	inBubble(t, w, func(t *testing.T, r *Runner) {
-		leg := run(t, r, Stage{Schedule: Constant{Rate: 10}, Source: fixedSource, MaxDuration: 2 * time.Second})
-		wantReason(t, leg, StopDuration, "")
-		wantCount(t, leg, 0, 0, 19, 0) // at 100, 200, … 1,900 ms
-		for i, rec := range leg.Records {
-			if due := leg.Start + int64(i+1)*100*ms; rec.Scheduled != due || rec.Started != due || rec.Sent != due {
+		measured := run(t, r, Stage{Load: constantLoad(10), MaxDuration: 2 * time.Second})
+		wantReason(t, measured, StopDuration, "")
+		wantCount(t, measured, 0, 0, 19, 0) // at 100, 200, … 1,900 ms
+		for i, rec := range measured.Records {
+			if due := measured.Start + int64(i+1)*100*ms; rec.Scheduled != due || rec.Started != due || rec.Sent != due {
 				t.Errorf("request %d scheduled at %d, started at %d, sent at %d, want %d", i, rec.Scheduled, rec.Started, rec.Sent, due)
 			}
 		}
-		if leg.Offered != 19 || leg.Client.PeakInFlight != 19 || leg.Client.NewConnections != 19 || leg.Client.SourceWaits != 0 {
-			t.Errorf("offered %d, %+v", leg.Offered, leg.Client)
+		if measured.Offered != 19 || measured.Client.PeakInFlight != 19 || measured.Client.NewConnections != 19 || measured.Client.SourceWaits != 0 {
+			t.Errorf("offered %d, %+v", measured.Offered, measured.Client)
 		}
-		if leg.Stopped != leg.Start+2000*ms || leg.End != leg.Stopped {
-			t.Errorf("start %d, stopped %d, end %d", leg.Start, leg.Stopped, leg.End)
+		if measured.Stopped != measured.Start+2000*ms || measured.End != measured.Stopped {
+			t.Errorf("start %d, stopped %d, end %d", measured.Start, measured.Stopped, measured.End)
 		}
 	})
 }
@@ -196,11 +193,11 @@ func TestOpenLoopNeverWaitsForTheServer(t *testing.T) {
 func TestTimesOfAStream(t *testing.T) {
 	w := &wire{answer: serve(30*time.Millisecond, 5*time.Millisecond, 4)}
 	inBubble(t, w, func(t *testing.T, r *Runner) {
-		leg := run(t, r, Stage{Schedule: Constant{Rate: 5}, Source: fixedSource, MaxRequests: 10})
-		wantReason(t, leg, StopRequests, "")
-		wantCount(t, leg, 10, 0, 0, 0)
-		for i := range leg.Records {
-			rec := &leg.Records[i]
+		measured := run(t, r, Stage{Load: constantLoad(5), MaxRequests: 10})
+		wantReason(t, measured, StopRequests, "")
+		wantCount(t, measured, 10, 0, 0, 0)
+		for i := range measured.Records {
+			rec := &measured.Records[i]
 			ttft, _ := rec.TTFT()
 			latency, _ := rec.Latency()
 			tpot, _ := rec.TPOT()
@@ -209,17 +206,17 @@ func TestTimesOfAStream(t *testing.T) {
 				t.Errorf("request %d: TTFT %v, latency %v, TPOT %v, NTPOT %v, lateness %v", i, ttft, latency, tpot, ntpot, rec.Lateness())
 			}
 		}
-		if leg.Gaps.TotalCount() != 30 || leg.TTFT.TotalCount() != 10 || leg.ClientDelay.TotalCount() != 0 {
-			t.Errorf("%d gaps, %d TTFT, %d delays", leg.Gaps.TotalCount(), leg.TTFT.TotalCount(), leg.ClientDelay.TotalCount())
+		if measured.Gaps.TotalCount() != 30 || measured.TTFT.TotalCount() != 10 || measured.ClientDelay.TotalCount() != 0 {
+			t.Errorf("%d gaps, %d TTFT, %d delays", measured.Gaps.TotalCount(), measured.TTFT.TotalCount(), measured.ClientDelay.TotalCount())
 		}
-		if lo, hi := leg.Gaps.Min(), leg.Gaps.Max(); lo > 5*ms || hi < 5*ms || hi-lo > 5*ms/1000 {
+		if lo, hi := measured.Gaps.Min(), measured.Gaps.Max(); lo > 5*ms || hi < 5*ms || hi-lo > 5*ms/1000 {
 			t.Errorf("gaps from %d to %d ns, want 5 ms", lo, hi)
 		}
-		if leg.Stopped != leg.Records[9].End || leg.Client.NewConnections != 1 || w.dials.Load() != 1 {
-			t.Errorf("stopped %d, last end %d, %d connections", leg.Stopped, leg.Records[9].End, leg.Client.NewConnections)
+		if measured.Stopped != measured.Records[9].End || measured.Client.NewConnections != 1 || w.dials.Load() != 1 {
+			t.Errorf("stopped %d, last end %d, %d connections", measured.Stopped, measured.Records[9].End, measured.Client.NewConnections)
 		}
-		if leg.Client.Stamps != UserStamps || leg.Client.Procs != runtime.GOMAXPROCS(0) {
-			t.Errorf("%+v", leg.Client)
+		if measured.Client.Stamps != UserStamps || measured.Client.Procs != runtime.GOMAXPROCS(0) {
+			t.Errorf("%+v", measured.Client)
 		}
 	})
 }
@@ -233,20 +230,20 @@ func TestLateArrivals(t *testing.T) {
 			}
 			return fixedSource(i)
 		}
-		leg := run(t, r, Stage{Schedule: Constant{Rate: 10}, Source: source, MaxDuration: 2050 * time.Millisecond})
-		wantCount(t, leg, 20, 0, 0, 0)
-		for i, rec := range leg.Records {
-			due := leg.Start + int64(i+1)*100*ms
+		measured := run(t, r, Stage{Load: constantLoad(10), MaxDuration: 2050 * time.Millisecond}, Hooks{Source: source})
+		wantCount(t, measured, 20, 0, 0, 0)
+		for i, rec := range measured.Records {
+			due := measured.Start + int64(i+1)*100*ms
 			sent := due
 			if i >= 5 {
-				sent = max(due, leg.Start+1550*ms)
+				sent = max(due, measured.Start+1550*ms)
 			}
 			if rec.Scheduled != due || rec.Sent != sent || int64(rec.Lateness()) != sent-due {
 				t.Errorf("request %d scheduled at %d, sent at %d, late by %v; want %d, %d", i, rec.Scheduled, rec.Sent, rec.Lateness(), due, sent)
 			}
 		}
-		if leg.Client.SourceWaits != 1 || leg.Offered != 20 {
-			t.Errorf("%d waits for the source, offered %d", leg.Client.SourceWaits, leg.Offered)
+		if measured.Client.SourceWaits != 1 || measured.Offered != 20 {
+			t.Errorf("%d waits for the source, offered %d", measured.Client.SourceWaits, measured.Offered)
 		}
 	})
 	// Held up beyond the end of the stage: what was due is offered, and never sent.
@@ -257,25 +254,16 @@ func TestLateArrivals(t *testing.T) {
 			}
 			return fixedSource(i)
 		}
-		leg := run(t, r, Stage{Schedule: Constant{Rate: 10}, Source: source, MaxDuration: 2050 * time.Millisecond})
-		wantReason(t, leg, StopDuration, "")
-		wantCount(t, leg, 5, 0, 0, 0)
-		if leg.Offered != 20 || leg.Stopped != leg.Start+2050*ms {
-			t.Errorf("offered %d, stopped %d", leg.Offered, leg.Stopped)
+		measured := run(t, r, Stage{Load: constantLoad(10), MaxDuration: 2050 * time.Millisecond}, Hooks{Source: source})
+		wantReason(t, measured, StopDuration, "")
+		wantCount(t, measured, 5, 0, 0, 0)
+		if measured.Offered != 20 || measured.Stopped != measured.Start+2050*ms {
+			t.Errorf("offered %d, stopped %d", measured.Offered, measured.Stopped)
 		}
 	})
 }
 
 // times is a schedule by hand.
-type times []time.Duration
-
-func (s times) At(i int) (time.Duration, bool) {
-	if i >= len(s) {
-		return 0, false
-	}
-	return s[i], true
-}
-
 func TestOpenLoopEnds(t *testing.T) {
 	second := &wire{answer: serve(time.Second, 0, 1)}
 	tests := []struct {
@@ -284,29 +272,28 @@ func TestOpenLoopEnds(t *testing.T) {
 		reason                                  StopReason
 		completed, incomplete, offered, stopped int // ms
 	}{
-		{"by requests", Stage{Schedule: Constant{Rate: 10}, MaxRequests: 5}, StopRequests, 5, 0, 5, 1500},
-		{"by requests, before the time", Stage{Schedule: Constant{Rate: 10}, MaxRequests: 5, MaxDuration: time.Minute}, StopRequests, 5, 0, 5, 1500},
-		{"by time, before the requests", Stage{Schedule: Constant{Rate: 10}, MaxRequests: 50, MaxDuration: 1250 * time.Millisecond}, StopDuration, 2, 10, 12, 1250},
-		{"by time, when all requests are sent", Stage{Schedule: Constant{Rate: 10}, MaxRequests: 5, MaxDuration: 1250 * time.Millisecond}, StopDuration, 2, 3, 5, 1250},
-		{"by its schedule", Stage{Schedule: times{0, 0, 100 * time.Millisecond}, MaxDuration: time.Minute}, StopSchedule, 3, 0, 3, 1100},
-		{"by its schedule, with as many requests", Stage{Schedule: times{0, 0, 100 * time.Millisecond}, MaxRequests: 3}, StopRequests, 3, 0, 3, 1100},
-		{"by a schedule without requests", Stage{Schedule: times{}, MaxDuration: time.Minute}, StopSchedule, 0, 0, 0, 0},
-		{"by time, before the first request", Stage{Schedule: times{time.Hour}, MaxDuration: time.Second}, StopDuration, 0, 0, 0, 1000},
-		{"by time, with a grace that suffices", Stage{Schedule: Constant{Rate: 10}, MaxDuration: 550 * time.Millisecond, Grace: time.Minute}, StopDuration, 5, 0, 5, 550},
-		{"by time, with a grace that suffices for some", Stage{Schedule: Constant{Rate: 10}, MaxDuration: 550 * time.Millisecond, Grace: 700 * time.Millisecond}, StopDuration, 2, 3, 5, 550},
+		{"by requests", Stage{Load: constantLoad(10), MaxRequests: 5}, StopRequests, 5, 0, 5, 1500},
+		{"by requests, before the time", Stage{Load: constantLoad(10), MaxRequests: 5, MaxDuration: time.Minute}, StopRequests, 5, 0, 5, 1500},
+		{"by time, before the requests", Stage{Load: constantLoad(10), MaxRequests: 50, MaxDuration: 1250 * time.Millisecond}, StopDuration, 2, 10, 12, 1250},
+		{"by time, when all requests are sent", Stage{Load: constantLoad(10), MaxRequests: 5, MaxDuration: 1250 * time.Millisecond}, StopDuration, 2, 3, 5, 1250},
+		{"by its schedule", Stage{Load: timesLoad(0, 0, 100*time.Millisecond), MaxDuration: time.Minute}, StopSchedule, 3, 0, 3, 1100},
+		{"by its schedule, with as many requests", Stage{Load: timesLoad(0, 0, 100*time.Millisecond), MaxRequests: 3}, StopRequests, 3, 0, 3, 1100},
+		{"by a schedule without requests", Stage{Load: timesLoad(), MaxDuration: time.Minute}, StopSchedule, 0, 0, 0, 0},
+		{"by time, before the first request", Stage{Load: timesLoad(time.Hour), MaxDuration: time.Second}, StopDuration, 0, 0, 0, 1000},
+		{"by time, with a grace that suffices", Stage{Load: constantLoad(10), MaxDuration: 550 * time.Millisecond, Grace: time.Minute}, StopDuration, 5, 0, 5, 550},
+		{"by time, with a grace that suffices for some", Stage{Load: constantLoad(10), MaxDuration: 550 * time.Millisecond, Grace: 700 * time.Millisecond}, StopDuration, 2, 3, 5, 550},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, second, func(t *testing.T, r *Runner) {
-				test.stage.Source = fixedSource
-				leg := run(t, r, test.stage)
-				wantReason(t, leg, test.reason, "")
-				wantCount(t, leg, test.completed, 0, test.incomplete, 0)
-				if leg.Offered != test.offered || leg.Stopped != leg.Start+int64(test.stopped)*ms {
-					t.Errorf("offered %d, stopped after %v; want %d, %d ms", leg.Offered, time.Duration(leg.Stopped-leg.Start), test.offered, test.stopped)
+				measured := run(t, r, test.stage)
+				wantReason(t, measured, test.reason, "")
+				wantCount(t, measured, test.completed, 0, test.incomplete, 0)
+				if measured.Offered != test.offered || measured.Stopped != measured.Start+int64(test.stopped)*ms {
+					t.Errorf("offered %d, stopped after %v; want %d, %d ms", measured.Offered, time.Duration(measured.Stopped-measured.Start), test.offered, test.stopped)
 				}
-				if test.stage.Grace == 700*time.Millisecond && leg.End != leg.Stopped+700*ms {
-					t.Errorf("ended %v after it stopped, want 700 ms", time.Duration(leg.End-leg.Stopped))
+				if test.stage.Grace == 700*time.Millisecond && measured.End != measured.Stopped+700*ms {
+					t.Errorf("ended %v after it stopped, want 700 ms", time.Duration(measured.End-measured.Stopped))
 				}
 			})
 		})
@@ -316,13 +303,13 @@ func TestOpenLoopEnds(t *testing.T) {
 func TestConcurrencyCap(t *testing.T) {
 	inBubble(t, &wire{answer: serve(time.Second, 0, 1)}, func(t *testing.T, r *Runner) {
 		r.MaxConcurrency = 2
-		leg := run(t, r, Stage{Schedule: Constant{Rate: 10}, Source: fixedSource, MaxDuration: 2450 * time.Millisecond})
+		measured := run(t, r, Stage{Load: constantLoad(10), MaxDuration: 2450 * time.Millisecond})
 		// Two at 100 and 200 ms, two at 1,100 and 1,200, two at 2,100 and 2,200; which ones is the scheduler's choice.
-		wantCount(t, leg, 4, 0, 2, 18)
-		if leg.Client.DelayedByCap != 22 || leg.Client.PeakInFlight != 2 || leg.Offered != 24 {
-			t.Errorf("%+v, offered %d", leg.Client, leg.Offered)
+		wantCount(t, measured, 4, 0, 2, 18)
+		if measured.Client.DelayedByCap != 22 || measured.Client.PeakInFlight != 2 || measured.Offered != 24 {
+			t.Errorf("%+v, offered %d", measured.Client, measured.Offered)
 		}
-		for i, rec := range leg.Records {
+		for i, rec := range measured.Records {
 			if delayed := rec.Flags&DelayedByCap != 0; delayed != (i >= 2) {
 				t.Errorf("request %d delayed by the cap: %v", i, delayed)
 			}
@@ -334,17 +321,17 @@ func TestConcurrencyCap(t *testing.T) {
 	// Streams beyond the cap wait too, and none of their requests is lost or sent after the end.
 	inBubble(t, &wire{answer: serve(time.Second, 0, 1)}, func(t *testing.T, r *Runner) {
 		r.MaxConcurrency = 2
-		leg := run(t, r, Stage{Streams: 5, Source: fixedSource, MaxRequests: 5})
-		wantReason(t, leg, StopRequests, "")
-		wantCount(t, leg, 5, 0, 0, 0)
-		if leg.Client.PeakInFlight != 2 || leg.Client.DelayedByCap == 0 {
-			t.Errorf("%+v", leg.Client)
+		measured := run(t, r, Stage{Load: streamsLoad(5), MaxRequests: 5})
+		wantReason(t, measured, StopRequests, "")
+		wantCount(t, measured, 5, 0, 0, 0)
+		if measured.Client.PeakInFlight != 2 || measured.Client.DelayedByCap == 0 {
+			t.Errorf("%+v", measured.Client)
 		}
-		leg = run(t, r, Stage{Streams: 5, Source: fixedSource, MaxDuration: 1500 * time.Millisecond, Grace: time.Minute})
-		wantReason(t, leg, StopDuration, "")
-		wantCount(t, leg, 4, 0, 0, 3)
-		for i, rec := range leg.Records {
-			if rec.Sent > leg.Stopped {
+		measured = run(t, r, Stage{Load: streamsLoad(5), MaxDuration: 1500 * time.Millisecond, Grace: time.Minute})
+		wantReason(t, measured, StopDuration, "")
+		wantCount(t, measured, 4, 0, 0, 3)
+		for i, rec := range measured.Records {
+			if rec.Sent > measured.Stopped {
 				t.Errorf("request %d was sent after the stage had stopped", i)
 			}
 		}
@@ -354,47 +341,47 @@ func TestConcurrencyCap(t *testing.T) {
 func TestClosedLoop(t *testing.T) {
 	second := &wire{answer: serve(500*time.Millisecond, 250*time.Millisecond, 3)}
 	inBubble(t, second, func(t *testing.T, r *Runner) {
-		leg := run(t, r, Stage{Streams: 3, Source: fixedSource, MaxDuration: 3500 * time.Millisecond})
-		wantReason(t, leg, StopDuration, "")
-		wantCount(t, leg, 9, 0, 3, 0)
-		for i, rec := range leg.Records {
-			if want := leg.Start + int64(i/3)*1000*ms; rec.Scheduled != want || rec.Sent != want {
+		measured := run(t, r, Stage{Load: streamsLoad(3), MaxDuration: 3500 * time.Millisecond})
+		wantReason(t, measured, StopDuration, "")
+		wantCount(t, measured, 9, 0, 3, 0)
+		for i, rec := range measured.Records {
+			if want := measured.Start + int64(i/3)*1000*ms; rec.Scheduled != want || rec.Sent != want {
 				t.Errorf("request %d scheduled at %d, sent at %d, want %d", i, rec.Scheduled, rec.Sent, want)
 			}
 		}
-		if leg.Offered != 12 || leg.Client.PeakInFlight != 3 || leg.Client.NewConnections != 3 {
-			t.Errorf("offered %d, %+v", leg.Offered, leg.Client)
+		if measured.Offered != 12 || measured.Client.PeakInFlight != 3 || measured.Client.NewConnections != 3 {
+			t.Errorf("offered %d, %+v", measured.Offered, measured.Client)
 		}
 	})
 	inBubble(t, second, func(t *testing.T, r *Runner) {
-		leg := run(t, r, Stage{Streams: 3, Source: fixedSource, MaxRequests: 7})
-		wantReason(t, leg, StopRequests, "")
-		wantCount(t, leg, 7, 0, 0, 0)
-		if leg.Stopped != leg.Start+3000*ms {
-			t.Errorf("stopped after %d ns, want 3 s", leg.Stopped-leg.Start)
+		measured := run(t, r, Stage{Load: streamsLoad(3), MaxRequests: 7})
+		wantReason(t, measured, StopRequests, "")
+		wantCount(t, measured, 7, 0, 0, 0)
+		if measured.Stopped != measured.Start+3000*ms {
+			t.Errorf("stopped after %d ns, want 3 s", measured.Stopped-measured.Start)
 		}
 	})
 	// The first requests of a ramp-up are spread; a stage whose requests are used up does not wait for the rest of it.
 	inBubble(t, second, func(t *testing.T, r *Runner) {
-		leg := run(t, r, Stage{Streams: 4, RampUp: 2 * time.Second, Source: fixedSource, MaxDuration: 1900 * time.Millisecond})
+		measured := run(t, r, Stage{Load: Load{Kind: Concurrent, Streams: 4, RampUp: 2 * time.Second}, MaxDuration: 1900 * time.Millisecond})
 		for i, want := range []int64{0, 500, 1000, 1000, 1500, 1500} {
-			rec := leg.Records[i]
-			if rec.Scheduled != leg.Start+want*ms || rec.Sent != rec.Scheduled {
-				t.Errorf("request %d scheduled %d ms after the start, want %d, sent %d later", i, (rec.Scheduled-leg.Start)/ms, want, rec.Sent-rec.Scheduled)
+			rec := measured.Records[i]
+			if rec.Scheduled != measured.Start+want*ms || rec.Sent != rec.Scheduled {
+				t.Errorf("request %d scheduled %d ms after the start, want %d, sent %d later", i, (rec.Scheduled-measured.Start)/ms, want, rec.Sent-rec.Scheduled)
 			}
 		}
-		leg = run(t, r, Stage{Streams: 10, RampUp: time.Hour, Source: fixedSource, MaxRequests: 3})
-		wantCount(t, leg, 3, 0, 0, 0)
-		wantReason(t, leg, StopRequests, "")
-		if leg.Stopped != leg.Start+3000*ms {
-			t.Errorf("stopped after %d ns, want 3 s", leg.Stopped-leg.Start)
+		measured = run(t, r, Stage{Load: Load{Kind: Concurrent, Streams: 10, RampUp: time.Hour}, MaxRequests: 3})
+		wantCount(t, measured, 3, 0, 0, 0)
+		wantReason(t, measured, StopRequests, "")
+		if measured.Stopped != measured.Start+3000*ms {
+			t.Errorf("stopped after %d ns, want 3 s", measured.Stopped-measured.Start)
 		}
 	})
 }
 
 func TestSetStreams(t *testing.T) {
 	inBubble(t, &wire{answer: serve(time.Second, 0, 1)}, func(t *testing.T, r *Runner) {
-		run, err := r.Start(t.Context(), Stage{Streams: 2, Source: fixedSource, MaxDuration: 6700 * time.Millisecond})
+		run, err := r.Start(t.Context(), Stage{Load: streamsLoad(2), MaxDuration: 6700 * time.Millisecond}, Hooks{Source: fixedSource})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -416,29 +403,29 @@ func TestSetStreams(t *testing.T) {
 		inFlight(4*time.Second, 0)
 		run.SetStreams(3)
 		inFlight(5100*time.Millisecond, 3)
-		leg := run.Wait()
+		measured := run.Wait()
 		run.SetStreams(9) // of no effect
-		checkLeg(t, leg)
-		wantReason(t, leg, StopDuration, "")
-		wantCount(t, leg, len(leg.Records)-3, 0, 3, 0)
-		for i, rec := range leg.Records {
+		checkMeasured(t, measured)
+		wantReason(t, measured, StopDuration, "")
+		wantCount(t, measured, len(measured.Records)-3, 0, 3, 0)
+		for i, rec := range measured.Records {
 			if rec.Lateness() != 0 {
 				t.Errorf("request %d: scheduled at %d, sent %v later; a stream is due when it is added", i, rec.Scheduled, rec.Lateness())
 			}
 		}
-		if leg.Client.PeakInFlight != 5 {
-			t.Errorf("%+v", leg.Client)
+		if measured.Client.PeakInFlight != 5 {
+			t.Errorf("%+v", measured.Client)
 		}
 	})
 	// What is set right after the start stands.
 	inBubble(t, &wire{answer: serve(time.Second, 0, 1)}, func(t *testing.T, r *Runner) {
-		run, err := r.Start(t.Context(), Stage{Streams: 1, Source: fixedSource, MaxDuration: 900 * time.Millisecond})
+		run, err := r.Start(t.Context(), Stage{Load: streamsLoad(1), MaxDuration: 900 * time.Millisecond}, Hooks{Source: fixedSource})
 		if err != nil {
 			t.Fatal(err)
 		}
 		run.SetStreams(4)
-		if leg := run.Wait(); len(leg.Records) != 4 {
-			t.Errorf("%d requests, want 4", len(leg.Records))
+		if measured := run.Wait(); len(measured.Records) != 4 {
+			t.Errorf("%d requests, want 4", len(measured.Records))
 		}
 	})
 }
@@ -446,28 +433,28 @@ func TestSetStreams(t *testing.T) {
 func TestInterruption(t *testing.T) {
 	slow := &wire{answer: serve(time.Hour, 0, 1)}
 	loads := map[string]Stage{
-		"open":                 {Schedule: Constant{Rate: 10}},
-		"closed":               {Streams: 4},
-		"open, with a grace":   {Schedule: Constant{Rate: 10}, Grace: time.Hour},
-		"closed, with a grace": {Streams: 4, Grace: time.Hour},
-		"open, all sent":       {Schedule: Constant{Rate: 10}, MaxRequests: 3},
-		"closed, all sent":     {Streams: 4, MaxRequests: 4},
+		"open":                 {Load: constantLoad(10)},
+		"closed":               {Load: streamsLoad(4)},
+		"open, with a grace":   {Load: constantLoad(10), Grace: time.Hour},
+		"closed, with a grace": {Load: streamsLoad(4), Grace: time.Hour},
+		"open, all sent":       {Load: constantLoad(10), MaxRequests: 3},
+		"closed, all sent":     {Load: streamsLoad(4), MaxRequests: 4},
 	}
 	for name, stage := range loads {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, slow, func(t *testing.T, r *Runner) {
 				ctx, cancel := context.WithCancel(t.Context())
 				time.AfterFunc(1010*time.Millisecond, cancel)
-				stage.Source, stage.MaxDuration = fixedSource, time.Minute
-				leg, err := r.Run(ctx, stage)
+				stage.MaxDuration = time.Minute
+				measured, err := r.Run(ctx, stage, Hooks{Source: fixedSource})
 				if err != nil {
 					t.Fatal(err)
 				}
-				checkLeg(t, leg)
-				wantReason(t, leg, StopInterrupted, "")
-				wantCount(t, leg, 0, 0, len(leg.Records), 0)
-				if len(leg.Records) < 3 || leg.Stopped != leg.Start+1010*ms || leg.End != leg.Stopped {
-					t.Errorf("%d records, start %d, stopped %d, end %d", len(leg.Records), leg.Start, leg.Stopped, leg.End)
+				checkMeasured(t, measured)
+				wantReason(t, measured, StopInterrupted, "")
+				wantCount(t, measured, 0, 0, len(measured.Records), 0)
+				if len(measured.Records) < 3 || measured.Stopped != measured.Start+1010*ms || measured.End != measured.Stopped {
+					t.Errorf("%d records, start %d, stopped %d, end %d", len(measured.Records), measured.Start, measured.Stopped, measured.End)
 				}
 			})
 		})
@@ -476,14 +463,14 @@ func TestInterruption(t *testing.T) {
 		inBubble(t, slow, func(t *testing.T, r *Runner) {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(3*time.Second, cancel)
-			leg, err := r.Run(ctx, Stage{Schedule: Constant{Rate: 10}, Source: fixedSource, MaxDuration: time.Second, Grace: time.Hour})
+			measured, err := r.Run(ctx, Stage{Load: constantLoad(10), MaxDuration: time.Second, Grace: time.Hour}, Hooks{Source: fixedSource})
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantReason(t, leg, StopDuration, "")
-			wantCount(t, leg, 0, 0, 9, 0)
-			if leg.End > leg.Start+3000*ms {
-				t.Errorf("ended after %v, want 3 s", time.Duration(leg.End-leg.Start))
+			wantReason(t, measured, StopDuration, "")
+			wantCount(t, measured, 0, 0, 9, 0)
+			if measured.End > measured.Start+3000*ms {
+				t.Errorf("ended after %v, want 3 s", time.Duration(measured.End-measured.Start))
 			}
 		})
 	})
@@ -491,22 +478,22 @@ func TestInterruption(t *testing.T) {
 		inBubble(t, slow, func(t *testing.T, r *Runner) {
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			for _, stage := range []Stage{{Schedule: times{0, 0}}, {Streams: 2}} {
-				stage.Source, stage.MaxDuration = fixedSource, time.Minute
-				leg, err := r.Run(ctx, stage)
+			for _, stage := range []Stage{{Load: timesLoad(0, 0)}, {Load: streamsLoad(2)}} {
+				stage.MaxDuration = time.Minute
+				measured, err := r.Run(ctx, stage, Hooks{Source: fixedSource})
 				if err != nil {
 					t.Fatal(err)
 				}
-				wantReason(t, leg, StopInterrupted, "")
-				if len(leg.Records) > 0 {
-					t.Errorf("%d records", len(leg.Records))
+				wantReason(t, measured, StopInterrupted, "")
+				if len(measured.Records) > 0 {
+					t.Errorf("%d records", len(measured.Records))
 				}
 			}
 		})
 	})
 	t.Run("by Stop, by an observer", func(t *testing.T) {
 		inBubble(t, slow, func(t *testing.T, r *Runner) {
-			run, err := r.Start(t.Context(), Stage{Schedule: Constant{Rate: 10}, Source: fixedSource, MaxDuration: time.Minute})
+			run, err := r.Start(t.Context(), Stage{Load: constantLoad(10), MaxDuration: time.Minute}, Hooks{Source: fixedSource})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -518,16 +505,16 @@ func TestInterruption(t *testing.T) {
 			wantCount(t, run.Wait(), 0, 0, 5, 0)
 
 			var begun, ended atomic.Int32
-			leg := mustRun(t, r, Stage{Schedule: Constant{Rate: 10}, Source: fixedSource, MaxDuration: time.Minute, Observe: func(e Event) {
+			measured := mustRun(t, r, Stage{Load: constantLoad(10), MaxDuration: time.Minute}, Hooks{Source: fixedSource, Observe: func(e Event) {
 				if e.Ended {
 					ended.Add(1)
 				} else if begun.Add(1) == 7 {
 					e.Run.StopFor(StopOverSaturated)
 				}
 			}})
-			wantReason(t, leg, StopOverSaturated, "")
+			wantReason(t, measured, StopOverSaturated, "")
 			// The seventh, which stops the stage as it begins, is cut off before or after its first byte.
-			if _, _, incomplete, notSent := count(leg); incomplete+notSent != 7 || notSent > 1 {
+			if _, _, incomplete, notSent := count(measured); incomplete+notSent != 7 || notSent > 1 {
 				t.Errorf("%d incomplete, %d not sent; want 7, at most one of them not sent", incomplete, notSent)
 			}
 			if begun.Load() != 7 || ended.Load() != 7 {
@@ -537,13 +524,13 @@ func TestInterruption(t *testing.T) {
 	})
 }
 
-func mustRun(t *testing.T, r *Runner, s Stage) *Leg {
+func mustRun(t *testing.T, r *Runner, s Stage, h ...Hooks) *Measured {
 	t.Helper()
-	leg, err := r.Run(t.Context(), s)
+	measured, err := r.Run(t.Context(), s, append(h, Hooks{Source: fixedSource})[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	return leg
+	return measured
 }
 
 func TestSourceErrors(t *testing.T) {
@@ -557,15 +544,15 @@ func TestSourceErrors(t *testing.T) {
 		}
 		return fixedSource(i)
 	}
-	for _, stage := range []Stage{{Schedule: Constant{Rate: 10}}, {Streams: 2}} {
+	for _, stage := range []Stage{{Load: constantLoad(10)}, {Load: streamsLoad(2)}} {
 		inBubble(t, &wire{answer: serve(10*time.Millisecond, 0, 1)}, func(t *testing.T, r *Runner) {
-			stage.Source, stage.MaxDuration, stage.Grace = source, time.Minute, time.Minute
-			leg := run(t, r, stage)
-			wantReason(t, leg, StopSource, "data set is empty")
-			if !errors.Is(leg.Err, empty) {
-				t.Errorf("%v", leg.Err)
+			stage.MaxDuration, stage.Grace = time.Minute, time.Minute
+			measured := run(t, r, stage, Hooks{Source: source})
+			wantReason(t, measured, StopSource, "data set is empty")
+			if !errors.Is(measured.Err, empty) {
+				t.Errorf("%v", measured.Err)
 			}
-			wantCount(t, leg, 3, 0, 0, 0)
+			wantCount(t, measured, 3, 0, 0, 0)
 		})
 	}
 }
@@ -574,34 +561,34 @@ func TestSourceErrors(t *testing.T) {
 func TestConnectionsAreOpenedAhead(t *testing.T) {
 	w := &wire{answer: serve(995*time.Millisecond, 0, 1), slow: 2 * time.Millisecond}
 	inBubble(t, w, func(t *testing.T, r *Runner) {
-		leg := run(t, r, Stage{Schedule: Constant{Rate: 100}, Source: fixedSource, MaxDuration: 2 * time.Second})
-		wantCount(t, leg, 100, 0, 99, 0)
-		for i := range leg.Records {
-			rec := &leg.Records[i]
+		measured := run(t, r, Stage{Load: constantLoad(100), MaxDuration: 2 * time.Second})
+		wantCount(t, measured, 100, 0, 99, 0)
+		for i := range measured.Records {
+			rec := &measured.Records[i]
 			opened := rec.Flags&NewConnection != 0
 			if rec.Lateness() != 0 || opened != (rec.Connecting == 2*ms) || opened != (i < 100) {
 				t.Errorf("request %d: late by %v, connecting took %d ns, new: %v", i, rec.Lateness(), rec.Connecting, opened)
 			}
 		}
-		if leg.Client.NewConnections != 100 || w.dials.Load() > 101 {
-			t.Errorf("%d new connections, %d opened", leg.Client.NewConnections, w.dials.Load())
+		if measured.Client.NewConnections != 100 || w.dials.Load() > 101 {
+			t.Errorf("%d new connections, %d opened", measured.Client.NewConnections, w.dials.Load())
 		}
 	})
 }
 
 func TestServerGone(t *testing.T) {
 	gone := errors.New("connection refused")
-	for name, stage := range map[string]Stage{"open": {Schedule: Constant{Rate: 50}}, "closed": {Streams: 20}, "one stream": {Streams: 1}} {
+	for name, stage := range map[string]Stage{"open": {Load: constantLoad(50)}, "closed": {Load: streamsLoad(20)}, "one stream": {Load: streamsLoad(1)}} {
 		t.Run(name, func(t *testing.T) {
 			w := &wire{answer: serve(10*time.Millisecond, 0, 1), refuse: func() error { return gone }}
 			inBubble(t, w, func(t *testing.T, r *Runner) {
-				stage.Source, stage.MaxDuration = fixedSource, time.Minute
-				leg := run(t, r, stage)
-				wantReason(t, leg, StopServerGone, "connection refused")
-				if d := time.Duration(leg.Stopped - leg.Start); d < goneAfter || d > goneAfter+500*time.Millisecond {
+				stage.MaxDuration = time.Minute
+				measured := run(t, r, stage)
+				wantReason(t, measured, StopServerGone, "connection refused")
+				if d := time.Duration(measured.Stopped - measured.Start); d < goneAfter || d > goneAfter+500*time.Millisecond {
 					t.Errorf("noticed after %v, want about %v", d, goneAfter)
 				}
-				completed, errored, _, _ := count(leg)
+				completed, errored, _, _ := count(measured)
 				if completed != 0 || errored < goneCount || errored > 1000 {
 					t.Errorf("%d completed, %d errored", completed, errored)
 				}
@@ -619,10 +606,10 @@ func TestServerGone(t *testing.T) {
 			io.WriteString(w, strings.Replace(chunkedHead, "200 OK\r\n", "200 OK\r\nConnection: close\r\n", 1)+chunked(completion("a")))
 		}}
 		inBubble(t, w, func(t *testing.T, r *Runner) {
-			leg := run(t, r, Stage{Schedule: Constant{Rate: 5}, Source: fixedSource, MaxDuration: 20 * time.Second})
-			wantReason(t, leg, StopDuration, "")
+			measured := run(t, r, Stage{Load: constantLoad(5), MaxDuration: 20 * time.Second})
+			wantReason(t, measured, StopDuration, "")
 			// An eighth of the tries succeed; some of those ahead of a request are tries too.
-			if completed, errored, _, _ := count(leg); completed < 12 || completed > 24 || completed+errored != 99 {
+			if completed, errored, _, _ := count(measured); completed < 12 || completed > 24 || completed+errored != 99 {
 				t.Errorf("%d completed, %d errored", completed, errored)
 			}
 		})
@@ -644,10 +631,10 @@ func TestErrorLimitsOfAStage(t *testing.T) {
 		{Stage{MaxRequests: 40}, StopRequests, 40},
 	} {
 		inBubble(t, failing, func(t *testing.T, r *Runner) {
-			test.stage.Source, test.stage.MaxDuration, test.stage.Schedule = fixedSource, time.Minute, Constant{Rate: 10}
-			leg := run(t, r, test.stage)
-			wantReason(t, leg, test.reason, "")
-			wantCount(t, leg, 0, test.errors, 0, 0)
+			test.stage.MaxDuration, test.stage.Load = time.Minute, constantLoad(10)
+			measured := run(t, r, test.stage)
+			wantReason(t, measured, test.reason, "")
+			wantCount(t, measured, 0, test.errors, 0, 0)
 		})
 	}
 }
@@ -796,11 +783,11 @@ func TestErrorLimits(t *testing.T) {
 
 func TestMeasuredWindow(t *testing.T) {
 	inBubble(t, &wire{answer: serve(50*time.Millisecond, 10*time.Millisecond, 2)}, func(t *testing.T, r *Runner) {
-		leg := run(t, r, Stage{Schedule: Constant{Rate: 10}, Source: fixedSource, MaxDuration: 3 * time.Second, Warmup: time.Second, Cooldown: 500 * time.Millisecond})
+		measured := run(t, r, Stage{Load: constantLoad(10), MaxDuration: 3 * time.Second, Warmup: time.Second, Cooldown: 500 * time.Millisecond})
 		// Sent at 100 … 2,900 ms, ended 60 ms later: counted are those of 1,000 … 2,500.
-		wantCount(t, leg, 29, 0, 0, 0)
-		if leg.TTFT.TotalCount() != 16 || leg.Gaps.TotalCount() != 16 {
-			t.Errorf("%d and %d in the histograms, want 16", leg.TTFT.TotalCount(), leg.Gaps.TotalCount())
+		wantCount(t, measured, 29, 0, 0, 0)
+		if measured.TTFT.TotalCount() != 16 || measured.Gaps.TotalCount() != 16 {
+			t.Errorf("%d and %d in the histograms, want 16", measured.TTFT.TotalCount(), measured.Gaps.TotalCount())
 		}
 	})
 }
@@ -820,9 +807,9 @@ func TestDetails(t *testing.T) {
 			req.Body = fmt.Appendf(nil, `{"i":%d}`, i)
 			return req, err
 		}
-		leg := run(t, r, Stage{Schedule: Constant{Rate: 10}, Source: source, MaxRequests: 4, KeepDetails: true, KeepTexts: 3})
-		if len(leg.Details) != 4 {
-			t.Fatalf("%d details", len(leg.Details))
+		measured := run(t, r, Stage{Load: constantLoad(10), MaxRequests: 4, KeepDetails: true, KeepTexts: 3}, Hooks{Source: source})
+		if len(measured.Details) != 4 {
+			t.Fatalf("%d details", len(measured.Details))
 		}
 		for i, want := range []Detail{
 			{ResponseID: "cmpl-1", Body: []byte(`{"i":0}`), Output: "out0"},
@@ -830,19 +817,19 @@ func TestDetails(t *testing.T) {
 			{ResponseID: "cmpl-1", Body: []byte(`{"i":2}`), Output: "out2"},
 			{ResponseID: "cmpl-1"},
 		} {
-			if got := leg.Details[i]; fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
+			if got := measured.Details[i]; fmt.Sprintf("%q", got) != fmt.Sprintf("%q", want) {
 				t.Errorf("request %d: %q, want %q", i, got, want)
 			}
 		}
-		if leg := run(t, r, Stage{Schedule: Constant{Rate: 10}, Source: source, MaxRequests: 2}); leg.Details != nil {
-			t.Errorf("details that nobody asked for: %q", leg.Details)
+		if measured := run(t, r, Stage{Load: constantLoad(10), MaxRequests: 2}, Hooks{Source: source}); measured.Details != nil {
+			t.Errorf("details that nobody asked for: %q", measured.Details)
 		}
 	})
 }
 
 func TestProgress(t *testing.T) {
 	inBubble(t, &wire{answer: serve(100*time.Millisecond, 100*time.Millisecond, 5)}, func(t *testing.T, r *Runner) {
-		run, err := r.Start(t.Context(), Stage{Schedule: Constant{Rate: 10}, Source: fixedSource, MaxDuration: 950 * time.Millisecond})
+		run, err := r.Start(t.Context(), Stage{Load: constantLoad(10), MaxDuration: 950 * time.Millisecond}, Hooks{Source: fixedSource})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -893,21 +880,23 @@ func TestArena(t *testing.T) {
 func TestStageCheck(t *testing.T) {
 	nan := 0.0
 	nan /= nan
-	good := Stage{Schedule: Constant{Rate: 1}, Source: fixedSource, MaxDuration: time.Second}
+	good := Stage{Load: constantLoad(1), MaxDuration: time.Second}
 	if err := good.Check(); err != nil {
 		t.Error(err)
 	}
 	for name, change := range map[string]func(s *Stage){
-		"no source":             func(s *Stage) { s.Source = nil },
-		"no load":               func(s *Stage) { s.Schedule = nil },
-		"both loads":            func(s *Stage) { s.Streams = 1 },
-		"negative streams":      func(s *Stage) { s.Schedule, s.Streams = nil, -1 },
+		"no load":               func(s *Stage) { s.Load = Load{} },
+		"an unknown load":       func(s *Stage) { s.Load.Kind = "sweep" },
+		"no rate":               func(s *Stage) { s.Load.Rate = 0 },
+		"no number of a rate":   func(s *Stage) { s.Load.Rate = nan },
+		"a rate and streams":    func(s *Stage) { s.Load.Streams = 1 },
+		"negative streams":      func(s *Stage) { s.Load = streamsLoad(-1) },
 		"no limit":              func(s *Stage) { s.MaxDuration = 0 },
 		"negative duration":     func(s *Stage) { s.MaxDuration = -1 },
 		"negative requests":     func(s *Stage) { s.MaxRequests = -1 },
 		"negative errors":       func(s *Stage) { s.MaxErrors = -1 },
 		"negative grace":        func(s *Stage) { s.Grace = -1 },
-		"negative ramp-up":      func(s *Stage) { s.RampUp = -1 },
+		"negative ramp-up":      func(s *Stage) { s.Load.RampUp = -1 },
 		"negative error rate":   func(s *Stage) { s.MaxErrorRate = -0.1 },
 		"error rate above 1":    func(s *Stage) { s.MaxGlobalErrorRate = 1.1 },
 		"error rate, no number": func(s *Stage) { s.MaxErrorRate = nan },
@@ -920,11 +909,14 @@ func TestStageCheck(t *testing.T) {
 		if s.Check() == nil {
 			t.Errorf("%s: no error", name)
 		}
-		if _, err := (&Runner{Client: &Client{}}).Start(t.Context(), s); err == nil {
+		if _, err := (&Runner{Client: &Client{}}).Start(t.Context(), s, Hooks{Source: fixedSource}); err == nil {
 			t.Errorf("%s: the stage began", name)
 		}
 	}
-	if _, err := new(Runner).Run(t.Context(), good); err == nil {
+	if _, err := (&Runner{Client: &Client{}}).Start(t.Context(), good, Hooks{}); err == nil {
+		t.Error("a stage without a request source began")
+	}
+	if _, err := new(Runner).Run(t.Context(), good, Hooks{Source: fixedSource}); err == nil {
 		t.Error("a runner without a client began a stage")
 	}
 }
@@ -938,33 +930,33 @@ func TestStageOverLoopback(t *testing.T) {
 	})
 	c := newClient(t, target)
 	r := &Runner{Client: c}
-	leg := run(t, r, Stage{Schedule: Constant{Rate: 200}, Source: fixedSource, MaxRequests: 100})
-	wantReason(t, leg, StopRequests, "")
-	wantCount(t, leg, 100, 0, 0, 0)
-	for i, rec := range leg.Records {
-		if rec.Scheduled != leg.Start+int64(i+1)*5*ms || rec.Started < rec.Scheduled || rec.Sent < rec.Started {
+	measured := run(t, r, Stage{Load: constantLoad(200), MaxRequests: 100})
+	wantReason(t, measured, StopRequests, "")
+	wantCount(t, measured, 100, 0, 0, 0)
+	for i, rec := range measured.Records {
+		if rec.Scheduled != measured.Start+int64(i+1)*5*ms || rec.Started < rec.Scheduled || rec.Sent < rec.Started {
 			t.Errorf("request %d scheduled at %d, started at %d, sent at %d", i, rec.Scheduled, rec.Started, rec.Sent)
 		}
 		if ttft, _ := rec.TTFT(); ttft < 2*time.Millisecond {
 			t.Errorf("request %d: TTFT %v, the server waits 2 ms", i, ttft)
 		}
 	}
-	if leg.Client.Pacer != PacerKind || leg.Client.Stamps != c.StampSource() || leg.Client.CPU <= 0 {
-		t.Errorf("%+v", leg.Client)
+	if measured.Client.Pacer != PacerKind || measured.Client.Stamps != c.StampSource() || measured.Client.CPU <= 0 {
+		t.Errorf("%+v", measured.Client)
 	}
 
 	// Two stages share the client.
 	var both sync.WaitGroup
-	for _, stage := range []Stage{{Schedule: NewPoisson(300, 1)}, {Streams: 5}} {
+	for _, stage := range []Stage{{Load: Load{Kind: PoissonGaps, Rate: 300, Seed: 1}}, {Load: streamsLoad(5)}} {
 		both.Go(func() {
-			stage.Source, stage.MaxRequests = fixedSource, 50
-			leg, err := r.Run(context.Background(), stage)
+			stage.MaxRequests = 50
+			measured, err := r.Run(context.Background(), stage, Hooks{Source: fixedSource})
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			checkLeg(t, leg)
-			wantCount(t, leg, 50, 0, 0, 0)
+			checkMeasured(t, measured)
+			wantCount(t, measured, 50, 0, 0, 0)
 		})
 	}
 	both.Wait()

@@ -19,15 +19,10 @@ type Request struct {
 // which the request is due. It should have the request ready: an open-loop stage that waits for its source is late.
 type Source func(i int) (Request, error)
 
-// Stage is one stage of load: open loop if it has a Schedule, else closed loop with a number of streams.
+// Stage is what is asked of one stage of load: how requests arrive, when the stage ends, and what is kept of it. It holds
+// values only, so that it can be stored beside what was measured.
 type Stage struct {
-	Schedule Schedule // open loop: when requests are due
-	Streams  int      // closed loop: how many requests are kept in flight; Run.SetStreams changes it
-
-	// RampUp spreads the first request of each stream evenly over this time (closed loop).
-	RampUp time.Duration
-
-	Source Source
+	Load Load
 
 	MaxDuration time.Duration // the stage ends then; 0: no limit by time
 	MaxRequests int           // no more requests than this are sent, and the stage ends when they have ended; 0: no limit
@@ -36,22 +31,28 @@ type Stage struct {
 	MaxErrorRate       float64 // … when this share of the last 30 requests failed; 0: no limit
 	MaxGlobalErrorRate float64 // … when this share of all requests failed, of at least 30; 0: no limit
 
-	// Grace is how long what is in flight at the end may still run before it is cancelled. 0 cancels at once, as GuideLLM does.
+	// Grace is how long what is in flight at the end may still run before it is cancelled. 0 cancels at once, as GuideLLM
+	// does.
 	Grace time.Duration
 
 	// Warmup and Cooldown are left out of the histograms that are filled as the stage runs: requests that ended before
 	// Warmup is over, or were sent after MaxDuration − Cooldown. Records are kept of all.
 	Warmup, Cooldown time.Duration
 
-	// Observe, where set, is told of every request as it is sent and when it has ended. It is called by the requests' own
-	// goroutines, several at a time, and must return at once; it may call Run.StopFor.
-	Observe func(Event)
-
-	KeepDetails bool // fill Leg.Details
+	KeepDetails bool // fill Measured.Details
 	KeepTexts   int  // … with body and output of the first so many requests
 }
 
-// Event is what Stage.Observe is told.
+// Hooks are the functions that a stage calls while it runs. Nothing of them is kept in what it leaves.
+type Hooks struct {
+	Source Source // gives the requests
+
+	// Observe, where set, is told of every request as it is sent and when it has ended. It is called by the requests' own
+	// goroutines, several at a time, and must return at once; it may call Run.StopFor.
+	Observe func(Event)
+}
+
+// Event is what Hooks.Observe is told.
 type Event struct {
 	Run      *Run
 	Record   *Record       // to be read only if Ended, and only until Observe returns
@@ -62,14 +63,11 @@ type Event struct {
 
 // Check says what is wrong with a stage, nil if nothing.
 func (s Stage) Check() error {
+	if err := s.Load.check(); err != nil {
+		return err
+	}
 	switch {
-	case s.Source == nil:
-		return errors.New("a stage needs a request source")
-	case s.Schedule == nil && s.Streams < 1:
-		return errors.New("a stage needs a schedule, or at least one stream")
-	case s.Schedule != nil && s.Streams != 0:
-		return errors.New("a stage has either a schedule or streams, not both")
-	case s.MaxDuration < 0 || s.MaxRequests < 0 || s.MaxErrors < 0 || s.Grace < 0 || s.RampUp < 0:
+	case s.MaxDuration < 0 || s.MaxRequests < 0 || s.MaxErrors < 0 || s.Grace < 0:
 		return errors.New("limits of a stage can't be negative")
 	case s.MaxDuration == 0 && s.MaxRequests == 0:
 		return errors.New("a stage needs a limit: by time or by requests")

@@ -9,82 +9,83 @@ import (
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
 
+	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/loadgen"
-	"github.com/openloop/openloop/metrics"
+	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/sweep"
 )
 
-// WriteScreen writes openloop's own last screen: the answer, a line a leg, and what the reader should know.
-func WriteScreen(w io.Writer, run *Run, result *sweep.Result) error {
+// WriteScreen writes openloop's own last screen: the answer, a line a stage, and what the reader should know.
+func WriteScreen(w io.Writer, target, model, data string, result *sweep.Result) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s\n\n", Answer(result))
-	fmt.Fprintf(&b, "%s, model %s, %s\n", run.Args.Target, run.Model, strings.Join(run.Args.Data, " "))
+	fmt.Fprintf(&b, "%s, model %s, %s\n", target, model, data)
 	if o := objectivesOf(result); o != "" {
 		fmt.Fprintf(&b, "objectives: %s\n", o)
 	}
 	b.WriteByte('\n')
-	writeLegs(&b, result)
+	writeStages(&b, result)
 	writeRemarks(&b, result)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// Answer is the headline: what the search found, or without one the highest rate among the legs at which all objectives
+// Answer is the headline: what the search found, or without one the highest rate among the stages at which all objectives
 // held.
 func Answer(result *sweep.Result) string {
 	if result.Knee != nil {
 		return result.Knee.Headline()
 	}
 	objectives := objectivesOf(result)
-	open, unfit, next := 0, 0, (*sweep.Leg)(nil)
+	open, unfit, next := 0, 0, (*sweep.Stage)(nil)
 	best := result.Best()
-	for _, l := range result.Legs {
-		if !l.Strategy.Kind.Open() {
+	for _, l := range result.Stages {
+		if !l.Load.Kind.Open() {
 			continue
 		}
 		open++
-		if l.Verdict.Level == sweep.Invalid {
+		if l.Audit.Level == audit.Invalid {
 			unfit++
 		}
-		if best >= 0 && l.Strategy.Rate > result.Legs[best].Strategy.Rate && (next == nil || l.Strategy.Rate < next.Strategy.Rate) {
+		if best >= 0 && l.Load.Rate > result.Stages[best].Load.Rate && (next == nil || l.Load.Rate < next.Load.Rate) {
 			next = l
 		}
 	}
 	switch {
 	case open == 0:
-		return "no open-loop leg was run, so no rate can be named at which " + objectives + " holds"
+		return "no open-loop stage was run, so no rate can be named at which " + objectives + " holds"
 	case best < 0 && unfit > 0:
-		return fmt.Sprintf("no answer: on %d of %d open-loop legs the client was not fit to be believed, and no other meets %s", unfit, open, objectives)
+		return fmt.Sprintf("no answer: on %d of %d open-loop stages the client was not fit to be believed, and no other meets %s", unfit, open, objectives)
 	case best < 0:
 		return "no rate that was tried meets " + objectives
 	}
-	answer := fmt.Sprintf("highest rate that met %s: %s req/s", objectives, figure(result.Legs[best].Strategy.Rate))
+	answer := fmt.Sprintf("highest rate that met %s: %s req/s", objectives, figure(result.Stages[best].Load.Rate))
 	if next == nil {
 		return answer + " (the highest that was tried)"
 	}
-	return answer + fmt.Sprintf(" (%s req/s: %s)", figure(next.Strategy.Rate), failing(next))
+	return answer + fmt.Sprintf(" (%s req/s: %s)", figure(next.Load.Rate), failing(next))
 }
 
-// objectivesOf lists the objectives that the legs were judged by.
+// objectivesOf lists the objectives that the stages were judged by.
 func objectivesOf(result *sweep.Result) string {
 	var texts []string
-	if len(result.Legs) > 0 {
-		for _, j := range result.Legs[0].Judgements {
+	if len(result.Stages) > 0 {
+		for _, j := range result.Stages[0].Judgement.Objectives {
 			texts = append(texts, j.Objective.String())
 		}
 	}
 	return strings.Join(texts, " ")
 }
 
-// failing says in a few words why a leg does not count.
-func failing(l *sweep.Leg) string {
+// failing says in a few words why a stage does not count.
+func failing(l *sweep.Stage) string {
 	var parts []string
-	for _, j := range l.Judgements {
+	for _, j := range l.Judgement.Objectives {
 		if !j.Holds {
 			parts = append(parts, fmt.Sprintf("%s is %s", objectiveName(j.Objective), j.Objective.Seen(float64(j.Value))))
 		}
 	}
-	if l.Verdict.Level == sweep.Invalid {
+	if l.Audit.Level == audit.Invalid {
 		parts = append(parts, "the client was not fit to be believed")
 	}
 	if len(parts) == 0 {
@@ -93,29 +94,25 @@ func failing(l *sweep.Leg) string {
 	return strings.Join(parts, ", ")
 }
 
-// LegLine is one line about a leg that has just ended.
-func LegLine(l *sweep.Leg) string {
-	rate := figure(metrics.CompletionRate(l.Leg)) + " req/s done"
-	if l.Strategy.Kind.Open() {
-		rate = figure(l.Verdict.Figures.AchievedRate) + " req/s sent"
+// StageLine is one line about a stage that has just ended.
+func StageLine(l *sweep.Stage) string {
+	rate := figure(completionRate(l.Measured)) + " req/s done"
+	if l.Load.Kind.Open() {
+		rate = figure(l.Audit.Figures.AchievedRate) + " req/s sent"
 	}
 	line := fmt.Sprintf("%s: %s, TTFT p50 %s p95 %s ms, ITL p50 %s ms, %d errors",
-		l.Strategy, rate, figure(float64(l.TTFT.ValueAtQuantile(50))/1e6), figure(float64(l.TTFT.ValueAtQuantile(95))/1e6),
+		l.Load, rate, figure(float64(l.TTFT.ValueAtQuantile(50))/1e6), figure(float64(l.TTFT.ValueAtQuantile(95))/1e6),
 		figure(float64(l.Gaps.ValueAtQuantile(50))/1e6), errored(l))
-	if l.Strategy.Kind.Open() {
-		if l.Meets() {
-			line += ", objectives met"
-		} else {
-			line += ": " + failing(l)
-		}
+	if l.Load.Kind.Open() {
+		line += ": " + outcome(l.Judgement)
 	}
-	if l.Verdict.Level != sweep.Valid {
-		line += " (client " + string(l.Verdict.Level) + ")"
+	if l.Audit.Level != audit.Valid {
+		line += " (client " + string(l.Audit.Level) + ")"
 	}
 	return line
 }
 
-func errored(l *sweep.Leg) int {
+func errored(l *sweep.Stage) int {
 	n := 0
 	for i := range l.Records {
 		if l.Records[i].Status == loadgen.Errored {
@@ -125,25 +122,18 @@ func errored(l *sweep.Leg) int {
 	return n
 }
 
-// writeLegs writes the table: names to the left, figures to the right.
-func writeLegs(b *strings.Builder, result *sweep.Result) {
+// writeStages writes the table: names to the left, figures to the right.
+func writeStages(b *strings.Builder, result *sweep.Result) {
 	rows := [][]string{
 		{"", "offered", "achieved", "in", "TTFT ms", "", "", "ITL ms", "", "tokens", "", "late ms", "", ""},
-		{"leg", "req/s", "req/s", "flight", "p50", "p95", "p99", "p50", "p99", "per s", "errors", "p99", "client", "objectives"},
+		{"stage", "req/s", "req/s", "flight", "p50", "p95", "p99", "p50", "p99", "per s", "errors", "p99", "client", "objectives"},
 	}
-	outcomes := map[int]string{}
-	for _, t := range result.Trials {
-		outcomes[t.Leg] = trialOutcome(t)
-	}
-	for i, l := range result.Legs {
-		f := &l.Verdict.Figures
-		judged, ok := outcomes[i]
-		if !ok {
-			judged = outcome(l)
-		}
+	for _, l := range result.Stages {
+		f := &l.Audit.Figures
+		judged := outcome(l.Judgement)
 		offered, late := "-", "-"
-		achieved := metrics.CompletionRate(l.Leg) // a closed loop's sends follow the answers, but for its first ones
-		if l.Strategy.Kind.Open() {
+		achieved := completionRate(l.Measured) // a closed loop's sends follow the answers, but for its first ones
+		if l.Load.Kind.Open() {
 			achieved = f.AchievedRate
 			offered, late = figure(f.OfferedRate), figure(float64(f.LatenessP99)/1e6)
 		}
@@ -154,9 +144,9 @@ func writeLegs(b *strings.Builder, result *sweep.Result) {
 			return figure(float64(h.ValueAtQuantile(q)) / 1e6)
 		}
 		rows = append(rows, []string{
-			l.Strategy.String(), offered, figure(achieved), figure(metrics.MeanInFlight(l.Leg)),
+			l.Load.String(), offered, figure(achieved), figure(meanInFlight(l.Measured)),
 			ms(l.TTFT, 50), ms(l.TTFT, 95), ms(l.TTFT, 99), ms(l.Gaps, 50), ms(l.Gaps, 99),
-			figure(metrics.TokenRate(l.Leg)), fmt.Sprint(errored(l)), late, string(l.Verdict.Level), judged,
+			figure(tokenRate(l.Measured)), fmt.Sprint(errored(l)), late, string(l.Audit.Level), judged,
 		})
 	}
 	widths := make([]int, len(rows[0]))
@@ -176,45 +166,22 @@ func writeLegs(b *strings.Builder, result *sweep.Result) {
 	}
 }
 
-// trialOutcome is what became of a judged leg, with what decided it where it did not pass.
-func trialOutcome(t sweep.Trial) string {
+// outcome is what became of a judged stage, with what decided it where it did not pass.
+func outcome(t slo.StageJudgement) string {
 	text := string(t.Outcome)
 	var decisive []string
 	for _, j := range t.Objectives {
-		if j.Outcome == t.Outcome && t.Outcome != sweep.Passes {
+		if j.Outcome == t.Outcome && t.Outcome != slo.Pass {
 			decisive = append(decisive, fmt.Sprintf("%s %s", objectiveName(j.Objective), j.Objective.Seen(float64(j.Value))))
 		}
 	}
 	switch {
 	case len(decisive) > 0 && !t.Client:
 		text += ": " + strings.Join(decisive, ", ")
-	case len(t.Reasons) > 0 && t.Outcome != sweep.Passes: // the client, or a growing backlog
+	case len(t.Reasons) > 0 && t.Outcome != slo.Pass: // the client, or a growing backlog
 		text += ": " + t.Reasons[len(t.Reasons)-1]
 	}
 	return text
-}
-
-// outcome is the plain one, of legs that are not judged with confidence.
-func outcome(l *sweep.Leg) string {
-	var missed []string
-	seen := 0
-	for _, j := range l.Judgements {
-		if j.N == 0 {
-			continue // nothing that it could be judged by
-		}
-		seen++
-		if !j.Holds {
-			missed = append(missed, objectiveName(j.Objective))
-		}
-	}
-	switch {
-	case seen == 0:
-		return "-"
-	case len(missed) == 0:
-		return "met"
-	default:
-		return "missed " + strings.Join(missed, " ")
-	}
 }
 
 // writeRemarks writes what the reader should know: warnings, why clients are not to be believed, errors by kind.
@@ -224,12 +191,12 @@ func writeRemarks(b *strings.Builder, result *sweep.Result) {
 		lines = append(lines, fmt.Sprintf("saturation: %s req/s sustained, with %d streams or more (from the rate of tokens)",
 			figure(result.SaturationRate), result.Probe.Streams))
 	}
-	for _, l := range result.Legs {
-		for _, reason := range l.Verdict.Reasons {
-			lines = append(lines, fmt.Sprintf("client %s on %s: %s", reason.Level, l.Strategy, reason.Text))
+	for _, l := range result.Stages {
+		for _, reason := range l.Audit.Reasons {
+			lines = append(lines, fmt.Sprintf("client %s on %s: %s", reason.Level, l.Load, reason.Text))
 		}
 		if n := errored(l); n > 0 {
-			lines = append(lines, fmt.Sprintf("%d errors on %s: %s", n, l.Strategy, errorKinds(l)))
+			lines = append(lines, fmt.Sprintf("%d errors on %s: %s", n, l.Load, errorKinds(l)))
 		}
 	}
 	for _, w := range result.Warnings {
@@ -244,8 +211,8 @@ func writeRemarks(b *strings.Builder, result *sweep.Result) {
 	}
 }
 
-// errorKinds names the most frequent error of a leg and how many others there were.
-func errorKinds(l *sweep.Leg) string {
+// errorKinds names the most frequent error of a stage and how many others there were.
+func errorKinds(l *sweep.Stage) string {
 	counts := map[string]int{}
 	for i := range l.Records {
 		if l.Records[i].Status != loadgen.Errored {
@@ -271,8 +238,8 @@ func errorKinds(l *sweep.Leg) string {
 }
 
 // objectiveName names an objective without its bound: "ttft:p95".
-func objectiveName(o sweep.Objective) string {
-	if o.Statistic.Kind == sweep.Share {
+func objectiveName(o slo.Objective) string {
+	if o.Statistic.Kind == slo.Share {
 		return string(o.Metric)
 	}
 	return string(o.Metric) + ":" + o.Statistic.String()

@@ -6,6 +6,9 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/slo"
 )
 
 // Gate is a condition on the answer that a pipeline depends on: "rate>=10" or "slo@10".
@@ -35,33 +38,60 @@ func ParseGate(s string) (Gate, error) {
 // String writes the gate as ParseGate reads it.
 func (g Gate) String() string {
 	if g.At {
-		return "slo@" + number(g.Rate)
+		return "slo@" + num.Exact(g.Rate)
 	}
-	return "rate>=" + number(g.Rate)
+	return "rate>=" + num.Exact(g.Rate)
 }
 
-// ErrNoSuchLeg means that a gate can't be judged: no leg ran at its rate, and the knee does not decide it.
-var ErrNoSuchLeg = errors.New("no leg decides it")
+// ErrNoSuchStage means that a gate can't be judged: no stage ran at its rate, and the knee does not decide it.
+var ErrNoSuchStage = errors.New("no stage decides it")
 
 // Evaluate says whether the gate is met. "rate>=10" is met by a knee that holds at 10 or above. "slo@10" is met where the
-// legs at that rate pass; where none ran there, the knee decides: it holds at every rate up to HoldsAt, and at none from
-// FailsAt on. A leg that was inconclusive does not meet a gate. The knee may be nil where only single legs were run.
-func (g Gate) Evaluate(k *Knee, legs []Trial) (met bool, why string, err error) {
-	if g.At {
-		for _, p := range points(legs) {
-			if math.Abs(p.rate/g.Rate-1) < 1e-9 {
-				return p.outcome == Passes, fmt.Sprintf("at %s req/s the objectives: %s", rateText(g.Rate), p.outcome), nil
+// stages at that rate pass; where none ran there, the knee decides: it holds at every rate up to HoldsAt, and at none from
+// FailsAt on. A stage that was inconclusive does not meet a gate.
+func (g Gate) Evaluate(r *Result) (met bool, why string, err error) {
+	holds, fails := 0.0, math.Inf(1)
+	if k := r.Knee; k != nil {
+		holds = k.HoldsAt
+		if k.FailsAt > 0 {
+			fails = k.FailsAt
+		}
+	} else {
+		for _, p := range points(trialsOf(r)) {
+			switch {
+			case p.outcome == slo.Fail:
+				fails = min(fails, p.rate)
+			case p.outcome == slo.Pass && p.rate < fails:
+				holds = p.rate
 			}
 		}
 	}
-	if k == nil {
-		return false, "", fmt.Errorf("gate %s: %w", g, ErrNoSuchLeg)
+	if g.At {
+		for _, p := range points(trialsOf(r)) {
+			if math.Abs(p.rate/g.Rate-1) < 1e-9 {
+				return p.outcome == slo.Pass, fmt.Sprintf("at %s req/s the objectives: %s", num.Rate(g.Rate), p.outcome), nil
+			}
+		}
 	}
 	switch {
-	case k.HoldsAt >= g.Rate*(1-1e-9):
-		return true, fmt.Sprintf("the objectives hold at %s req/s", rateText(k.HoldsAt)), nil
-	case !g.At || k.FailsAt > 0 && g.Rate >= k.FailsAt:
-		return false, k.Headline(), nil
+	case holds >= g.Rate*(1-1e-9):
+		return true, fmt.Sprintf("the objectives hold at %s req/s", num.Rate(holds)), nil
+	case g.Rate >= fails:
+		return false, fmt.Sprintf("the objectives fail at %s req/s", num.Rate(fails)), nil
 	}
-	return false, "", fmt.Errorf("gate %s: %w: it lies between %s and %s req/s", g, ErrNoSuchLeg, rateText(k.HoldsAt), rateText(k.FailsAt))
+	return false, "", fmt.Errorf("gate %s: %w", g, ErrNoSuchStage)
+}
+
+// trialsOf are the judged open-loop stages of a run: the search's, or without one all.
+func trialsOf(r *Result) []Trial {
+	if r.Knee != nil {
+		return r.Knee.Trials
+	}
+	var trials []Trial
+	for i, l := range r.Stages {
+		if l.Load.Kind.Open() && len(l.Judgement.Objectives) > 0 {
+			trials = append(trials, Trial{i, Interpolated, l.Load.Rate, l.Load.Seed, l.Judgement})
+		}
+	}
+	return trials
 }

@@ -2,161 +2,30 @@ package sweep
 
 import (
 	"fmt"
-	"math"
-	"slices"
-	"time"
 
+	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/slo"
 )
 
-// LegJudgement is what is known of a leg: whether the server meets the objectives at its rate, and how that is known.
-type LegJudgement struct {
-	Outcome    Outcome  `json:"outcome"`
-	Reasons    []string `json:"reasons"`    // why it does not pass; empty where it does
-	Confidence float64  `json:"confidence"` // of the outcome, over all looks at the leg
-
-	At         time.Duration `json:"at_ns"`       // how long the leg had run when its outcome was known
-	WarmUp     time.Duration `json:"warm_up_ns"`  // what was left out at its start
-	Requests   int           `json:"requests"`    // that were measured: due after the warm-up
-	EffectiveN Figure        `json:"effective_n"` // the fewest of an objective; NaN without objectives
-	Objectives []Judgement   `json:"objectives"`
-	Growth     Growth        `json:"growth"`
-
-	// Leans says which way the plain figures point, of an inconclusive leg too: that all objectives hold.
-	Leans bool `json:"leans"`
-	// Client is set where it was the client that kept the leg from passing: it could not offer the load.
-	Client bool `json:"client,omitempty"`
-}
-
-// growthAlpha is the share of a test's error that the test for growth is given: latencies tell of a growing backlog sooner,
-// but where the objectives are very patient.
-const growthAlpha = 0.1
-
-// staysToPass is for how many mean stays of a request a leg has to be measured to pass. What happens within one stay is
-// not independent, and a sample that is no longer than a few can't show it.
-const staysToPass = 10
-
-// suspicion is the p-value of growth below which a leg does not pass.
-const suspicion = 0.05
-
-// staysToGrow is for how many mean stays a leg has to run before its backlog is looked at, and as long is then looked at.
-const staysToGrow = 2
-
-// gapCount is how many gaps between tokens there were, and how many of them beyond the bound of each objective on itl.
-type gapCount struct {
-	total int64
-	over  []int64 // parallel to the objectives
-}
-
-// JudgeLeg judges a leg that has ended, with one look at all of it. Confidence 0 stands for DefaultConfidence.
-func JudgeLeg(l *Leg, objectives []Objective, confidence float64) LegJudgement {
-	if confidence <= 0 {
-		confidence = DefaultConfidence
-	}
-	s := snapshot(l.Leg, allRecords(l.Leg), l.Stopped)
-	j := judgeAt(s, objectives, countGaps(l.Leg, objectives), 1-confidence)
-	j.Confidence = confidence
-	j.judgeClient(l)
+// judge judges a stage by the objectives, and takes in whether its client offered the load.
+func judge(l *Stage, objectives []slo.Objective, confidence float64) slo.StageJudgement {
+	j := slo.Judge(l.Measured, objectives, confidence)
+	judgeClient(&j, l)
 	return j
 }
-
-// countGaps counts the gaps of a leg that has ended.
-func countGaps(l *loadgen.Leg, objectives []Objective) gapCount {
-	g := gapCount{over: make([]int64, len(objectives))}
-	for i, o := range objectives {
-		if o.Metric == ITL {
-			j := o.Judge(l)
-			g.total, g.over[i] = int64(j.N), int64(j.Misses)
-		}
-	}
-	return g
-}
-
-// judgeAt judges a leg as it stood at a moment (see snapshot), with error alpha for each of the two ways to be wrong. It
-// asks nothing about the client.
-func judgeAt(s *loadgen.Leg, objectives []Objective, gaps gapCount, alpha float64) LegJudgement {
-	j := LegJudgement{At: time.Duration(s.Stopped - s.Start), EffectiveN: Figure(math.NaN()), Outcome: Passes, Leans: true}
-	if len(s.Records) == 0 || j.At <= 0 {
-		j.Outcome, j.Leans = Inconclusive, false
-		j.Reasons = append(j.Reasons, "no request was due")
-		return j
-	}
-	series := inFlight(s.Records, s.Start, s.Stopped)
-	stay := meanStay(s.Records)
-	most := 0.5
-	if stay > 0 {
-		most = longestWarmUp(float64(j.At), stay)
-	}
-	cut, steady := warmUp(series, most)
-	step := j.At / inFlightSamples
-	j.WarmUp = time.Duration(cut) * step
-	from := s.Start + int64(j.WarmUp)
-	for i := range s.Records {
-		if s.Records[i].Scheduled >= from {
-			j.Requests++
-		}
-	}
-	rate := float64(len(s.Records)) / j.At.Seconds()
-	half := max(cut, len(series)/2)
-	began := float64(half) * float64(step) // of the part that is looked at for growth
-	j.Growth = growth(series[half:], step, rate, growthAllowance(began, stay), stay)
-	if began < staysToGrow*stay {
-		j.Growth.PValue = 1 // arrivals that came in a bunch look like growth as long as they stay
-	}
-
-	// To fail it is enough that one thing fails, so they share the error; to pass all have to, so each may have all of it.
-	failAlpha := alpha / float64(len(objectives)+1)
-	for i, o := range objectives {
-		oj := o.judgeWindow(s, from, gaps.total, gaps.over[i], alpha, failAlpha)
-		j.Objectives = append(j.Objectives, oj)
-		if n := oj.EffectiveN; n > 0 && !(j.EffectiveN <= n) {
-			j.EffectiveN = n
-		}
-		j.add(oj.Outcome, "%s: %s", o, oj.Reason)
-		j.Leans = j.Leans && oj.Holds
-	}
-	switch g := &j.Growth; {
-	case g.PValue < growthAlpha*failAlpha:
-		j.add(Fails, "the backlog grows by %.2g requests a second, %.0f %% of the arrivals", float64(g.Slope), 100*float64(g.Share))
-		j.Leans = false
-	case g.PValue < suspicion:
-		j.add(Inconclusive, "the backlog seems to grow, by %.0f %% of the arrivals", 100*float64(g.Share))
-		j.Leans = false
-	case !steady && !(g.Share < g.Limit):
-		j.add(Inconclusive, "the requests in flight have not become steady")
-	case float64(s.Stopped-from) < staysToPass*stay:
-		j.add(Inconclusive, "measured for %v, while a request stays for %v", round(time.Duration(s.Stopped-from)), round(time.Duration(stay)))
-	}
-	return j
-}
-
-// add takes one part's outcome: one that fails decides, then one that is inconclusive. The reasons are those of what
-// decided.
-func (j *LegJudgement) add(o Outcome, format string, args ...any) {
-	switch {
-	case o == Passes || o == Inconclusive && j.Outcome == Fails:
-		return
-	case o == Fails && j.Outcome != Fails:
-		j.Reasons = nil
-	}
-	j.Reasons = append(j.Reasons, fmt.Sprintf(format, args...))
-	j.Outcome = o
-}
-
-// endEdge is the last part of a leg in which an arrival need not have been sent: it may have been due a microsecond before.
-const endEdge = 50 * time.Millisecond
 
 // judgeClient takes in whether the client offered the load. What it did not offer, the server can't have failed.
-func (j *LegJudgement) judgeClient(l *Leg) {
+func judgeClient(j *slo.StageJudgement, l *Stage) {
 	add := func(format string, args ...any) {
 		j.Client = true
 		j.Reasons = append(j.Reasons, fmt.Sprintf(format, args...))
-		j.Outcome = Inconclusive
+		j.Outcome = slo.Undecided
 	}
-	if l.Verdict.Level == Invalid {
+	if l.Audit.Level == audit.Invalid {
 		text := "the client is invalid"
-		for _, r := range l.Verdict.Reasons {
-			if r.Level == Invalid {
+		for _, r := range l.Audit.Reasons {
+			if r.Level == audit.Invalid {
 				text += ": " + r.Text
 				break
 			}
@@ -164,12 +33,12 @@ func (j *LegJudgement) judgeClient(l *Leg) {
 		add("%s", text)
 		return
 	}
-	if j.Outcome == Fails {
+	if j.Outcome == slo.Fail {
 		return
 	}
 	due, sent, capped := 0, 0, 0
-	edge := l.Stopped - int64(endEdge)
-	for _, r := range allRecords(l.Leg) {
+	edge := l.Stopped - int64(loadgen.EndEdge)
+	for _, r := range l.AllRecords() {
 		if r.Scheduled >= edge {
 			continue
 		}
@@ -181,265 +50,10 @@ func (j *LegJudgement) judgeClient(l *Leg) {
 			capped++
 		}
 	}
-	if l.Stage.Schedule != nil && float64(sent) < achievedSuspect*float64(due) {
+	if l.Load.Kind.Open() && float64(sent) < audit.AchievedSuspect*float64(due) {
 		add("only %d of %d arrivals were sent", sent, due)
 	}
 	if capped > 0 {
 		add("%d arrivals waited for the cap on requests in flight", capped)
 	}
-}
-
-// judgeWindow judges one objective by the requests that were due from a moment on.
-func (o Objective) judgeWindow(s *loadgen.Leg, from int64, gaps, gapsOver int64, passAlpha, failAlpha float64) Judgement {
-	j := Judgement{Objective: o, Bound: Figure(o.Bound)}
-	obs := o.window(s, from)
-	if o.Metric == ITL {
-		return o.judgeGapWindow(s, from, gaps, gapsOver, passAlpha, failAlpha)
-	}
-	j.judgeObservations(obs)
-	if j.N == 0 {
-		return o.nothingIn(s, j)
-	}
-	j.setMargin()
-	values := make([]float64, len(obs))
-	misses := make([]float64, len(obs))
-	for i, ob := range obs {
-		values[i], misses[i] = ob.value, indicator(ob.miss)
-	}
-	tau, stderr := clustering(values, misses, o.missLimit())
-	if o.Statistic.Kind == Mean {
-		tau, stderr = autocorrelationTime(values)
-	}
-	// What is not known of τ counts against a leg that is to pass, as what is not known of the latencies does.
-	n := float64(len(obs)) / (tau + stderr)
-	j.EffectiveN = Figure(n)
-	j.decide(sample{share: float64(j.Misses) / float64(len(obs)), n: n, nFail: float64(len(obs)) / tau, values: values}, passAlpha, failAlpha)
-	return j
-}
-
-// sample is what a decision rests on.
-type sample struct {
-	share  float64 // of misses
-	n      float64 // effective sample size for passing
-	nFail  float64 // for failing: larger, without the uncertainty of the autocorrelation time
-	values []float64
-}
-
-// decide gives the outcome.
-func (j *Judgement) decide(s sample, passAlpha, failAlpha float64) {
-	switch j.Objective.Statistic.Kind {
-	case Mean:
-		j.judgeMean(s, passAlpha, failAlpha)
-	case Max:
-		j.judgeMax()
-	default:
-		j.judgeShare(s, passAlpha, failAlpha)
-	}
-}
-
-// setMargin fills in whether the plain figure keeps the bound, and by how much.
-func (j *Judgement) setMargin() {
-	o, v := j.Objective, float64(j.Value)
-	j.Holds = o.Op.holds(v, o.Bound)
-	switch {
-	case o.Metric == Goodput:
-		j.Margin = Figure(v - o.Bound)
-	case o.Bound > 0:
-		j.Margin = Figure((o.Bound - v) / o.Bound)
-	default:
-		j.Margin = Figure(-v)
-	}
-}
-
-// window returns what the requests due from a moment on say. The last ones that were due are left out where the
-// objective leaves requests in flight undecided: there, those that were answered would count and those that were not would
-// not, which would flatter the server.
-func (o Objective) window(s *loadgen.Leg, from int64) []observation {
-	type entry struct {
-		ob     observation
-		counts bool
-	}
-	var all []entry
-	until := int64(math.MaxInt64)
-	horizon := o.horizon()
-	for i := range s.Records {
-		r := &s.Records[i]
-		if r.Scheduled < from {
-			continue
-		}
-		ob, counts := o.observe(r, s)
-		all = append(all, entry{ob, counts})
-		open := r.Status == loadgen.Incomplete || r.Status == loadgen.NotSent
-		if !counts && open && horizon > 0 {
-			until = min(until, r.Scheduled)
-		}
-	}
-	var obs []observation
-	for _, e := range all {
-		if e.counts && e.ob.scheduled < until {
-			obs = append(obs, e.ob)
-		}
-	}
-	return obs
-}
-
-// horizon is how long after it was due a request is decided, whatever comes; 0 where that depends on the request.
-func (o Objective) horizon() time.Duration {
-	switch o.Metric {
-	case TTFT, E2E:
-		return time.Duration(o.Bound)
-	case Goodput:
-		h := time.Duration(0)
-		for _, b := range o.Each {
-			if b.Metric != TTFT && b.Metric != E2E {
-				return 0
-			}
-			h = max(h, b.Bound)
-		}
-		return h
-	}
-	return 0
-}
-
-// nothingIn is the judgement where no request says anything.
-func (o Objective) nothingIn(s *loadgen.Leg, j Judgement) Judgement {
-	nan := Figure(math.NaN())
-	j.Value, j.ValueFromSent, j.Margin, j.EffectiveN = nan, nan, nan, 0
-	if o.Metric.latency() && completedAny(s) {
-		j.Holds, j.Outcome = true, Passes // one-token answers have no gaps
-		return j
-	}
-	j.Outcome, j.Reason = Inconclusive, "no request has shown anything yet"
-	return j
-}
-
-// fewest is the number of observations below which none can fail a leg, however many of them miss: so few come close
-// together, and any one disturbance makes all of them late.
-const fewest = 20
-
-// judgeShare decides by the binomial bounds of the share of misses.
-func (j *Judgement) judgeShare(s sample, passAlpha, failAlpha float64) {
-	o := j.Objective
-	limit := o.missLimit()
-	lower, _ := shareBounds(s.share*s.nFail, s.nFail, failAlpha)
-	_, upper := shareBounds(s.share*s.n, s.n, passAlpha)
-	j.Lower, j.Upper = Figure(lower), Figure(upper)
-	seen := fmt.Sprintf("%.3g %% of %d missed it, allowed are %.3g %%", 100*s.share, j.N, 100*limit)
-	switch {
-	case j.N >= fewest && failProbability(s.share*s.nFail, s.nFail, limit) < failAlpha:
-		j.Outcome, j.Reason = Fails, seen
-	case passProbability(s.share*s.n, s.n, limit) <= passAlpha:
-		j.Outcome = Passes
-	case j.Misses == 0 && (o.Metric == Errors || limit == 0):
-		// That less than 1 % fails could be shown by 300 requests without a failure; no one asks that of a leg where there
-		// was none, and nothing at all could show that a share is zero. The bound of the share stands beside it.
-		j.Outcome = Passes
-	default:
-		j.Outcome = Inconclusive
-		j.Reason = fmt.Sprintf("%s; worth %.0f independent ones, too few to tell", seen, s.n)
-	}
-}
-
-// missLimit is the greatest share of requests that may miss the bound.
-func (o Objective) missLimit() float64 {
-	switch {
-	case o.Statistic.Kind == Quantile:
-		return 1 - o.Statistic.Q
-	case o.Metric == Goodput:
-		return 1 - o.Bound
-	}
-	return o.Bound
-}
-
-// judgeMean decides by Student's t on the effective sample size.
-func (j *Judgement) judgeMean(s sample, passAlpha, failAlpha float64) {
-	o, mean := j.Objective, float64(j.Value)
-	if math.IsInf(mean, 0) {
-		j.Outcome, j.Reason = Fails, "a request failed, so there is no mean"
-		return
-	}
-	squares := 0.0
-	for _, v := range s.values {
-		squares += (v - mean) * (v - mean)
-	}
-	se := func(n float64) float64 { return math.Sqrt(squares / float64(len(s.values)) / max(n-1, 1e-9)) }
-	seen := fmt.Sprintf("the mean of %d is %s ± %s", j.N, o.Seen(mean), o.Seen(se(s.n)))
-	switch {
-	case mean-studentQuantile(failAlpha, s.nFail-1)*se(s.nFail) > o.Bound:
-		j.Outcome, j.Reason = Fails, seen
-	case mean+studentQuantile(passAlpha, s.n-1)*se(s.n) < o.Bound:
-		j.Outcome = Passes
-	default:
-		j.Outcome, j.Reason = Inconclusive, seen
-	}
-}
-
-// judgeMax decides by what was seen: no number of requests could show that none will ever take longer.
-func (j *Judgement) judgeMax() {
-	if j.Holds {
-		j.Outcome = Passes
-		return
-	}
-	j.Outcome, j.Reason = Fails, fmt.Sprintf("the longest took %s", j.Objective.Seen(float64(j.Value)))
-}
-
-// judgeGapWindow judges an objective on itl. Gaps are counted as the leg runs, its warm-up included. All gaps of one
-// request count as one observation, as if they were long or short together, and requests have the autocorrelation of
-// their mean gap: a bound on how much less than independent the gaps are.
-func (o Objective) judgeGapWindow(s *loadgen.Leg, from, gaps, over int64, passAlpha, failAlpha float64) Judgement {
-	j := Judgement{Objective: o, Bound: Figure(o.Bound), N: int(gaps), Misses: int(over)}
-	if gaps == 0 {
-		return o.nothingIn(s, j)
-	}
-	var means []float64
-	for i := range s.Records {
-		if m := measure(TPOT, &s.Records[i], s); m.state == known {
-			means = append(means, m.value)
-		}
-	}
-	n, nFail := 0.0, 0.0
-	if len(means) > 0 {
-		tau, stderr := clustering(means, make([]float64, len(means)), o.missLimit())
-		n, nFail = float64(len(means))/(tau+stderr), float64(len(means))/tau
-	}
-	plain := Judgement{Objective: o}
-	plain.judgeGaps(s)
-	j.Value, j.ValueFromSent, j.EffectiveN = plain.Value, plain.Value, Figure(n)
-	share := float64(over) / float64(gaps)
-	j.setMargin()
-	switch o.Statistic.Kind {
-	case Quantile:
-		j.Holds = share <= o.missLimit()
-	case Max:
-		j.Holds = over == 0
-	}
-	j.decide(sample{share: share, n: n, nFail: nFail, values: means}, passAlpha, failAlpha)
-	return j
-}
-
-// clustering is the autocorrelation time of the misses, with its standard error. The misses of an objective that is kept
-// are too few to show how they cluster; then the longest latencies show it, as many as might miss. Where all miss, there
-// are too few that do not; then all latencies show it.
-func clustering(values, misses []float64, limit float64) (tau, stderr float64) {
-	if slices.Min(misses) == 1 {
-		finite := slices.Clone(values)
-		for i, v := range finite {
-			if math.IsInf(v, 1) {
-				finite[i] = float64(24 * time.Hour) // a request that failed: longer than any bound
-			}
-		}
-		return autocorrelationTime(finite)
-	}
-	tau, stderr = autocorrelationTime(misses)
-	sorted := slices.Clone(values)
-	slices.Sort(sorted)
-	threshold := sorted[rank(1-limit, len(sorted))-1]
-	longest := make([]float64, len(values))
-	for i, v := range values {
-		longest[i] = indicator(v > threshold)
-	}
-	if t, e := autocorrelationTime(longest); t > tau {
-		return t, e
-	}
-	return tau, stderr
 }

@@ -3,9 +3,9 @@ package sweep
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
+	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
 )
 
@@ -52,8 +52,8 @@ func (w work) steadyRate(d float64, f, t int64) float64 {
 	return 1 / (prefill + w.output*b)
 }
 
-// workOf measures a request's work from a leg of one stream. ok is false if nothing completed there.
-func workOf(l *loadgen.Leg) (w work, ok bool) {
+// workOf measures a request's work from a stage of one stream. ok is false if nothing completed there.
+func workOf(l *loadgen.Measured) (w work, ok bool) {
 	var ttft, itl []float64
 	tokens, n := 0, 0
 	for i := range l.Records {
@@ -77,16 +77,16 @@ func workOf(l *loadgen.Leg) (w work, ok bool) {
 	switch {
 	case n > 0:
 		w.output = float64(tokens) / float64(n)
-	default: // too long for the leg: as many as were asked for
+	default: // too long for the stage: as many as were asked for
 		w.output = float64(l.Records[0].AskedOutput)
 	}
-	w.prefill = max(0, median(ttft)-median(itl))
+	w.prefill = max(0, num.Median(ttft)-num.Median(itl))
 	return w, w.output > 0
 }
 
 // synchronousRate is the rate of one stream, in requests per second: 1/(mean latency), for which unfinished requests
 // count by the time that they would have taken.
-func synchronousRate(l *loadgen.Leg, w work) float64 {
+func synchronousRate(l *loadgen.Measured, w work) float64 {
 	sum, n := 0.0, 0
 	for i := range l.Records {
 		if d, ok := l.Records[i].Latency(); ok {
@@ -121,12 +121,12 @@ const (
 // A doubling that gains less than 4 % means that no number of streams would gain as much again, where a step of the
 // server costs a constant and a share for each stream.
 func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
-	source, release, err := p.Source(ctx, p.legs)
+	source, release, err := p.Source(ctx, p.stages)
 	if err != nil {
 		return Probe{}, fmt.Errorf("requests for the saturation probe: %w", err)
 	}
 	defer release()
-	p.legs++
+	p.stages++
 	most := p.Runner.MaxConcurrency
 	if most <= 0 {
 		most = loadgen.DefaultMaxConcurrency
@@ -134,20 +134,20 @@ func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
 	most = min(most, probeStreams)
 
 	stage := p.Stage
-	stage.Source, stage.Streams = source, min(2, most)
+	stage.Load = loadgen.Load{Kind: loadgen.Throughput, Streams: min(2, most)}
 	stage.MaxRequests, stage.MaxDuration = 0, 10*time.Minute // each step has its own limit
-	stage.Warmup, stage.Cooldown, stage.RampUp = 0, 0, 0
+	stage.Warmup, stage.Cooldown = 0, 0
 	stage.Grace, stage.KeepDetails = 0, false
-	run, err := p.Runner.Start(ctx, stage)
+	run, err := p.Runner.Start(ctx, stage, loadgen.Hooks{Source: source})
 	if err != nil {
 		return Probe{}, fmt.Errorf("saturation probe: %w", err)
 	}
-	if p.LegStarted != nil {
-		p.LegStarted(-1, Strategy{Kind: Throughput, Streams: stage.Streams}, run)
+	if p.StageStarted != nil {
+		p.StageStarted(-1, stage.Load, run)
 	}
 	var probe Probe
-	added := stage.Streams
-	for n := stage.Streams; ; {
+	added := stage.Load.Streams
+	for n := stage.Load.Streams; ; {
 		run.SetStreams(n)
 		before := bestRate(probe.Steps)
 		step, running := probeStep(run, n, added, w)
@@ -167,11 +167,11 @@ func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
 		n += added
 	}
 	run.Stop()
-	leg := run.Wait()
+	measured := run.Wait()
 	if ctx.Err() != nil {
 		return probe, context.Cause(ctx)
 	}
-	if err := p.worthGoingOn(ctx, &Leg{Strategy: Strategy{Kind: Throughput, Streams: stage.Streams}, Leg: leg}); err != nil {
+	if err := p.worthGoingOn(ctx, &Stage{Load: stage.Load, Measured: measured}); err != nil {
 		return probe, err
 	}
 	probe.Rate = bestRate(probe.Steps)
@@ -182,7 +182,7 @@ func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
 		}
 	}
 	if probe.Streams == 0 {
-		return probe, fmt.Errorf("saturation probe: no tokens came (%d requests, %s)", len(leg.Records), leg.Reason)
+		return probe, fmt.Errorf("saturation probe: no tokens came (%d requests, %s)", len(measured.Records), measured.Reason)
 	}
 	return probe, nil
 }
@@ -244,9 +244,9 @@ func tick(run *loadgen.Run) bool {
 	}
 }
 
-// saturationRate is the sustained rate that a leg well past saturation shows, from its tokens after its first fifth, the
+// saturationRate is the sustained rate that a stage well past saturation shows, from its tokens after its first fifth, the
 // tokens of unfinished requests included; 0 if there are too few to tell.
-func saturationRate(l *loadgen.Leg, w work) float64 {
+func saturationRate(l *loadgen.Measured, w work) float64 {
 	from := l.Start + (l.Stopped-l.Start)/5
 	to := l.Stopped
 	var firsts int64
@@ -299,30 +299,18 @@ func linspace(lo, hi float64, n int) []float64 {
 	return v
 }
 
-func median(v []float64) float64 {
-	if len(v) == 0 {
-		return 0
-	}
-	s := slices.Clone(v)
-	slices.Sort(s)
-	if n := len(s); n%2 == 0 {
-		return (s[n/2-1] + s[n/2]) / 2
-	}
-	return s[len(s)/2]
-}
-
-// settleRate chooses between the probe's rate and that of the saturation leg, which saw more of the server's time. A
+// settleRate chooses between the probe's rate and that of the saturation stage, which saw more of the server's time. A
 // server that gives much less under overload is not to be judged by that.
-func (p *Plan) settleRate(r *Result, leg float64) float64 {
+func (p *Plan) settleRate(r *Result, stage float64) float64 {
 	probe := r.Probe.Rate
 	switch {
-	case leg <= 0:
+	case stage <= 0:
 		return probe
-	case leg < 0.8*probe:
-		r.warn("overload lowers what the server gives: %.3g req/s at %d streams, %.3g at %d; the rates go up to the higher", leg, 2*r.Probe.Streams, probe, r.Probe.Streams)
+	case stage < 0.8*probe:
+		r.warn("overload lowers what the server gives: %.3g req/s at %d streams, %.3g at %d; the rates go up to the higher", stage, 2*r.Probe.Streams, probe, r.Probe.Streams)
 		return probe
 	}
-	return leg
+	return stage
 }
 
 func (p *Plan) maxStreams() int {

@@ -165,18 +165,18 @@ func TestSweepRises(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(r.Legs) != 6 {
-			t.Fatalf("%d legs, want 6", len(r.Legs))
+		if len(r.Stages) != 6 {
+			t.Fatalf("%d stages, want 6", len(r.Stages))
 		}
 		last := r.SynchronousRate
-		for _, l := range r.Legs[2:] {
-			if l.Strategy.Kind != PoissonGaps || l.Strategy.Seed != 7 {
-				t.Errorf("leg %s, seed %d", l.Strategy, l.Strategy.Seed)
+		for _, l := range r.Stages[2:] {
+			if l.Load.Kind != loadgen.PoissonGaps || l.Load.Seed != 7 {
+				t.Errorf("stage %s, seed %d", l.Load, l.Load.Seed)
 			}
-			if l.Strategy.Rate <= last {
-				t.Errorf("rate %v after %v does not rise", l.Strategy.Rate, last)
+			if l.Load.Rate <= last {
+				t.Errorf("rate %v after %v does not rise", l.Load.Rate, last)
 			}
-			last = l.Strategy.Rate
+			last = l.Load.Rate
 		}
 		if last != r.SaturationRate {
 			t.Errorf("the last rate is %v, the saturation %v", last, r.SaturationRate)
@@ -202,11 +202,11 @@ func TestSweepOfOneSequence(t *testing.T) {
 	})
 }
 
-// A server that dies in the middle leaves the legs that were measured.
+// A server that dies in the middle leaves the stages that were measured.
 func TestSweepKeepsWhatWasMeasured(t *testing.T) {
 	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
 		b.Stage.MaxDuration = 10 * time.Second
-		b.LegEnded = func(i int, _ *Leg) {
+		b.StageEnded = func(i int, _ *Stage) {
 			if i == 2 {
 				b.net.Close()
 				b.server.Close()
@@ -216,8 +216,8 @@ func TestSweepKeepsWhatWasMeasured(t *testing.T) {
 		if !errors.Is(err, ErrServerGone) && !errors.Is(err, ErrNothingSucceeded) {
 			t.Errorf("error %v, want that the server is gone", err)
 		}
-		if len(r.Legs) != 4 {
-			t.Errorf("%d legs kept, want the 3 measured ones and the one that failed", len(r.Legs))
+		if len(r.Stages) != 4 {
+			t.Errorf("%d stages kept, want the 3 measured ones and the one that failed", len(r.Stages))
 		}
 	})
 }
@@ -226,7 +226,7 @@ func TestSweepStopsWhenInterrupted(t *testing.T) {
 	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
 		why := errors.New("Ctrl-C")
 		ctx, cancel := context.WithCancelCause(t.Context())
-		b.LegStarted = func(i int, _ Strategy, _ *loadgen.Run) {
+		b.StageStarted = func(i int, _ loadgen.Load, _ *loadgen.Run) {
 			if i == 1 {
 				time.AfterFunc(3*time.Second, func() { cancel(why) })
 			}
@@ -235,27 +235,27 @@ func TestSweepStopsWhenInterrupted(t *testing.T) {
 		if !errors.Is(err, why) {
 			t.Errorf("error %v, want the cause of the interruption", err)
 		}
-		if len(r.Legs) != 2 || r.Legs[1].Reason != loadgen.StopInterrupted {
-			t.Fatalf("%d legs", len(r.Legs))
+		if len(r.Stages) != 2 || r.Stages[1].Reason != loadgen.StopInterrupted {
+			t.Fatalf("%d stages", len(r.Stages))
 		}
-		if got := time.Duration(r.Legs[1].Stopped - r.Legs[1].Start); got != 3*time.Second {
-			t.Errorf("the leg ran %v, want 3s", got)
+		if got := time.Duration(r.Stages[1].Stopped - r.Stages[1].Start); got != 3*time.Second {
+			t.Errorf("the stage ran %v, want 3s", got)
 		}
 	})
 }
 
-func TestLegWithoutSuccessStops(t *testing.T) {
+func TestStageWithoutSuccessStops(t *testing.T) {
 	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
 		b.Source = func(context.Context, int) (loadgen.Source, func(), error) {
 			return func(int) (loadgen.Request, error) { return loadgen.Request{Body: []byte("{")}, nil }, func() {}, nil
 		}
 		b.Stage.MaxDuration = 5 * time.Second
-		r, err := b.Run(t.Context(), []Strategy{{Kind: ConstantGap, Rate: 2}, {Kind: ConstantGap, Rate: 4}})
+		r, err := b.Run(t.Context(), []loadgen.Load{{Kind: loadgen.ConstantGap, Rate: 2}, {Kind: loadgen.ConstantGap, Rate: 4}})
 		if !errors.Is(err, ErrNothingSucceeded) || !strings.Contains(err.Error(), "HTTP 400") {
 			t.Errorf("error %v, want that nothing succeeded, with an example", err)
 		}
-		if len(r.Legs) != 1 {
-			t.Errorf("%d legs, want 1", len(r.Legs))
+		if len(r.Stages) != 1 {
+			t.Errorf("%d stages, want 1", len(r.Stages))
 		}
 	})
 }
@@ -265,7 +265,7 @@ func TestSourceErrorEndsTheRun(t *testing.T) {
 		b.Source = func(context.Context, int) (loadgen.Source, func(), error) {
 			return func(i int) (loadgen.Request, error) { return loadgen.Request{}, io.EOF }, func() {}, nil
 		}
-		if _, err := b.Run(t.Context(), []Strategy{{Kind: ConstantGap, Rate: 2}}); !errors.Is(err, io.EOF) {
+		if _, err := b.Run(t.Context(), []loadgen.Load{{Kind: loadgen.ConstantGap, Rate: 2}}); !errors.Is(err, io.EOF) {
 			t.Errorf("error %v, want the source's", err)
 		}
 	})

@@ -5,20 +5,21 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/slo"
 )
 
-// watch judges a leg as it runs, and stops it at the first look that decides it. It knows of requests what
-// Stage.Observe tells, so its looks are estimates; what counts is what the leg's own records say of the same moments,
+// watch judges a stage as it runs, and stops it at the first look that decides it. It knows of requests what
+// Stage.Observe tells, so its looks are estimates; what counts is what the stage's own records say of the same moments,
 // once it has ended.
 type watch struct {
-	objectives []Objective
-	looks      []look
+	objectives []slo.Objective
+	looks      []slo.Look
 	schedule   loadgen.Schedule // an instance of its own: At is not for two goroutines
 
 	mu    sync.Mutex
 	ended []loadgen.Record
 
-	gaps []gapCount // one a look that was taken
+	gaps []slo.GapCount // one a look that was taken
 }
 
 // observe is for Stage.Observe.
@@ -36,7 +37,7 @@ func (w *watch) run(run *loadgen.Run) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for i, look := range w.looks {
-		timer.Reset(look.at - run.Progress().Elapsed)
+		timer.Reset(look.At - run.Progress().Elapsed)
 		select {
 		case <-timer.C:
 		case <-run.Done():
@@ -44,11 +45,11 @@ func (w *watch) run(run *loadgen.Run) {
 		}
 		w.gaps = append(w.gaps, w.countGaps(run))
 		if i == len(w.looks)-1 {
-			return // the leg ends by itself
+			return // the stage ends by itself
 		}
-		at := run.Start() + int64(look.at)
-		s := snapshot(&loadgen.Leg{Start: run.Start()}, w.records(run, at), at)
-		if judgeAt(s, w.objectives, w.gaps[i], look.alpha).Outcome != Inconclusive {
+		at := run.Start() + int64(look.At)
+		s := slo.Snapshot(&loadgen.Measured{Start: run.Start()}, w.records(run, at), at)
+		if slo.JudgeAt(s, w.objectives, w.gaps[i], look.Alpha).Outcome != slo.Undecided {
 			run.Stop()
 			return
 		}
@@ -56,11 +57,11 @@ func (w *watch) run(run *loadgen.Run) {
 }
 
 // countGaps counts gaps for the objectives on itl.
-func (w *watch) countGaps(run *loadgen.Run) gapCount {
-	g := gapCount{over: make([]int64, len(w.objectives))}
+func (w *watch) countGaps(run *loadgen.Run) slo.GapCount {
+	g := slo.GapCount{Over: make([]int64, len(w.objectives))}
 	var bounds []int64
 	for _, o := range w.objectives {
-		if o.Metric == ITL {
+		if o.Metric == slo.ITL {
 			bounds = append(bounds, int64(o.Bound))
 		}
 	}
@@ -69,8 +70,8 @@ func (w *watch) countGaps(run *loadgen.Run) gapCount {
 	}
 	total, over := run.LiveGaps(bounds)
 	for i, o := range w.objectives {
-		if o.Metric == ITL {
-			g.total, g.over[i], over = total, over[0], over[1:]
+		if o.Metric == slo.ITL {
+			g.Total, g.Over[i], over = total, over[0], over[1:]
 		}
 	}
 	return g
@@ -117,28 +118,28 @@ func (w *watch) records(run *loadgen.Run, at int64) []loadgen.Record {
 	return append(records, open...)
 }
 
-// judge judges the leg that was watched, by its own records: as it stood at each look in turn, until one decides.
-func (w *watch) judge(l *Leg, confidence float64) LegJudgement {
-	all := allRecords(l.Leg)
-	var j LegJudgement
+// judge judges the stage that was watched, by its own records: as it stood at each look in turn, until one decides.
+func (w *watch) judge(l *Stage, confidence float64) slo.StageJudgement {
+	all := l.AllRecords()
+	var j slo.StageJudgement
 	for i, look := range w.looks {
-		at := l.Start + int64(look.at)
-		gaps := gapCount{over: make([]int64, len(w.objectives))}
+		at := l.Start + int64(look.At)
+		gaps := slo.GapCount{Over: make([]int64, len(w.objectives))}
 		switch {
 		case i < len(w.gaps):
 			gaps = w.gaps[i]
 		case i > 0 && at > l.Stopped:
-			// The leg ended before this look, for another reason than its outcome: it is taken now, with its error.
+			// The stage ended before this look, for another reason than its outcome: it is taken now, with its error.
 			at = l.Stopped
-			gaps = countGaps(l.Leg, w.objectives)
+			gaps = slo.CountGaps(l.Measured, w.objectives)
 		}
 		at = min(at, l.Stopped)
-		j = judgeAt(snapshot(l.Leg, all, at), w.objectives, gaps, look.alpha)
-		if j.Outcome != Inconclusive || at == l.Stopped {
+		j = slo.JudgeAt(slo.Snapshot(l.Measured, all, at), w.objectives, gaps, look.Alpha)
+		if j.Outcome != slo.Undecided || at == l.Stopped {
 			break
 		}
 	}
 	j.Confidence = confidence
-	j.judgeClient(l)
+	judgeClient(&j, l)
 	return j
 }

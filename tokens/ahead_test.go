@@ -96,7 +96,7 @@ func TestAheadCountsStarvation(t *testing.T) {
 func TestAheadStopsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		cause := errors.New("the leg is over")
+		cause := errors.New("the stage is over")
 		a := NewAhead(ctx, count(1_000_000), AheadConfig{Items: 3})
 		synctest.Wait()
 		cancel(cause)

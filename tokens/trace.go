@@ -170,6 +170,15 @@ func (t *Trace) At(i int) (time.Duration, bool) {
 	return t.requests[i].offset, true
 }
 
+// Offsets returns when each request is due, from the start of the trace and with its speed applied.
+func (t *Trace) Offsets() []time.Duration {
+	offsets := make([]time.Duration, len(t.requests))
+	for i := range t.requests {
+		offsets[i] = t.requests[i].offset
+	}
+	return offsets
+}
+
 // Lengths returns the input and output tokens of request i.
 func (t *Trace) Lengths(i int) (input, output int) { return t.requests[i].input, t.requests[i].output }
 

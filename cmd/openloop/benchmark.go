@@ -17,10 +17,10 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/guidellm/oversaturation"
 	"github.com/openloop/openloop/loadgen"
-	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/sweep"
-	"github.com/openloop/openloop/sweep/oversaturation"
 	"github.com/openloop/openloop/tokens"
 )
 
@@ -108,14 +108,14 @@ func runGuideBenchmark(ctx context.Context, args []string, stdout, stderr io.Wri
 		}
 	}
 	if count > 0 && (f.maxRequests == 0 || count < f.maxRequests) {
-		f.maxRequests = count // the data's end ends the leg, as in GuideLLM
+		f.maxRequests = count // the data's end ends the stage, as in GuideLLM
 	}
 	if !p.noConsole {
 		for _, n := range p.notes {
 			fmt.Fprintf(stderr, "note: %s\n", n)
 		}
 		if !p.limited && count == 0 {
-			fmt.Fprintln(stderr, "note: neither --max-seconds nor --max-requests is given, so that, as in GuideLLM, the first leg has no end; Ctrl-C ends it and saves what was measured")
+			fmt.Fprintln(stderr, "note: neither --max-seconds nor --max-requests is given, so that, as in GuideLLM, the first stage has no end; Ctrl-C ends it and saves what was measured")
 		}
 	}
 	s, err := openSession(ctx, f, stdout, stderr)
@@ -135,7 +135,7 @@ func runGuideBenchmark(ctx context.Context, args []string, stdout, stderr io.Wri
 	} else {
 		s.run.Profile = p.args.Profile
 		if s.run.Profile == "async" { // constant by another name, and a report names the arrivals
-			s.run.Profile = string(sweep.ConstantGap)
+			s.run.Profile = string(loadgen.ConstantGap)
 		}
 		for _, st := range p.strategies {
 			if st.Kind.Open() {
@@ -176,7 +176,7 @@ func (p *guidePlan) apply(f *loadFlags) error {
 	if p.limited && f.maxSeconds > 0 {
 		warm, cool := p.trim(p.args.Warmup, f.maxSeconds), p.trim(p.args.Cooldown, f.maxSeconds)
 		if warm+cool >= f.maxSeconds {
-			return usageError("--warmup and --cooldown leave nothing of a leg of %v seconds", f.maxSeconds)
+			return usageError("--warmup and --cooldown leave nothing of a stage of %v seconds", f.maxSeconds)
 		}
 	}
 	f.data, f.dataSamples, f.dataShuffle = p.data, p.samples, p.args.DataSampler == "shuffle"
@@ -205,13 +205,13 @@ func (p *guidePlan) withLength() (string, error) {
 	if p.requestType == "text_completions" {
 		field = "max_tokens"
 	}
-	fields := report.Object{{Key: field, Value: int64(p.freeLength)}}
+	fields := guidellm.Object{{Key: field, Value: int64(p.freeLength)}}
 	if p.extraBody != "" {
 		more, err := parseJSONValue([]byte(p.extraBody))
 		if err != nil {
 			return "", err
 		}
-		if o, ok := more.(report.Object); ok {
+		if o, ok := more.(guidellm.Object); ok {
 			fields = append(fields, o...)
 		}
 	}
@@ -228,7 +228,7 @@ func (p *guidePlan) trim(v any, seconds float64) float64 {
 		} else {
 			value = x
 		}
-	case report.Object:
+	case guidellm.Object:
 		if x, ok := numberValue(t.Get("percent")); ok {
 			percent = x
 		}
@@ -303,19 +303,19 @@ func (p *guidePlan) prepare(s *session) error {
 	return nil
 }
 
-// watchSaturation ends every leg at which the server does not keep up.
+// watchSaturation ends every stage at which the server does not keep up.
 func (p *guidePlan) watchSaturation(s *session) {
 	if p.over == nil {
 		return
 	}
 	var mu sync.Mutex
 	detectors := map[*loadgen.Run]*oversaturation.Detector{}
-	s.plan.Stage.Observe = func(e loadgen.Event) {
+	s.plan.Observe = func(e loadgen.Event) {
 		mu.Lock()
 		defer mu.Unlock()
 		d := detectors[e.Run]
 		if d == nil {
-			clear(detectors) // legs run one after the other
+			clear(detectors) // stages run one after the other
 			d = oversaturation.New(*p.over)
 			detectors[e.Run] = d
 		}
@@ -335,19 +335,19 @@ func (p *guidePlan) watchSaturation(s *session) {
 }
 
 // amend adds to the report what its builder does not know of.
-func (p *guidePlan) amend(r *report.Report) {
+func (p *guidePlan) amend(r *guidellm.Report) {
 	if p.over == nil {
 		return
 	}
 	c := p.over
-	constraint := report.Object{
+	constraint := guidellm.Object{
 		{Key: "type_", Value: "over_saturation"}, {Key: "minimum_duration", Value: c.MinSeconds}, {Key: "minimum_ttft", Value: c.MinTTFT},
 		{Key: "maximum_window_seconds", Value: c.MaxWindow}, {Key: "maximum_window_ratio", Value: c.MaxWindowRatio},
 		{Key: "minimum_window_size", Value: int64(c.MinWindowSize)}, {Key: "moe_threshold", Value: c.MOEThreshold},
 		{Key: "confidence", Value: c.Confidence}, {Key: "enabled", Value: c.Enabled},
 	}
 	for _, b := range r.Benchmarks {
-		b.Config.Constraints = append(b.Config.Constraints, report.Member{Key: "over_saturation", Value: constraint})
+		b.Config.Constraints = append(b.Config.Constraints, guidellm.Member{Key: "over_saturation", Value: constraint})
 	}
 }
 
@@ -406,20 +406,20 @@ benchmark from-file" 0.5.0 does (default FILE: benchmarks.json).`)
 			dir = filepath.Dir(dir)
 		}
 	}
-	var outputs []report.Output
+	var outputs []guidellm.Output
 	console := false
 	for _, name := range *formats {
 		if name == formatConsole {
 			console = true
 			continue
 		}
-		o, err := report.ParseOutputs([]string{name})
+		o, err := guidellm.ParseOutputs([]string{name})
 		if err != nil {
 			return usageError("--output-formats: %w", err)
 		}
 		outputs = append(outputs, o...)
 	}
-	r, err := report.ReadFile(file)
+	r, err := guidellm.ReadFile(file)
 	if err != nil {
 		return err
 	}
@@ -434,13 +434,13 @@ benchmark from-file" 0.5.0 does (default FILE: benchmarks.json).`)
 		if filepath.IsAbs(o.File) {
 			name = o.File
 		}
-		if err := report.WriteFile(name, o.Format, r); err != nil {
+		if err := guidellm.WriteFile(name, o.Format, r); err != nil {
 			return fmt.Errorf("saving %s: %w", name, err)
 		}
 		fmt.Fprintf(stderr, "saved %s\n", name)
 	}
 	if console {
-		return report.WriteConsole(stdout, r, time.Local)
+		return guidellm.WriteConsole(stdout, r, time.Local)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/guidellm"
 )
 
 // guideForm is how GuideLLM 0.5.0 reads an option.
@@ -51,7 +51,7 @@ func guideOptions() []guideOption {
 		{"target", []string{"target"}, guideText, nil, "base URL of an OpenAI-compatible endpoint, or sim:PRESET for the simulated engine"},
 		{"data", []string{"data"}, guideData, nil, "synthetic data ('prompt_tokens=256,output_tokens=128', JSON, or a file of such) or a file of records (jsonl, json, csv, txt, parquet)"},
 		{"profile", []string{"profile", "rate-type"}, guideText, guideProfiles, "synchronous, concurrent, throughput, async, constant, poisson or sweep (default sweep)"},
-		{"rate", []string{"rate"}, guideFloats, nil, "sweep: number of legs; concurrent, throughput: streams; async, constant, poisson: requests per second; a list, or repeated"},
+		{"rate", []string{"rate"}, guideFloats, nil, "sweep: number of stages; concurrent, throughput: streams; async, constant, poisson: requests per second; a list, or repeated"},
 		{"backend", []string{"backend", "backend-type"}, guideText, []string{"openai_http"}, "openai_http"},
 		{"backend_kwargs", []string{"backend-kwargs", "backend-args"}, guideJSON, nil, "JSON object of settings of the connection: verify, http2, timeout"},
 		{"model", []string{"model"}, guideText, nil, "model to ask for (default: the endpoint's first)"},
@@ -71,15 +71,15 @@ func guideOptions() []guideOption {
 		{"output_path", []string{"output-path"}, guideText, nil, "file or folder for the results: the older way to say --output-dir and --outputs"},
 		{"disable_console", []string{"disable-console", "disable-console-outputs"}, guideSwitch, nil, "print neither progress nor results"},
 		{"disable_console_interactive", []string{"disable-console-interactive", "disable-progress"}, guideSwitch, nil, "print no progress"},
-		{"warmup", []string{"warmup", "warmup-percent"}, guideJSON, nil, "part left out at a leg's start: a share below 1, seconds or requests, or an object of percent, value and mode"},
-		{"cooldown", []string{"cooldown", "cooldown-percent"}, guideJSON, nil, "part left out at a leg's end, likewise"},
-		{"rampup", []string{"rampup"}, guideFloat, nil, "seconds over which the streams of a throughput or concurrent leg begin"},
-		{"sample_requests", []string{"sample-requests", "output-sampling"}, guideInt, nil, "keep prompt and answer of so many requests of a leg (default 10); all are listed with their figures"},
-		{"max_seconds", []string{"max-seconds"}, guideFloat, nil, "length of a leg in seconds (default: no limit)"},
-		{"max_requests", []string{"max-requests"}, guideInt, nil, "requests of a leg (default: no limit)"},
-		{"max_errors", []string{"max-errors"}, guideInt, nil, "a leg ends at this many errors"},
-		{"max_error_rate", []string{"max-error-rate"}, guideFloat, nil, "a leg ends when this share of its last 30 requests failed"},
-		{"max_global_error_rate", []string{"max-global-error-rate"}, guideFloat, nil, "a leg ends when this share of all its requests failed"},
+		{"warmup", []string{"warmup", "warmup-percent"}, guideJSON, nil, "part left out at a stage's start: a share below 1, seconds or requests, or an object of percent, value and mode"},
+		{"cooldown", []string{"cooldown", "cooldown-percent"}, guideJSON, nil, "part left out at a stage's end, likewise"},
+		{"rampup", []string{"rampup"}, guideFloat, nil, "seconds over which the streams of a throughput or concurrent stage begin"},
+		{"sample_requests", []string{"sample-requests", "output-sampling"}, guideInt, nil, "keep prompt and answer of so many requests of a stage (default 10); all are listed with their figures"},
+		{"max_seconds", []string{"max-seconds"}, guideFloat, nil, "length of a stage in seconds (default: no limit)"},
+		{"max_requests", []string{"max-requests"}, guideInt, nil, "requests of a stage (default: no limit)"},
+		{"max_errors", []string{"max-errors"}, guideInt, nil, "a stage ends at this many errors"},
+		{"max_error_rate", []string{"max-error-rate"}, guideFloat, nil, "a stage ends when this share of its last 30 requests failed"},
+		{"max_global_error_rate", []string{"max-global-error-rate"}, guideFloat, nil, "a stage ends when this share of all its requests failed"},
 		{"over_saturation", []string{"over-saturation"}, guideJSON, nil, "JSON object that turns over-saturation detection on: enabled, min_seconds, max_window_seconds, moe_threshold, …"},
 		{"detect_saturation", []string{"detect-saturation", "default-over-saturation"}, guideSwitch, nil, "over-saturation detection with its defaults"},
 	}
@@ -109,7 +109,7 @@ func addGuideFlags(set *pflag.FlagSet) {
 	}
 }
 
-// guideValues are arguments by their field, each nil, bool, int64, float64, string, []any or report.Object.
+// guideValues are arguments by their field, each nil, bool, int64, float64, string, []any or guidellm.Object.
 type guideValues map[string]any
 
 // collectGuide merges a scenario, GUIDELLM_… environment variables and flags, each going over the one before.
@@ -131,7 +131,7 @@ func collectGuide(set *pflag.FlagSet, environment func(string) string) (guideVal
 	}
 	if v, ok := given["detect_saturation"]; ok {
 		if v == true && given["over_saturation"] == nil {
-			given["over_saturation"] = report.Object{{Key: "enabled", Value: true}}
+			given["over_saturation"] = guidellm.Object{{Key: "enabled", Value: true}}
 		}
 		delete(given, "detect_saturation")
 	}
@@ -284,13 +284,13 @@ func parseGuideJSON(text string) (any, error) {
 		}
 		return v, nil
 	case strings.Contains(text, "="):
-		o := report.Object{}
+		o := guidellm.Object{}
 		for _, pair := range strings.Split(text, ",") {
 			key, value, ok := strings.Cut(pair, "=")
 			if !ok {
 				return nil, fmt.Errorf("%q: want JSON or key=value pairs", text)
 			}
-			o = append(o, report.Member{Key: strings.TrimSpace(key), Value: strings.TrimSpace(value)})
+			o = append(o, guidellm.Member{Key: strings.TrimSpace(key), Value: strings.TrimSpace(value)})
 		}
 		return o, nil
 	}
@@ -341,7 +341,7 @@ func nextJSON(d *json.Decoder) (any, error) {
 			_, err := d.Token()
 			return list, err
 		}
-		object := report.Object{}
+		object := guidellm.Object{}
 		for d.More() {
 			key, err := d.Token()
 			if err != nil {
@@ -351,7 +351,7 @@ func nextJSON(d *json.Decoder) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			object = append(object, report.Member{Key: key.(string), Value: v})
+			object = append(object, guidellm.Member{Key: key.(string), Value: v})
 		}
 		_, err := d.Token()
 		return object, err
@@ -397,11 +397,11 @@ func readScenario(name string) (guideValues, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	object, ok := v.(report.Object)
+	object, ok := v.(guidellm.Object)
 	if !ok {
 		return nil, fmt.Errorf("%s holds no object of arguments", name)
 	}
-	if args, ok := object.Get("args").(report.Object); ok { // a report
+	if args, ok := object.Get("args").(guidellm.Object); ok { // a report
 		object = args
 	}
 	values := guideValues{}
@@ -436,13 +436,13 @@ func yamlValue(n *yaml.Node, depth int) (any, error) {
 		}
 		return list, nil
 	case yaml.MappingNode:
-		object := report.Object{}
+		object := guidellm.Object{}
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			v, err := yamlValue(n.Content[i+1], depth+1)
 			if err != nil {
 				return nil, err
 			}
-			object = append(object, report.Member{Key: n.Content[i].Value, Value: v})
+			object = append(object, guidellm.Member{Key: n.Content[i].Value, Value: v})
 		}
 		return object, nil
 	case yaml.ScalarNode:
@@ -464,12 +464,12 @@ func yamlValue(n *yaml.Node, depth int) (any, error) {
 // mergeFormatter joins --request-type and --request-formatter-kwargs into one argument, as GuideLLM's command does.
 func (g guideValues) mergeFormatter() {
 	kind, hasKind := g["request_type"]
-	settings, hasSettings := g["request_formatter_kwargs"].(report.Object)
+	settings, hasSettings := g["request_formatter_kwargs"].(guidellm.Object)
 	delete(g, "request_type")
 	delete(g, "request_formatter_kwargs")
 	switch {
 	case hasKind && hasSettings && len(settings) > 0:
-		g["data_request_formatter"] = append(report.Object{{Key: "request_type", Value: kind}}, settings...)
+		g["data_request_formatter"] = append(guidellm.Object{{Key: "request_type", Value: kind}}, settings...)
 	case hasKind:
 		g["data_request_formatter"] = kind
 	case hasSettings:

@@ -11,19 +11,19 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/openloop/openloop/report"
-	"github.com/openloop/openloop/sweep"
-	"github.com/openloop/openloop/sweep/oversaturation"
+	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/guidellm/oversaturation"
+	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/tokens"
 )
 
 // guidePlan is what a "guidellm benchmark run" command asks for, in openloop's terms. It is made without looking at the
 // endpoint, so that whatever openloop can't do is refused first.
 type guidePlan struct {
-	args  report.Args // as GuideLLM echoes them, credentials left out
-	notes []string    // what was taken and has no effect, or another one than in GuideLLM
+	args  guidellm.Args // as GuideLLM echoes them, credentials left out
+	notes []string      // what was taken and has no effect, or another one than in GuideLLM
 
-	strategies []sweep.Strategy // nil for a sweep
+	strategies []loadgen.Load // nil for a sweep
 	sweepSize  int
 
 	requestType string
@@ -48,12 +48,12 @@ type guidePlan struct {
 	processor      string                 // path of a tokenizer.json, "" for the endpoint's own count
 }
 
-// noLimit is the length in seconds of a leg without a limit: as long as openloop lets a leg be.
+// noLimit is the length in seconds of a stage without a limit: as long as openloop lets a stage be.
 const noLimit = 1e7
 
 // planGuide reads the merged arguments.
 func planGuide(v guideValues, environment func(string) string) (*guidePlan, error) {
-	p := &guidePlan{args: report.DefaultArgs(), header: http.Header{}, verify: true}
+	p := &guidePlan{args: guidellm.DefaultArgs(), header: http.Header{}, verify: true}
 	for _, read := range []func(guideValues) error{
 		p.readTarget, p.readBackend, p.readRequests, p.readData, p.readOutputs, p.readLimits, p.readSaturation,
 	} {
@@ -118,11 +118,11 @@ func (v guideValues) whole(field string) (int64, bool, error) {
 	return int64(x), ok, err
 }
 
-func (v guideValues) object(field string) (report.Object, error) {
+func (v guideValues) object(field string) (guidellm.Object, error) {
 	switch t := v[field].(type) {
 	case nil:
 		return nil, nil
-	case report.Object:
+	case guidellm.Object:
 		return t, nil
 	}
 	return nil, usageError("%s %v: want a JSON object or key=value pairs", flagOf(field), v[field])
@@ -152,7 +152,7 @@ func (p *guidePlan) readTarget(v guideValues) error {
 	if model, ok, err := v.text("model"); err != nil {
 		return err
 	} else if ok && model != "" {
-		p.args.Model = report.Some(model)
+		p.args.Model = guidellm.Some(model)
 	}
 	seed, ok, err := v.whole("random_seed")
 	if ok {
@@ -192,7 +192,7 @@ func (p *guidePlan) readBackend(v guideValues) error {
 			if x, ok := numberValue(m.Value); m.Value != nil && (!ok || x <= 0) {
 				return usageError("--backend-kwargs: timeout is a number of seconds above 0, not %v", m.Value)
 			}
-			p.note("--backend-kwargs timeout has no effect: it limits each silence of the server, after which GuideLLM counts an error; openloop waits, and what the leg's end cuts off is incomplete")
+			p.note("--backend-kwargs timeout has no effect: it limits each silence of the server, after which GuideLLM counts an error; openloop waits, and what the stage's end cuts off is incomplete")
 		case "follow_redirects":
 			if on {
 				p.note("--backend-kwargs follow_redirects has no effect: openloop follows no redirect, it reports it as an error")
@@ -228,7 +228,7 @@ func boolOf(v any) (value, ok bool) {
 }
 
 func checkRoutes(v any) error {
-	routes, _ := v.(report.Object)
+	routes, _ := v.(guidellm.Object)
 	for _, m := range routes {
 		want := map[string]string{"models": "v1/models", "text_completions": "v1/completions", "chat_completions": "v1/chat/completions"}[m.Key]
 		if want != "" && m.Value != want {
@@ -240,14 +240,14 @@ func checkRoutes(v any) error {
 
 // readRequests reads the kind of request and its formatter's settings.
 func (p *guidePlan) readRequests(v guideValues) error {
-	var settings report.Object
+	var settings guidellm.Object
 	p.requestType = "chat_completions"
 	switch t := v["data_request_formatter"].(type) {
 	case nil:
 	case string:
 		p.requestType = t
 		p.args.DataRequestFormatter = t
-	case report.Object:
+	case guidellm.Object:
 		settings = t
 		if kind, ok := t.Get("request_type").(string); ok {
 			p.requestType = kind
@@ -288,7 +288,7 @@ func (p *guidePlan) readRequests(v guideValues) error {
 				return err
 			}
 		case "encode_kwargs":
-			if o, ok := m.Value.(report.Object); m.Value != nil && (!ok || len(o) > 0) {
+			if o, ok := m.Value.(guidellm.Object); m.Value != nil && (!ok || len(o) > 0) {
 				return usageError("--request-formatter-kwargs encode_kwargs is for images, video and audio; openloop sends text alone")
 			}
 		default:
@@ -303,7 +303,7 @@ func (p *guidePlan) readRequests(v guideValues) error {
 
 // readExtras reads what is added to every request.
 func (p *guidePlan) readExtras(v any) error {
-	extras, ok := v.(report.Object)
+	extras, ok := v.(guidellm.Object)
 	if !ok && v != nil {
 		return usageError("--request-formatter-kwargs: extras is an object of body and headers, not %v", v)
 	}
@@ -311,12 +311,12 @@ func (p *guidePlan) readExtras(v any) error {
 		switch m.Key {
 		case "body":
 			text, err := jsonText(m.Value)
-			if _, ok := m.Value.(report.Object); !ok || err != nil {
+			if _, ok := m.Value.(guidellm.Object); !ok || err != nil {
 				return usageError("--request-formatter-kwargs: extras.body is an object, not %v", m.Value)
 			}
 			p.extraBody = text
 		case "headers":
-			headers, ok := m.Value.(report.Object)
+			headers, ok := m.Value.(guidellm.Object)
 			if !ok {
 				return usageError("--request-formatter-kwargs: extras.headers is an object of texts")
 			}
@@ -341,16 +341,16 @@ func (p *guidePlan) readExtras(v any) error {
 }
 
 // redactFormatter is the formatter's settings without the values of headers: keys travel there.
-func redactFormatter(o report.Object) report.Object {
+func redactFormatter(o guidellm.Object) guidellm.Object {
 	out := slices.Clone(o)
 	for i, m := range out {
-		extras, ok := m.Value.(report.Object)
+		extras, ok := m.Value.(guidellm.Object)
 		if m.Key != "extras" || !ok {
 			continue
 		}
 		extras = slices.Clone(extras)
 		for k, e := range extras {
-			headers, ok := e.Value.(report.Object)
+			headers, ok := e.Value.(guidellm.Object)
 			if e.Key != "headers" || !ok {
 				continue
 			}
@@ -368,7 +368,7 @@ func redactFormatter(o report.Object) report.Object {
 // jsonText writes a value as JSON.
 func jsonText(v any) (string, error) {
 	switch t := v.(type) {
-	case report.Object:
+	case guidellm.Object:
 		var parts []string
 		for _, m := range t {
 			key, err := json.Marshal(m.Key)
@@ -414,7 +414,7 @@ func (p *guidePlan) readData(v guideValues) error {
 	case string:
 		p.data = strings.TrimSpace(t)
 		p.args.Data = []string{t}
-	case report.Object:
+	case guidellm.Object:
 		text, err := jsonText(t)
 		if err != nil {
 			return usageError("--data: %w", err)
@@ -441,7 +441,7 @@ func (p *guidePlan) readData(v guideValues) error {
 		if t != "generative_column_mapper" {
 			return usageError("--data-column-mapper %q: want a JSON object of columns", t)
 		}
-	case report.Object:
+	case guidellm.Object:
 		p.args.DataColumnMapper = t
 		if err := p.readColumns(t); err != nil {
 			return err
@@ -459,7 +459,7 @@ func (p *guidePlan) readData(v guideValues) error {
 	if n, ok, err := v.whole("data_num_workers"); err != nil {
 		return err
 	} else if ok {
-		p.args.DataNumWorkers = report.Some(n)
+		p.args.DataNumWorkers = guidellm.Some(n)
 	}
 	if o, err := v.object("dataloader_kwargs"); err != nil {
 		return err
@@ -501,7 +501,7 @@ func (p *guidePlan) readDataArgs(v guideValues) error {
 	if len(list) == 0 || list[0] == nil {
 		return nil
 	}
-	o, ok := list[0].(report.Object)
+	o, ok := list[0].(guidellm.Object)
 	if !ok {
 		return usageError("--data-args %v: want a JSON object or key=value pairs", list[0])
 	}
@@ -521,7 +521,7 @@ func (p *guidePlan) readDataArgs(v guideValues) error {
 }
 
 // readColumns reads --data-column-mapper.
-func (p *guidePlan) readColumns(o report.Object) error {
+func (p *guidePlan) readColumns(o guidellm.Object) error {
 	p.columns = map[string][]string{}
 	for _, m := range o {
 		switch m.Key {
@@ -558,7 +558,7 @@ func (p *guidePlan) readProcessor(v guideValues) error {
 		return err
 	}
 	if ok {
-		p.args.Processor = report.Some(name)
+		p.args.Processor = guidellm.Some(name)
 		path := name
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
 			path = filepath.Join(path, "tokenizer.json")
@@ -601,7 +601,7 @@ func (p *guidePlan) readOutputs(v guideValues) error {
 		if name == "console" { // printed in any case
 			continue
 		}
-		if _, err := report.ParseOutputs([]string{name}); err != nil {
+		if _, err := guidellm.ParseOutputs([]string{name}); err != nil {
 			if strings.HasSuffix(name, "html") && asked == nil {
 				p.note("the html that GuideLLM writes by default is not written")
 				continue
@@ -613,16 +613,16 @@ func (p *guidePlan) readOutputs(v guideValues) error {
 	n, ok, err := v.whole("sample_requests")
 	p.sampleRequests = 10
 	if ok {
-		p.args.SampleRequests = report.Some(n)
+		p.args.SampleRequests = guidellm.Some(n)
 		p.sampleRequests = int(max(0, n))
 	} else if value, given := v["sample_requests"]; given && value == nil {
-		p.args.SampleRequests = report.Null[int64]{}
+		p.args.SampleRequests = guidellm.Null[int64]{}
 		p.sampleRequests = math.MaxInt32
 	}
 	return err
 }
 
-// readLimits reads what ends a leg and what is left out of it.
+// readLimits reads what ends a stage and what is left out of it.
 func (p *guidePlan) readLimits(v guideValues) error {
 	seconds, hasSeconds, err := v.number("max_seconds")
 	if err != nil {
@@ -636,7 +636,7 @@ func (p *guidePlan) readLimits(v guideValues) error {
 	}
 	for _, limit := range []struct {
 		field string
-		to    *report.Null[int64]
+		to    *guidellm.Null[int64]
 	}{{"max_requests", &p.args.MaxRequests}, {"max_errors", &p.args.MaxErrors}} {
 		n, ok, err := v.whole(limit.field)
 		if err != nil {
@@ -646,12 +646,12 @@ func (p *guidePlan) readLimits(v guideValues) error {
 			return usageError("%s %d: it must be at least 1", flagOf(limit.field), n)
 		}
 		if ok {
-			*limit.to = report.Some(n)
+			*limit.to = guidellm.Some(n)
 		}
 	}
 	for _, limit := range []struct {
 		field string
-		to    *report.Null[float64]
+		to    *guidellm.Null[float64]
 	}{{"max_error_rate", &p.args.MaxErrorRate}, {"max_global_error_rate", &p.args.MaxGlobalErrorRate}} {
 		x, ok, err := v.number(limit.field)
 		if err != nil {
@@ -661,7 +661,7 @@ func (p *guidePlan) readLimits(v guideValues) error {
 			return usageError("%s %v: it must lie between 0 and 1", flagOf(limit.field), x)
 		}
 		if ok {
-			*limit.to = report.Some(x)
+			*limit.to = guidellm.Some(x)
 		}
 	}
 	p.limited = hasSeconds || p.args.MaxRequests.Valid
@@ -678,7 +678,7 @@ func (p *guidePlan) readLimits(v guideValues) error {
 	}
 	p.args.Cooldown, err = transientValue("cooldown", v["cooldown"])
 	if !p.limited && (p.args.Warmup != nil || p.args.Cooldown != nil) {
-		p.note("--warmup and --cooldown have no effect on a leg without a limit")
+		p.note("--warmup and --cooldown have no effect on a stage without a limit")
 	}
 	return err
 }
@@ -693,8 +693,8 @@ func transientValue(field string, v any) (any, error) {
 			return nil, usageError("--%s %v: it can't be negative", field, t)
 		}
 		return t, nil
-	case report.Object:
-		out := report.Object{}
+	case guidellm.Object:
+		out := guidellm.Object{}
 		for _, m := range t {
 			switch m.Key {
 			case "percent", "value":
@@ -705,7 +705,7 @@ func transientValue(field string, v any) (any, error) {
 				if !ok || !(x >= 0) || math.IsInf(x, 0) || m.Key == "percent" && x >= 1 {
 					return nil, usageError("--%s: %s %v: it is a number from 0, and a percent is below 1", field, m.Key, m.Value)
 				}
-				out = append(out, report.Member{Key: m.Key, Value: x})
+				out = append(out, guidellm.Member{Key: m.Key, Value: x})
 			case "mode":
 				if !slices.Contains([]any{"duration", "requests", "prefer_duration", "prefer_requests", "both"}, m.Value) {
 					return nil, usageError("--%s: mode %v: it is duration, requests, prefer_duration, prefer_requests or both", field, m.Value)
@@ -799,13 +799,13 @@ func (p *guidePlan) readProfile(v guideValues, environment func(string) string) 
 			p.sweepSize = int(rates[0])
 		}
 		if p.sweepSize < 2 {
-			return usageError("--rate %v: for a sweep it is the number of legs, at least 2", rates)
+			return usageError("--rate %v: for a sweep it is the number of stages, at least 2", rates)
 		}
 	case "synchronous":
 		if len(rates) > 0 {
 			return usageError("--profile synchronous takes no --rate: it sends one request after the other")
 		}
-		p.strategies = []sweep.Strategy{{Kind: sweep.Synchronous, Streams: 1}}
+		p.strategies = []loadgen.Load{{Kind: loadgen.Synchronous, Streams: 1}}
 	case "throughput":
 		if len(rates) == 0 {
 			return usageError("--profile throughput needs --rate, the number of streams")
@@ -813,21 +813,21 @@ func (p *guidePlan) readProfile(v guideValues, environment func(string) string) 
 		if rates[0] != math.Trunc(rates[0]) {
 			return usageError("--rate %v: a number of streams is whole", rates[0])
 		}
-		p.strategies = []sweep.Strategy{{Kind: sweep.Throughput, Streams: int(rates[0])}}
+		p.strategies = []loadgen.Load{{Kind: loadgen.Throughput, Streams: int(rates[0])}}
 	case "concurrent":
 		for _, r := range rates {
 			if int(r) < 1 {
 				return usageError("--rate %v: at least one stream is needed", r)
 			}
-			p.strategies = append(p.strategies, sweep.Strategy{Kind: sweep.Concurrent, Streams: int(r)})
+			p.strategies = append(p.strategies, loadgen.Load{Kind: loadgen.Concurrent, Streams: int(r)})
 		}
 	default: // async, constant, poisson
-		kind := sweep.ConstantGap
+		kind := loadgen.ConstantGap
 		if profile == "poisson" {
-			kind = sweep.PoissonGaps
+			kind = loadgen.PoissonGaps
 		}
 		for _, r := range rates {
-			p.strategies = append(p.strategies, sweep.Strategy{Kind: kind, Rate: r, Seed: seed})
+			p.strategies = append(p.strategies, loadgen.Load{Kind: kind, Rate: r, Seed: seed})
 		}
 	}
 	if p.args.Profile != "sweep" && len(p.strategies) == 0 {

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/openloop/openloop/report"
-	"github.com/openloop/openloop/sweep"
-	"github.com/openloop/openloop/sweep/oversaturation"
+	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/guidellm/oversaturation"
+	"github.com/openloop/openloop/loadgen"
 )
 
 // plan reads a command line and environment as "benchmark run" does, up to the endpoint.
@@ -46,13 +46,13 @@ func TestGuideDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := report.DefaultArgs()
+	want := guidellm.DefaultArgs()
 	want.Target, want.Data = "http://h:1", []string{"prompt_tokens=8,output_tokens=4"}
 	if !reflect.DeepEqual(p.args, want) {
 		t.Errorf("arguments\n%+v, want\n%+v", p.args, want)
 	}
 	if p.strategies != nil || p.sweepSize != 10 {
-		t.Errorf("legs %v, sweep of %d, want a sweep of 10", p.strategies, p.sweepSize)
+		t.Errorf("stages %v, sweep of %d, want a sweep of 10", p.strategies, p.sweepSize)
 	}
 	if p.limited || f.maxSeconds != noLimit || f.maxRequests != 0 || f.sampleRequests != 10 || f.outputDir != "." || f.seed != 42 || f.insecure || f.http2 || p.over != nil {
 		t.Errorf("flags %+v", f)
@@ -72,10 +72,10 @@ func TestGuideFlags(t *testing.T) {
 	if err := os.WriteFile(tokenizer, []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	object := func(pairs ...any) report.Object {
-		o := report.Object{}
+	object := func(pairs ...any) guidellm.Object {
+		o := guidellm.Object{}
 		for i := 0; i < len(pairs); i += 2 {
-			o = append(o, report.Member{Key: pairs[i].(string), Value: pairs[i+1]})
+			o = append(o, guidellm.Member{Key: pairs[i].(string), Value: pairs[i+1]})
 		}
 		return o
 	}
@@ -88,23 +88,23 @@ func TestGuideFlags(t *testing.T) {
 		got  func(*guidePlan, *loadFlags) any
 		want any
 	}{
-		{"--model m", "", func(p *guidePlan, f *loadFlags) any { return []any{f.model, p.args.Model} }, []any{"m", report.Some("m")}},
-		{"--profile synchronous", "", legs, "synchronous"},
-		{"--rate-type synchronous", "", legs, "synchronous"},
-		{"--profile concurrent --rate 2 --rate 6", "", legs, "concurrent@2 concurrent@6"},
-		{"--profile concurrent --rate 2.9,4", "", legs, "concurrent@2 concurrent@4"},
-		{"--profile throughput --rate 64,128", "", legs, "throughput@64"},
-		{"--profile constant --rate 1,2.5 --rate 4", "", legs, "constant@1.00 constant@2.50 constant@4.00"},
-		{"--profile async --rate 3", "", legs, "constant@3.00"},
+		{"--model m", "", func(p *guidePlan, f *loadFlags) any { return []any{f.model, p.args.Model} }, []any{"m", guidellm.Some("m")}},
+		{"--profile synchronous", "", stages, "synchronous"},
+		{"--rate-type synchronous", "", stages, "synchronous"},
+		{"--profile concurrent --rate 2 --rate 6", "", stages, "concurrent@2 concurrent@6"},
+		{"--profile concurrent --rate 2.9,4", "", stages, "concurrent@2 concurrent@4"},
+		{"--profile throughput --rate 64,128", "", stages, "throughput@64"},
+		{"--profile constant --rate 1,2.5 --rate 4", "", stages, "constant@1.00 constant@2.50 constant@4.00"},
+		{"--profile async --rate 3", "", stages, "constant@3.00"},
 		{"--profile async --rate 3", "", func(p *guidePlan, _ *loadFlags) any { return p.args.Profile }, "async"},
-		{"--profile poisson --rate 3 --random-seed 7", "", func(p *guidePlan, _ *loadFlags) any { return p.strategies }, []sweep.Strategy{{Kind: sweep.PoissonGaps, Rate: 3, Seed: 7}}},
+		{"--profile poisson --rate 3 --random-seed 7", "", func(p *guidePlan, _ *loadFlags) any { return p.strategies }, []loadgen.Load{{Kind: loadgen.PoissonGaps, Rate: 3, Seed: 7}}},
 		{"--profile sweep --rate 5", "", func(p *guidePlan, _ *loadFlags) any { return []any{p.sweepSize, p.args.Rate} }, []any{5, []float64{5}}},
 		{"", "GUIDELLM__DEFAULT_SWEEP_NUMBER=6", func(p *guidePlan, _ *loadFlags) any { return p.sweepSize }, 6},
-		{"--profile constant --rate 2", "GUIDELLM_PROFILE=sweep;GUIDELLM_RATE=9", legs, "constant@2.00"},
-		{"", "GUIDELLM_PROFILE=constant;GUIDELLM_RATE=1 2,3", legs, "constant@1.00 constant@2.00 constant@3.00"},
+		{"--profile constant --rate 2", "GUIDELLM_PROFILE=sweep;GUIDELLM_RATE=9", stages, "constant@2.00"},
+		{"", "GUIDELLM_PROFILE=constant;GUIDELLM_RATE=1 2,3", stages, "constant@1.00 constant@2.00 constant@3.00"},
 		{"", "GUIDELLM_MAX_SECONDS=12;GUIDELLM_MODEL=e;GUIDELLM_DISABLE_CONSOLE_INTERACTIVE=true", func(_ *guidePlan, f *loadFlags) any { return []any{f.maxSeconds, f.model, f.quiet} }, []any{12.0, "e", true}},
 		{"--max-seconds 30", "", func(p *guidePlan, f *loadFlags) any { return []any{f.maxSeconds, p.args.MaxSeconds, p.limited} }, []any{30.0, 30.0, true}},
-		{"--max-requests 90", "", func(p *guidePlan, f *loadFlags) any { return []any{f.maxRequests, f.maxSeconds, p.args.MaxRequests} }, []any{90, 0.0, report.Some[int64](90)}},
+		{"--max-requests 90", "", func(p *guidePlan, f *loadFlags) any { return []any{f.maxRequests, f.maxSeconds, p.args.MaxRequests} }, []any{90, 0.0, guidellm.Some[int64](90)}},
 		{"--max-errors 3 --max-error-rate 0.2 --max-global-error-rate .1", "", func(_ *guidePlan, f *loadFlags) any {
 			return []any{f.maxErrors, f.maxErrorRate, f.maxGlobalErrorRate}
 		}, []any{3, 0.2, 0.1}},
@@ -114,7 +114,7 @@ func TestGuideFlags(t *testing.T) {
 			[]any{5.0, 4.0, object("percent", 0.25), object("mode", "duration", "value", 4.0)}},
 		{`--max-seconds 20 --max-requests 9 --warmup {"value":2,"mode":"requests"}`, "", transients, []any{0.0, 0.0, object("value", 2.0, "mode", "requests"), nil}},
 		{"--rampup 2.5", "", func(p *guidePlan, f *loadFlags) any { return []any{f.rampup, p.args.Rampup} }, []any{2500 * time.Millisecond, 2.5}},
-		{"--sample-requests 20", "", func(p *guidePlan, f *loadFlags) any { return []any{f.sampleRequests, p.args.SampleRequests} }, []any{20, report.Some[int64](20)}},
+		{"--sample-requests 20", "", func(p *guidePlan, f *loadFlags) any { return []any{f.sampleRequests, p.args.SampleRequests} }, []any{20, guidellm.Some[int64](20)}},
 		{"--output-sampling 5", "", func(_ *guidePlan, f *loadFlags) any { return f.sampleRequests }, 5},
 		{"--outputs json --outputs a.csv,b.yaml", "", func(_ *guidePlan, f *loadFlags) any { return f.outputs }, []string{"json", "a.csv", "b.yaml"}},
 		{"--outputs console,json --output-dir out", "", func(p *guidePlan, f *loadFlags) any { return []any{f.outputs, f.outputDir, p.args.OutputDir} }, []any{[]string{"json"}, "out", "out"}},
@@ -132,8 +132,8 @@ func TestGuideFlags(t *testing.T) {
 			object("extras", object("headers", object("X-K", "[redacted]")))},
 		{"--request-type text_completions --request-formatter-kwargs stream=false", "", func(p *guidePlan, _ *loadFlags) any { return p.args.DataRequestFormatter },
 			object("request_type", "text_completions", "stream", "false")},
-		{"--processor " + dir, "", func(p *guidePlan, f *loadFlags) any { return []any{f.tokenizer, p.args.Processor} }, []any{tokenizer, report.Some(dir)}},
-		{"--processor gpt2", "", func(p *guidePlan, f *loadFlags) any { return []any{f.tokenizer, p.args.Processor} }, []any{"auto", report.Some("gpt2")}},
+		{"--processor " + dir, "", func(p *guidePlan, f *loadFlags) any { return []any{f.tokenizer, p.args.Processor} }, []any{tokenizer, guidellm.Some(dir)}},
+		{"--processor gpt2", "", func(p *guidePlan, f *loadFlags) any { return []any{f.tokenizer, p.args.Processor} }, []any{"auto", guidellm.Some("gpt2")}},
 		{`--processor-args {"use_fast":true}`, "", func(p *guidePlan, _ *loadFlags) any { return p.args.ProcessorArgs }, object("use_fast", true)},
 		{"--data-samples 12", "", func(p *guidePlan, f *loadFlags) any { return []any{f.dataSamples, p.args.DataSamples} }, []any{12, int64(12)}},
 		{"--data-samples -1", "", func(p *guidePlan, f *loadFlags) any { return []any{f.dataSamples, p.args.DataSamples} }, []any{0, int64(-1)}},
@@ -141,7 +141,7 @@ func TestGuideFlags(t *testing.T) {
 		{`--data-column-mapper {"text_column":["q","c"],"output_tokens_count_column":"n"}`, "", func(_ *guidePlan, f *loadFlags) any { return f.dataColumns },
 			`{"output_tokens_count_column":["n"],"text_column":["q","c"]}`},
 		{"--data-args type_=synthetic_text", "", func(p *guidePlan, _ *loadFlags) any { return p.args.DataArgs }, []any{object("type_", "synthetic_text")}},
-		{"--data-num-workers 4", "", func(p *guidePlan, _ *loadFlags) any { return p.args.DataNumWorkers }, report.Some[int64](4)},
+		{"--data-num-workers 4", "", func(p *guidePlan, _ *loadFlags) any { return p.args.DataNumWorkers }, guidellm.Some[int64](4)},
 		{`--dataloader-kwargs {"a":1}`, "", func(p *guidePlan, _ *loadFlags) any { return p.args.DataloaderKwargs }, object("a", int64(1))},
 		{"--backend openai_http --backend-kwargs verify=false,http2=true", "", func(_ *guidePlan, f *loadFlags) any { return []any{f.insecure, f.http2} }, []any{true, true}},
 		{`--backend-type openai_http --backend-args {"verify":true,"timeout":600}`, "", func(p *guidePlan, f *loadFlags) any {
@@ -176,7 +176,7 @@ func TestGuideFlags(t *testing.T) {
 	}
 }
 
-func legs(p *guidePlan, _ *loadFlags) any {
+func stages(p *guidePlan, _ *loadFlags) any {
 	var names []string
 	for _, s := range p.strategies {
 		names = append(names, s.String())
@@ -216,7 +216,7 @@ func TestGuideScenarios(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		got := fmt.Sprint(f.target, " ", legs(p, f), " ", f.maxSeconds, " ", f.requestType, " ", f.data)
+		got := fmt.Sprint(f.target, " ", stages(p, f), " ", f.maxSeconds, " ", f.requestType, " ", f.data)
 		want := "http://s:2 constant@7.00 11 text_completions prompt_tokens=3,output_tokens=2"
 		if name == "s.yaml" {
 			want = `http://s:2 constant@7.00 11 text_completions {"prompt_tokens":3,"output_tokens":2}`
@@ -378,7 +378,7 @@ func FuzzParseGuideJSON(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if o, ok := v.(report.Object); ok {
+		if o, ok := v.(guidellm.Object); ok {
 			if _, err := jsonText(o); err != nil {
 				t.Errorf("%q is read as %v, which can't be written: %v", text, o, err)
 			}

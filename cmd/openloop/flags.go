@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/sweep"
 	"github.com/openloop/openloop/tokens"
 )
@@ -63,7 +64,7 @@ type loadFlags struct {
 	saveWorkload               string
 	trace                      string // of run alone
 	traceSpeed                 float64
-	traceWhole                 bool // the leg is as long as the trace
+	traceWhole                 bool // the stage is as long as the trace
 
 	// the load
 	maxSeconds         float64
@@ -118,10 +119,22 @@ func (l *lengthFlags) check(name string) error {
 	return nil
 }
 
+// formerFlags are the names that flags had, and that scripts may still use.
+var formerFlags = map[string]string{
+	"max-legs":            "max-stages",
+	"max-seconds-per-leg": "max-seconds-per-stage",
+}
+
 func newFlagSet(name string, stderr io.Writer, intro string) *pflag.FlagSet {
 	set := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	set.SortFlags = false
 	set.SetOutput(stderr)
+	set.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if now, ok := formerFlags[name]; ok {
+			name = now
+		}
+		return pflag.NormalizedName(name)
+	})
 	set.Usage = func() {
 		fmt.Fprintf(set.Output(), "%s\n\nflags:\n%s", intro, set.FlagUsagesWrapped(110))
 	}
@@ -184,24 +197,24 @@ func addLoadFlags(set *pflag.FlagSet) *loadFlags {
 	set.BoolVar(&f.dataShuffle, "data-shuffle", false, "take the records of --data in random order")
 	set.StringVar(&f.saveWorkload, "save-workload", "", "write every request that is sent to this file (JSON lines), for --data to send again")
 
-	set.Float64Var(&f.maxSeconds, "max-seconds", 30, "length of a leg in seconds")
-	set.IntVar(&f.maxRequests, "max-requests", 0, "requests of a leg (0: no limit)")
-	set.Float64Var(&f.warmup, "warmup", 0, "part of a leg left out at its start: a share if below 1, else seconds (requests, where --max-requests alone limits the leg)")
-	set.Float64Var(&f.cooldown, "cooldown", 0, "part of a leg left out at its end, likewise")
+	set.Float64Var(&f.maxSeconds, "max-seconds", 30, "length of a stage in seconds")
+	set.IntVar(&f.maxRequests, "max-requests", 0, "requests of a stage (0: no limit)")
+	set.Float64Var(&f.warmup, "warmup", 0, "part of a stage left out at its start: a share if below 1, else seconds (requests, where --max-requests alone limits the stage)")
+	set.Float64Var(&f.cooldown, "cooldown", 0, "part of a stage left out at its end, likewise")
 	set.DurationVar(&f.rampup, "rampup", 0, "time over which the streams of a closed loop begin")
-	set.DurationVar(&f.grace, "grace", 0, "how long requests in flight at the end of a leg may still run before they are cancelled")
-	set.IntVar(&f.maxErrors, "max-errors", 0, "a leg ends at this many errors (0: no limit)")
-	set.Float64Var(&f.maxErrorRate, "max-error-rate", 0, "a leg ends when this share of its last 30 requests failed (0: no limit)")
-	set.Float64Var(&f.maxGlobalErrorRate, "max-global-error-rate", 0, "a leg ends when this share of all its requests failed (0: no limit)")
+	set.DurationVar(&f.grace, "grace", 0, "how long requests in flight at the end of a stage may still run before they are cancelled")
+	set.IntVar(&f.maxErrors, "max-errors", 0, "a stage ends at this many errors (0: no limit)")
+	set.Float64Var(&f.maxErrorRate, "max-error-rate", 0, "a stage ends when this share of its last 30 requests failed (0: no limit)")
+	set.Float64Var(&f.maxGlobalErrorRate, "max-global-error-rate", 0, "a stage ends when this share of all its requests failed (0: no limit)")
 	set.IntVar(&f.maxConcurrency, "max-concurrency", loadgen.DefaultMaxConcurrency, "safety limit of requests in flight; arrivals that it delays are counted and reported")
 
-	set.StringArrayVar(&f.objectives, "slo", nil, "objectives to judge the legs by (default \""+defaultObjectives+"\"); may be repeated")
+	set.StringArrayVar(&f.objectives, "slo", nil, "objectives to judge the stages by (default \""+defaultObjectives+"\"); may be repeated")
 	set.StringArrayVar(&f.gates, "gate", nil, "exit 3 unless it holds: rate>=N (the objectives hold at N req/s or more) or slo@N (they hold at N); may be repeated")
-	set.Float64Var(&f.confidence, "confidence", sweep.DefaultConfidence, "confidence with which a leg passes or fails")
+	set.Float64Var(&f.confidence, "confidence", slo.DefaultConfidence, "confidence with which a stage passes or fails")
 	set.StringVar(&f.serverMetrics, "server-metrics", "auto", "the engine's own Prometheus metrics, read once a second: auto (/metrics of the target's host, if it is there), a URL, or off")
 	set.StringVar(&f.outputDir, "output-dir", "openloop-results", "folder for the results; it is made if it does not exist")
 	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"}, "files to write: json (benchmarks.json), csv (benchmarks.csv), yaml (benchmarks.yaml), or a file name")
-	set.IntVar(&f.sampleRequests, "sample-requests", 1000, "keep prompt and answer of so many requests of a leg in the report; all requests are listed with their figures")
+	set.IntVar(&f.sampleRequests, "sample-requests", 1000, "keep prompt and answer of so many requests of a stage in the report; all requests are listed with their figures")
 	set.BoolVar(&f.allowInvalid, "allow-invalid", false, "exit 0 even where the client was not fit to be believed")
 	set.StringVar(&f.consoleStyle, "console-style", styleOpenLoop, "what is printed at the end: openloop, or guidellm for GuideLLM's own tables")
 	set.BoolVar(&f.quiet, "quiet", false, "print no progress")
@@ -228,11 +241,11 @@ func (f *loadFlags) check() error {
 	case f.maxRequests < 0:
 		return usageError("--max-requests %d: it can't be negative", f.maxRequests)
 	case f.maxSeconds == 0 && f.maxRequests == 0 && !f.traceWhole:
-		return usageError("a leg needs a limit: --max-seconds or --max-requests above 0")
+		return usageError("a stage needs a limit: --max-seconds or --max-requests above 0")
 	case !(f.warmup >= 0) || !(f.cooldown >= 0):
 		return usageError("--warmup and --cooldown can't be negative")
 	case f.warmup < 1 && f.cooldown < 1 && f.warmup+f.cooldown >= 1:
-		return usageError("--warmup %v and --cooldown %v leave nothing of a leg", f.warmup, f.cooldown)
+		return usageError("--warmup %v and --cooldown %v leave nothing of a stage", f.warmup, f.cooldown)
 	case f.maxErrors < 0:
 		return usageError("--max-errors %d: it can't be negative", f.maxErrors)
 	case !isShare(f.maxErrorRate) || !isShare(f.maxGlobalErrorRate):
@@ -272,7 +285,7 @@ func (f *loadFlags) check() error {
 		return err
 	}
 	if trim := f.trim(f.warmup) + f.trim(f.cooldown); f.maxSeconds > 0 && trim >= f.duration() {
-		return usageError("--warmup %v and --cooldown %v leave nothing of a leg of %v seconds", f.warmup, f.cooldown, f.maxSeconds)
+		return usageError("--warmup %v and --cooldown %v leave nothing of a stage of %v seconds", f.warmup, f.cooldown, f.maxSeconds)
 	}
 	_, err := f.header()
 	return err
@@ -296,10 +309,11 @@ func (f *loadFlags) trim(v float64) time.Duration {
 	}
 }
 
-// stage is the template of the legs.
+// stage is the template of the stages.
 func (f *loadFlags) stage() loadgen.Stage {
 	return loadgen.Stage{
-		RampUp: f.rampup, MaxDuration: f.duration(), MaxRequests: f.maxRequests,
+		Load: loadgen.Load{RampUp: f.rampup},
+		MaxDuration: f.duration(), MaxRequests: f.maxRequests,
 		MaxErrors: f.maxErrors, MaxErrorRate: f.maxErrorRate, MaxGlobalErrorRate: f.maxGlobalErrorRate,
 		Grace: f.grace, Warmup: f.trim(f.warmup), Cooldown: f.trim(f.cooldown),
 		KeepDetails: true, KeepTexts: f.sampleRequests,
@@ -307,14 +321,14 @@ func (f *loadFlags) stage() loadgen.Stage {
 }
 
 // parseObjectives reads --slo.
-func (f *loadFlags) parseObjectives() ([]sweep.Objective, error) {
+func (f *loadFlags) parseObjectives() ([]slo.Objective, error) {
 	texts := f.objectives
 	if len(texts) == 0 {
 		texts = []string{defaultObjectives}
 	}
-	var all []sweep.Objective
+	var all []slo.Objective
 	for _, text := range texts {
-		o, err := sweep.ParseObjectives(text)
+		o, err := slo.ParseObjectives(text)
 		if err != nil {
 			return nil, usageError("--slo: %w", err)
 		}

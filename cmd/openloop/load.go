@@ -16,10 +16,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/sweep/enginemetrics"
 	"github.com/openloop/openloop/tokens"
 )
 
@@ -32,12 +35,12 @@ type session struct {
 	sim    *llmsim.Server // the simulated engine inside the process; nil for a real endpoint
 	client *loadgen.Client
 	plan   *sweep.Plan
-	run    *report.Run
+	run    *guidellm.Run
 	work   *workload
-	amend  func(*report.Report) // last changes to the report; nil for none
+	amend  func(*guidellm.Report) // last changes to the report; nil for none
 	gates  []sweep.Gate
 	saved  []string     // files written so far
-	sofar  sweep.Result // the legs that have ended
+	sofar  sweep.Result // the stages that have ended
 	rescue string       // folder for what could not be saved where it was to go; "" as long as all could
 }
 
@@ -57,7 +60,7 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 	if err != nil {
 		return nil, err
 	}
-	outputs, err := report.ParseOutputs(f.outputs)
+	outputs, err := guidellm.ParseOutputs(f.outputs)
 	if err != nil {
 		return nil, usageError("--outputs: %w", err)
 	}
@@ -124,11 +127,11 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 		Runner:     &loadgen.Runner{Client: s.client, MaxConcurrency: cap},
 		Stage:      f.stage(),
 		Source:     s.work.source,
-		Objectives: objectives,
-		Metrics:    serverMetrics,
-		Pause:      time.Second / 2,
+		Objectives: objectives, Confidence: f.confidence,
+		Metrics: serverMetrics,
+		Pause:   time.Second / 2,
 	}
-	s.run = &report.Run{
+	s.run = &guidellm.Run{
 		Args: f.guideLLMArgs(), Stream: true, RequestType: f.requestType, Model: model, Timeout: f.requestTimeout,
 		HTTP2: f.http2, Verify: !f.insecure, Version: programVersion(), Command: s.safeCommand(), Outputs: outputs,
 	}
@@ -286,9 +289,9 @@ func refusal(ctx context.Context, err error) error {
 }
 
 // metrics finds the engine's own metrics, nil where there are none.
-func (s *session) metrics(ctx context.Context, e loadgen.Endpoint) (*sweep.ServerMetrics, error) {
+func (s *session) metrics(ctx context.Context, e loadgen.Endpoint) (*enginemetrics.Source, error) {
 	address := s.flags.serverMetrics
-	m := &sweep.ServerMetrics{Client: &http.Client{
+	m := &enginemetrics.Source{Client: &http.Client{
 		Timeout:   5 * time.Second,
 		Transport: &http.Transport{TLSClientConfig: e.TLS, Proxy: e.Proxy},
 	}}
@@ -297,7 +300,7 @@ func (s *session) metrics(ctx context.Context, e loadgen.Endpoint) (*sweep.Serve
 		return nil, nil
 	case "auto":
 		var err error
-		if m.URL, err = sweep.MetricsURL(e.Base); err != nil {
+		if m.URL, err = enginemetrics.URL(e.Base); err != nil {
 			return nil, usageError("%w", err)
 		}
 		m.Header = e.Header // the same host: what may be sent to the one may be sent to the other
@@ -339,8 +342,8 @@ func (s *session) try(ctx context.Context, e loadgen.Endpoint, path string) erro
 }
 
 // guideLLMArgs says what was asked for in the words of GuideLLM's arguments.
-func (f *loadFlags) guideLLMArgs() report.Args {
-	a := report.DefaultArgs()
+func (f *loadFlags) guideLLMArgs() guidellm.Args {
+	a := guidellm.DefaultArgs()
 	a.Target = f.target
 	if f.data != "" {
 		a.Data = []string{f.data}
@@ -348,12 +351,12 @@ func (f *loadFlags) guideLLMArgs() report.Args {
 		a.Data = []string{f.syntheticData()}
 	}
 	if f.model != "" {
-		a.Model = report.Some(f.model)
+		a.Model = guidellm.Some(f.model)
 	}
 	a.DataRequestFormatter = f.requestType
 	a.RandomSeed = f.seed
 	a.Outputs, a.OutputDir = f.outputs, f.outputDir
-	a.SampleRequests = report.Some(int64(f.sampleRequests))
+	a.SampleRequests = guidellm.Some(int64(f.sampleRequests))
 	if f.warmup > 0 {
 		a.Warmup = f.warmup
 	}
@@ -365,16 +368,16 @@ func (f *loadFlags) guideLLMArgs() report.Args {
 		a.MaxSeconds = f.maxSeconds
 	}
 	if f.maxRequests > 0 {
-		a.MaxRequests = report.Some(int64(f.maxRequests))
+		a.MaxRequests = guidellm.Some(int64(f.maxRequests))
 	}
 	if f.maxErrors > 0 {
-		a.MaxErrors = report.Some(int64(f.maxErrors))
+		a.MaxErrors = guidellm.Some(int64(f.maxErrors))
 	}
 	if f.maxErrorRate > 0 {
-		a.MaxErrorRate = report.Some(f.maxErrorRate)
+		a.MaxErrorRate = guidellm.Some(f.maxErrorRate)
 	}
 	if f.maxGlobalErrorRate > 0 {
-		a.MaxGlobalErrorRate = report.Some(f.maxGlobalErrorRate)
+		a.MaxGlobalErrorRate = guidellm.Some(f.maxGlobalErrorRate)
 	}
 	return a
 }
@@ -423,22 +426,22 @@ func (s *session) safeCommand() []string {
 	return command
 }
 
-// keepRequests is how many requests a run may have for its report to be saved after every leg: beyond that, writing takes
+// keepRequests is how many requests a run may have for its report to be saved after every stage: beyond that, writing takes
 // too long.
 const keepRequests = 100_000
 
 // keep saves what was measured so far, in case the program does not live to its end.
-func (s *session) keep(l *sweep.Leg) {
+func (s *session) keep(l *sweep.Stage) {
 	s.work.sent(len(l.Records))
-	s.sofar.Legs = append(s.sofar.Legs, l)
+	s.sofar.Stages = append(s.sofar.Stages, l)
 	n := 0
-	for _, l := range s.sofar.Legs {
+	for _, l := range s.sofar.Stages {
 		n += len(l.Records)
 	}
 	if n > keepRequests {
 		return
 	}
-	if err := s.save(report.Build(s.run, &s.sofar)); err != nil {
+	if err := s.save(guidellm.Build(s.run, &s.sofar)); err != nil {
 		s.warn("%v", err)
 	}
 }
@@ -457,13 +460,13 @@ func withoutUserinfo(arg string) string {
 
 // finish saves and prints what was measured, and settles with which error the command ends.
 func (s *session) finish(result *sweep.Result, failed error) error {
-	if len(result.Legs) == 0 {
+	if len(result.Stages) == 0 {
 		return failed
 	}
-	s.run.Notes = append(s.run.Notes, report.Member{Key: "workload", Value: s.work.notes(result)})
+	s.run.Notes = append(s.run.Notes, guidellm.Member{Key: "workload", Value: s.work.notes(result)})
 	result.Warnings = append(result.Warnings, s.work.warnings(result)...)
 	debug.SetGCPercent(reportGC)
-	r := report.Build(s.run, result)
+	r := guidellm.Build(s.run, result)
 	if s.amend != nil {
 		s.amend(r)
 	}
@@ -484,7 +487,7 @@ func (s *session) finish(result *sweep.Result, failed error) error {
 		return missed
 	}
 	if !s.flags.allowInvalid {
-		return invalidLegs(result)
+		return invalidStages(result)
 	}
 	return nil
 }
@@ -493,7 +496,7 @@ func (s *session) finish(result *sweep.Result, failed error) error {
 func (s *session) missedGates(result *sweep.Result) error {
 	var missed []string
 	for _, g := range s.gates {
-		met, why, err := g.Evaluate(result.Knee, result.Trials)
+		met, why, err := g.Evaluate(result)
 		switch {
 		case err != nil:
 			missed = append(missed, err.Error())
@@ -510,42 +513,42 @@ func (s *session) missedGates(result *sweep.Result) error {
 }
 
 // print writes the results to stdout in the style that was asked for.
-func (s *session) print(r *report.Report, result *sweep.Result) error {
+func (s *session) print(r *guidellm.Report, result *sweep.Result) error {
 	switch s.flags.consoleStyle {
 	case styleNone:
 		return nil
 	case styleGuideLLM:
 		// Its tables say nothing of the client, so that is said beside them.
-		for _, l := range result.Legs {
-			for _, reason := range l.Verdict.Reasons {
-				s.warn("client %s on %s: %s", reason.Level, l.Strategy, reason.Text)
+		for _, l := range result.Stages {
+			for _, reason := range l.Audit.Reasons {
+				s.warn("client %s on %s: %s", reason.Level, l.Load, reason.Text)
 			}
 		}
 		for _, w := range result.Warnings {
 			s.warn("%s", w.Text)
 		}
-		return report.WriteConsole(s.stdout, r, time.Local)
+		return guidellm.WriteConsole(s.stdout, r, time.Local)
 	}
-	return report.WriteScreen(s.stdout, s.run, result)
+	return report.WriteScreen(s.stdout, s.run.Args.Target, s.run.Model, strings.Join(s.run.Args.Data, " "), result)
 }
 
-// invalidLegs is an error if a leg's client was not fit to be believed.
-func invalidLegs(result *sweep.Result) error {
-	var legs []string
-	for _, l := range result.Legs {
-		if l.Verdict.Level == sweep.Invalid {
-			legs = append(legs, l.Strategy.String())
+// invalidStages is an error if a stage's client was not fit to be believed.
+func invalidStages(result *sweep.Result) error {
+	var stages []string
+	for _, l := range result.Stages {
+		if l.Audit.Level == audit.Invalid {
+			stages = append(stages, l.Load.String())
 		}
 	}
-	if len(legs) == 0 {
+	if len(stages) == 0 {
 		return nil
 	}
-	return &exitError{exitInvalid, fmt.Errorf("the client was not fit to be believed on %s; the reasons stand above (--allow-invalid exits 0 all the same)", strings.Join(legs, ", "))}
+	return &exitError{exitInvalid, fmt.Errorf("the client was not fit to be believed on %s; the reasons stand above (--allow-invalid exits 0 all the same)", strings.Join(stages, ", "))}
 }
 
 // save writes the report's files. Where the folder has become unusable, they go to the folder for temporary files: what
 // was measured is not to be lost.
-func (s *session) save(r *report.Report) error {
+func (s *session) save(r *guidellm.Report) error {
 	s.saved = nil
 	var failed error
 	for _, o := range s.run.Outputs {
@@ -553,7 +556,7 @@ func (s *session) save(r *report.Report) error {
 		if filepath.IsAbs(o.File) {
 			name = o.File
 		}
-		err := report.WriteFile(name, o.Format, r)
+		err := guidellm.WriteFile(name, o.Format, r)
 		if err == nil {
 			s.saved = append(s.saved, name)
 			continue
@@ -565,7 +568,7 @@ func (s *session) save(r *report.Report) error {
 			}
 		}
 		rescue := filepath.Join(s.rescue, filepath.Base(o.File))
-		if report.WriteFile(rescue, o.Format, r) == nil {
+		if guidellm.WriteFile(rescue, o.Format, r) == nil {
 			s.saved = append(s.saved, rescue)
 		}
 	}

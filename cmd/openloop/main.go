@@ -109,7 +109,7 @@ func withSignals(ctx context.Context, stderr io.Writer) (context.Context, func()
 			if n > 0 {
 				os.Exit(128 + int(number))
 			}
-			fmt.Fprintln(stderr, "\nopenloop: ending the leg and saving what was measured; once more to quit at once")
+			fmt.Fprintln(stderr, "\nopenloop: ending the stage and saving what was measured; once more to quit at once")
 			cancel(interrupted{number})
 		}
 	}()

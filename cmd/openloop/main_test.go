@@ -18,8 +18,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/llmsim"
-	"github.com/openloop/openloop/report"
 )
 
 func TestMain(m *testing.M) {
@@ -206,7 +206,7 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 
 // checkReport reads a report and checks what it holds: report FILE NAME=VALUE….
 func checkReport(ts *testscript.TestScript, _ bool, args []string) {
-	r, err := report.ReadFile(ts.MkAbs(args[0]))
+	r, err := guidellm.ReadFile(ts.MkAbs(args[0]))
 	ts.Check(err)
 	if len(r.Missing) > 0 || len(r.Unknown) > 0 {
 		ts.Fatalf("missing fields %v, unknown fields %v", r.Missing, r.Unknown)
@@ -227,11 +227,11 @@ func checkReport(ts *testscript.TestScript, _ bool, args []string) {
 		switch name {
 		case "kinds":
 			if got := strings.Join(kinds, ","); got != want {
-				ts.Fatalf("legs %s, want %s", got, want)
+				ts.Fatalf("stages %s, want %s", got, want)
 			}
 		case "rates-any":
 			if len(rates) == 0 {
-				ts.Fatalf("no open-loop leg")
+				ts.Fatalf("no open-loop stage")
 			}
 		case "rates": // rising
 			for i := 1; i < len(rates); i++ {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/openloop/openloop/report"
-	"github.com/openloop/openloop/report/parity"
+	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/guidellm/parity"
 )
 
 func runParity(_ context.Context, args []string, stdout, stderr io.Writer) error {
@@ -23,9 +23,9 @@ not, and 2 if the two can't be compared.
 	if len(files) != 2 {
 		return usageError("openloop parity takes two reports, GuideLLM's and openloop's; %d were named", len(files))
 	}
-	var reports [2]*report.Report
+	var reports [2]*guidellm.Report
 	for i, name := range files {
-		if reports[i], err = report.ReadFile(name); err != nil {
+		if reports[i], err = guidellm.ReadFile(name); err != nil {
 			return err
 		}
 		tellUnknown(stderr, name, reports[i])

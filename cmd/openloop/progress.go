@@ -13,16 +13,16 @@ import (
 	"github.com/openloop/openloop/sweep"
 )
 
-// watch shows the legs as they run: a line that is rewritten on a terminal, and one line a leg elsewhere.
-func (s *session) watch(legs int) {
-	s.plan.LegEnded = func(_ int, l *sweep.Leg) { s.keep(l) }
+// watch shows the stages as they run: a line that is rewritten on a terminal, and one line a stage elsewhere.
+func (s *session) watch(stages int) {
+	s.plan.StageEnded = func(_ int, l *sweep.Stage) { s.keep(l) }
 	if s.flags.quiet {
 		return
 	}
 	terminal := isTerminal(s.stderr)
 	lines := rate.NewLimiter(rate.Every(200*time.Millisecond), 1)
-	s.plan.LegStarted = func(index int, st sweep.Strategy, run *loadgen.Run) {
-		name := fmt.Sprintf("%s  %s", legLabel(index, legs), st)
+	s.plan.StageStarted = func(index int, st loadgen.Load, run *loadgen.Run) {
+		name := fmt.Sprintf("%s  %s", stageLabel(index, stages), st)
 		if index < 0 {
 			name = "finding the saturation"
 		}
@@ -44,25 +44,25 @@ func (s *session) watch(legs int) {
 			}
 		}()
 	}
-	s.plan.LegEnded = func(index int, l *sweep.Leg) {
+	s.plan.StageEnded = func(index int, l *sweep.Stage) {
 		s.keep(l)
 		if terminal {
-			fmt.Fprintf(s.stderr, "\r\x1b[K%s  %s\n", legLabel(index, legs), report.LegLine(l))
+			fmt.Fprintf(s.stderr, "\r\x1b[K%s  %s\n", stageLabel(index, stages), report.StageLine(l))
 		} else {
-			fmt.Fprintf(s.stderr, "  %s\n", report.LegLine(l))
+			fmt.Fprintf(s.stderr, "  %s\n", report.StageLine(l))
 		}
 	}
 }
 
-// legLabel counts a leg, of legs where their number is known.
-func legLabel(index, legs int) string {
-	if index >= legs {
-		return fmt.Sprintf("leg %d", index+1)
+// stageLabel counts a stage, of stages where their number is known.
+func stageLabel(index, stages int) string {
+	if index >= stages {
+		return fmt.Sprintf("stage %d", index+1)
 	}
-	return fmt.Sprintf("leg %d of %d", index+1, legs)
+	return fmt.Sprintf("stage %d of %d", index+1, stages)
 }
 
-// progressLine is one line about a leg under way.
+// progressLine is one line about a stage under way.
 func progressLine(name string, p loadgen.Progress, stage loadgen.Stage, index int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %.0f", name, p.Elapsed.Seconds())

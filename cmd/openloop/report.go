@@ -18,7 +18,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/guidellm"
 )
 
 // reportFlags are the flags of openloop report.
@@ -32,13 +32,13 @@ type reportFlags struct {
 func runReport(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	var f reportFlags
 	set := newFlagSet("report", stdout, `openloop report FILE… prints or converts reports: GuideLLM 0.5.0's and openloop's own, as JSON or
-YAML, compressed by gzip or not. The legs of several files stand in one table.
+YAML, compressed by gzip or not. The stages of several files stand in one table.
 
   openloop report benchmarks.json
   openloop report benchmarks.json --format csv -o benchmarks.csv
   openloop report guidellm.json.gz --recompute     make the figures anew from the requests, and compare`)
 	set.StringVar(&f.format, "format", "", "console, summary, json, csv or yaml (default: by the ending of --output, else console)")
-	set.StringVar(&f.style, "console-style", "guidellm", "tables of --format console: guidellm, or openloop for one line a leg (the same as --format summary)")
+	set.StringVar(&f.style, "console-style", "guidellm", "tables of --format console: guidellm, or openloop for one line a stage (the same as --format summary)")
 	set.StringVarP(&f.output, "output", "o", "", "file to write instead of stdout; an ending .gz compresses it")
 	set.BoolVar(&f.recompute, "recompute", false, "make the figures anew from the requests and list those that differ; exit 3 if any does. With --format or --output, the report that is written has the new figures")
 	files, err := parseFiles(set, args)
@@ -75,14 +75,14 @@ func (f *reportFlags) run(files []string, stdout, stderr io.Writer) error {
 	if len(files) > 1 && (format == formatJSON || format == formatYAML) {
 		return usageError("--format %s takes one report: it is the report itself", format)
 	}
-	var all *report.Report
+	var all *guidellm.Report
 	different := 0
 	listTo := stdout // of what --recompute found; stderr where the report itself goes to stdout
 	if f.format != "" || f.output != "" {
 		listTo = stderr
 	}
 	for _, name := range files {
-		r, err := report.ReadFile(name)
+		r, err := guidellm.ReadFile(name)
 		if err != nil {
 			return err
 		}
@@ -112,9 +112,9 @@ func (f *reportFlags) run(files []string, stdout, stderr io.Writer) error {
 const (
 	formatConsole = "console"
 	formatSummary = "summary"
-	formatJSON    = string(report.JSON)
-	formatCSV     = string(report.CSV)
-	formatYAML    = string(report.YAML)
+	formatJSON    = string(guidellm.JSON)
+	formatCSV     = string(guidellm.CSV)
+	formatYAML    = string(guidellm.YAML)
 )
 
 // outputFormat settles the form from --format, the name of the output file and --console-style.
@@ -149,7 +149,7 @@ func (f *reportFlags) outputFormat() (string, error) {
 	return format, nil
 }
 
-func (f *reportFlags) write(stdout io.Writer, format string, r *report.Report) error {
+func (f *reportFlags) write(stdout io.Writer, format string, r *guidellm.Report) error {
 	if f.output == "" {
 		out := bufio.NewWriterSize(stdout, 1<<16)
 		if err := writeReport(out, format, r); err != nil {
@@ -188,32 +188,32 @@ func writeWhole(name string, write func(io.Writer) error) (err error) {
 	return os.Rename(temp.Name(), name)
 }
 
-func writeReport(w io.Writer, format string, r *report.Report) error {
+func writeReport(w io.Writer, format string, r *guidellm.Report) error {
 	switch format {
 	case formatConsole:
-		return report.WriteConsole(w, r, time.Local)
+		return guidellm.WriteConsole(w, r, time.Local)
 	case formatSummary:
 		return writeSummary(w, r)
 	default:
-		return report.Write(w, report.Format(format), r)
+		return guidellm.Write(w, guidellm.Format(format), r)
 	}
 }
 
-// writeSummary writes one line a leg, from what every report holds.
-func writeSummary(w io.Writer, r *report.Report) error {
+// writeSummary writes one line a stage, from what every report holds.
+func writeSummary(w io.Writer, r *guidellm.Report) error {
 	var b bytes.Buffer
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	row := func(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")+"\t") }
 	row("", "asked", "completed", "in", "TTFT ms", "", "", "ITL ms", "latency s", "tokens", "requests", "", "")
-	row("leg", "req/s", "req/s", "flight", "p50", "p95", "p99", "p50", "p50", "per s", "done", "failed", "cut")
-	for _, leg := range r.Benchmarks {
-		m := &leg.Metrics
+	row("stage", "req/s", "req/s", "flight", "p50", "p95", "p99", "p50", "p50", "per s", "done", "failed", "cut")
+	for _, stage := range r.Benchmarks {
+		m := &stage.Metrics
 		asked := "-"
-		if rate, ok := leg.Config.Strategy.Get("rate").(float64); ok {
+		if rate, ok := stage.Config.Strategy.Get("rate").(float64); ok {
 			asked = number3(rate)
 		}
 		ttft := m.TimeToFirstTokenMS.Successful.Percentiles
-		row(legName(leg), asked, number3(m.RequestsPerSecond.Successful.Mean), number3(m.RequestConcurrency.Total.Mean),
+		row(stageName(stage), asked, number3(m.RequestsPerSecond.Successful.Mean), number3(m.RequestConcurrency.Total.Mean),
 			number3(ttft.P50), number3(ttft.P95), number3(ttft.P99), number3(m.InterTokenLatencyMS.Successful.Median),
 			number3(m.RequestLatency.Successful.Median), number3(m.TokensPerSecond.Successful.Mean),
 			fmt.Sprint(m.RequestTotals.Successful), fmt.Sprint(m.RequestTotals.Errored), fmt.Sprint(m.RequestTotals.Incomplete))
@@ -224,8 +224,8 @@ func writeSummary(w io.Writer, r *report.Report) error {
 	return err
 }
 
-// legName names a leg by its strategy: "constant@12.5", "concurrent@8".
-func legName(b *report.Benchmark) string {
+// stageName names a stage by its strategy: "constant@12.5", "concurrent@8".
+func stageName(b *guidellm.Benchmark) string {
 	s := b.Config.Strategy
 	kind := s.Text("type_")
 	switch v := s.Get("rate").(type) {
@@ -257,7 +257,7 @@ func number3(x float64) string {
 
 // tellUnknown lists the fields that this version does not know, and those that it expects and did not find: what a
 // later GuideLLM added, renamed or dropped.
-func tellUnknown(w io.Writer, name string, r *report.Report) {
+func tellUnknown(w io.Writer, name string, r *guidellm.Report) {
 	unknown := make([]string, 0, len(r.Unknown))
 	for _, f := range r.Unknown {
 		unknown = append(unknown, f.Path)
@@ -297,8 +297,8 @@ const mostDifferences = 50
 
 // tellRecomputed makes a report's figures anew, puts them in their place where they could be made, and lists those that
 // differ. It returns their number.
-func tellRecomputed(w io.Writer, name string, r *report.Report) int {
-	out := report.Recompute(r)
+func tellRecomputed(w io.Writer, name string, r *guidellm.Report) int {
+	out := guidellm.Recompute(r)
 	differ := len(out.Differences)
 	fmt.Fprintf(w, "%s: %d figures made anew from the requests, %d differ\n", name, out.Figures, differ)
 	for i, d := range out.Differences {

@@ -6,7 +6,6 @@ import (
 	"math"
 
 	"github.com/openloop/openloop/loadgen"
-	"github.com/openloop/openloop/sweep"
 )
 
 // throughputStreams is GuideLLM's number of streams for its throughput profile.
@@ -21,9 +20,9 @@ func runProfile(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	f.args = args
 	o := openFlags{}
 	profile := set.String("profile", "", "synchronous, concurrent, throughput, constant or poisson")
-	rates := set.Float64Slice("rate", nil, "constant, poisson: requests per second; concurrent, throughput: streams; a list runs a leg for each")
+	rates := set.Float64Slice("rate", nil, "constant, poisson: requests per second; concurrent, throughput: streams; a list runs a stage for each")
 	set.StringVar(&o.arrival, "arrival", "", "arrivals at --rate, --ramp or --stages: constant, poisson, gamma:CV (CV of the gaps) or burst:N (N at once); in place of --profile")
-	set.StringVar(&o.ramp, "ramp", "", "let the rate change evenly over the leg: FROM..TO in requests per second")
+	set.StringVar(&o.ramp, "ramp", "", "let the rate change evenly over the stage: FROM..TO in requests per second")
 	set.StringVar(&o.stages, "stages", "", "let the rate follow a profile: '5rps:60s,20rps:30s,5..20rps:60s'")
 	set.StringVar(&f.trace, "trace", "", "replay a recorded load, each request at its time: Mooncake JSON lines or an Azure LLM inference CSV")
 	set.Float64Var(&f.traceSpeed, "trace-speed", 1, "replay the trace so many times as fast")
@@ -40,7 +39,7 @@ func runProfile(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	}
 	defer s.close()
 	if f.trace != "" {
-		strategies = []sweep.Strategy{s.work.traceStrategy()}
+		strategies = []loadgen.Load{s.work.traceStrategy()}
 		if f.traceWhole {
 			s.plan.Stage.MaxRequests = s.work.trace.Len()
 		}
@@ -67,8 +66,8 @@ type openFlags struct {
 	arrival, ramp, stages string
 }
 
-// strategies turns the flags into legs.
-func (o openFlags) strategies(profile string, rates []float64, f *loadFlags) ([]sweep.Strategy, error) {
+// strategies turns the flags into stages.
+func (o openFlags) strategies(profile string, rates []float64, f *loadFlags) ([]loadgen.Load, error) {
 	shapes := 0
 	for _, given := range []bool{o.ramp != "", o.stages != "", f.trace != "", len(rates) > 0} {
 		if given {
@@ -78,7 +77,7 @@ func (o openFlags) strategies(profile string, rates []float64, f *loadFlags) ([]
 	if shapes > 1 {
 		return nil, usageError("--rate, --ramp, --stages and --trace contradict each other: give one")
 	}
-	kind := sweep.Kind(profile)
+	kind := loadgen.Kind(profile)
 	if profile != "" && !kind.Open() && (o.arrival != "" || o.ramp != "" || o.stages != "" || f.trace != "") {
 		return nil, usageError("--profile %s is a closed loop: --arrival, --ramp, --stages and --trace are for open ones", profile)
 	}
@@ -96,7 +95,7 @@ func (o openFlags) strategies(profile string, rates []float64, f *loadFlags) ([]
 				f.traceWhole = true
 			}
 		}
-		return []sweep.Strategy{{Kind: sweep.ConstantGap}}, nil // its schedule is read with the trace
+		return []loadgen.Load{{Kind: loadgen.ConstantGap}}, nil // its schedule is read with the trace
 	}
 	var arrival loadgen.Arrival
 	if o.arrival != "" {
@@ -107,7 +106,7 @@ func (o openFlags) strategies(profile string, rates []float64, f *loadFlags) ([]
 		if arrival, err = loadgen.ParseArrival(o.arrival); err != nil {
 			return nil, usageError("--arrival: %w", err)
 		}
-		profile = string(sweep.KindOf(arrival))
+		profile = string(loadgen.KindOf(arrival))
 	}
 	if o.ramp == "" && o.stages == "" {
 		strategies, err := profileStrategies(profile, rates, f)
@@ -117,10 +116,10 @@ func (o openFlags) strategies(profile string, rates []float64, f *loadFlags) ([]
 		return strategies, err
 	}
 	switch kind {
-	case sweep.PoissonGaps:
+	case loadgen.PoissonGaps:
 		arrival.Kind = loadgen.PoissonArrival
 	case "":
-		kind = sweep.KindOf(arrival)
+		kind = loadgen.KindOf(arrival)
 	}
 	var shape loadgen.Profile
 	var err error
@@ -144,26 +143,26 @@ func (o openFlags) strategies(profile string, rates []float64, f *loadFlags) ([]
 		}
 		name = "ramp " + o.ramp
 	}
-	return []sweep.Strategy{{
+	return []loadgen.Load{{
 		Kind: kind, Rate: shape.Requests() / shape.Length().Seconds(), Seed: f.seed, Arrival: arrival,
-		Schedule: loadgen.NewProfileSchedule(arrival, shape, f.seed), Name: name + " " + arrival.String(),
+		Profile: shape, Name: name + " " + arrival.String(),
 	}}, nil
 }
 
-// profileStrategies turns --profile and --rate into legs.
-func profileStrategies(profile string, rates []float64, f *loadFlags) ([]sweep.Strategy, error) {
-	kind := sweep.Kind(profile)
+// profileStrategies turns --profile and --rate into stages.
+func profileStrategies(profile string, rates []float64, f *loadFlags) ([]loadgen.Load, error) {
+	kind := loadgen.Kind(profile)
 	switch kind {
-	case sweep.Synchronous:
+	case loadgen.Synchronous:
 		if len(rates) > 0 {
 			return nil, usageError("--profile synchronous takes no --rate: it sends one request after the other")
 		}
-		return []sweep.Strategy{{Kind: kind, Streams: 1}}, nil
-	case sweep.Throughput:
+		return []loadgen.Load{{Kind: kind, Streams: 1}}, nil
+	case loadgen.Throughput:
 		if len(rates) == 0 {
 			rates = []float64{throughputStreams}
 		}
-	case sweep.Concurrent, sweep.ConstantGap, sweep.PoissonGaps:
+	case loadgen.Concurrent, loadgen.ConstantGap, loadgen.PoissonGaps:
 		if len(rates) == 0 {
 			return nil, usageError("--profile %s needs --rate", profile)
 		}
@@ -173,13 +172,13 @@ func profileStrategies(profile string, rates []float64, f *loadFlags) ([]sweep.S
 		return nil, usageError("--profile %q: it is synchronous, concurrent, throughput, constant or poisson (\"openloop sweep\" sweeps)", profile)
 	}
 	most := f.maxConcurrency
-	var strategies []sweep.Strategy
+	var strategies []loadgen.Load
 	for _, r := range rates {
 		if !(r > 0) || math.IsInf(r, 0) {
 			return nil, usageError("--rate %v: it must be above 0", r)
 		}
 		if kind.Open() {
-			strategies = append(strategies, sweep.Strategy{Kind: kind, Rate: r, Seed: f.seed})
+			strategies = append(strategies, loadgen.Load{Kind: kind, Rate: r, Seed: f.seed})
 			continue
 		}
 		if r != math.Trunc(r) {
@@ -188,7 +187,7 @@ func profileStrategies(profile string, rates []float64, f *loadFlags) ([]sweep.S
 		if int(r) > most {
 			return nil, usageError("--rate %v: more streams than --max-concurrency %d allows", r, most)
 		}
-		strategies = append(strategies, sweep.Strategy{Kind: kind, Streams: int(r)})
+		strategies = append(strategies, loadgen.Load{Kind: kind, Streams: int(r)})
 	}
 	return strategies, nil
 }

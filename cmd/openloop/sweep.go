@@ -10,35 +10,35 @@ import (
 )
 
 func runSweep(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	set := newFlagSet("sweep", stderr, `openloop sweep probes an endpoint with one stream, finds its saturation, fires open-loop legs
+	set := newFlagSet("sweep", stderr, `openloop sweep probes an endpoint with one stream, finds its saturation, fires open-loop stages
 at rates between the two, and searches for the highest rate that meets the objectives. It
 prints that rate, and writes GuideLLM 0.5.0's report.
 
   openloop sweep --target http://localhost:8000 --prompt-tokens 256 --output-tokens 128`)
 	f := addLoadFlags(set)
 	f.args = args
-	size := set.Int("sweep-size", 10, "legs in all: synchronous, throughput, and the open-loop ones between")
-	arrivals := set.String("arrival", "constant", "arrivals of the open-loop legs: constant, poisson, gamma:CV (CV of the gaps) or burst:N (N at once)")
+	size := set.Int("sweep-size", 10, "stages in all: synchronous, throughput, and the open-loop ones between")
+	arrivals := set.String("arrival", "constant", "arrivals of the open-loop stages: constant, poisson, gamma:CV (CV of the gaps) or burst:N (N at once)")
 	search := sweep.SearchConfig{}
-	noSearch := set.Bool("no-search", false, "GuideLLM's plain sweep: no legs after the interpolated ones")
-	fast := set.Bool("fast", false, "search straight from the probes: short probes and no interpolated legs")
+	noSearch := set.Bool("no-search", false, "GuideLLM's plain sweep: no stages after the interpolated ones")
+	fast := set.Bool("fast", false, "search straight from the probes: short probes and no interpolated stages")
 	set.Float64Var(&search.Precision, "precision", 0.05, "the search ends when the rate that holds and the one that fails lie no further apart than this share")
-	set.IntVar(&search.MaxLegs, "max-legs", 16, "legs that the search may run")
-	set.DurationVar(&search.Budget, "budget", 0, "wall time that the search may take (0: twice that of the legs before it, and at least 3m)")
-	perLeg := set.Float64("max-seconds-per-leg", 0, "a leg of the search that is not decided by then is inconclusive (0: 1,000 requests, within 30 and 300 s, and up to 600 s where earlier legs showed that it takes more)")
-	earlyStop := set.Bool("early-stop", true, "end a leg of the search as soon as its outcome is certain enough")
+	set.IntVar(&search.MaxStages, "max-stages", 16, "stages that the search may run")
+	set.DurationVar(&search.Budget, "budget", 0, "wall time that the search may take (0: twice that of the stages before it, and at least 3m)")
+	perStage := set.Float64("max-seconds-per-stage", 0, "a stage of the search that is not decided by then is inconclusive (0: 1,000 requests, within 30 and 300 s, and up to 600 s where earlier stages showed that it takes more)")
+	earlyStop := set.Bool("early-stop", true, "end a stage of the search as soon as its outcome is certain enough")
 	if err := parse(set, args, stdout); err != nil {
 		return err
 	}
 	if *size < 2 {
-		return usageError("--sweep-size %d: it must be at least 2, for the synchronous and the throughput leg", *size)
+		return usageError("--sweep-size %d: it must be at least 2, for the synchronous and the throughput stage", *size)
 	}
 	arrival, err := loadgen.ParseArrival(*arrivals)
 	if err != nil {
 		return usageError("--arrival: %w", err)
 	}
 	search.Arrival, search.Seed, search.Confidence = arrival, f.seed, f.confidence
-	search.MaxPerLeg, search.NoEarlyStop = time.Duration(*perLeg*float64(time.Second)), !*earlyStop
+	search.MaxPerStage, search.NoEarlyStop = time.Duration(*perStage*float64(time.Second)), !*earlyStop
 	if err := checkSearch(search, *noSearch, *fast); err != nil {
 		return err
 	}
@@ -64,17 +64,14 @@ prints that rate, and writes GuideLLM 0.5.0's report.
 		search.Budget = max(leastBudget, 2*time.Duration(*size)*f.duration())
 	}
 	if *size > 2 {
-		// GuideLLM's sweep has as many benchmarks as it was asked for, at rising rates; the search's legs stand beside them.
-		result.Plain = len(result.Legs)
+		// GuideLLM's sweep has as many benchmarks as it was asked for, at rising rates; the search's stages stand beside them.
+		result.Plain = len(result.Stages)
 	}
-	if legs, likely, most := search.Estimate(result.SynchronousRate, result.SaturationRate); legs > 0 {
-		s.say("searching for the highest rate: about %d legs, %v, at most %v", legs, likely.Round(10*time.Second), most.Round(10*time.Second))
+	if stages, likely, most := search.Estimate(result.SynchronousRate, result.SaturationRate); stages > 0 {
+		s.say("searching for the highest rate: about %d stages, %v, at most %v", stages, likely.Round(10*time.Second), most.Round(10*time.Second))
 	}
 	s.watch(0)
 	result.Knee, err = s.plan.Search(ctx, result, search)
-	if result.Knee != nil {
-		result.Trials = result.Knee.Trials
-	}
 	return s.finish(result, err)
 }
 
@@ -91,12 +88,12 @@ func checkSearch(c sweep.SearchConfig, noSearch, fast bool) error {
 		return usageError("--no-search and --fast contradict each other: --fast leaves out all but the probes and the search")
 	case !(c.Precision > 0 && c.Precision < 1):
 		return usageError("--precision %v: it is a share above 0 and below 1, such as 0.05", c.Precision)
-	case c.MaxLegs < 1:
-		return usageError("--max-legs %d: it must be at least 1", c.MaxLegs)
+	case c.MaxStages < 1:
+		return usageError("--max-stages %d: it must be at least 1", c.MaxStages)
 	case c.Budget < 0:
 		return usageError("--budget %v: it can't be negative", c.Budget)
-	case c.MaxPerLeg < 0:
-		return usageError("--max-seconds-per-leg can't be negative")
+	case c.MaxPerStage < 0:
+		return usageError("--max-seconds-per-stage can't be negative")
 	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 	"sync/atomic"
 	"unicode/utf8"
 
+	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/loadgen"
-	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/sweep"
 	"github.com/openloop/openloop/tokens"
 )
@@ -33,16 +33,16 @@ type workload struct {
 	synthetic *tokens.SynthConfig // nil: data or a trace
 	data      *dataSource
 	trace     *tokens.Trace
-	ahead     *tokens.Ahead // of data and traces: one for all legs, which go on where the last one ended
+	ahead     *tokens.Ahead // of data and traces: one for all stages, which go on where the last one ended
 
 	saved   *os.File
 	writer  *tokens.WorkloadWriter
 	pending *tokens.Item // handed out last, and perhaps not sent
-	handed  int          // items of this leg
-	all     int          // items of all legs
+	handed  int          // items of this stage
+	all     int          // items of all stages
 }
 
-// readyRequests is how many requests are built before a leg starts.
+// readyRequests is how many requests are built before a stage starts.
 const readyRequests = 256
 
 // openWorkload opens what is to be sent and makes sure that it can be read, before any load.
@@ -164,7 +164,7 @@ func (w *workload) read() (*tokens.Data, error) {
 	return data, nil
 }
 
-// dataSource gives the records of data, and begins again at their end: a leg is to last as long as it was asked to. Only
+// dataSource gives the records of data, and begins again at their end: a stage is to last as long as it was asked to. Only
 // the goroutine that builds requests calls it.
 type dataSource struct {
 	read func() (*tokens.Data, error)
@@ -224,9 +224,9 @@ func columnMapper(text string) (map[string][]string, error) {
 	return columns, nil
 }
 
-// seed is the seed of one leg's prompts. Each leg has its own, so that none is answered from a cache that an earlier leg
+// seed is the seed of one stage's prompts. Each stage has its own, so that none is answered from a cache that an earlier stage
 // filled; −1 is the trial's.
-func (w *workload) seed(leg int) uint64 { return uint64(w.prompts)*1_000_003 + uint64(leg+1) }
+func (w *workload) seed(stage int) uint64 { return uint64(w.prompts)*1_000_003 + uint64(stage+1) }
 
 // promptSeed is the seed of the run's prompts. Where none was asked for, no two runs have the same: the second would find its
 // prompts in the server's prefix cache, and measure that.
@@ -240,9 +240,9 @@ func promptSeed(f *loadFlags) int64 {
 	return rand.Int64N(1 << 40)
 }
 
-func (w *workload) synth(leg int) (*tokens.Synth, error) {
+func (w *workload) synth(stage int) (*tokens.Synth, error) {
 	cfg := *w.synthetic
-	cfg.Seed, cfg.Words, cfg.TokensPerWord = w.seed(leg), w.words, w.perWord
+	cfg.Seed, cfg.Words, cfg.TokensPerWord = w.seed(stage), w.words, w.perWord
 	return tokens.NewSynth(cfg)
 }
 
@@ -315,21 +315,21 @@ func (w *workload) items() tokens.Source {
 	}
 }
 
-// traceStrategy is the leg that replays the trace.
-func (w *workload) traceStrategy() sweep.Strategy {
-	s := sweep.Strategy{Kind: sweep.ConstantGap, Schedule: w.trace, Name: "trace"}
+// traceStrategy is the stage that replays the trace.
+func (w *workload) traceStrategy() loadgen.Load {
+	s := loadgen.Load{Kind: loadgen.ConstantGap, Times: w.trace.Offsets(), Name: "trace"}
 	if last, ok := w.trace.At(w.trace.Len() - 1); ok && last > 0 {
 		s.Rate = float64(w.trace.Len()) / last.Seconds()
 	}
 	return s
 }
 
-// source gives the requests of one leg, built ahead of their time in a goroutine of their own.
-func (w *workload) source(ctx context.Context, leg int) (loadgen.Source, func(), error) {
+// source gives the requests of one stage, built ahead of their time in a goroutine of their own.
+func (w *workload) source(ctx context.Context, stage int) (loadgen.Source, func(), error) {
 	var ahead *tokens.Ahead
 	release := func() {}
 	if w.synthetic != nil {
-		synth, err := w.synth(leg)
+		synth, err := w.synth(stage)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -366,8 +366,8 @@ func (w *workload) source(ctx context.Context, leg int) (loadgen.Source, func(),
 	}, release, nil
 }
 
-// save writes the item that was handed out before this one: it has been sent by now. Whether the last one of a leg was, the
-// leg tells.
+// save writes the item that was handed out before this one: it has been sent by now. Whether the last one of a stage was, the
+// stage tells.
 func (w *workload) save(item tokens.Item) error {
 	if w.writer == nil {
 		return nil
@@ -384,7 +384,7 @@ func (w *workload) save(item tokens.Item) error {
 	return nil
 }
 
-// sent is told how many requests a leg began.
+// sent is told how many requests a stage began.
 func (w *workload) sent(n int) {
 	if w.pending != nil && n >= w.handed {
 		_ = w.writer.Write(*w.pending) // the error comes again from Flush
@@ -413,16 +413,16 @@ func (w *workload) close() error {
 }
 
 // notes is what the report says of the requests.
-func (w *workload) notes(result *sweep.Result) report.Object {
-	o := report.Object{{Key: "tokenizer", Value: w.flags.tokenizer}, {Key: "prompt_seed", Value: w.prompts}}
+func (w *workload) notes(result *sweep.Result) guidellm.Object {
+	o := guidellm.Object{{Key: "tokenizer", Value: w.flags.tokenizer}, {Key: "prompt_seed", Value: w.prompts}}
 	if l := w.learned; l != nil {
 		o = append(o,
-			report.Member{Key: "method", Value: l.Method}, report.Member{Key: "words", Value: int64(len(l.Words.Words))},
-			report.Member{Key: "tokens_per_word", Value: l.TokensPerWord}, report.Member{Key: "template_tokens", Value: int64(l.Template)},
-			report.Member{Key: "checked_prompts", Value: int64(l.Checked)}, report.Member{Key: "length_error", Value: l.Error})
+			guidellm.Member{Key: "method", Value: l.Method}, guidellm.Member{Key: "words", Value: int64(len(l.Words.Words))},
+			guidellm.Member{Key: "tokens_per_word", Value: l.TokensPerWord}, guidellm.Member{Key: "template_tokens", Value: int64(l.Template)},
+			guidellm.Member{Key: "checked_prompts", Value: int64(l.Checked)}, guidellm.Member{Key: "length_error", Value: l.Error})
 	}
 	if c := w.lengths(result); c.Requests > 0 {
-		o = append(o, report.Member{Key: "prompts_by_usage", Value: report.Object{
+		o = append(o, guidellm.Member{Key: "prompts_by_usage", Value: guidellm.Object{
 			{Key: "requests", Value: int64(c.Requests)}, {Key: "exact", Value: int64(c.Exact)},
 			{Key: "template_tokens", Value: int64(c.Template)}, {Key: "error", Value: c.Error},
 		}})
@@ -435,11 +435,11 @@ func (w *workload) warnings(result *sweep.Result) []sweep.Warning {
 	var out []sweep.Warning
 	if w.data != nil {
 		if size := int(w.data.size.Load()); size > 0 && w.all > size {
-			out = append(out, sweep.Warning{Leg: -1, Text: fmt.Sprintf("the %d records of the data were sent %.1f times over: later requests may have been answered from the server's prefix cache", size, float64(w.all)/float64(size))})
+			out = append(out, sweep.Warning{Stage: -1, Text: fmt.Sprintf("the %d records of the data were sent %.1f times over: later requests may have been answered from the server's prefix cache", size, float64(w.all)/float64(size))})
 		}
 	}
 	if c := w.lengths(result); c.Exact < c.Requests {
-		out = append(out, sweep.Warning{Leg: -1, Text: fmt.Sprintf("%d of %d prompts were not as long as asked by the endpoint's own count, by up to %.1f %%",
+		out = append(out, sweep.Warning{Stage: -1, Text: fmt.Sprintf("%d of %d prompts were not as long as asked by the endpoint's own count, by up to %.1f %%",
 			c.Requests-c.Exact, c.Requests, 100*c.Error)})
 	}
 	return out
@@ -449,7 +449,7 @@ func (w *workload) warnings(result *sweep.Result) []sweep.Warning {
 func (w *workload) lengths(result *sweep.Result) tokens.LengthCheck {
 	var asked, counted []int
 	if w.data == nil && w.flags.tokenizer != "none" {
-		for _, l := range result.Legs {
+		for _, l := range result.Stages {
 			for i := range l.Records {
 				asked = append(asked, int(l.Records[i].AskedPrompt))
 				counted = append(counted, int(l.Records[i].PromptTokens))

@@ -1,0 +1,346 @@
+// Package audit says whether the client of a stage can be believed: whether it offered the load that it was asked for, and
+// added nothing to the times that it took. It is a pure function of what was measured.
+package audit
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/loadgen"
+)
+
+// Level says how far the client of a stage can be believed.
+type Level string
+
+// The levels.
+const (
+	Valid   Level = "valid"   // nothing speaks against the figures
+	Suspect Level = "suspect" // the client may have added to them, by no more than the reasons say
+	Invalid Level = "invalid" // the figures are the client's, not the server's
+)
+
+// Verdict is whether a stage's client can be believed, with the reasons and the figures behind them.
+type Verdict struct {
+	Level   Level    `json:"level"`
+	Reasons []Reason `json:"reasons"`
+	Figures Figures  `json:"figures"`
+}
+
+// Reason is one check that did not come out well.
+type Reason struct {
+	Check string  `json:"check"` // which one, by its name in the table of limits
+	Level Level   `json:"level"`
+	Value float64 `json:"value"`
+	Limit float64 `json:"limit"`
+	Text  string  `json:"text"` // the same in words
+}
+
+// Figures are what the client can say about itself. Durations are in nanoseconds.
+type Figures struct {
+	OfferedRate  float64 `json:"offered_rate"`  // requests per second that the schedule asked for; closed loops: as achieved
+	AchievedRate float64 `json:"achieved_rate"` // requests per second that were sent
+	Achieved     float64 `json:"achieved"`      // their ratio
+
+	LatenessP50 time.Duration `json:"send_lateness_p50_ns"`
+	LatenessP99 time.Duration `json:"send_lateness_p99_ns"`
+	LatenessMax time.Duration `json:"send_lateness_max_ns"`
+
+	DelayP50 time.Duration `json:"client_delay_p50_ns"` // user-space stamp − kernel stamp
+	DelayP99 time.Duration `json:"client_delay_p99_ns"`
+	DelayMax time.Duration `json:"client_delay_max_ns"`
+
+	// Dispersion is variance/mean of the requests sent in equal windows: 1 for Poisson arrivals, near 0 for constant ones.
+	// 0 too where there are too few windows to tell.
+	Dispersion float64 `json:"index_of_dispersion"`
+	// KSDistance is the Kolmogorov–Smirnov distance of the gaps between sends from the exponential distribution, KSPlanned
+	// the same of the schedule; Poisson arrivals only.
+	KSDistance float64 `json:"ks_distance,omitempty"`
+	KSPlanned  float64 `json:"ks_distance_scheduled,omitempty"`
+
+	CPU            float64       `json:"cpu_cores"`             // processors' worth of time that openloop used
+	CPULimit       float64       `json:"cpu_limit"`             // processors' worth of time that it may use: GOMAXPROCS, or less by its control groups
+	CPUShare       float64       `json:"cpu_share"`             // CPU/CPULimit
+	CPUPeriods     int           `json:"cpu_periods"`           // periods of the control groups' limit in which openloop ran …
+	CPUThrottled   int           `json:"cpu_throttled_periods"` // … and those in which it was stopped for having used it up
+	SchedP99       time.Duration `json:"sched_p99_ns"`          // how long runnable goroutines waited for a processor
+	GCPause        time.Duration `json:"gc_pause_ns"`           // sum of the stage's stop-the-world pauses
+	DelayedByCap   int           `json:"delayed_by_cap"`
+	SourceWaits    int           `json:"source_waits"`
+	NewConnections int           `json:"new_connections"`
+	Retries        int           `json:"retries"`
+	Resets         int           `json:"resets"`         // connections that ended before their response did
+	LocalFailures  int           `json:"local_failures"` // requests that failed because this machine had no descriptor or port left
+	Unsent         int           `json:"unsent"`         // arrivals due before the end of the stage, and not sent
+	PeakInFlight   int           `json:"peak_in_flight"`
+	FileLimit      int           `json:"file_descriptors"`      // that the process may have open; 0: not known
+	FilesLeft      int           `json:"file_descriptors_left"` // at the end of the stage
+	PortLimit      int           `json:"local_ports"`           // for connections to one server; 0: not known
+	PortsLeft      int           `json:"local_ports_left"`      // at the end of the stage
+	Stamps         string        `json:"stamps"`
+	Pacer          string        `json:"pacer"`
+}
+
+// The limits of the audit, each with its reason. They stand here and nowhere else.
+const (
+	// A stage that sent less than it was to send was not the load it claims to be. 99 % is also what a stage needs to pass
+	// its objectives; below 95 % the achieved rate belongs to another point of the curve.
+	AchievedSuspect = 0.99
+	achievedInvalid = 0.95
+
+	// Late sends arrive in bunches that the schedule did not hold. A lateness that is small beside the TTFT cannot matter
+	// to it: 5 % is within what two runs differ by, a quarter is not. Below the floors it does not matter to any server.
+	latenessShareSuspect = 0.05
+	latenessShareInvalid = 0.25
+	latenessFloorSuspect = time.Millisecond
+	latenessFloorInvalid = 5 * time.Millisecond
+	// Below 100 requests their 99th percentile is the latest of all: one hiccup of the machine is worth a word, not a stage.
+	lateCount = 3
+
+	// The kernel's stamps stay true while the client is slow to read; but a client this slow is short of processor time,
+	// and its sends will be late too. At 250 ms a fast server's stream fills the receive buffer and is held back.
+	delaySuspect = 5 * time.Millisecond
+	delayInvalid = 250 * time.Millisecond
+
+	// Without kernel stamps the wait for a processor is part of every token's time.
+	schedSuspect = time.Millisecond
+	schedInvalid = 20 * time.Millisecond
+
+	// Above this share of its processors the client has no room for bursts.
+	cpuSuspect = 0.90
+
+	// A control group that has used up its period's time stands still for the rest of it, tens of milliseconds. More than one
+	// period in a hundred shows in a 99th percentile.
+	throttledSuspect = 0.01
+
+	// Requests that failed for want of a descriptor or a port here are the client's errors; more than 1 % is another load. Where
+	// there is no room for so many more connections, one burst more and some would have failed.
+	localInvalid    = 0.01
+	headroomSuspect = 50
+
+	// Arrivals held back by the concurrency cap close the loop: any is worth a word, more than 1 % is another load.
+	capInvalid = 0.01
+
+	// Arrivals that waited for the request source: the prompts were not built fast enough.
+	sourceSuspect = 0.001
+
+	// The gaps between sends may differ from the scheduled ones by this Kolmogorov–Smirnov distance: 0.05 moves no
+	// percentile of the gaps by more than five points.
+	ksSuspect = 0.05
+)
+
+// Check gives the verdict on a stage.
+func Check(l *loadgen.Measured) Verdict {
+	v := Verdict{Level: Valid, Figures: figures(l), Reasons: []Reason{}}
+	f, c := &v.Figures, &l.Client
+	if l.Stage.Load.Kind.Open() {
+		if f.Achieved < AchievedSuspect {
+			v.add("achieved", pick(f.Achieved < achievedInvalid), f.Achieved, AchievedSuspect,
+				"%.1f of %.1f req/s were sent (%.1f %%)", f.AchievedRate, f.OfferedRate, 100*f.Achieved)
+		}
+		ttft := time.Duration(l.TTFT.ValueAtQuantile(50))
+		limit := max(latenessFloorInvalid, time.Duration(latenessShareInvalid*float64(ttft)))
+		invalid := f.LatenessP99 > limit && lateSends(l, limit) >= lateCount
+		if invalid || f.LatenessP99 > latenessFloorSuspect && float64(f.LatenessP99) > latenessShareSuspect*float64(ttft) {
+			v.add("send_lateness", pick(invalid), f.LatenessP99.Seconds(), max(latenessFloorSuspect.Seconds(), latenessShareSuspect*ttft.Seconds()),
+				"1 %% of the requests were sent %v late or more, beside a median TTFT of %v", num.RoundDuration(f.LatenessP99), num.RoundDuration(ttft))
+		}
+		if n := f.DelayedByCap; n > 0 {
+			share := float64(n) / float64(max(1, len(l.Records)))
+			v.add("concurrency_cap", pick(share > capInvalid), share, 0,
+				"%d arrivals waited for the cap on requests in flight (--max-concurrency)", n)
+		}
+		if share := float64(f.SourceWaits) / float64(max(1, len(l.Records))); share > sourceSuspect {
+			v.add("request_source", Suspect, share, sourceSuspect, "%d arrivals waited for their request to be built", f.SourceWaits)
+		}
+		if d := f.KSDistance - f.KSPlanned; d > ksSuspect {
+			v.add("arrival_gaps", Suspect, d, ksSuspect, "the gaps between sends differ from the scheduled ones (Kolmogorov–Smirnov distance %.3f, scheduled %.3f)", f.KSDistance, f.KSPlanned)
+		}
+	}
+	if c.Stamps == loadgen.KernelStamps {
+		if f.DelayP99 > delaySuspect {
+			v.add("client_delay", pick(f.DelayP99 > delayInvalid), f.DelayP99.Seconds(), delaySuspect.Seconds(),
+				"1 %% of the tokens were read %v or more after the kernel had them", num.RoundDuration(f.DelayP99))
+		}
+	} else if f.SchedP99 > schedSuspect {
+		v.add("scheduling", pick(f.SchedP99 > schedInvalid), f.SchedP99.Seconds(), schedSuspect.Seconds(),
+			"1 %% of the wake-ups waited %v or more for a processor, and the times are taken after them", num.RoundDuration(f.SchedP99))
+	}
+	if f.CPUShare > cpuSuspect {
+		v.add("cpu", Suspect, f.CPUShare, cpuSuspect, "openloop used %.0f %% of the processor time it may use", 100*f.CPUShare)
+	}
+	if share := float64(f.CPUThrottled) / float64(max(1, f.CPUPeriods)); share > throttledSuspect {
+		v.add("cpu_limit", Suspect, share, throttledSuspect, "openloop was stopped in %d of %d periods for having used up its CPU limit of %.3g processors",
+			f.CPUThrottled, f.CPUPeriods, c.CPULimit)
+	}
+	if f.LocalFailures > 0 {
+		share := float64(f.LocalFailures) / float64(max(1, len(l.Records)))
+		v.add("local_failures", pick(share > localInvalid), share, 0, "%d requests failed because this machine had no file descriptor or local port left", f.LocalFailures)
+	}
+	v.headroom("file_descriptors", c.Files, "file descriptors (ulimit -n)")
+	v.headroom("local_ports", c.Ports, "local ports (net.ipv4.ip_local_port_range)")
+	return v
+}
+
+// headroom doubts a client that has nearly used something up.
+func (v *Verdict) headroom(check string, h loadgen.Headroom, what string) {
+	if h.Limit > 0 && h.Left < headroomSuspect {
+		v.add(check, Suspect, float64(h.Left), headroomSuspect, "%d of %d %s were left", h.Left, h.Limit, what)
+	}
+}
+
+// lateSends counts the requests of a stage that were sent later than a limit.
+func lateSends(l *loadgen.Measured, limit time.Duration) int {
+	n := 0
+	for i := range l.Records {
+		if l.Records[i].Lateness() > limit {
+			n++
+		}
+	}
+	return n
+}
+
+func pick(invalid bool) Level {
+	if invalid {
+		return Invalid
+	}
+	return Suspect
+}
+
+func (v *Verdict) add(check string, level Level, value, limit float64, format string, args ...any) {
+	v.Reasons = append(v.Reasons, Reason{check, level, value, limit, fmt.Sprintf(format, args...)})
+	if level == Invalid || v.Level == Valid {
+		v.Level = level
+	}
+}
+
+// figures measures the client of a stage.
+func figures(l *loadgen.Measured) Figures {
+	seconds := float64(l.Stopped-l.Start) / 1e9
+	c := &l.Client
+	f := Figures{
+		DelayP50:       time.Duration(l.ClientDelay.ValueAtQuantile(50)),
+		DelayP99:       time.Duration(l.ClientDelay.ValueAtQuantile(99)),
+		DelayMax:       time.Duration(l.ClientDelay.Max()),
+		SchedP99:       c.SchedP99,
+		GCPause:        c.GCPause,
+		DelayedByCap:   c.DelayedByCap,
+		SourceWaits:    c.SourceWaits,
+		NewConnections: c.NewConnections,
+		Retries:        c.Retries,
+		PeakInFlight:   c.PeakInFlight,
+		CPUPeriods:     c.CPUPeriods,
+		CPUThrottled:   c.CPUThrottled,
+		LocalFailures:  c.LocalFailures,
+		FileLimit:      c.Files.Limit,
+		FilesLeft:      c.Files.Left,
+		PortLimit:      c.Ports.Limit,
+		PortsLeft:      c.Ports.Left,
+		Stamps:         string(c.Stamps),
+		Pacer:          c.Pacer,
+	}
+	var lateness []time.Duration
+	var sent, planned []int64
+	for i := range l.Records {
+		rec := &l.Records[i]
+		if rec.Err == loadgen.ErrReset {
+			f.Resets++
+		}
+		if rec.Sent == 0 || rec.Sent > l.Stopped {
+			continue
+		}
+		lateness = append(lateness, rec.Lateness())
+		sent = append(sent, rec.Sent-l.Start)
+		planned = append(planned, rec.Scheduled-l.Start)
+	}
+	slices.Sort(lateness)
+	slices.Sort(sent)
+	f.LatenessP50, f.LatenessP99 = num.Quantile(lateness, 0.5), num.Quantile(lateness, 0.99)
+	f.LatenessMax = num.Quantile(lateness, 1)
+	f.Unsent = unsent(l, len(sent))
+	if seconds > 0 {
+		f.AchievedRate = float64(len(sent)) / seconds
+		f.OfferedRate = f.AchievedRate
+		if l.Stage.Load.Kind.Open() {
+			f.OfferedRate = float64(len(sent)+f.Unsent) / seconds
+		}
+		f.CPU = c.CPU.Seconds() / (float64(l.End-l.Start) / 1e9)
+		f.CPULimit = float64(max(1, c.Procs))
+		if c.CPULimit > 0 {
+			f.CPULimit = min(f.CPULimit, c.CPULimit)
+		}
+		f.CPUShare = f.CPU / f.CPULimit
+	}
+	f.Achieved = 1
+	if f.OfferedRate > 0 {
+		f.Achieved = f.AchievedRate / f.OfferedRate
+	}
+	f.Dispersion = dispersion(sent, l.Stopped-l.Start)
+	if _, ok := l.Stage.Load.Schedule().(*loadgen.Poisson); ok {
+		f.KSDistance, f.KSPlanned = exponentialDistance(sent), exponentialDistance(planned)
+	}
+	return f
+}
+
+// unsent counts the arrivals of an open loop that were due and not sent. One that was due in the last moments of the stage may
+// have met its end instead: in a stage of a few requests, that would be a percent of them.
+func unsent(l *loadgen.Measured, sent int) int {
+	if !l.Stage.Load.Kind.Open() {
+		return 0
+	}
+	n := 0
+	schedule := l.Stage.Load.Schedule()
+	for i := sent; i < l.Offered; i++ {
+		if offset, ok := schedule.At(i); ok && l.Start+int64(offset) < l.Stopped-int64(loadgen.EndEdge) {
+			n++
+		}
+	}
+	return n
+}
+
+// dispersion is the index of dispersion of a process: variance/mean of the counts in equal windows that hold ten events
+// on average. It needs ten windows.
+func dispersion(events []int64, length int64) float64 {
+	windows := len(events) / 10
+	if windows < 10 || length <= 0 {
+		return 0
+	}
+	counts := make([]float64, windows)
+	for _, t := range events {
+		i := int(float64(t) / float64(length) * float64(windows))
+		counts[min(max(i, 0), windows-1)]++
+	}
+	mean, variance := 0.0, 0.0
+	for _, n := range counts {
+		mean += n / float64(windows)
+	}
+	for _, n := range counts {
+		variance += (n - mean) * (n - mean) / float64(windows-1)
+	}
+	return variance / mean
+}
+
+// exponentialDistance is the Kolmogorov–Smirnov distance of the gaps of a process from the exponential distribution with
+// their mean; 0 below 20 gaps.
+func exponentialDistance(events []int64) float64 {
+	if len(events) < 21 {
+		return 0
+	}
+	gaps := make([]float64, 0, len(events)-1)
+	sum := 0.0
+	for i := range events[1:] {
+		gap := float64(events[i+1] - events[i])
+		gaps = append(gaps, gap)
+		sum += gap
+	}
+	slices.Sort(gaps)
+	n := float64(len(gaps))
+	d := 0.0
+	for i, gap := range gaps {
+		p := 1 - math.Exp(-gap*n/sum)
+		d = max(d, p-float64(i)/n, float64(i+1)/n-p)
+	}
+	return d
+}

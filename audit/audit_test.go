@@ -1,0 +1,176 @@
+package audit
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/openloop/openloop/loadgen"
+)
+
+// fitStage is a stage of ten seconds at 100 req/s, Poisson or constant, whose client did all as it should.
+func fitStage(load loadgen.Load) *loadgen.Measured {
+	const second = int64(time.Second)
+	l := &loadgen.Measured{
+		Stage: loadgen.Stage{Load: load}, Start: 1000, Stopped: 1000 + 10*second, End: 1000 + 10*second,
+		Gaps: hdr.New(1000, 3.6e12, 3), TTFT: hdr.New(1000, 3.6e12, 3), ClientDelay: hdr.New(1000, 3.6e12, 3),
+		Client: loadgen.ClientStats{Stamps: loadgen.KernelStamps, Procs: 2, CPU: time.Second},
+	}
+	schedule := load.Schedule()
+	for i := 0; ; i++ {
+		at, ok := schedule.At(i)
+		if !ok || l.Start+int64(at) >= l.Stopped {
+			break
+		}
+		due := l.Start + int64(at)
+		sent := due + int64(50*time.Microsecond)
+		l.Records = append(l.Records, loadgen.Record{Scheduled: due, Started: sent, Sent: sent, FirstToken: sent + int64(30*time.Millisecond), Status: loadgen.Completed})
+		l.TTFT.RecordValue(int64(30 * time.Millisecond))
+		l.ClientDelay.RecordValue(int64(100 * time.Microsecond))
+		l.Offered++
+	}
+	return l
+}
+
+func TestAudit(t *testing.T) {
+	late := func(share float64, by time.Duration) func(*loadgen.Measured) {
+		return func(l *loadgen.Measured) {
+			for i := range int(share * float64(len(l.Records))) {
+				l.Records[i].Sent += int64(by)
+			}
+		}
+	}
+	unsent := func(n int) func(*loadgen.Measured) {
+		return func(l *loadgen.Measured) {
+			for i := len(l.Records) - n; i < len(l.Records); i++ {
+				l.Records[i].Sent = 0
+			}
+		}
+	}
+	delay := func(d time.Duration) func(*loadgen.Measured) {
+		return func(l *loadgen.Measured) {
+			for range len(l.Records) / 50 {
+				l.ClientDelay.RecordValue(int64(d))
+			}
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*loadgen.Measured)
+		level  Level
+		checks string
+	}{
+		{"healthy", func(*loadgen.Measured) {}, Valid, ""},
+		{"late by what does not matter", late(1, 900*time.Microsecond), Valid, ""},
+		{"2 % late by 2 ms beside 30", late(0.02, 2*time.Millisecond), Suspect, "send_lateness"},
+		{"2 % late by 40 ms beside 30", late(0.02, 40*time.Millisecond), Invalid, "send_lateness"},
+		{"half a percent late by 40 ms", late(0.005, 40*time.Millisecond), Valid, ""},
+		{"a pacer that stalls for the second half", late(0.5, time.Second), Invalid, "send_lateness"},
+		{"the last three not sent", unsent(3), Valid, ""}, // due in the last 50 ms
+		{"2 % not sent", unsent(24), Suspect, "achieved"},
+		{"a server beyond reach", unsent(300), Invalid, "achieved"},
+		{"two waited for the cap", func(l *loadgen.Measured) { l.Client.DelayedByCap = 2 }, Suspect, "concurrency_cap"},
+		{"5 % waited for the cap", func(l *loadgen.Measured) { l.Client.DelayedByCap = 50 }, Invalid, "concurrency_cap"},
+		{"prompts not built in time", func(l *loadgen.Measured) { l.Client.SourceWaits = 10 }, Suspect, "request_source"},
+		{"slow to read", delay(20 * time.Millisecond), Suspect, "client_delay"},
+		{"far too slow to read", delay(time.Second), Invalid, "client_delay"},
+		{"no processor left", func(l *loadgen.Measured) { l.Client.CPU = 19 * time.Second }, Suspect, "cpu"},
+		{"little processor time, and much of a container's limit", func(l *loadgen.Measured) { l.Client.CPULimit, l.Client.CPU = 0.5, 48*time.Second/10 }, Suspect, "cpu"},
+		{"a limit that is never met", func(l *loadgen.Measured) { l.Client.CPULimit, l.Client.CPUPeriods = 4, 100 }, Valid, ""},
+		{"stopped by the container's limit", func(l *loadgen.Measured) {
+			l.Client.CPULimit, l.Client.CPUPeriods, l.Client.CPUThrottled = 0.5, 100, 7
+		}, Suspect, "cpu_limit"},
+		{"a request without a descriptor", func(l *loadgen.Measured) { l.Client.LocalFailures = 1 }, Suspect, "local_failures"},
+		{"many of them", func(l *loadgen.Measured) { l.Client.LocalFailures = 30 }, Invalid, "local_failures"},
+		{"few descriptors left", func(l *loadgen.Measured) { l.Client.Files = loadgen.Headroom{Limit: 1024, Left: 10} }, Suspect, "file_descriptors"},
+		{"few ports left", func(l *loadgen.Measured) { l.Client.Ports = loadgen.Headroom{Limit: 28_000} }, Suspect, "local_ports"},
+		{"room for more", func(l *loadgen.Measured) {
+			l.Client.Files, l.Client.Ports = loadgen.Headroom{Limit: 1024, Left: 900}, loadgen.Headroom{Limit: 28_000, Left: 20_000}
+		}, Valid, ""},
+		{"user-space stamps, processors at hand", func(l *loadgen.Measured) {
+			l.Client.Stamps, l.Client.SchedP99 = loadgen.UserStamps, 100*time.Microsecond
+		}, Valid, ""},
+		{"user-space stamps, starved", func(l *loadgen.Measured) {
+			l.Client.Stamps, l.Client.SchedP99 = loadgen.UserStamps, 50*time.Millisecond
+		}, Invalid, "scheduling"},
+		{"kernel stamps make the same no error of the times", func(l *loadgen.Measured) { l.Client.SchedP99 = 50 * time.Millisecond }, Valid, ""},
+		{"two faults", func(l *loadgen.Measured) { late(0.02, 40*time.Millisecond)(l); l.Client.SourceWaits = 10 }, Invalid, "send_lateness request_source"},
+	} {
+		for _, kind := range []loadgen.Kind{loadgen.ConstantGap, loadgen.PoissonGaps} {
+			l := fitStage(loadgen.Load{Kind: kind, Rate: 100, Seed: 42})
+			c.change(l)
+			v := Check(l)
+			var checks []string
+			for _, r := range v.Reasons {
+				if r.Check != "arrival_gaps" { // late sends change the gaps as well
+					checks = append(checks, r.Check)
+				}
+				if r.Text == "" {
+					t.Errorf("%s, %s: %s says nothing", c.name, kind, r.Check)
+				}
+			}
+			if v.Level != c.level || strings.Join(checks, " ") != c.checks {
+				t.Errorf("%s, %s: %s for %v, want %s for %q", c.name, kind, v.Level, checks, c.level, c.checks)
+			}
+		}
+	}
+}
+
+// In a stage of a few requests one late send is its 99th percentile, and no reason to throw it away.
+func TestAuditOfFewRequests(t *testing.T) {
+	l := fitStage(loadgen.Load{Kind: loadgen.ConstantGap, Rate: 2})
+	l.Records[7].Sent += int64(100 * time.Millisecond)
+	if v := Check(l); v.Level != Suspect {
+		t.Errorf("one of %d late: %s", len(l.Records), v.Level)
+	}
+	l.Records[8].Sent += int64(100 * time.Millisecond)
+	l.Records[9].Sent += int64(100 * time.Millisecond)
+	if v := Check(l); v.Level != Invalid {
+		t.Errorf("three of %d late: %s", len(l.Records), v.Level)
+	}
+}
+
+func TestAuditOfClosedLoops(t *testing.T) {
+	l := fitStage(loadgen.Load{Kind: loadgen.ConstantGap, Rate: 100})
+	l.Stage.Load = loadgen.Load{Kind: loadgen.Concurrent, Streams: 4}
+	for i := range l.Records {
+		l.Records[i].Sent += int64(time.Second) // a stream's own business
+	}
+	if v := Check(l); v.Level != Valid || v.Figures.Unsent != 0 || v.Figures.Achieved != 1 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestDispersion(t *testing.T) {
+	events := func(s loadgen.Schedule, n int) (times []int64, length int64) {
+		for i := range n {
+			at, _ := s.At(i)
+			times = append(times, int64(at))
+		}
+		return times, times[n-1] + 1
+	}
+	if d := dispersion(events(loadgen.Constant{Rate: 10}, 10_000)); d > 0.01 {
+		t.Errorf("constant: %v", d)
+	}
+	// 1,000 windows: the standard error of the index is √(2/999).
+	if d := dispersion(events(loadgen.NewPoisson(10, 1), 10_000)); math.Abs(d-1) > 4*math.Sqrt(2.0/999) {
+		t.Errorf("poisson: %v", d)
+	}
+	if d := dispersion(events(loadgen.NewSchedule(loadgen.Arrival{Kind: loadgen.GammaArrival, CV: 3}, 10, 1), 10_000)); d < 3 {
+		t.Errorf("clumps: %v", d)
+	}
+	if d := dispersion(make([]int64, 99), 1); d != 0 {
+		t.Errorf("too few: %v", d)
+	}
+	times, _ := events(loadgen.NewPoisson(10, 1), 10_000)
+	if d := exponentialDistance(times); d > 1.63/math.Sqrt(9_999) {
+		t.Errorf("exponential gaps at a distance of %v", d)
+	}
+	times, _ = events(loadgen.Constant{Rate: 10}, 1000)
+	if d := exponentialDistance(times); d < 0.5 {
+		t.Errorf("equal gaps at a distance of %v only", d)
+	}
+}

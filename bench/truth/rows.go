@@ -1,0 +1,48 @@
+package main
+
+import (
+	"time"
+
+	"github.com/openloop/openloop/audit"
+)
+
+// row is one line of the table: a load and what is asked of the client under it.
+type row struct {
+	Name    string
+	Engine  string  // llmsim's spec
+	Rate    float64 // open loop, requests a second
+	Streams int     // closed loop
+	Output  int     // tokens a request
+	Seconds float64 // 0: as -seconds says
+	Extra   bool    // run only when it is named
+
+	// What is done to the client, to see whether its audit notices.
+	Busy  int           // so many busy loops beside it, on one processor
+	Stall time.Duration // its pacer sleeps so long halfway
+
+	Verdicts []audit.Level // the right ones; nil: any
+	Report   int           // the client ends after so many requests, and writes its report of them
+}
+
+// fit is what the audit may say of a client that has what it needs. A hiccup of the machine makes a stage suspect.
+var fit = []audit.Level{audit.Valid, audit.Suspect}
+
+// unfit is the only right verdict on a client that measured itself.
+var unfit = []audit.Level{audit.Invalid}
+
+func rows() []row {
+	const usual = "fixed?ttft=30ms&itl=5ms"
+	return []row{
+		{Name: "300", Engine: usual, Rate: 300, Output: 128, Verdicts: fit},
+		// From here on two processors are so busy that it hangs on the machine whether the client is late.
+		{Name: "700", Engine: usual, Rate: 700, Output: 128},
+		{Name: "1200", Engine: usual, Rate: 1200, Output: 128},
+		{Name: "beyond", Engine: usual, Rate: 4000, Output: 128, Seconds: 3, Verdicts: unfit},
+		{Name: "starved", Engine: usual, Rate: 300, Output: 128, Seconds: 3, Busy: 4, Verdicts: unfit},
+		{Name: "stalled", Engine: usual, Rate: 300, Output: 128, Seconds: 3, Stall: time.Second, Verdicts: unfit},
+		{Name: "1024-streams", Engine: "fixed?ttft=30ms&itl=50ms", Streams: 1024, Output: 128, Seconds: 15},
+		{Name: "8000-streams", Engine: "fixed?ttft=1s&itl=1s", Streams: 8000, Output: 16, Seconds: 40},
+		{Name: "200-long", Engine: usual, Rate: 200, Output: 128, Seconds: 600, Verdicts: fit, Extra: true},
+		{Name: "report", Engine: "fixed?ttft=1ms&itl=1us", Streams: 64, Output: 128, Report: 1_000_000, Extra: true},
+	}
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"runtime/trace"
+	"strings"
+	"time"
+
+	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/sweep"
+)
+
+// defaultGC is the GOGC that the command runs its load with: Go's own.
+const defaultGC = 100
+
+// job is what the client's process is asked to do.
+type job struct {
+	row
+	URL     string
+	GC      int
+	Apart   bool
+	Profile string
+	Trace   string
+}
+
+// measured is what the client says. Times are ms, delays and lateness µs, each as median and 99th percentile.
+type measured struct {
+	FirstSent time.Time
+	Offered   int
+	Sent      int
+	Completed int
+	Errored   int
+	Tokens    int
+	TTFT      [2]float64
+	ITL       float64
+	Lateness  [2]float64
+	Started   [2]float64 // of it: until the request's goroutine ran
+	Connect   [2]float64 // of the requests that opened a connection
+	NewConns  int
+	Delay     [2]float64
+	CPU       float64 // s
+	Elapsed   float64 // s
+	GCs       int
+
+	// Of a run of two minutes at least: resident memory after the first minute and at the end, and the send lateness.
+	MinuteMB, EndMB         float64
+	FirstMinute, LastMinute [2]float64
+
+	Verdict audit.Level
+	Reasons []string
+
+	ReportSeconds float64 // from the end of the stage to the files
+	ReportMB      float64
+
+	Stamps   string
+	FirstErr string `json:",omitempty"`
+}
+
+// send is the client's process.
+func send(arg string) error {
+	var j job
+	if err := json.Unmarshal([]byte(arg), &j); err != nil {
+		return err
+	}
+	debug.SetGCPercent(j.GC)
+	client, err := loadgen.NewClient(loadgen.Target{URL: j.URL + "/v1/chat/completions"})
+	if err != nil {
+		return err
+	}
+	body := requestBody(j.Output)
+	hooks := loadgen.Hooks{Source: func(int) (loadgen.Request, error) {
+		return loadgen.Request{Body: body, PromptTokens: 256, OutputTokens: int32(j.Output)}, nil
+	}}
+	stage := loadgen.Stage{
+		MaxDuration: time.Duration(j.Seconds * float64(time.Second)),
+		Grace:       time.Minute, // every stream is followed to its end: a lost one would show
+		KeepDetails: true,
+	}
+	if j.Streams > 0 {
+		stage.Load = loadgen.Load{Kind: loadgen.Concurrent, Streams: j.Streams, RampUp: time.Second}
+	} else {
+		stage.Load = loadgen.Load{Kind: loadgen.ConstantGap, Rate: j.Rate}
+	}
+	runner := &loadgen.Runner{Client: client, MaxConcurrency: 20_000}
+	if j.Report > 0 {
+		stage.MaxDuration, stage.MaxRequests = 0, j.Report
+	}
+	if j.Busy > 0 {
+		runtime.GOMAXPROCS(1)
+		for range j.Busy {
+			go func() {
+				for start := time.Now(); time.Since(start) < time.Hour; { // nothing but work
+				}
+			}()
+		}
+	}
+	if j.Stall > 0 {
+		runner.Sleep = stallOnce(stage.MaxDuration/2, j.Stall)
+	}
+	if j.Profile != "" {
+		f, err := os.Create(j.Profile)
+		if err != nil {
+			return err
+		}
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	if j.Trace != "" {
+		f, err := os.Create(j.Trace)
+		if err != nil {
+			return err
+		}
+		if err := trace.Start(f); err != nil {
+			return err
+		}
+		defer trace.Stop()
+	}
+	minute, end := make(chan float64, 1), make(chan float64, 1)
+	time.AfterFunc(time.Minute, func() { minute <- residentMB() })
+	time.AfterFunc(stage.MaxDuration-100*time.Millisecond, func() { end <- residentMB() })
+	left, err := runner.Run(context.Background(), stage, hooks)
+	if err != nil {
+		return err
+	}
+	verdict := audit.Check(left)
+	var m measured
+	if j.Report > 0 {
+		if m, err = writeReport(left, verdict); err != nil {
+			return err
+		}
+	}
+	m.add(left)
+	m.Verdict = verdict.Level
+	for _, r := range verdict.Reasons {
+		m.Reasons = append(m.Reasons, r.Text)
+	}
+	if stage.MaxDuration > 0 {
+		m.EndMB = <-end
+	}
+	select {
+	case m.MinuteMB = <-minute:
+	default: // the run was shorter
+	}
+	return json.NewEncoder(os.Stdout).Encode(m)
+}
+
+// residentMB is the process's resident memory; 0 where it can't be read.
+func residentMB() float64 {
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, resident float64
+	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+		return 0
+	}
+	return resident * float64(os.Getpagesize()) / (1 << 20)
+}
+
+func requestBody(output int) []byte {
+	return fmt.Appendf(nil, `{"model":"llmsim","messages":[{"role":"user","content":%q}],"max_completion_tokens":%d,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}`,
+		strings.Repeat("word ", 256), output)
+}
+
+// add takes in what the stage says.
+func (m *measured) add(stage *loadgen.Measured) {
+	m.Offered, m.CPU, m.GCs, m.Stamps = stage.Offered, stage.Client.CPU.Seconds(), stage.Client.GCs, string(stage.Client.Stamps)
+	m.Elapsed = time.Duration(stage.End - stage.Start).Seconds()
+	m.Delay = [2]float64{float64(stage.ClientDelay.ValueAtQuantile(50)) / 1e3, float64(stage.ClientDelay.ValueAtQuantile(99)) / 1e3}
+	var ttft, lateness, started, connect, first, last []float64
+	var span, gaps float64
+	for i := range stage.Records {
+		r := &stage.Records[i]
+		m.Tokens += int(r.TokenEvents)
+		if r.Sent == 0 {
+			continue
+		}
+		if m.Sent++; m.Sent == 1 {
+			m.FirstSent = stage.Wall(r.Sent)
+		}
+		lateness = append(lateness, float64(r.Lateness())/1e3)
+		if r.Scheduled < stage.Start+int64(time.Minute) {
+			first = append(first, float64(r.Lateness())/1e3)
+		}
+		if r.Scheduled > stage.Stopped-int64(time.Minute) {
+			last = append(last, float64(r.Lateness())/1e3)
+		}
+		started = append(started, float64(r.Started-r.Scheduled)/1e3)
+		if r.Flags&loadgen.NewConnection != 0 {
+			m.NewConns++
+			connect = append(connect, float64(r.Connecting)/1e3)
+		}
+		if d, ok := r.TTFT(); ok {
+			ttft = append(ttft, float64(d)/1e6)
+		}
+		switch r.Status {
+		case loadgen.Completed:
+			m.Completed++
+			span += float64(r.LastToken-r.FirstToken) / 1e6
+			gaps += float64(r.TokenEvents - 1)
+		default:
+			if m.Errored++; m.Errored == 1 {
+				m.FirstErr = stage.Details[i].Error
+			}
+		}
+	}
+	m.TTFT, m.Lateness, m.Started, m.Connect = twoPercentiles(ttft), twoPercentiles(lateness), twoPercentiles(started), twoPercentiles(connect)
+	m.ITL, m.FirstMinute, m.LastMinute = span/gaps, twoPercentiles(first), twoPercentiles(last)
+}
+
+// stallOnce is a pacer that oversleeps once, after so much time.
+func stallOnce(after, by time.Duration) func(time.Duration) {
+	start, stalled := time.Now(), false
+	return func(d time.Duration) {
+		if !stalled && time.Since(start) > after {
+			stalled = true
+			d += by
+		}
+		time.Sleep(d)
+	}
+}
+
+// writeReport writes what the command writes of a stage, and takes the time.
+func writeReport(stage *loadgen.Measured, verdict audit.Verdict) (m measured, err error) {
+	dir, err := os.MkdirTemp("", "truthbench")
+	if err != nil {
+		return m, err
+	}
+	defer os.RemoveAll(dir)
+	debug.SetGCPercent(50) // as the command does after its load
+	start := time.Now()
+	strategy := loadgen.Load{Kind: loadgen.Throughput, Streams: stage.Stage.Load.Streams}
+	run := &guidellm.Run{Args: guidellm.DefaultArgs(), Profile: string(strategy.Kind), RequestType: "chat_completions", Stream: true, Model: "llmsim"}
+	r := guidellm.Build(run, &sweep.Result{Stages: []*sweep.Stage{{Load: strategy, Measured: stage, Audit: verdict}}})
+	outputs, err := guidellm.ParseOutputs([]string{"json", "csv"})
+	if err != nil {
+		return m, err
+	}
+	for _, o := range outputs {
+		name := filepath.Join(dir, o.File)
+		if err := guidellm.WriteFile(name, o.Format, r); err != nil {
+			return m, err
+		}
+		info, err := os.Stat(name)
+		if err != nil {
+			return m, err
+		}
+		m.ReportMB += float64(info.Size()) / 1e6
+	}
+	m.ReportSeconds = time.Since(start).Seconds()
+	return m, nil
+}

@@ -1,0 +1,225 @@
+package guidellm
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/csv"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openloop/openloop/guidellm/stats"
+)
+
+// goldenFolders lists the recordings of GuideLLM 0.5.0: report.json.gz and what GuideLLM rendered from it.
+func goldenFolders(t *testing.T) []string {
+	t.Helper()
+	names, err := filepath.Glob("../testdata/golden/*/report.json.gz")
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no golden reports found (%v)", err)
+	}
+	for i, name := range names {
+		names[i] = filepath.Dir(name)
+	}
+	return names
+}
+
+func gunzip(t *testing.T, name string) []byte {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func readGolden(t *testing.T, folder string) *Report {
+	t.Helper()
+	r, err := ReadFile(filepath.Join(folder, "report.json.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestGolden checks every recording: it reads back byte for byte, its figures come out of its requests (P2), and it
+// renders as GuideLLM rendered it (P3).
+func TestGolden(t *testing.T) {
+	for _, folder := range goldenFolders(t) {
+		t.Run(filepath.Base(folder), func(t *testing.T) {
+			t.Parallel()
+			text := gunzip(t, filepath.Join(folder, "report.json.gz"))
+			r, err := Read(bytes.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Run("json", func(t *testing.T) { checkRoundTrip(t, r, text) })
+			t.Run("fields", func(t *testing.T) { checkFields(t, text) })
+			t.Run("window", func(t *testing.T) { checkWindow(t, r, strings.HasPrefix(filepath.Base(folder), "synthetic-")) })
+			t.Run("recompute", func(t *testing.T) { checkRecompute(t, r) })
+			t.Run("console", func(t *testing.T) { checkConsole(t, r, filepath.Join(folder, "console.txt")) })
+			t.Run("csv", func(t *testing.T) { checkCSV(t, r, filepath.Join(folder, "report.csv")) })
+		})
+	}
+}
+
+// Field order, nulls, floats and escapes are those of json.dumps.
+func checkRoundTrip(t *testing.T, r *Report, want []byte) {
+	if len(r.Unknown) > 0 || len(r.Missing) > 0 {
+		t.Errorf("unknown fields %v, missing fields %v", r.Unknown, r.Missing)
+	}
+	var got bytes.Buffer
+	if err := WriteJSON(&got, r); err != nil {
+		t.Fatal(err)
+	}
+	if i := firstDifference(got.Bytes(), want); i >= 0 {
+		from := max(0, i-200)
+		t.Fatalf("differs at byte %d\ngot  …%s\nwant …%s", i, clip(got.Bytes(), from), clip(want, from))
+	}
+}
+
+// firstDifference returns the index at which two texts part, −1 where they are equal.
+func firstDifference(a, b []byte) int {
+	for i := range max(len(a), len(b)) {
+		if i >= len(a) || i >= len(b) || a[i] != b[i] {
+			return i
+		}
+	}
+	return -1
+}
+
+func clip(b []byte, from int) []byte { return b[min(from, len(b)):min(from+400, len(b))] }
+
+func checkRecompute(t *testing.T, r *Report) {
+	out := Recompute(r)
+	for i, d := range out.Differences {
+		if i == 20 {
+			t.Fatalf("and %d more", len(out.Differences)-i)
+		}
+		t.Error(d)
+	}
+	for _, n := range out.NotRebuilt {
+		if filepath.Ext(n.Path) != ".processed_delay_avg" {
+			t.Errorf("%s was not rebuilt: %s", n.Path, n.Reason)
+		}
+	}
+	if least := 1200 * len(r.Benchmarks); out.Figures < least {
+		t.Errorf("compared %d figures, expected at least %d", out.Figures, least)
+	}
+}
+
+func checkConsole(t *testing.T, r *Report, file string) {
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	if err := WriteConsole(&got, r, time.UTC); err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", got.String(), want)
+	}
+}
+
+// Numbers are written with the fewest digits that hold them, so that even they are the same text.
+func checkCSV(t *testing.T, r *Report, file string) {
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got strings.Builder
+	if err := WriteCSV(&got, r, time.UTC); err != nil {
+		t.Fatal(err)
+	}
+	compareCSV(t, got.String(), string(want))
+}
+
+func compareCSV(t *testing.T, got, want string) {
+	t.Helper()
+	if got == want {
+		return
+	}
+	g, w := csvRecords(t, got), csvRecords(t, want)
+	if len(g) != len(w) {
+		t.Fatalf("%d rows, want %d", len(g), len(w))
+	}
+	for i := range w {
+		if len(g[i]) != len(w[i]) {
+			t.Errorf("row %d has %d cells, want %d", i, len(g[i]), len(w[i]))
+		}
+		for j := range min(len(g[i]), len(w[i])) {
+			if g[i][j] != w[i][j] {
+				t.Errorf("row %d cell %d:\ngot  %s\nwant %s", i, j, g[i][j], w[i][j])
+			}
+		}
+	}
+	if !t.Failed() {
+		t.Error("same cells, but not the same bytes")
+	}
+}
+
+func csvRecords(t *testing.T, text string) [][]string {
+	t.Helper()
+	in := csv.NewReader(strings.NewReader(text))
+	in.FieldsPerRecord = -1
+	records, err := in.ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return records
+}
+
+// The measured window follows from the run and its requests.
+func checkWindow(t *testing.T, r *Report, invented bool) {
+	if invented {
+		return
+	}
+	for i, b := range r.Benchmarks {
+		var requests []stats.Request
+		for r := range b.Requests.All() {
+			requests = append(requests, r.Stats())
+		}
+		progress := b.SchedulerState.Progress
+		got := stats.MeasuredWindow(stats.Run{
+			Start: b.SchedulerState.StartTime, Stop: orNaN(progress.StopTime),
+			MaxRequests: orNaN(progress.TotalRequests), MaxSeconds: orNaN(progress.TotalDuration),
+			Warmup: b.Config.Warmup.stats(), Cooldown: b.Config.Cooldown.stats(),
+		}, requests)
+		if want := (stats.Window{Start: b.SchedulerMetrics.MeasureStartTime, End: b.SchedulerMetrics.MeasureEndTime}); got != want {
+			t.Errorf("benchmark %d: got %v, want %v", i, got, want)
+		}
+	}
+}
+
+// GuideLLM's own reports have all fields of the list, each of its kind.
+func checkFields(t *testing.T, text []byte) {
+	problems, err := Validate(bytes.NewReader(text))
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v %v", err, problems[:min(5, len(problems))])
+	}
+}
+
+func (c Transient) stats() stats.Transient {
+	t := stats.NoTransient()
+	t.Percent, t.Mode = orNaN(c.Percent), stats.TransientMode(c.Mode)
+	switch v := c.Value.(type) {
+	case int64:
+		t.Value = float64(v)
+	case float64:
+		t.Value = v
+	}
+	return t
+}

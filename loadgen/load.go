@@ -1,0 +1,127 @@
+package loadgen
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Kind is the kind of load of a stage, named as GuideLLM names its strategies.
+type Kind string
+
+// The kinds of load.
+const (
+	Synchronous Kind = "synchronous" // closed loop, one stream
+	Concurrent  Kind = "concurrent"  // closed loop, a fixed number of streams
+	Throughput  Kind = "throughput"  // closed loop, more streams than the server can run at once
+	ConstantGap Kind = "constant"    // open loop, equal gaps
+	PoissonGaps Kind = "poisson"     // open loop, exponential gaps
+)
+
+// Open says whether the kind offers load on a schedule.
+func (k Kind) Open() bool { return k == ConstantGap || k == PoissonGaps }
+
+// KindOf is the kind under which an arrival process is reported.
+func KindOf(a Arrival) Kind {
+	switch a.Kind {
+	case PoissonArrival, GammaArrival:
+		return PoissonGaps
+	}
+	return ConstantGap
+}
+
+// Load is how the requests of a stage arrive. It holds values only, so that it can be stored and compared.
+type Load struct {
+	Kind    Kind    `json:"kind"`
+	Rate    float64 `json:"rate,omitempty"`    // open loops: requests per second; the mean of a profile or a trace
+	Streams int     `json:"streams,omitempty"` // closed loops: requests in flight; Run.SetStreams changes it
+	Seed    int64   `json:"seed,omitempty"`    // open loops with random gaps: of the arrivals
+
+	// Arrival refines an open loop's kind: gamma arrivals are of the kind PoissonGaps, bursts of the kind ConstantGap.
+	// The zero value is the kind's own.
+	Arrival Arrival `json:"arrival,omitzero"`
+
+	// Profile is a rate that changes over the stage, Times are the offsets of a recorded load, which never decrease.
+	// Either takes the place of Rate.
+	Profile Profile         `json:"profile,omitempty"`
+	Times   []time.Duration `json:"-"` // as long as the trace is: its file has them
+
+	// RampUp spreads the first request of each stream of a closed loop evenly over this time.
+	RampUp time.Duration `json:"ramp_up_ns,omitempty"`
+
+	Name string `json:"name,omitempty"` // of the stage, where kind and rate do not say it
+}
+
+// Schedule returns when the requests of an open loop are due, nil for a closed loop. Each call returns an instance of its
+// own, which begins at the first request.
+func (l Load) Schedule() Schedule {
+	switch {
+	case !l.Kind.Open():
+		return nil
+	case l.Times != nil:
+		return times(l.Times)
+	case l.Profile != nil:
+		return NewProfileSchedule(l.Arrivals(), l.Profile, l.Seed)
+	}
+	return NewSchedule(l.Arrivals(), l.Rate, l.Seed)
+}
+
+// Arrivals is the arrival process of an open loop.
+func (l Load) Arrivals() Arrival {
+	switch {
+	case l.Arrival.Kind != "":
+		return l.Arrival
+	case l.Kind == PoissonGaps:
+		return Arrival{Kind: PoissonArrival}
+	}
+	return Arrival{Kind: ConstantArrival}
+}
+
+// String names a stage in a table: "constant@12.5", "concurrent@8".
+func (l Load) String() string {
+	switch {
+	case l.Name != "":
+		return l.Name
+	case l.Kind.Open():
+		return fmt.Sprintf("%s@%.2f", l.Arrivals(), l.Rate)
+	case l.Kind == Synchronous:
+		return string(l.Kind)
+	default:
+		return fmt.Sprintf("%s@%d", l.Kind, l.Streams)
+	}
+}
+
+// check says what is wrong with a load, nil if nothing.
+func (l Load) check() error {
+	switch l.Kind {
+	case Synchronous, Concurrent, Throughput:
+		if l.Streams < 1 {
+			return fmt.Errorf("a %s stage needs at least one stream", l.Kind)
+		}
+	case ConstantGap, PoissonGaps:
+		switch {
+		case l.Streams != 0:
+			return errors.New("an open loop has a rate and no streams")
+		case l.Times == nil && l.Profile == nil && !(l.Rate > 0 && !math.IsInf(l.Rate, 0)):
+			return fmt.Errorf("a rate of %v requests per second: it must be above 0", l.Rate)
+		}
+	default:
+		return fmt.Errorf("%q is not a kind of load", l.Kind)
+	}
+	if l.RampUp < 0 {
+		return errors.New("a ramp-up can't be negative")
+	}
+	return nil
+}
+
+// times is a schedule of given offsets.
+type times []time.Duration
+
+// At implements Schedule.
+func (t times) At(i int) (time.Duration, bool) {
+	if i < 0 || i >= len(t) {
+		return 0, false
+	}
+	return t[i], true
+}

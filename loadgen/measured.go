@@ -1,0 +1,93 @@
+package loadgen
+
+import (
+	"slices"
+	"time"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Measured is what a stage left. Times are nanoseconds since the stage's origin, as in Record.
+type Measured struct {
+	Stage   Stage
+	Origin  time.Time // the origin by the wall clock
+	Start   int64     // offsets of the schedule count from here
+	Stopped int64     // sending ended
+	End     int64     // nothing was in flight any more
+	Reason  StopReason
+	Err     error // for StopSource and StopServerGone: what happened
+
+	Records []Record
+	Details []Detail // parallel to Records; nil unless the stage asked for it
+
+	// Offered counts the arrivals that the schedule gave until sending ended, those included that the pacer no longer
+	// got to. Closed loops: the requests begun.
+	Offered int
+
+	// What was recorded as the stage ran, of requests inside the measured window, ns.
+	Gaps        *hdr.Histogram // between consecutive token events, each gap one observation (ITL)
+	TTFT        *hdr.Histogram // from Sent
+	ClientDelay *hdr.Histogram // user-space stamp − kernel stamp of token events; empty without kernel stamps
+
+	Client ClientStats
+}
+
+// Wall returns a stage time by the wall clock.
+func (m *Measured) Wall(ns int64) time.Time { return m.Origin.Add(time.Duration(ns)) }
+
+// AllRecords returns the records with those of the arrivals that were due and that the pacer never got to.
+func (m *Measured) AllRecords() []Record {
+	schedule := m.Stage.Load.Schedule()
+	if schedule == nil || m.Offered <= len(m.Records) {
+		return m.Records
+	}
+	records := slices.Clip(m.Records)
+	for i := len(m.Records); i < m.Offered; i++ {
+		offset, ok := schedule.At(i)
+		if !ok {
+			break
+		}
+		records = append(records, Record{Scheduled: m.Start + int64(offset)})
+	}
+	return records
+}
+
+// EndEdge is the last part of a stage in which an arrival need not have been sent: it may have been due a microsecond
+// before the end.
+const EndEdge = 50 * time.Millisecond
+
+// ClientStats is what the client can say about itself over one stage.
+type ClientStats struct {
+	Stamps         StampSource
+	Pacer          string
+	NewConnections int
+	Retries        int           // requests sent again because their idle connection proved closed
+	DelayedByCap   int           // arrivals that waited for the concurrency cap
+	PeakInFlight   int           // requests in flight at most
+	SourceWaits    int           // arrivals that were late because the request source was
+	CPU            time.Duration // of the whole process, user and system
+	Procs          int           // GOMAXPROCS: how many threads may run Go code at once
+	CPULimit       float64       // processors' worth of time that the control groups leave the process; 0: no limit, or not known
+	CPUPeriods     int           // periods of that limit in which the process ran …
+	CPUThrottled   int           // … and of them, those in which it was stopped for having used it up
+	GCPause        time.Duration // sum of stop-the-world pauses
+	GCs            int
+	SchedP99       time.Duration // 99th percentile of the time goroutines waited, runnable, for a processor
+	LocalFailures  int           // requests that failed because this machine had no descriptor or port for a connection
+	Files          Headroom      // file descriptors
+	Ports          Headroom      // local ports, for connections to the target
+}
+
+// Histogram bounds: values are nanoseconds from 1 µs to 1 h with three significant digits.
+const (
+	histMin    = 1_000
+	histMax    = 3_600_000_000_000
+	histDigits = 3
+)
+
+func newHistogram() *hdr.Histogram { return hdr.New(histMin, histMax, histDigits) }
+
+// record adds a value; one beyond the bounds counts as the nearest bound rather than not at all.
+func record(h *hdr.Histogram, ns int64) {
+	_ = h.RecordValue(min(max(ns, 0), histMax)) // errors only out of bounds
+}

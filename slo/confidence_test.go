@@ -1,0 +1,90 @@
+package slo
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// The bounds and probabilities are those of the binomial distribution, summed up directly.
+func TestBinomial(t *testing.T) {
+	atMost := func(k, n int, p float64) float64 {
+		sum, term := 0.0, math.Pow(1-p, float64(n))
+		for i := 0; i <= k; i++ {
+			sum += term
+			term *= float64(n-i) / float64(i+1) * p / (1 - p)
+		}
+		return sum
+	}
+	for _, tc := range []struct {
+		k, n int
+		p    float64
+	}{{0, 59, 0.05}, {0, 58, 0.05}, {3, 100, 0.05}, {12, 100, 0.05}, {1, 300, 0.01}, {5, 20, 0.5}} {
+		if got, want := passProbability(float64(tc.k), float64(tc.n), tc.p), atMost(tc.k, tc.n, tc.p); math.Abs(got-want) > 1e-9 {
+			t.Errorf("at most %d of %d at %v: %v, want %v", tc.k, tc.n, tc.p, got, want)
+		}
+		want := 1.0
+		if tc.k > 0 {
+			want = 1 - atMost(tc.k-1, tc.n, tc.p)
+		}
+		if got := failProbability(float64(tc.k), float64(tc.n), tc.p); math.Abs(got-want) > 1e-9 {
+			t.Errorf("at least %d of %d at %v: %v, want %v", tc.k, tc.n, tc.p, got, want)
+		}
+	}
+	// 59 requests without a miss are the fewest that show p95 at 95 %.
+	if passProbability(0, 59, 0.05) > 0.05 || passProbability(0, 58, 0.05) < 0.05 {
+		t.Error("59 requests should suffice and 58 not")
+	}
+	// Clopper and Pearson's interval for 10 of 100 at 95 % two-sided: 0.0490, 0.1762.
+	if lower, upper := shareBounds(10, 100, 0.025); math.Abs(lower-0.0490) > 1e-4 || math.Abs(upper-0.1762) > 1e-4 {
+		t.Errorf("bounds %v, %v", lower, upper)
+	}
+	if lower, upper := shareBounds(0, 0, 0.05); lower != 0 || upper != 1 {
+		t.Errorf("bounds of nothing %v, %v", lower, upper)
+	}
+}
+
+// AR(1) with coefficient a has τ = (1+a)/(1−a).
+func TestAutocorrelationTime(t *testing.T) {
+	for _, a := range []float64{0, 0.5, 0.8, 0.95} {
+		rng := rand.New(rand.NewPCG(1, uint64(100*a)))
+		x := make([]float64, 40_000)
+		v := 0.0
+		for i := range x {
+			v = a*v + rng.NormFloat64()
+			x[i] = v
+		}
+		tau, stderr := autocorrelationTime(x)
+		if want := (1 + a) / (1 - a); math.Abs(tau-want) > 3*stderr+0.05*want || stderr > 0.3*want {
+			t.Errorf("a = %v: τ = %.2f ± %.2f, want %.2f", a, tau, stderr, want)
+		}
+	}
+	constant := make([]float64, 1000)
+	for i := range constant {
+		constant[i] = 0.1
+	}
+	if tau, _ := autocorrelationTime(constant); tau != 1 {
+		t.Errorf("equal values: τ = %v", tau)
+	}
+	if tau, _ := autocorrelationTime(nil); tau != 1 {
+		t.Errorf("no values: τ = %v", tau)
+	}
+}
+
+func TestLooks(t *testing.T) {
+	all := Looks(5*time.Second, time.Minute, 0.05)
+	sum := 0.0
+	for i, l := range all {
+		sum += l.Alpha
+		if l.Alpha <= 0 || i > 0 && l.At <= all[i-1].At {
+			t.Errorf("look %d: %+v", i, l)
+		}
+	}
+	if math.Abs(sum-0.05) > 1e-12 || all[0].At < 5*time.Second || all[len(all)-1].At != time.Minute || len(all) != 8 {
+		t.Errorf("%d looks spend %v: %v", len(all), sum, all)
+	}
+	if one := Looks(time.Hour, time.Minute, 0.05); len(one) != 1 || one[0].At != time.Minute || math.Abs(one[0].Alpha-0.05) > 1e-12 {
+		t.Errorf("a single look: %v", one)
+	}
+}

@@ -1,0 +1,140 @@
+package slo
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+)
+
+func TestParseObjectives(t *testing.T) {
+	for _, tc := range []struct{ in, want string }{
+		{"", ""},
+		{" , ", ""},
+		{"ttft:p95<250ms", "ttft:p95<250ms"},
+		{"ttft:p95<250ms tpot:p95<50ms errors<1%", "ttft:p95<250ms tpot:p95<50ms errors<1%"},
+		{"ttft:p95<250ms,tpot:p95<20ms", "ttft:p95<250ms tpot:p95<20ms"},
+		{"TTFT:P95 <= 0.25s", "ttft:p95<=250ms"},
+		{"itl:p99.9<50000us", "itl:p99.9<50ms"},
+		{"itl:p99<1.5µs", "itl:p99<1.5us"},
+		{"e2e:mean<1500ms", "e2e:mean<1.5s"},
+		{"ntpot:max<=20ms", "ntpot:max<=20ms"},
+		{"ttft:median<100ms", "ttft:p50<100ms"},
+		{"errors<=0%", "errors<=0%"},
+		{"errors < 0.1%", "errors<0.1%"},
+		{"goodput:ttft<250ms,tpot<50ms >=90%", "goodput:ttft<250ms,tpot<50ms>=90%"},
+		{"goodput: ttft < 250ms , e2e<=3s > 99.5%, errors<1%", "goodput:ttft<250ms,e2e<=3s>99.5% errors<1%"},
+		{"goodput>=90% ttft:p95<250ms itl:p95<9ms tpot:mean<50ms", "goodput:ttft<250ms,tpot<50ms>=90% ttft:p95<250ms itl:p95<9ms tpot:mean<50ms"},
+		{"chat", "ttft:p99<=200ms tpot:p99<=50ms"},
+		{"rag", "ttft:p99<=300ms tpot:p99<=100ms e2e:p99<=3s"},
+		{"code", "ttft:p99<=500ms tpot:p99<=150ms"},
+		{"mlperf-llama2-70b-server", "ttft:p99<=2s tpot:p99<=200ms"},
+		{"MLPerf-Llama2-70B-Interactive", "ttft:p99<=450ms tpot:p99<=40ms"},
+		{"chat,errors<1%,ttft:p99<=0.2s", "ttft:p99<=200ms tpot:p99<=50ms errors<1%"},
+	} {
+		os, err := ParseObjectives(tc.in)
+		if got := joinObjectives(os); err != nil || got != tc.want {
+			t.Errorf("%q: %q, %v; want %q", tc.in, got, err, tc.want)
+		}
+	}
+}
+
+func joinObjectives(os []Objective) string {
+	var all []string
+	for _, o := range os {
+		all = append(all, o.String())
+	}
+	return strings.Join(all, " ")
+}
+
+func TestParsedFigures(t *testing.T) {
+	os, err := ParseObjectives("ttft:p99.9<250ms errors<0.1% goodput:ttft<1s>=99.9%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os[0].Statistic.Q != 0.999 || os[0].Bound != 250e6 || os[1].Bound != 0.001 || os[2].Bound != 0.999 {
+		t.Errorf("figures are not those of the decimal text: %+v", os)
+	}
+}
+
+// The error points at the character that is wrong, also behind characters of several bytes.
+func TestParseObjectiveErrors(t *testing.T) {
+	for _, tc := range []struct {
+		in   string
+		at   int // rune column
+		part string
+	}{
+		{"ttft<250ms", 4, "which statistic"},
+		{"ttft", 4, "which statistic"},
+		{"latency:p95<3s", 0, "begins with"},
+		{"ttft:p95>250ms", 8, "upper bound"},
+		{"ttft:p95=250ms", 8, "upper bound"},
+		{"ttft:p95 250ms", 9, "upper bound"},
+		{"ttft:p0<250ms", 5, "percentile"},
+		{"ttft:p100<250ms", 5, "percentile"},
+		{"ttft:pNaN<250ms", 5, "percentile"},
+		{"ttft:p1e1<250ms", 5, "percentile"},
+		{"ttft:worst<250ms", 5, "statistic"},
+		{"ttft:p95<250", 12, "units"},
+		{"ttft:p95<250%", 12, "units"},
+		{"ttft:p95<250min", 12, "units"},
+		{"ttft:p95<ms", 9, "number"},
+		{"ttft:p95<1.2.3ms", 9, "number"},
+		{"ttft:p95<0ms", 9, "above 0"},
+		{"ttft:p95<2.5us;tpot:p95<5ms", 14, "separate"},
+		{"ttft:p95<250µs tpot:p95<<5ms", 23, "upper bound"},
+		{"errors<1", 8, "%"},
+		{"errors<0%", 7, "no share"},
+		{"errors<101%", 7, "no share"},
+		{"errors>1%", 6, "errors<1%"},
+		{"goodput>=90%", 7, "needs bounds"},
+		{"goodput:>=90%", 8, "takes bounds"},
+		{"goodput:itl<5ms>=90%", 8, "tpot"},
+		{"goodput:ttft:p95<5ms>=90%", 12, "without a statistic"},
+		{"goodput:ttft<5ms<90%", 16, "write for example"},
+		{"goodput:ttft<5ms", 16, "write for example"},
+		{"goodput:ttft<5ms>100%", 17, "no share"},
+	} {
+		_, err := ParseObjectives(tc.in)
+		var pe *ParseError
+		if !errors.As(err, &pe) {
+			t.Errorf("%q: %v", tc.in, err)
+			continue
+		}
+		lines := strings.Split(err.Error(), "\n")
+		caret := strings.Index(lines[len(lines)-1], "^") - 2
+		if caret != tc.at || !strings.Contains(pe.Problem, tc.part) {
+			t.Errorf("%q: column %d, %q; want column %d, …%s…", tc.in, caret, pe.Problem, tc.at, tc.part)
+		}
+	}
+}
+
+func FuzzParseObjectives(f *testing.F) {
+	for _, s := range []string{"ttft:p95<250ms,errors<1%", "goodput:ttft<250ms,tpot<50ms >=90%", "chat rag", "itl:p99.9<=1.5µs",
+		"goodput>=90% e2e:max<3s", "ttft:p95<\x80", "errors<1e9%"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		os, err := ParseObjectives(s)
+		if err != nil {
+			var pe *ParseError
+			if !errors.As(err, &pe) || pe.Offset < 0 || pe.Offset > len(s) || pe.Error() == "" {
+				t.Fatalf("%q: %v", s, err)
+			}
+			return
+		}
+		canonical := joinObjectives(os)
+		again, err := ParseObjectives(canonical)
+		if err != nil {
+			t.Fatalf("%q: canonical %q: %v", s, canonical, err)
+		}
+		if joinObjectives(again) != canonical {
+			t.Fatalf("%q: %q, then %q", s, canonical, joinObjectives(again))
+		}
+		for _, o := range os {
+			if !(o.Bound >= 0) || math.IsInf(o.Bound, 0) {
+				t.Fatalf("%q: bound %v", s, o.Bound)
+			}
+		}
+	})
+}

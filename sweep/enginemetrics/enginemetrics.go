@@ -1,0 +1,445 @@
+// Package enginemetrics reads what an inference engine says of itself at its Prometheus endpoint: vLLM, SGLang and TGI.
+package enginemetrics
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/loadgen"
+)
+
+// Source reads what the engine says of itself at its Prometheus endpoint. It is safe for concurrent use.
+type Source struct {
+	URL    string
+	Header http.Header  // credentials, where the endpoint wants them
+	Client *http.Client // nil: one with a limit of 5 s
+}
+
+// URL is where an endpoint's metrics are expected: /metrics at the root of its host.
+func URL(target string) (string, error) {
+	u, err := url.Parse(target)
+	if err != nil || u.Host == "" {
+		return "", fmt.Errorf("target %q is no URL with a host", target)
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/metrics"}).String(), nil
+}
+
+// Scrape is the state of an engine at a moment. Gauges and counters that it does not have are NaN. Where a server runs
+// several engines they are added up; of KV-cache use the fullest counts.
+type Scrape struct {
+	At               time.Time
+	Running, Waiting float64 // requests
+	KVUsage          float64 // share of the KV cache, 0 to 1
+	Preemptions      float64 // since the engine began, as are the following
+	PrefixHits       float64 // prompt tokens found in the prefix cache
+	PrefixQueries    float64 // prompt tokens looked up
+	PromptTokens     float64
+	GenerationTokens float64
+	TTFT, ITL        Histogram
+}
+
+// Histogram is a histogram as Prometheus counts it: of all values so far, how many lie at or below each bound.
+type Histogram struct {
+	Bounds []float64 `json:"bounds"` // s, rising; the last is +Inf and left out here
+	Counts []float64 `json:"counts"` // at or below each bound
+	Count  float64   `json:"count"`
+	Sum    float64   `json:"sum"` // s
+}
+
+// ErrNone means that an endpoint answered, with no metric of an engine that is known here.
+var ErrNone = errors.New("no metrics of vLLM, SGLang or TGI")
+
+// metricNames are the names of one figure, by engine and by age: vLLM (0.23.0 and its earlier names), SGLang
+// (docs/references/production_metrics.md), TGI (its metrics reference). A histogram's name stands for it without suffix.
+var metricNames = struct {
+	running, waiting, kv, preemptions, hits, queries, prompt, generation, ttft, itl []string
+}{
+	running:     []string{"vllm:num_requests_running", "sglang:num_running_reqs", "tgi_batch_current_size"},
+	waiting:     []string{"vllm:num_requests_waiting", "sglang:num_queue_reqs", "tgi_queue_size"},
+	kv:          []string{"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage"},
+	preemptions: []string{"vllm:num_preemptions_total", "sglang:num_retracted_requests_total"},
+	hits:        []string{"vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total", "sglang:cached_tokens_total"},
+	queries:     []string{"vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total", "sglang:prompt_tokens_total"},
+	prompt:      []string{"vllm:prompt_tokens_total", "sglang:prompt_tokens_total", "tgi_request_input_length_sum"},
+	generation:  []string{"vllm:generation_tokens_total", "sglang:generation_tokens_total", "tgi_request_generated_tokens_sum"},
+	ttft:        []string{"vllm:time_to_first_token_seconds", "sglang:time_to_first_token_seconds"},
+	itl: []string{"vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds", "sglang:inter_token_latency_seconds",
+		"sglang:time_per_output_token_seconds", "tgi_request_mean_time_per_token_duration"},
+}
+
+// scrapeLimit bounds what is read of an answer.
+const scrapeLimit = 16 << 20
+
+// Scrape reads the endpoint once. The error is ErrNone where nothing in the answer is of use.
+func (m *Source) Scrape(ctx context.Context) (Scrape, error) {
+	client := m.Client
+	if client == nil {
+		client = &http.Client{Timeout: 5 * time.Second}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.URL, nil)
+	if err != nil {
+		return Scrape{}, fmt.Errorf("metrics: %w", err)
+	}
+	if m.Header != nil {
+		req.Header = m.Header.Clone()
+	}
+	req.Header.Set("Accept", "text/plain;version=0.0.4")
+	resp, err := client.Do(req)
+	if err != nil {
+		return Scrape{}, fmt.Errorf("metrics: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return Scrape{}, fmt.Errorf("metrics: %s answers %s", m.URL, resp.Status)
+	}
+	samples, err := parseMetrics(io.LimitReader(resp.Body, scrapeLimit))
+	if err != nil {
+		return Scrape{}, err
+	}
+	s := readScrape(samples)
+	s.At = time.Now()
+	if math.IsNaN(s.Running) && math.IsNaN(s.Waiting) && math.IsNaN(s.GenerationTokens) {
+		return s, fmt.Errorf("%s: %w", m.URL, ErrNone)
+	}
+	return s, nil
+}
+
+// readScrape finds the figures among samples.
+func readScrape(samples []metricSample) Scrape {
+	byName := map[string][]metricSample{}
+	for _, s := range samples {
+		byName[s.name] = append(byName[s.name], s)
+	}
+	find := func(names []string, join func(a, b float64) float64) float64 {
+		for _, name := range names {
+			if all := byName[name]; len(all) > 0 {
+				v := all[0].value
+				for _, s := range all[1:] {
+					v = join(v, s.value)
+				}
+				return v
+			}
+		}
+		return math.NaN()
+	}
+	add := func(a, b float64) float64 { return a + b }
+	n := &metricNames
+	return Scrape{
+		Running: find(n.running, add), Waiting: find(n.waiting, add),
+		KVUsage:     find(n.kv, func(a, b float64) float64 { return max(a, b) }),
+		Preemptions: find(n.preemptions, add),
+		PrefixHits:  find(n.hits, add), PrefixQueries: find(n.queries, add),
+		PromptTokens: find(n.prompt, add), GenerationTokens: find(n.generation, add),
+		TTFT: readHistogram(byName, n.ttft), ITL: readHistogram(byName, n.itl),
+	}
+}
+
+// readHistogram adds up the histograms of the first name that there is.
+func readHistogram(byName map[string][]metricSample, names []string) Histogram {
+	for _, name := range names {
+		buckets := byName[name+"_bucket"]
+		if len(buckets) == 0 {
+			continue
+		}
+		counts := map[float64]float64{}
+		for _, s := range buckets {
+			if bound, err := strconv.ParseFloat(s.labels["le"], 64); err == nil {
+				counts[bound] += s.value
+			}
+		}
+		h := Histogram{Count: counts[math.Inf(1)]}
+		for bound := range counts {
+			if !math.IsInf(bound, 1) {
+				h.Bounds = append(h.Bounds, bound)
+			}
+		}
+		slices.Sort(h.Bounds)
+		for _, bound := range h.Bounds {
+			h.Counts = append(h.Counts, counts[bound])
+		}
+		for _, s := range byName[name+"_sum"] {
+			h.Sum += s.value
+		}
+		return h
+	}
+	return Histogram{}
+}
+
+// since is what was added to a histogram after an earlier scrape of it; empty where the two do not belong together.
+func (h Histogram) since(earlier Histogram) Histogram {
+	if len(earlier.Bounds) == 0 {
+		return h
+	}
+	if !slices.Equal(h.Bounds, earlier.Bounds) || h.Count < earlier.Count {
+		return Histogram{}
+	}
+	d := Histogram{Bounds: h.Bounds, Counts: slices.Clone(h.Counts), Count: h.Count - earlier.Count, Sum: h.Sum - earlier.Sum}
+	for i := range d.Counts {
+		d.Counts[i] -= earlier.Counts[i]
+	}
+	return d
+}
+
+// Mean is the mean, s; NaN of nothing.
+func (h Histogram) Mean() float64 { return h.Sum / h.Count }
+
+// Quantile estimates a quantile (0 < q < 1), s, as Prometheus' histogram_quantile does: linear inside its bucket. A
+// value in the last bucket is given as that bucket's lower bound. NaN of nothing.
+func (h Histogram) Quantile(q float64) float64 {
+	if !(h.Count > 0) || len(h.Bounds) == 0 {
+		return math.NaN()
+	}
+	want := q * h.Count
+	below, lower := 0.0, 0.0
+	for i, bound := range h.Bounds {
+		if h.Counts[i] >= want {
+			if h.Counts[i] == below {
+				return bound
+			}
+			return lower + (bound-lower)*(want-below)/(h.Counts[i]-below)
+		}
+		below, lower = h.Counts[i], bound
+	}
+	return lower
+}
+
+// Window is what the engine said of itself during one stage.
+type Window struct {
+	Running       GaugeSummary `json:"running"`
+	Waiting       GaugeSummary `json:"waiting"`
+	KVUsage       GaugeSummary `json:"kv_cache_usage"`
+	Preemptions   num.Value    `json:"preemptions"` // during the stage, as are the following
+	PrefixHits    num.Value    `json:"prefix_cache_hit_tokens"`
+	PrefixQueries num.Value    `json:"prefix_cache_query_tokens"`
+	HitShare      num.Value    `json:"prefix_cache_hit_share"`
+	PromptTokens  num.Value    `json:"prompt_tokens"`
+	OutputTokens  num.Value    `json:"generation_tokens"`
+
+	TTFT EngineLatency `json:"time_to_first_token"`
+	ITL  EngineLatency `json:"inter_token_latency"`
+
+	// Contaminated: more than 1 % of the prompt tokens came out of the prefix cache. With synthetic prompts, of which
+	// none is like another, that means that the cache held them from an earlier run.
+	Contaminated bool `json:"contaminated"`
+
+	Series []Sample `json:"series"`
+	Errors int      `json:"scrape_errors"`
+	Error  string   `json:"scrape_error,omitempty"` // the last one
+}
+
+// GaugeSummary sums up a gauge over the scrapes of a stage.
+type GaugeSummary struct {
+	Mean num.Value `json:"mean"`
+	Max  num.Value `json:"max"`
+	Last num.Value `json:"last"`
+}
+
+// EngineLatency is a latency as the engine measured it, in seconds. Quantiles are known no better than its buckets.
+type EngineLatency struct {
+	Count     num.Value `json:"count"`
+	Mean      num.Value `json:"mean"`
+	P50       num.Value `json:"p50"`
+	P95       num.Value `json:"p95"`
+	P99       num.Value `json:"p99"`
+	Histogram Histogram `json:"histogram"`
+}
+
+// Sample is one scrape in a stage's time series; counters are rates per second since the sample before.
+type Sample struct {
+	Seconds    float64   `json:"seconds"` // since the stage's start
+	Running    num.Value `json:"running"`
+	Waiting    num.Value `json:"waiting"`
+	KVUsage    num.Value `json:"kv_cache_usage"`
+	PromptRate num.Value `json:"prompt_tokens_per_second"`
+	OutputRate num.Value `json:"generation_tokens_per_second"`
+}
+
+// contaminated is the share of prefix-cache hits above which a stage is marked.
+const contaminated = 0.01
+
+// scrapeEvery is how often a stage's engine is asked.
+const scrapeEvery = time.Second
+
+// Collector collects scrapes during one stage.
+type Collector struct {
+	source  *Source
+	cancel  context.CancelFunc
+	done    chan struct{}
+	scrapes []Scrape
+	errors  int
+	last    error
+}
+
+// Collect scrapes now and every second until Finish or Stop is called. A nil *Source collects nothing.
+func (m *Source) Collect(ctx context.Context) *Collector {
+	if m == nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	w := &Collector{source: m, cancel: cancel, done: make(chan struct{})}
+	w.take(m.Scrape(ctx)) // before the stage begins, so that its counters begin here
+	go func() {
+		defer close(w.done)
+		tick := time.NewTicker(scrapeEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				s, err := m.Scrape(ctx)
+				if ctx.Err() == nil {
+					w.take(s, err)
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return w
+}
+
+func (w *Collector) take(s Scrape, err error) {
+	if err != nil {
+		w.errors++
+		w.last = err
+		return
+	}
+	w.scrapes = append(w.scrapes, s)
+}
+
+// Stop ends the scrapes.
+func (w *Collector) Stop() {
+	if w != nil {
+		w.cancel()
+		<-w.done
+	}
+}
+
+// Finish scrapes a last time and sums up what came during a stage; nil where nothing was collected.
+func (w *Collector) Finish(ctx context.Context, l *loadgen.Measured) *Window {
+	if w == nil {
+		return nil
+	}
+	w.Stop()
+	if ctx.Err() == nil { // an interrupted run must not wait for the server
+		w.take(w.source.Scrape(ctx))
+	}
+	e := summarize(w.scrapes, l.Wall(l.Start))
+	e.Errors = w.errors
+	if w.last != nil {
+		e.Error = w.last.Error()
+	}
+	return e
+}
+
+// summarize turns scrapes into the record of a stage.
+func summarize(scrapes []Scrape, start time.Time) *Window {
+	nan := num.Value(math.NaN())
+	e := &Window{Preemptions: nan, PrefixHits: nan, PrefixQueries: nan, HitShare: nan, PromptTokens: nan, OutputTokens: nan, Series: []Sample{}}
+	gauge := func(of func(Scrape) float64) GaugeSummary {
+		g := GaugeSummary{nan, nan, nan}
+		sum, n := 0.0, 0.0
+		for _, s := range scrapes {
+			v := of(s)
+			if math.IsNaN(v) {
+				continue
+			}
+			sum, n = sum+v, n+1
+			g.Max = num.Value(max(v, nonNaN(float64(g.Max), v)))
+			g.Last = num.Value(v)
+		}
+		if n > 0 {
+			g.Mean = num.Value(sum / n)
+		}
+		return g
+	}
+	e.Running = gauge(func(s Scrape) float64 { return s.Running })
+	e.Waiting = gauge(func(s Scrape) float64 { return s.Waiting })
+	e.KVUsage = gauge(func(s Scrape) float64 { return s.KVUsage })
+	for i, s := range scrapes {
+		sample := Sample{Seconds: s.At.Sub(start).Seconds(), Running: num.Value(s.Running), Waiting: num.Value(s.Waiting), KVUsage: num.Value(s.KVUsage), PromptRate: nan, OutputRate: nan}
+		if i > 0 {
+			if d := s.At.Sub(scrapes[i-1].At).Seconds(); d > 0 {
+				sample.PromptRate = num.Value((s.PromptTokens - scrapes[i-1].PromptTokens) / d)
+				sample.OutputRate = num.Value((s.GenerationTokens - scrapes[i-1].GenerationTokens) / d)
+			}
+		}
+		e.Series = append(e.Series, sample)
+	}
+	if len(scrapes) < 2 {
+		return e
+	}
+	first, last := scrapes[0], scrapes[len(scrapes)-1]
+	e.Preemptions = num.Value(last.Preemptions - first.Preemptions)
+	e.PrefixHits = num.Value(last.PrefixHits - first.PrefixHits)
+	e.PrefixQueries = num.Value(last.PrefixQueries - first.PrefixQueries)
+	e.PromptTokens = num.Value(last.PromptTokens - first.PromptTokens)
+	e.OutputTokens = num.Value(last.GenerationTokens - first.GenerationTokens)
+	if e.PrefixQueries > 0 {
+		e.HitShare = e.PrefixHits / e.PrefixQueries
+	}
+	e.Contaminated = e.HitShare > contaminated
+	e.TTFT, e.ITL = engineLatency(last.TTFT.since(first.TTFT)), engineLatency(last.ITL.since(first.ITL))
+	return e
+}
+
+func nonNaN(v, otherwise float64) float64 {
+	if math.IsNaN(v) {
+		return otherwise
+	}
+	return v
+}
+
+func engineLatency(h Histogram) EngineLatency {
+	return EngineLatency{
+		Count: num.Value(h.Count), Mean: num.Value(h.Mean()),
+		P50: num.Value(h.Quantile(0.5)), P95: num.Value(h.Quantile(0.95)), P99: num.Value(h.Quantile(0.99)), Histogram: h,
+	}
+}
+
+// pollsPerSecond bounds how often the engine is asked whether it has drained.
+const pollsPerSecond = 4
+
+// Drained waits until the engine runs nothing and has nothing waiting, at most for limit. It reports whether it came to
+// that: others may be using the server.
+func (m *Source) Drained(ctx context.Context, limit time.Duration) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	polls := rate.NewLimiter(pollsPerSecond, 1)
+	for {
+		s, err := m.Scrape(ctx)
+		switch {
+		case ctx.Err() == context.DeadlineExceeded:
+			return false, nil
+		case ctx.Err() != nil:
+			return false, context.Cause(ctx)
+		case err != nil:
+			return false, err
+		case nonNaN(s.Running, 0) == 0 && nonNaN(s.Waiting, 0) == 0:
+			return true, nil
+		}
+		if err := polls.Wait(ctx); err != nil { // the limit would pass first
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// String names what is scraped, without a password that may be in its URL.
+func (m *Source) String() string {
+	u, err := url.Parse(m.URL)
+	if err != nil {
+		return "metrics"
+	}
+	return strings.TrimSuffix(u.Redacted(), "/")
+}

@@ -1,0 +1,192 @@
+package enginemetrics
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/openloop/openloop/llmsim"
+)
+
+const vllmText = `# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="m"} 3.0
+vllm:num_requests_running{engine="1",model_name="m"} 4.0
+vllm:num_requests_waiting{engine="0",model_name="m"} 2.0
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:kv_cache_usage_perc{engine="1",model_name="m"} 0.5
+vllm:prefix_cache_queries_total{engine="0",model_name="m \"x\\y\n, le=\"9\""} 1000.0 1700000000000
+vllm:prefix_cache_hits_total{engine="0"} 20
+vllm:num_preemptions_total{engine="0"} 7
+vllm:prompt_tokens_total{engine="0"} 1.5e+03
+vllm:generation_tokens_total 800
+vllm:time_to_first_token_seconds_bucket{engine="0",le="0.1"} 10
+vllm:time_to_first_token_seconds_bucket{engine="0",le="0.2"} 30
+vllm:time_to_first_token_seconds_bucket{engine="0",le="+Inf"} 40
+vllm:time_to_first_token_seconds_count{engine="0"} 40
+vllm:time_to_first_token_seconds_sum{engine="0"} 8
+`
+
+func readText(t *testing.T, text string) Scrape {
+	t.Helper()
+	samples, err := parseMetrics(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return readScrape(samples)
+}
+
+func TestScrapeNames(t *testing.T) {
+	s := readText(t, vllmText)
+	if s.Running != 7 || s.Waiting != 2 || s.KVUsage != 0.5 || s.PrefixQueries != 1000 || s.PrefixHits != 20 || s.Preemptions != 7 || s.PromptTokens != 1500 || s.GenerationTokens != 800 {
+		t.Errorf("vLLM: %+v", s)
+	}
+	if s.TTFT.Count != 40 || s.TTFT.Sum != 8 || len(s.TTFT.Bounds) != 2 || s.ITL.Count != 0 {
+		t.Errorf("vLLM: %+v", s.TTFT)
+	}
+	s = readText(t, "sglang:num_running_reqs{model_name=\"m\"} 5\nsglang:num_queue_reqs 6\nsglang:token_usage 0.28\nsglang:prompt_tokens_total 100\nsglang:cached_tokens_total 2\nsglang:generation_tokens_total 9\n")
+	if s.Running != 5 || s.Waiting != 6 || s.KVUsage != 0.28 || s.PrefixQueries != 100 || s.PrefixHits != 2 || s.GenerationTokens != 9 || !math.IsNaN(s.Preemptions) {
+		t.Errorf("SGLang: %+v", s)
+	}
+	s = readText(t, "tgi_batch_current_size 4\ntgi_queue_size 1\ntgi_request_generated_tokens_sum 77\ntgi_request_input_length_sum 88\n")
+	if s.Running != 4 || s.Waiting != 1 || s.GenerationTokens != 77 || s.PromptTokens != 88 || !math.IsNaN(s.KVUsage) {
+		t.Errorf("TGI: %+v", s)
+	}
+}
+
+func TestParseMetricsErrors(t *testing.T) {
+	for _, bad := range []string{"name", "name{", `name{a="b`, `name{a=b} 1`, `name{a="b"}`, "name x", `{a="b"} 1`, `name{a="\`} {
+		if s, err := parseMetrics(strings.NewReader("ok 1\n" + bad + "\n")); err == nil || !strings.Contains(err.Error(), "line 2") {
+			t.Errorf("%q: %v, %v", bad, s, err)
+		}
+	}
+}
+
+func FuzzParseMetrics(f *testing.F) {
+	f.Add(vllmText)
+	f.Add("a{b=\"c\\\"\"} NaN 5\n# x\n\na +Inf")
+	f.Fuzz(func(t *testing.T, text string) {
+		samples, err := parseMetrics(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		for _, s := range samples {
+			if s.name == "" || strings.ContainsAny(s.name, "{ \t\n") {
+				t.Fatalf("%q: name %q", text, s.name)
+			}
+		}
+		summarize([]Scrape{readScrape(samples), readScrape(samples)}, time.Now())
+	})
+}
+
+func TestHistogram(t *testing.T) {
+	h := Histogram{Bounds: []float64{0.1, 0.2, 0.4}, Counts: []float64{10, 30, 30}, Count: 40, Sum: 8}
+	for q, want := range map[float64]float64{0.125: 0.05, 0.25: 0.1, 0.5: 0.15, 0.75: 0.2, 0.99: 0.4} {
+		if got := h.Quantile(q); math.Abs(got-want) > 1e-12 {
+			t.Errorf("quantile %v: %v, want %v", q, got, want)
+		}
+	}
+	if !math.IsNaN((Histogram{}).Quantile(0.5)) {
+		t.Error("a quantile of nothing")
+	}
+	d := h.since(Histogram{Bounds: h.Bounds, Counts: []float64{10, 10, 10}, Count: 15, Sum: 3})
+	if d.Count != 25 || d.Sum != 5 || d.Counts[0] != 0 || d.Counts[1] != 20 {
+		t.Errorf("%+v", d)
+	}
+	if d := h.since(Histogram{Bounds: []float64{1}, Counts: []float64{1}, Count: 1}); d.Count != 0 {
+		t.Errorf("other buckets: %+v", d)
+	}
+	if d := h.since(Histogram{Bounds: h.Bounds, Counts: []float64{90, 90, 90}, Count: 90}); d.Count != 0 {
+		t.Errorf("the engine began anew: %+v", d)
+	}
+}
+
+func TestSummarize(t *testing.T) {
+	start := time.Unix(1000, 0)
+	first, last := readText(t, vllmText), readText(t, vllmText)
+	first.At, last.At = start, start.Add(10*time.Second)
+	last.Running, last.Waiting = 11, 0
+	last.PrefixQueries += 1000
+	last.PrefixHits += 30
+	last.GenerationTokens += 500
+	last.TTFT.Count += 5
+	e := summarize([]Scrape{first, last}, start)
+	if e.Running.Mean != 9 || e.Running.Max != 11 || e.Running.Last != 11 || e.HitShare != 0.03 || !e.Contaminated || e.OutputTokens != 500 || e.TTFT.Count != 5 {
+		t.Errorf("%+v", e)
+	}
+	if len(e.Series) != 2 || e.Series[1].Seconds != 10 || e.Series[1].OutputRate != 50 || !math.IsNaN(float64(e.Series[0].OutputRate)) {
+		t.Errorf("%+v", e.Series)
+	}
+	last.PrefixHits = first.PrefixHits + 10
+	if e := summarize([]Scrape{first, last}, start); e.Contaminated {
+		t.Error("1 % is not above 1 %")
+	}
+	if e := summarize(nil, start); !math.IsNaN(float64(e.Running.Mean)) || len(e.Series) != 0 {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestScrapeErrors(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		answer http.HandlerFunc
+		part   string
+	}{
+		{"no endpoint", http.NotFound, "404"},
+		{"another program", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("go_goroutines 5\n")) }, ErrNone.Error()},
+		{"no metrics", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }, "line 1"},
+	} {
+		server := httptest.NewServer(tc.answer)
+		_, err := (&Source{URL: server.URL + "/metrics"}).Scrape(context.Background())
+		server.Close()
+		if err == nil || !strings.Contains(err.Error(), tc.part) {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+	if _, err := (&Source{URL: "http://127.0.0.1:1/metrics"}).Scrape(context.Background()); err == nil {
+		t.Error("nobody listens")
+	}
+}
+
+func TestURL(t *testing.T) {
+	if u, err := URL("https://h:8000/v1/chat/completions?x=1"); err != nil || u != "https://h:8000/metrics" {
+		t.Errorf("%q, %v", u, err)
+	}
+	if _, err := URL("nonsense"); err == nil {
+		t.Error("no host")
+	}
+	if s := (&Source{URL: "http://u:secret@h/metrics"}).String(); strings.Contains(s, "secret") {
+		t.Error(s)
+	}
+}
+
+func TestNotDrained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := llmsim.NewMemoryListener()
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte("vllm:num_requests_running 1\nvllm:num_requests_waiting 0\n"))
+		})}
+		go server.Serve(wire)
+		defer server.Close()
+		m := &Source{URL: "http://x/metrics", Client: &http.Client{Transport: &http.Transport{DialContext: wire.Dial, DisableKeepAlives: true}}}
+		began := time.Now()
+		if drained, err := m.Drained(t.Context(), 3*time.Second); drained || err != nil {
+			t.Errorf("drained: %v, %v", drained, err)
+		}
+		if d := time.Since(began); d > 3*time.Second {
+			t.Errorf("waited for %v", d)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cause := errors.New("interrupted")
+		time.AfterFunc(time.Second, func() { cancel(cause) })
+		if _, err := m.Drained(ctx, time.Minute); !errors.Is(err, cause) {
+			t.Errorf("interrupted: %v", err)
+		}
+	})
+}
