@@ -4,44 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
-	"strings"
 
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/slo"
 )
-
-// Gate is a condition on the answer that a pipeline depends on: "rate>=10" or "slo@10".
-type Gate struct {
-	Rate float64 // req/s
-	At   bool    // "slo@": the objectives hold at this very rate; else: the knee lies no lower
-}
-
-// ParseGate reads a gate.
-func ParseGate(s string) (Gate, error) {
-	text := strings.ReplaceAll(s, " ", "")
-	var g Gate
-	rest, ok := strings.CutPrefix(text, "rate>=")
-	if !ok {
-		if rest, g.At = strings.CutPrefix(text, "slo@"); !g.At {
-			return Gate{}, fmt.Errorf("gate %q: it is rate>=N or slo@N, N in requests per second", s)
-		}
-	}
-	rate, err := strconv.ParseFloat(rest, 64)
-	if err != nil || !(rate > 0) || math.IsInf(rate, 0) {
-		return Gate{}, fmt.Errorf("gate %q: %q is no rate above 0", s, rest)
-	}
-	g.Rate = rate
-	return g, nil
-}
-
-// String writes the gate as ParseGate reads it.
-func (g Gate) String() string {
-	if g.At {
-		return "slo@" + num.Exact(g.Rate)
-	}
-	return "rate>=" + num.Exact(g.Rate)
-}
 
 // ErrNoSuchStage means that a gate can't be judged: no stage ran at its rate, and the knee does not decide it.
 var ErrNoSuchStage = errors.New("no stage decides it")
@@ -49,7 +15,7 @@ var ErrNoSuchStage = errors.New("no stage decides it")
 // Evaluate says whether the gate is met. "rate>=10" is met by a knee that holds at 10 or above. "slo@10" is met where the
 // stages at that rate pass; where none ran there, the knee decides: it holds at every rate up to HoldsAt, and at none from
 // FailsAt on. A stage that was inconclusive does not meet a gate.
-func (g Gate) Evaluate(r *Result) (met bool, why string, err error) {
+func Evaluate(g slo.Gate, r *Result) (met bool, why string, err error) {
 	holds, fails := 0.0, math.Inf(1)
 	if k := r.Knee; k != nil {
 		holds = k.HoldsAt

@@ -15,7 +15,6 @@ import (
 
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
-	"github.com/openloop/openloop/sweep"
 	"github.com/openloop/openloop/tokens"
 )
 
@@ -312,7 +311,7 @@ func (f *loadFlags) trim(v float64) time.Duration {
 // stage is the template of the stages.
 func (f *loadFlags) stage() loadgen.Stage {
 	return loadgen.Stage{
-		Load: loadgen.Load{RampUp: f.rampup},
+		Load:        loadgen.Load{RampUp: f.rampup},
 		MaxDuration: f.duration(), MaxRequests: f.maxRequests,
 		MaxErrors: f.maxErrors, MaxErrorRate: f.maxErrorRate, MaxGlobalErrorRate: f.maxGlobalErrorRate,
 		Grace: f.grace, Warmup: f.trim(f.warmup), Cooldown: f.trim(f.cooldown),
@@ -338,10 +337,10 @@ func (f *loadFlags) parseObjectives() ([]slo.Objective, error) {
 }
 
 // parseGates reads --gate.
-func (f *loadFlags) parseGates() ([]sweep.Gate, error) {
-	var all []sweep.Gate
+func (f *loadFlags) parseGates() ([]slo.Gate, error) {
+	var all []slo.Gate
 	for _, text := range f.gates {
-		g, err := sweep.ParseGate(text)
+		g, err := slo.ParseGate(text)
 		if err != nil {
 			return nil, usageError("--gate: %w", err)
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/sweep"
 	"github.com/openloop/openloop/sweep/enginemetrics"
 	"github.com/openloop/openloop/tokens"
@@ -38,7 +39,7 @@ type session struct {
 	run    *guidellm.Run
 	work   *workload
 	amend  func(*guidellm.Report) // last changes to the report; nil for none
-	gates  []sweep.Gate
+	gates  []slo.Gate
 	saved  []string     // files written so far
 	sofar  sweep.Result // the stages that have ended
 	rescue string       // folder for what could not be saved where it was to go; "" as long as all could
@@ -496,7 +497,7 @@ func (s *session) finish(result *sweep.Result, failed error) error {
 func (s *session) missedGates(result *sweep.Result) error {
 	var missed []string
 	for _, g := range s.gates {
-		met, why, err := g.Evaluate(result)
+		met, why, err := sweep.Evaluate(g, result)
 		switch {
 		case err != nil:
 			missed = append(missed, err.Error())

@@ -1,0 +1,46 @@
+// Package endpoint is who is asked: an address without credentials, the secrets beside it, the models, and the request that
+// is tried before any load is sent.
+package endpoint
+
+import "time"
+
+// Config says which endpoint is asked, and how it is reached.
+type Config struct {
+	Target  string  // as people name it: the address, or sim:PRESET
+	Address Address // base URL of the API, ending in /v1; zero for the simulated engine
+	Sim     string  // the simulated engine in the process, as llmsim.ParseSpec reads it; "" for a real endpoint
+
+	Model   string   // to ask for; "" for the first that the endpoint lists
+	Headers []Header // of every request, the key's among them
+
+	CAFile   string // PEM file of authorities to trust instead of the system's
+	Insecure bool   // do not verify the endpoint's certificate
+	HTTP2    bool   // speak HTTP/2 where the endpoint offers it
+
+	ConnectTimeout time.Duration // for DNS, TCP and TLS together
+	RequestTimeout time.Duration // from the first byte sent to the end of the response; 0: none
+
+	Metrics MetricsConfig
+}
+
+// Header is a header of every request. Its value may be a credential.
+type Header struct {
+	Name  string
+	Value Secret
+}
+
+// MetricsConfig says where the engine's own metrics are read.
+type MetricsConfig struct {
+	Off     bool
+	Address Address // zero: /metrics at the root of the endpoint's host, if it is there
+	Login   Secret  // value of an Authorization header for that address, from its URL
+}
+
+// Secrets are all that must not be seen of the configuration.
+func (c Config) Secrets() []Secret {
+	secrets := []Secret{c.Metrics.Login}
+	for _, h := range c.Headers {
+		secrets = append(secrets, h.Value)
+	}
+	return secrets
+}

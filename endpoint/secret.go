@@ -1,0 +1,71 @@
+package endpoint
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// redacted stands wherever a secret would.
+const redacted = "[redacted]"
+
+// Secret is a text that must not be seen: printed, formatted or stored in any way it is "[redacted]". The zero value is no
+// secret.
+type Secret struct{ text string }
+
+// NewSecret makes a secret of a text.
+func NewSecret(text string) Secret { return Secret{text} }
+
+// Reveal returns the text, for the wire alone.
+func (s Secret) Reveal() string { return s.text }
+
+// IsEmpty says whether there is nothing to hide.
+func (s Secret) IsEmpty() bool { return s.text == "" }
+
+// String implements fmt.Stringer, GoString fmt.GoStringer, MarshalText encoding.TextMarshaler: none shows the text.
+func (s Secret) String() string {
+	if s.IsEmpty() {
+		return ""
+	}
+	return redacted
+}
+
+// GoString hides the text from %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText hides the text from JSON and YAML.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Redactor takes secrets out of texts that came from elsewhere: some servers repeat the key that they refuse. The zero
+// value changes nothing.
+type Redactor struct{ secrets []string }
+
+// shortestSecret is the fewest bytes that are looked for: the shorter stand in ordinary words.
+const shortestSecret = 4
+
+// NewRedactor looks for the given secrets, and for each that is of the form "Bearer sk-…" for its last word too.
+func NewRedactor(secrets ...Secret) Redactor {
+	var r Redactor
+	for _, s := range secrets {
+		r.secrets = append(r.secrets, s.text)
+		if _, token, ok := strings.Cut(s.text, " "); ok {
+			r.secrets = append(r.secrets, token)
+		}
+		h := http.Request{Header: http.Header{"Authorization": {s.text}}}
+		if name, password, ok := h.BasicAuth(); ok {
+			r.secrets = append(r.secrets, password, name+":"+password)
+		}
+	}
+	r.secrets = slices.DeleteFunc(r.secrets, func(s string) bool { return len(s) < shortestSecret })
+	// The longest first: one secret may be a part of another.
+	slices.SortFunc(r.secrets, func(a, b string) int { return len(b) - len(a) })
+	return r
+}
+
+// Redact returns the text without the secrets.
+func (r Redactor) Redact(text string) string {
+	for _, s := range r.secrets {
+		text = strings.ReplaceAll(text, s, redacted)
+	}
+	return text
+}

@@ -1,0 +1,221 @@
+// Package spec is what was asked for, whoever asked: openloop's own flags and GuideLLM's both produce a Spec, and everything
+// else reads it. It is plain data, and knows no flag.
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/openloop/openloop/endpoint"
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/tokens"
+)
+
+// Spec is what was asked for.
+type Spec struct {
+	Endpoint   endpoint.Config
+	Workload   tokens.Spec
+	Limits     Limits
+	Plan       Plan
+	Objectives []slo.Objective
+	Gates      []slo.Gate
+	Confidence float64 // of every judgement, between 0.5 and 1
+	Output     Output
+}
+
+// Limits say when a stage ends and what of it counts.
+type Limits struct {
+	MaxDuration        time.Duration // 0: no limit by time
+	MaxRequests        int           // 0: no limit by requests
+	MaxErrors          int           // the stage ends at this many errors; 0: no limit
+	MaxErrorRate       float64       // … when this share of its last 30 requests failed; 0: no limit
+	MaxGlobalErrorRate float64       // … when this share of all its requests failed; 0: no limit
+
+	Warmup, Cooldown Trim
+	Grace            time.Duration // how long what is in flight at the end may still run
+	RampUp           time.Duration // over which the streams of a closed loop begin
+	MaxConcurrency   int           // safety limit of requests in flight
+}
+
+// Trim is a part of a stage that is left out, at its start or its end, as GuideLLM's warmup and cooldown say it. The zero
+// value leaves nothing out.
+type Trim struct {
+	Percent float64  // share of the stage, 0 to 1; 0 for none
+	Value   float64  // seconds or requests; 0 for none
+	Mode    TrimMode // what Value counts; "" is PreferDuration
+}
+
+// TrimMode says which limit of a stage a Trim belongs to.
+type TrimMode string
+
+// The modes, as GuideLLM names them.
+const (
+	ByDuration     TrimMode = "duration"
+	ByRequests     TrimMode = "requests"
+	PreferDuration TrimMode = "prefer_duration"
+	PreferRequests TrimMode = "prefer_requests"
+	ByBoth         TrimMode = "both"
+)
+
+// TrimOf reads a number as GuideLLM does: a share where it is below 1, else seconds or requests.
+func TrimOf(v float64) Trim {
+	if v < 1 {
+		return Trim{Percent: v}
+	}
+	return Trim{Value: v}
+}
+
+// IsZero says whether nothing is left out.
+func (t Trim) IsZero() bool { return t.Percent == 0 && t.Value == 0 }
+
+// Duration is the part of a stage that is left out, 0 where it counts requests.
+func (t Trim) Duration(l Limits) time.Duration {
+	if l.MaxDuration == 0 || t.Mode == ByRequests || t.Mode == PreferRequests && l.MaxRequests > 0 {
+		return 0
+	}
+	if t.Percent > 0 {
+		return time.Duration(t.Percent * float64(l.MaxDuration))
+	}
+	return time.Duration(t.Value * float64(time.Second))
+}
+
+// Stage is the template of every stage: all but its load.
+func (l Limits) Stage() loadgen.Stage {
+	return loadgen.Stage{
+		Load:        loadgen.Load{RampUp: l.RampUp},
+		MaxDuration: l.MaxDuration, MaxRequests: l.MaxRequests,
+		MaxErrors: l.MaxErrors, MaxErrorRate: l.MaxErrorRate, MaxGlobalErrorRate: l.MaxGlobalErrorRate,
+		Grace: l.Grace, Warmup: l.Warmup.Duration(l), Cooldown: l.Cooldown.Duration(l),
+		KeepDetails: true,
+	}
+}
+
+// Plan is what is run: given stages, or a sweep.
+type Plan struct {
+	Profile string         // synchronous, concurrent, throughput, constant, poisson or sweep
+	Stages  []loadgen.Load // nil for a sweep
+	Sweep   *Sweep
+}
+
+// Sweep is a synchronous probe, a saturation probe, rates between the two, and a search.
+type Sweep struct {
+	Size    int             // stages in all: synchronous, throughput, and the open-loop ones between; at least 2
+	Arrival loadgen.Arrival // of the open-loop stages
+	Seed    int64           // of random arrivals
+	Search  *Search         // nil: no stages after the interpolated ones
+}
+
+// Search looks for the highest rate at which the objectives hold.
+type Search struct {
+	Arrival loadgen.Arrival
+	Seed    int64 // of the first stage; each further one has another
+
+	Precision float64       // the search ends when the bracket is no wider than this share; 0: 0.05
+	MaxStages int           // that the search may run; 0: 16
+	Budget    time.Duration // of wall time; 0: none
+	// MaxPerStage ends a stage that is not decided by then. 0: 1000 requests, within 30 s and 5 min, and up to 10 min where
+	// stages showed that it takes more.
+	MaxPerStage time.Duration
+	NoEarlyStop bool // run every stage for all of MaxPerStage
+
+	// Drain is how long the server may take to get rid of the stage before; 0: 60 s.
+	Drain time.Duration
+}
+
+// Output says what is written, and where.
+type Output struct {
+	Dir            string   // folder for the results
+	Files          []string // json, csv, yaml, or file names
+	SampleRequests int      // keep prompt and response of so many requests of a stage
+	Style          Style    // what is printed at the end
+	Quiet          bool     // no progress
+	AllowInvalid   bool     // exit 0 even where the client was invalid
+	Command        []string // as it was given, credentials left out
+}
+
+// Style is what is printed at the end of a run.
+type Style string
+
+// The styles.
+const (
+	StyleOpenLoop Style = "openloop"
+	StyleGuideLLM Style = "guidellm"
+	StyleNone     Style = "none"
+)
+
+// Issue is something that is wrong with a Spec.
+type Issue struct {
+	Field string // such as Limits.MaxErrors
+	Text  string
+}
+
+// Error implements error.
+func (i *Issue) Error() string { return i.Field + ": " + i.Text }
+
+// Validate says all that is wrong with a Spec, as Issues joined; nil if nothing.
+func (s Spec) Validate() error {
+	var issues []error
+	add := func(wrong bool, field, format string, args ...any) {
+		if wrong {
+			issues = append(issues, &Issue{field, fmt.Sprintf(format, args...)})
+		}
+	}
+	add(s.Endpoint.Address.IsZero() == (s.Endpoint.Sim == ""), "Endpoint", "it needs an address, or a simulated engine")
+	add(s.Endpoint.ConnectTimeout <= 0, "Endpoint.ConnectTimeout", "%v: it must be above 0", s.Endpoint.ConnectTimeout)
+	add(s.Endpoint.RequestTimeout < 0, "Endpoint.RequestTimeout", "%v: it can't be negative", s.Endpoint.RequestTimeout)
+	add(s.Endpoint.Insecure && s.Endpoint.CAFile != "", "Endpoint.Insecure", "with it no certificate is verified, so that no authorities can be given")
+
+	w, sources := s.Workload, 0
+	for _, given := range []bool{w.Synthetic != nil, w.Data != nil, w.Trace != nil} {
+		if given {
+			sources++
+		}
+	}
+	add(sources != 1, "Workload", "it needs synthetic prompts, data or a trace, and one of them only")
+
+	l := s.Limits
+	add(l.MaxDuration < 0, "Limits.MaxDuration", "%v: it can't be negative", l.MaxDuration)
+	add(l.MaxRequests < 0, "Limits.MaxRequests", "%d: it can't be negative", l.MaxRequests)
+	add(l.MaxErrors < 0, "Limits.MaxErrors", "%d: it can't be negative", l.MaxErrors)
+	add(l.MaxDuration == 0 && l.MaxRequests == 0 && w.Trace == nil, "Limits", "a stage needs a limit, by time or by requests")
+	add(!isShare(l.MaxErrorRate), "Limits.MaxErrorRate", "%v: it is a share between 0 and 1", l.MaxErrorRate)
+	add(!isShare(l.MaxGlobalErrorRate), "Limits.MaxGlobalErrorRate", "%v: it is a share between 0 and 1", l.MaxGlobalErrorRate)
+	add(l.Grace < 0, "Limits.Grace", "%v: it can't be negative", l.Grace)
+	add(l.RampUp < 0, "Limits.RampUp", "%v: it can't be negative", l.RampUp)
+	add(l.MaxConcurrency < 1, "Limits.MaxConcurrency", "%d: it must be at least 1", l.MaxConcurrency)
+	for _, t := range []struct {
+		field string
+		trim  Trim
+	}{{"Limits.Warmup", l.Warmup}, {"Limits.Cooldown", l.Cooldown}} {
+		add(!(t.trim.Percent >= 0 && t.trim.Percent < 1), t.field, "%v: a share lies between 0 and 1", t.trim.Percent)
+		add(!(t.trim.Value >= 0) || math.IsInf(t.trim.Value, 0), t.field, "%v: it can't be negative", t.trim.Value)
+	}
+	if l.MaxDuration > 0 {
+		left := l.MaxDuration - l.Warmup.Duration(l) - l.Cooldown.Duration(l)
+		add(left <= 0, "Limits.Warmup", "warm-up and cool-down leave nothing of a stage of %v", l.MaxDuration)
+	}
+
+	p := s.Plan
+	add((p.Sweep == nil) == (p.Stages == nil), "Plan", "it needs stages or a sweep, and one of them only")
+	for _, load := range p.Stages {
+		add(!load.Kind.Open() && load.Streams > l.MaxConcurrency, "Plan.Stages", "%s has more streams than the %d requests that may be in flight", load, l.MaxConcurrency)
+	}
+	if p.Sweep != nil {
+		add(p.Sweep.Size < 2, "Plan.Sweep.Size", "%d: it must be at least 2, for the synchronous and the throughput stage", p.Sweep.Size)
+		if f := p.Sweep.Search; f != nil {
+			add(!(f.Precision >= 0 && f.Precision < 1), "Plan.Sweep.Search.Precision", "%v: it is a share above 0 and below 1, such as 0.05", f.Precision)
+			add(f.MaxStages < 0, "Plan.Sweep.Search.MaxStages", "%d: it can't be negative", f.MaxStages)
+			add(f.Budget < 0, "Plan.Sweep.Search.Budget", "%v: it can't be negative", f.Budget)
+			add(f.MaxPerStage < 0, "Plan.Sweep.Search.MaxPerStage", "%v: it can't be negative", f.MaxPerStage)
+		}
+	}
+	add(!(s.Confidence > 0.5 && s.Confidence < 1), "Confidence", "%v: it must lie between 0.5 and 1, such as 0.95", s.Confidence)
+	add(s.Output.Dir == "", "Output.Dir", "it names no folder")
+	add(s.Output.SampleRequests < 0, "Output.SampleRequests", "%d: it can't be negative", s.Output.SampleRequests)
+	return errors.Join(issues...)
+}
+
+func isShare(v float64) bool { return v >= 0 && v <= 1 }
