@@ -33,15 +33,31 @@ func ParseAddress(s string) (Address, Secret, error) {
 	case u.Hostname() == "":
 		return Address{}, Secret{}, fmt.Errorf("%q names no host: write http://host:port", shown)
 	}
-	var login Secret
-	if password, ok := u.User.Password(); ok {
-		r := http.Request{Header: http.Header{}}
-		r.SetBasicAuth(u.User.Username(), password)
-		login = NewSecret(r.Header.Get("Authorization"))
+	// In "http://me:12/34@host" the password ends the host early, and would stay in the path.
+	for _, part := range []string{u.EscapedPath(), u.RawQuery, u.EscapedFragment(), u.Host} {
+		if strings.Contains(part, "@") {
+			return Address{}, Secret{}, fmt.Errorf("%q has an @ after its host: write %%40 where it belongs to the path, "+
+				"and / ? # of a password as %%2F %%3F %%23", shown)
+		}
+	}
+	var secret Secret
+	if u.User != nil {
+		secret = login(u.User)
 	}
 	a := Address{*u}
 	a.url.User = nil
-	return a, login, nil
+	return a, secret, nil
+}
+
+// login is the value of an Authorization header (RFC 7617) for a name and a password; "" for neither.
+func login(user *url.Userinfo) Secret {
+	password, _ := user.Password()
+	if user.Username()+password == "" {
+		return Secret{}
+	}
+	r := http.Request{Header: http.Header{}}
+	r.SetBasicAuth(user.Username(), password)
+	return NewSecret(r.Header.Get("Authorization"))
 }
 
 // ParseBase reads the base URL of an OpenAI-compatible API as people write it: with or without /v1, with or without a

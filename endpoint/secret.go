@@ -54,6 +54,9 @@ func NewRedactor(secrets ...Secret) Redactor {
 		h := http.Request{Header: http.Header{"Authorization": {s.text}}}
 		if name, password, ok := h.BasicAuth(); ok {
 			r.secrets = append(r.secrets, password, name+":"+password)
+			if password == "" { // a key in place of a name
+				r.secrets = append(r.secrets, name)
+			}
 		}
 	}
 	r.secrets = slices.DeleteFunc(r.secrets, func(s string) bool { return len(s) < shortestSecret })

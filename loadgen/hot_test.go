@@ -3,7 +3,11 @@ package loadgen
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"testing"
+
+	"github.com/openloop/openloop/internal/precise"
 )
 
 // tokenEvent is the data of a token's event as vLLM 0.23.0 sends it.
@@ -19,61 +23,91 @@ func tokenChunk(text string) string {
 	return fmt.Sprintf("%x\r\n%s\r\n", len(event), event)
 }
 
-// hotExchange is an exchange in the middle of a stream.
-func hotExchange() *exchange {
-	x := newExchange(context.Background(), &Client{}, newClock())
-	x.shard, x.rec = &shard{}, &Record{}
-	x.framing = framing{chunked: true}
-	return x
+// readsConn is a connection whose reads bring what was laid ready for them.
+type readsConn struct {
+	net.Conn
+	reads [][]byte
 }
 
-// take takes what one read brought, as readBody does.
-func (x *exchange) takeRead(t testing.TB, p []byte) {
-	for len(p) > 0 {
-		body, used, err := x.framing.next(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p = p[used:]
-		if len(body) > 0 && !x.takeBody(streamBody, body) {
-			t.Fatal(x.err)
+func (c *readsConn) Write(p []byte) (int, error) { return len(p), nil }
+func (c *readsConn) Close() error                { return nil }
+func (c *readsConn) Read(p []byte) (int, error) {
+	if len(c.reads) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, c.reads[0])
+	c.reads = c.reads[1:]
+	return n, nil
+}
+
+// hotReader is a reader in the middle of a stream that comes over a connection, of which the head has been laid ready.
+func hotReader(t testing.TB, c net.Conn) *reader {
+	t.Helper()
+	client, err := NewClient(Target{URL: "http://hot.test/", Dial: func(context.Context, string, string) (net.Conn, error) {
+		return c, nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	r := newReader(context.Background(), client, precise.NewClock())
+	r.shard, r.rec = &shard{}, &Record{}
+	r.exchange.Encode(nil)
+	if r.head, err = r.exchange.RoundTrip(&r.sending); err != nil {
+		t.Fatal(err)
+	}
+	if r.classify() != streamBody {
+		t.Fatal("not a stream")
+	}
+	return r
+}
+
+// takeTokens reads on, as readBody does, until the record holds so many tokens.
+func (r *reader) takeTokens(t testing.TB, n int32) {
+	for r.rec.TokenEvents < n {
+		body, stamp, err := r.exchange.Next()
+		r.stamp = stamp
+		if err != nil || !r.takeBody(streamBody, body) {
+			t.Fatal(err, r.err)
 		}
 	}
+	r.gaps, r.delays, r.text = r.gaps[:0], r.delays[:0], r.text[:0] // they grow with the stream
 }
-
-// afresh empties what grows with a stream, so that a benchmark may run for any number of tokens.
-func (x *exchange) afresh() { x.gaps, x.delays, x.text = x.gaps[:0], x.delays[:0], x.text[:0] }
 
 func TestNothingIsAllocatedPerToken(t *testing.T) {
 	plain, escaped := []byte(tokenChunk(" token")), []byte(tokenChunk(`\n\u20ac`))
 	several := []byte(tokenChunk("a") + tokenChunk("b") + tokenChunk("c"))
 	tests := []struct {
-		name string
-		read [][]byte
+		name   string
+		reads  [][]byte
+		tokens int32
 	}{
-		{"one event a read", [][]byte{plain}},
-		{"escaped text", [][]byte{escaped}},
-		{"several events in one read", [][]byte{several}},
-		{"an event over two reads", [][]byte{plain[:40], plain[40:]}},
-		{"an event over many reads", [][]byte{plain[:2], plain[2:5], plain[5:12], plain[12:200], plain[200 : len(plain)-3], plain[len(plain)-3:]}},
+		{"one event a read", [][]byte{plain}, 1},
+		{"escaped text", [][]byte{escaped}, 1},
+		{"several events in one read", [][]byte{several}, 3},
+		{"an event over two reads", [][]byte{plain[:40], plain[40:]}, 1},
+		{"an event over many reads", [][]byte{
+			plain[:2], plain[2:5], plain[5:12], plain[12:200], plain[200 : len(plain)-3], plain[len(plain)-3:]}, 1},
 	}
 	for _, test := range tests {
-		x := hotExchange()
-		now := int64(0)
+		c := &readsConn{reads: [][]byte{[]byte(chunkedHead)}}
+		r := hotReader(t, c)
+		backing := make([][]byte, 0, 16)
 		token := func() {
-			for _, p := range test.read {
-				now += 5_000_000
-				x.user, x.stamp, x.kernel = now+10_000, now, true
-				x.takeRead(t, p)
+			c.reads = append(backing, test.reads...)
+			r.takeTokens(t, r.rec.TokenEvents+test.tokens)
+			for len(c.reads) > 0 { // what follows the event's end
+				if body, _, err := r.exchange.Next(); err != nil || !r.takeBody(streamBody, body) {
+					t.Fatal(err, r.err)
+				}
 			}
-			x.afresh()
 		}
 		token()
 		if n := testing.AllocsPerRun(1000, token); n != 0 {
 			t.Errorf("%s: %v allocations, want none", test.name, n)
 		}
-		if x.rec.TokenEvents < 1000 || x.err != nil {
-			t.Errorf("%s: %d tokens, error %v: the test tests nothing", test.name, x.rec.TokenEvents, x.err)
+		if r.rec.TokenEvents < 1000 || r.err != nil {
+			t.Errorf("%s: %d tokens, error %v: the test tests nothing", test.name, r.rec.TokenEvents, r.err)
 		}
 	}
 }

@@ -1,5 +1,7 @@
 package loadgen
 
+import hdr "github.com/HdrHistogram/hdrhistogram-go"
+
 // Start returns when the stage began, on the clock of the records: the offsets of its schedule count from there.
 func (run *Run) Start() int64 { return run.result.Start }
 
@@ -8,20 +10,25 @@ func (run *Run) Start() int64 { return run.result.Start }
 func (run *Run) LiveGaps(bounds []int64) (total int64, over []int64) {
 	over = make([]int64, len(bounds))
 	for i := range run.shard {
-		sh := &run.shard[i]
-		sh.mu.Lock()
-		h := sh.hists.Gaps
+		h := run.shard[i].copyGaps()
 		total += h.TotalCount()
-		if len(bounds) > 0 && h.TotalCount() > 0 {
-			for _, bar := range h.Distribution() {
-				for k, bound := range bounds {
-					if bar.Count > 0 && bar.From >= bound && !h.ValuesAreEquivalent(bar.From, bound) {
-						over[k] += bar.Count
-					}
+		if len(bounds) == 0 || h.TotalCount() == 0 {
+			continue
+		}
+		for _, bar := range h.Distribution() {
+			for k, bound := range bounds {
+				if bar.Count > 0 && bar.From >= bound && !h.ValuesAreEquivalent(bar.From, bound) {
+					over[k] += bar.Count
 				}
 			}
 		}
-		sh.mu.Unlock()
 	}
 	return total, over
+}
+
+// copyGaps copies the histogram, so that whoever counts in it holds up no request that ends.
+func (sh *shard) copyGaps() *hdr.Histogram {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.hists.Gaps.Clone()
 }

@@ -15,7 +15,7 @@ type Measured struct {
 	Stopped int64     // sending ended
 	End     int64     // nothing was in flight any more
 	Reason  StopReason
-	Err     error // for StopSource and StopServerGone: what happened
+	Err     error // for StopSource, StopPacer and StopServerGone: what happened
 
 	Records []Record
 	Details []Detail // parallel to Records; nil unless the stage asked for it

@@ -1,6 +1,10 @@
 package loadgen
 
-import "time"
+import (
+	"time"
+
+	"github.com/openloop/openloop/loadgen/stream"
+)
 
 // Status is how a request ended.
 type Status uint8
@@ -39,7 +43,7 @@ const (
 	ErrStatus              // an HTTP status other than 200
 	ErrServer              // an error object inside a stream that began with HTTP 200
 	ErrTruncated           // the stream ended in good order without [DONE] or a finish reason
-	ErrMalformed           // bytes that are no HTTP, no server-sent events or no JSON
+	ErrMalformed           // bytes that are not HTTP, server-sent events or JSON
 	ErrTimeout             // the request's own time limit
 	ErrSource              // the request source had no request
 )
@@ -72,17 +76,6 @@ func (k ErrorKind) String() string {
 	}
 }
 
-// FinishReason is why the server stopped generating.
-type FinishReason uint8
-
-// The finish reasons of the OpenAI API that matter to a load generator.
-const (
-	NoFinish     FinishReason = iota
-	FinishLength              // "length": the asked number of tokens was reached
-	FinishStop                // "stop": the model ended by itself
-	FinishOther               // any other non-null reason
-)
-
 // Flags mark what was unusual about a request.
 type Flags uint8
 
@@ -100,7 +93,7 @@ const (
 // goroutine. Times are nanoseconds since the stage's origin; the origin lies before everything, so 0 means "never".
 type Record struct {
 	Scheduled  int64 // the time the arrival process gave it (closed loops: when its stream became free)
-	Started    int64 // its goroutine began; Started − Scheduled is the pacer's and the Go scheduler's lateness
+	Started    int64 // the pacer had it; Started − Scheduled is the pacer's and the Go scheduler's delay
 	Connecting int64 // duration of DNS, TCP and TLS; 0 on a connection that was already open
 	Sent       int64 // just before the first byte was written on the chosen connection
 	FirstEvent int64 // the first event of the stream, whatever it held
@@ -127,7 +120,7 @@ type Record struct {
 	HTTPStatus int16
 	Status     Status
 	Err        ErrorKind
-	Finish     FinishReason
+	Finish     stream.Finish
 	Flags      Flags
 }
 

@@ -94,6 +94,7 @@ const (
 	StopGlobalErrorRate StopReason = "max_global_error_rate"
 	StopServerGone      StopReason = "server_gone"     // for a while, no connection could be made
 	StopSource          StopReason = "source_error"    // no further request to send
+	StopPacer           StopReason = "pacer_error"     // this machine can't sleep precisely
 	StopOverSaturated   StopReason = "over_saturation" // an observer found that the server does not keep up
 	StopInterrupted     StopReason = "interrupted"     // the caller's context ended
 	StopAsked           StopReason = "stopped"         // Run.Stop was called

@@ -213,9 +213,6 @@ func (p *Plan) stageIn(ctx context.Context, r *Result, load loadgen.Load, stage 
 	l := &Stage{Load: load, Measured: run.Wait()}
 	watching.Wait()
 	l.Engine = metrics.Finish(ctx, l.Measured)
-	if p.Runner.Sleep != nil { // in virtual time, what the real processor did is part of no figure
-		l.Measured.Client.CPU, l.Measured.Client.SchedP99 = 0, 0
-	}
 	l.Audit = audit.Check(l.Measured)
 	l.Judgement = judge(l, p.Objectives, p.Confidence)
 	r.Stages = append(r.Stages, l)
@@ -237,7 +234,7 @@ func (p *Plan) worthGoingOn(ctx context.Context, l *Stage) error {
 	switch l.Reason {
 	case loadgen.StopServerGone:
 		return fmt.Errorf("%w (%s): %w", ErrServerGone, l.Load, l.Err)
-	case loadgen.StopSource:
+	case loadgen.StopSource, loadgen.StopPacer:
 		return fmt.Errorf("%s: %w", l.Load, l.Err)
 	case loadgen.StopErrors, loadgen.StopErrorRate, loadgen.StopGlobalErrorRate:
 		return nil // the stage ended early as asked; the next rate may still be of use

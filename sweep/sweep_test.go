@@ -98,7 +98,7 @@ func inBubble(t *testing.T, spec string, prompt, output int, f func(t *testing.T
 			t.Fatal(err)
 		}
 		b := &bench{config: config, server: server, net: wire, Plan: &Plan{
-			Runner: &loadgen.Runner{Client: client, Sleep: time.Sleep},
+			Runner: &loadgen.Runner{Client: client, VirtualTime: true},
 			Stage:  loadgen.Stage{MaxDuration: 30 * time.Second, KeepDetails: true},
 			Source: func(context.Context, int) (loadgen.Source, func(), error) {
 				return func(i int) (loadgen.Request, error) { return requests[i%len(requests)], nil }, func() {}, nil

@@ -30,7 +30,7 @@ func (e engine) body() loadgen.Request {
 }
 
 // plan is a plan against a server of the engine; dial reaches it.
-func (e engine) plan(t *testing.T, target loadgen.Target, sleep func(time.Duration)) *sweep.Plan {
+func (e engine) plan(t *testing.T, target loadgen.Target, virtual bool) *sweep.Plan {
 	client, err := loadgen.NewClient(target)
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ func (e engine) plan(t *testing.T, target loadgen.Target, sleep func(time.Durati
 	}
 	request := e.body()
 	return &sweep.Plan{
-		Runner:     &loadgen.Runner{Client: client, Sleep: sleep},
+		Runner:     &loadgen.Runner{Client: client, VirtualTime: virtual},
 		Stage:      loadgen.Stage{MaxDuration: max(10*time.Second, e.timeFor(200))},
 		Objectives: objectives,
 		Source: func(context.Context, int) (loadgen.Source, func(), error) {
@@ -72,7 +72,7 @@ func (e engine) search(t *testing.T, seed int64, requestsPerStage int, rate floa
 		defer server.Close()
 		wire := llmsim.NewMemoryListener()
 		go server.Serve(wire)
-		plan := e.plan(t, loadgen.Target{URL: "http://llmsim/v1/chat/completions", Dial: wire.Dial}, time.Sleep)
+		plan := e.plan(t, loadgen.Target{URL: "http://llmsim/v1/chat/completions", Dial: wire.Dial}, true)
 		result, stages := &sweep.Result{SaturationRate: rate / 0.75}, 1 // a search begins at 0.75 of the saturation rate
 		if rate == 0 {
 			stages = 0 // the default
@@ -273,7 +273,7 @@ func (e engine) overTCP(t *testing.T) {
 	if err := server.Start("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	plan := e.plan(t, loadgen.Target{URL: server.URL() + "/v1/chat/completions"}, nil)
+	plan := e.plan(t, loadgen.Target{URL: server.URL() + "/v1/chat/completions"}, false)
 	began := time.Now()
 	result, err := plan.Sweep(t.Context(), sweep.SweepConfig{Size: 2})
 	if err != nil {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +15,7 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
@@ -73,10 +72,6 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 		return nil, err
 	}
 	f.target = withoutUserinfo(f.target) // it is in the header now
-	tlsConfig, err := f.tlsConfig()
-	if err != nil {
-		return nil, err
-	}
 	s := &session{flags: f, stdout: stdout, stderr: stderr, gates: gates}
 	if f.insecure {
 		s.warn("--insecure: the endpoint's certificate is not verified, and the API key could go to someone else")
@@ -99,28 +94,28 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 		format = tokens.TextCompletions
 	}
 	path := strings.TrimPrefix(format.Path(), "/v1")
-	endpoint := loadgen.Endpoint{Base: base, Header: header, TLS: tlsConfig, Proxy: http.ProxyFromEnvironment, HTTP2: f.http2, Timeout: f.connectTimeout}
-	model, err := s.chooseModel(ctx, endpoint)
+	asked, err := f.openEndpoint(base, header)
+	if err != nil {
+		return nil, err
+	}
+	model, err := s.chooseModel(ctx, asked)
 	if err != nil {
 		return nil, err
 	}
 	if s.work, err = openWorkload(f, format, model); err != nil {
 		return nil, err
 	}
-	if err = s.try(ctx, endpoint, path); err != nil {
+	if err = s.try(ctx, asked, path); err != nil {
 		return nil, err
 	}
-	if err = s.work.learn(ctx, endpoint, s.warn); err != nil {
+	if err = s.work.learn(ctx, asked, s.warn); err != nil {
 		return nil, err
 	}
-	s.client, err = loadgen.NewClient(loadgen.Target{
-		URL: base + path, Header: header, TLS: tlsConfig, HTTP2: f.http2, Proxy: http.ProxyFromEnvironment,
-		ConnectTimeout: f.connectTimeout, RequestTimeout: f.requestTimeout,
-	})
+	s.client, err = loadgen.NewClient(asked.Target(path))
 	if err != nil {
 		return nil, usageError("%w", err)
 	}
-	serverMetrics, err := s.metrics(ctx, endpoint)
+	serverMetrics, err := s.metrics(ctx, asked)
 	if err != nil {
 		return nil, err
 	}
@@ -180,20 +175,26 @@ func prepareFolder(dir string) error {
 	return nil
 }
 
-func (f *loadFlags) tlsConfig() (*tls.Config, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: f.insecure}
-	if f.caFile == "" {
-		return c, nil
+// openEndpoint prepares to ask the endpoint.
+func (f *loadFlags) openEndpoint(base endpoint.Address, header http.Header) (*endpoint.Endpoint, error) {
+	c := endpoint.Config{
+		Target: f.target, Address: base, CAFile: f.caFile, Insecure: f.insecure, HTTP2: f.http2,
+		ConnectTimeout: f.connectTimeout, RequestTimeout: f.requestTimeout,
 	}
-	pem, err := os.ReadFile(f.caFile)
+	for name, values := range header {
+		for _, value := range values {
+			c.Headers = append(c.Headers, endpoint.Header{Name: name, Value: endpoint.NewSecret(value)})
+		}
+	}
+	e, err := endpoint.Open(c)
+	var failed *endpoint.Error
+	if errors.As(err, &failed) && failed.Cause == endpoint.CauseCAFile {
+		return nil, usageError("--ca-file: %w", failed.Err)
+	}
 	if err != nil {
-		return nil, usageError("--ca-file: %w", err)
+		return nil, usageError("%w", err)
 	}
-	c.RootCAs = x509.NewCertPool()
-	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, usageError("--ca-file: %s holds no certificate in PEM form", f.caFile)
-	}
-	return c, nil
+	return e, nil
 }
 
 // concurrencyCap checks the safety cap against the limit of open files: each request in flight holds one.
@@ -229,37 +230,38 @@ const simScheme = "sim:"
 func (f *loadFlags) isSim() bool { return strings.HasPrefix(f.target, simScheme) }
 
 // base returns the base URL; for sim:PRESET it starts the engine.
-func (s *session) base() (string, error) {
+func (s *session) base() (endpoint.Address, error) {
 	if !s.flags.isSim() {
-		base, err := loadgen.BaseURL(s.flags.target)
+		base, _, err := endpoint.ParseBase(s.flags.target)
 		if err != nil {
-			return "", usageError("%w", err)
+			return base, usageError("target %w", err)
 		}
 		return base, nil
 	}
 	config, err := llmsim.ParseSpec(strings.TrimPrefix(s.flags.target, simScheme))
 	if err != nil {
-		return "", usageError("--target: %w", err)
+		return endpoint.Address{}, usageError("--target: %w", err)
 	}
 	server, err := llmsim.NewServer(config)
 	if err != nil {
-		return "", usageError("--target: %w", err)
+		return endpoint.Address{}, usageError("--target: %w", err)
 	}
 	if err := server.Start("127.0.0.1:0"); err != nil {
-		return "", fmt.Errorf("the simulated engine: %w", err)
+		return endpoint.Address{}, fmt.Errorf("the simulated engine: %w", err)
 	}
 	s.sim = server
 	// The engine's loop sleeps in the kernel with its processor in hand; the client is to have its own all the same.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-	return loadgen.BaseURL(server.URL())
+	base, _, err := endpoint.ParseBase(server.URL())
+	return base, err
 }
 
 // chooseModel finds the model to ask for.
-func (s *session) chooseModel(ctx context.Context, e loadgen.Endpoint) (string, error) {
+func (s *session) chooseModel(ctx context.Context, e *endpoint.Endpoint) (string, error) {
 	models, err := e.Models(ctx)
 	asked := s.flags.model
 	switch {
-	case errors.Is(err, loadgen.ErrNoModels):
+	case errors.Is(err, endpoint.ErrNoModels):
 		if asked == "" {
 			return "", usageError("%w, so the one to ask for must be named: --model", err)
 		}
@@ -290,21 +292,23 @@ func refusal(ctx context.Context, err error) error {
 }
 
 // metrics finds the engine's own metrics, nil where there are none.
-func (s *session) metrics(ctx context.Context, e loadgen.Endpoint) (*enginemetrics.Source, error) {
+func (s *session) metrics(ctx context.Context, e *endpoint.Endpoint) (*enginemetrics.Source, error) {
 	address := s.flags.serverMetrics
 	m := &enginemetrics.Source{Client: &http.Client{
 		Timeout:   5 * time.Second,
-		Transport: &http.Transport{TLSClientConfig: e.TLS, Proxy: e.Proxy},
+		Transport: e.Transport(),
+		// A header with a key must not follow to another host.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	switch address {
 	case "off":
 		return nil, nil
 	case "auto":
 		var err error
-		if m.URL, err = enginemetrics.URL(e.Base); err != nil {
+		if m.URL, err = enginemetrics.URL(e.Base().String()); err != nil {
 			return nil, usageError("%w", err)
 		}
-		m.Header = e.Header // the same host: what may be sent to the one may be sent to the other
+		m.Header = e.Header() // the same host: what may be sent to the one may be sent to the other
 		if _, err := m.Scrape(ctx); err != nil {
 			return nil, nil // there is nothing to say about what was not asked for
 		}
@@ -318,7 +322,7 @@ func (s *session) metrics(ctx context.Context, e loadgen.Endpoint) (*enginemetri
 }
 
 // try sends the first request of the work once, before any load.
-func (s *session) try(ctx context.Context, e loadgen.Endpoint, path string) error {
+func (s *session) try(ctx context.Context, e *endpoint.Endpoint, path string) error {
 	item, err := s.work.trial()
 	if err != nil {
 		return usageError("%w", err)

@@ -86,11 +86,19 @@ func mainExit(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "openloop: %v\n", err)
 		return 128 + int(signalled.signal)
 	case errors.As(err, &coded):
-		fmt.Fprintf(stderr, "openloop: %v\n", err)
+		printError(stderr, err)
 		return coded.code
 	default:
-		fmt.Fprintf(stderr, "openloop: %v\n", err)
+		printError(stderr, err)
 		return exitFailed
+	}
+}
+
+// printError says what went wrong, and on a line of its own what to do about it, where that is known.
+func printError(w io.Writer, err error) {
+	fmt.Fprintf(w, "openloop: %v\n", err)
+	if h := hint(err); h != "" {
+		fmt.Fprintf(w, "hint: %s\n", h)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"unicode/utf8"
 
+	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/sweep"
@@ -270,7 +271,7 @@ func (w *workload) trial() (tokens.Item, error) {
 }
 
 // learn finds out which words the endpoint counts as one token each, where it is to say.
-func (w *workload) learn(ctx context.Context, e loadgen.Endpoint, warn func(string, ...any)) error {
+func (w *workload) learn(ctx context.Context, e *endpoint.Endpoint, warn func(string, ...any)) error {
 	if w.flags.tokenizer != "auto" || w.synthetic == nil && w.trace == nil {
 		return nil
 	}
@@ -283,7 +284,7 @@ func (w *workload) learn(ctx context.Context, e loadgen.Endpoint, warn func(stri
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err != nil:
-		warn("the endpoint does not say how it counts tokens, so prompts have the asked length by o200k_base only: %v", err)
+		warn("the endpoint does not say how it counts tokens, so prompts have the asked length by o200k_base only: %s", e.Redact(err.Error()))
 		return nil
 	}
 	w.learned, w.words, w.perWord = learned, learned.Words, learned.TokensPerWord

@@ -1,4 +1,4 @@
-package loadgen
+package stream
 
 import (
 	"bytes"
@@ -81,46 +81,46 @@ var chunks = []struct {
 }
 
 // said writes what a delta says.
-func said(d *delta) string {
+func said(d *Delta) string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
-	if len(d.id) > 0 {
-		add("id=%s", d.id)
+	if len(d.ID) > 0 {
+		add("id=%s", d.ID)
 	}
-	if d.token {
+	if d.Token {
 		add("token")
 	}
-	if d.content != nil {
-		add("text=%q", d.appendText(nil))
+	if d.Content != nil {
+		add("text=%q", d.AppendText(nil))
 	}
-	if d.finish != NoFinish {
-		add("finish=%d", d.finish)
+	if d.Finish != NoFinish {
+		add("finish=%d", d.Finish)
 	}
-	if d.hasUsage {
-		add("usage=%d/%d/%d", d.prompt, d.output, d.cached)
+	if d.HasUsage {
+		add("usage=%d/%d/%d", d.Prompt, d.Output, d.Cached)
 	}
-	if d.errorJSON != nil {
-		add("error=%s", d.errorJSON)
+	if d.Error != nil {
+		add("error=%s", d.Error)
 	}
 	return strings.Join(parts, " ")
 }
 
 // scan reads an event by the scanner alone.
-func (d *delta) scan(data []byte) bool {
-	*d = delta{prompt: -1, output: -1, cached: -1}
+func (d *Delta) scan(data []byte) bool {
+	*d = Delta{Prompt: -1, Output: -1, Cached: -1}
 	s := scanner{b: data}
 	return s.event(d)
 }
 
 func TestDelta(t *testing.T) {
 	for _, test := range chunks {
-		var d delta
-		if err := d.parse([]byte(test.data)); err != nil {
+		var d Delta
+		if err := d.Parse([]byte(test.data)); err != nil {
 			t.Errorf("%s: %v", test.name, err)
 		} else if got := said(&d); got != test.want {
 			t.Errorf("%s: says %s, want %s", test.name, got, test.want)
 		}
-		if err := d.decode([]byte(test.data)); err != nil {
+		if err := d.Decode([]byte(test.data)); err != nil {
 			t.Errorf("%s: by encoding/json: %v", test.name, err)
 		} else if got := said(&d); got != test.want {
 			t.Errorf("%s: by encoding/json says %s, want %s", test.name, got, test.want)
@@ -140,8 +140,8 @@ func TestDeltaRefuses(t *testing.T) {
 		`{"usage":1}`, `{"usage":{"prompt_tokens":"9"}}`, `{"usage":{"prompt_tokens":-1}}`, `{"usage":{"completion_tokens":1.5}}`,
 		`{"usage":{"completion_tokens":99999999999}}`, `{"usage":{"prompt_tokens_details":{"cached_tokens":true}}}`, `OK`, `data: {}`, `<html>`,
 	} {
-		var d delta
-		if err := d.parse([]byte(data)); err == nil {
+		var d Delta
+		if err := d.Parse([]byte(data)); err == nil {
 			t.Errorf("%q says %s, want an error", data, said(&d))
 		}
 		if d.scan([]byte(data)) {
@@ -162,12 +162,12 @@ func TestDeltaOnMadeUpEvents(t *testing.T) {
 			i := r.IntN(len(data))
 			data = data[:i] + string(`{}[]",:\\nu0e-. x`[r.IntN(17)]) + data[i+r.IntN(2):]
 		}
-		var fast, slow delta
+		var fast, slow Delta
 		if !fast.scan([]byte(data)) {
 			continue
 		}
 		sure++
-		if err := slow.decode([]byte(data)); err != nil {
+		if err := slow.Decode([]byte(data)); err != nil {
 			t.Fatalf("the scanner takes %q, encoding/json says: %v", data, err)
 		}
 		if got, want := said(&fast), said(&slow); got != want {
@@ -236,7 +236,7 @@ func FuzzDelta(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := bytes.Clone(data)
-		var fast, slow delta
+		var fast, slow Delta
 		if !fast.scan(data) {
 			return
 		}
@@ -244,7 +244,7 @@ func FuzzDelta(f *testing.F) {
 		if !bytes.Equal(data, before) {
 			t.Fatalf("%q was changed to %q", before, data)
 		}
-		if err := slow.decode(data); err != nil {
+		if err := slow.Decode(data); err != nil {
 			t.Fatalf("the scanner takes %q, encoding/json says: %v", data, err)
 		}
 		if want := said(&slow); got != want {
@@ -257,10 +257,10 @@ func FuzzDelta(f *testing.F) {
 func TestTemplate(t *testing.T) {
 	for _, first := range chunks {
 		for _, second := range chunks {
-			var tmpl template
+			var tmpl Template
 			for _, c := range []struct{ data, want string }{{first.data, first.want}, {second.data, second.want}, {first.data, first.want}} {
-				var d delta
-				if err := tmpl.parse(&d, []byte(c.data)); err != nil {
+				var d Delta
+				if err := tmpl.Parse(&d, []byte(c.data)); err != nil {
 					t.Fatalf("%s after %s: %v", second.name, first.name, err)
 				}
 				if got := said(&d); got != c.want {
@@ -300,16 +300,16 @@ func TestTemplateFits(t *testing.T) {
 		{"no text", `{"choices":[{"delta":{"reasoning":"a"}}]}`, `{"choices":[{"delta":{"reasoning":"a"}}]}`, false},
 		{"read by encoding/json", `{"choices":[{"text":"a","text":"b"}]}`, `{"choices":[{"text":"a","text":"c"}]}`, false},
 	} {
-		var tmpl template
-		var d delta
-		if err := tmpl.parse(&d, []byte(test.first)); err != nil {
+		var tmpl Template
+		var d Delta
+		if err := tmpl.Parse(&d, []byte(test.first)); err != nil {
 			t.Fatal(err)
 		}
 		if got := tmpl.fits(&d, []byte(test.second)); got != test.fits {
 			t.Errorf("%s: fits: %v, want %v", test.name, got, test.fits)
 		} else if got {
-			var want delta
-			if err := want.decode([]byte(test.second)); err != nil || said(&d) != said(&want) {
+			var want Delta
+			if err := want.Decode([]byte(test.second)); err != nil || said(&d) != said(&want) {
 				t.Errorf("%s: says %s, by encoding/json %s (%v)", test.name, said(&d), said(&want), err)
 			}
 		}
@@ -323,9 +323,9 @@ func FuzzTemplate(f *testing.F) {
 		f.Add([]byte(c.data), []byte(c.data), `\u00e9\"`)
 	}
 	f.Fuzz(func(t *testing.T, first, second []byte, text string) {
-		var tmpl template
-		var d, want delta
-		if tmpl.parse(&d, first) != nil {
+		var tmpl Template
+		var d, want Delta
+		if tmpl.Parse(&d, first) != nil {
 			return
 		}
 		// The second event as it is, and the first with another text in it.
@@ -337,7 +337,7 @@ func FuzzTemplate(f *testing.F) {
 			if !tmpl.fits(&d, data) {
 				continue
 			}
-			if err := want.decode(data); err != nil {
+			if err := want.Decode(data); err != nil {
 				t.Fatalf("the template of %q takes %q, encoding/json says: %v", first, data, err)
 			}
 			if got, want := said(&d), said(&want); got != want {
@@ -345,20 +345,4 @@ func FuzzTemplate(f *testing.F) {
 			}
 		}
 	})
-}
-
-func TestCountWords(t *testing.T) {
-	// Counted by CPython 3.11: len(s.split()), len(s).
-	for _, test := range []struct {
-		text         string
-		words, chars int32
-	}{
-		{"", 0, 0}, {"   ", 0, 3}, {"one", 1, 3}, {" two  words ", 2, 12}, {"a\tb\nc\r\nd\ve\ff", 6, 12},
-		{"a\x1cb\x1db\x1ec\x1fd", 5, 9}, {"a\u00a0b\u2003c\u3000d\u0085e", 5, 9}, {"a\u200bb", 1, 3}, {"a\u180eb", 1, 3}, {"畋쯧 \U0001F600", 2, 4},
-		{"a\u2028b\u2029c\u202fd\u205fe\u1680f", 6, 11}, {"a\x00b", 1, 3},
-	} {
-		if words, chars := countText([]byte(test.text)); words != test.words || chars != test.chars {
-			t.Errorf("%q has %d words and %d characters, want %d and %d", test.text, words, chars, test.words, test.chars)
-		}
-	}
 }

@@ -1,0 +1,234 @@
+package endpoint
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/loadgen/stream"
+	"github.com/openloop/openloop/loadgen/transport"
+)
+
+// Endpoint is an OpenAI-compatible API, ready to be asked and loaded. It is safe for concurrent use.
+type Endpoint struct {
+	config   Config
+	header   http.Header
+	tls      *tls.Config
+	proxy    *url.URL // nil: none
+	redactor Redactor
+}
+
+// Open prepares to ask the endpoint of a configuration: it reads the file of authorities and finds the proxy that the
+// environment names. It does not connect. It fails where the address is missing, the file holds no certificate, or the
+// proxy's address can't be read.
+func Open(c Config) (*Endpoint, error) {
+	if c.Address.IsZero() {
+		return nil, errors.New("the endpoint has no address")
+	}
+	if c.ConnectTimeout <= 0 {
+		c.ConnectTimeout = 5 * time.Second
+	}
+	e := &Endpoint{
+		config: c, header: http.Header{},
+		tls: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.Insecure},
+	}
+	var secrets []Secret
+	for _, h := range c.Headers {
+		e.header.Add(h.Name, h.Value.Reveal())
+		if !harmless(h.Name) {
+			secrets = append(secrets, h.Value)
+		}
+	}
+	secrets = append(secrets, c.Metrics.Login)
+	if c.CAFile != "" {
+		const doing = "reading the authorities to trust"
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, &Error{doing, CauseCAFile, err}
+		}
+		e.tls.RootCAs = x509.NewCertPool()
+		if !e.tls.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, &Error{doing, CauseCAFile, fmt.Errorf("%s holds no certificate in PEM form", c.CAFile)}
+		}
+	}
+	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: &c.Address.url})
+	if err != nil {
+		return nil, &Error{"finding the proxy for " + c.Address.url.Host, CauseProxy, errors.New(hideUserinfo(err.Error()))}
+	}
+	e.setProxy(proxy, &secrets)
+	e.redactor = NewRedactor(secrets...)
+	return e, nil
+}
+
+// setProxy goes through a proxy; its password is one more secret.
+func (e *Endpoint) setProxy(proxy *url.URL, secrets *[]Secret) {
+	e.proxy = proxy
+	if proxy != nil && proxy.User != nil {
+		*secrets = append(*secrets, login(proxy.User))
+	}
+}
+
+// harmless says whether a header holds no credential.
+func harmless(name string) bool {
+	switch strings.ToLower(name) {
+	case "content-type", "accept", "user-agent", "host", "accept-encoding":
+		return true
+	}
+	return false
+}
+
+// Base is the base URL of the API.
+func (e *Endpoint) Base() Address { return e.config.Address }
+
+// Header returns a copy of the headers of every request, secrets included.
+func (e *Endpoint) Header() http.Header { return e.header.Clone() }
+
+// Redact takes the endpoint's secrets out of a text.
+func (e *Endpoint) Redact(text string) string { return e.redactor.Redact(text) }
+
+// Transport returns how other requests to the endpoint's host are to be sent: with its authorities and its proxy. Like all
+// requests of the endpoint they follow no redirect, as long as http.Client.CheckRedirect says so.
+func (e *Endpoint) Transport() *http.Transport {
+	t := &http.Transport{TLSClientConfig: e.tls.Clone(), TLSHandshakeTimeout: e.config.ConnectTimeout,
+		DialContext: (&net.Dialer{Timeout: e.config.ConnectTimeout}).DialContext}
+	if e.proxy != nil {
+		t.Proxy = http.ProxyURL(e.proxy)
+	}
+	return t
+}
+
+// Target is where and how load is sent to a path of the API, such as /chat/completions.
+func (e *Endpoint) Target(path string) loadgen.Target {
+	return loadgen.Target{
+		URL: e.config.Address.Join(path).String(), Header: e.Header(), TLS: e.tls.Clone(), HTTP2: e.config.HTTP2, Proxy: e.proxy,
+		ConnectTimeout: e.config.ConnectTimeout, RequestTimeout: e.config.RequestTimeout, Redact: e.Redact,
+	}
+}
+
+// ErrNoModels means that the endpoint does not list its models; it may still serve them.
+var ErrNoModels = errors.New("the endpoint lists no models")
+
+// modelsLimit bounds a list of models, and the time it may take.
+const (
+	modelsLimit = 8 << 20
+	modelsTime  = 30 * time.Second
+)
+
+// Models returns the ids of the models that the endpoint serves, without secrets. An error is an *Error.
+func (e *Endpoint) Models(ctx context.Context) ([]string, error) {
+	address := e.config.Address.Join("/models")
+	doing := "GET " + address.String()
+	ctx, cancel := context.WithTimeout(ctx, modelsTime)
+	defer cancel()
+	resp, end, err := e.send(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, e.explain(doing, err)
+	}
+	defer end()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, modelsLimit))
+	if err != nil {
+		return nil, e.explain(doing, err)
+	}
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return nil, &Error{doing, CauseNoModels, ErrNoModels}
+	default:
+		return nil, e.refused(doing, resp, body)
+	}
+	var list struct {
+		Data []struct{ ID string }
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, &Error{doing, CauseNotAPI, fmt.Errorf("the answer is not a list of models (%q)", e.begin(body))}
+	}
+	var ids []string
+	for _, m := range list.Data {
+		ids = append(ids, e.Redact(m.ID))
+	}
+	if len(ids) == 0 {
+		return nil, &Error{doing, CauseNoModels, ErrNoModels}
+	}
+	return ids, nil
+}
+
+// begin is the beginning of an answer, without secrets.
+func (e *Endpoint) begin(body []byte) string {
+	const looked, shown = 4 << 10, 60
+	return stream.Shorten(e.Redact(string(body[:min(len(body), looked)])), shown)
+}
+
+// answerLimit bounds an answer that is read whole, answerTime how long it may take.
+const (
+	answerLimit = 64 << 20
+	answerTime  = time.Minute
+)
+
+// Post posts to a path of the endpoint, beside the API's version: /tokenize, or /v1/completions. It returns what came back,
+// of a refusal without secrets. An error is an *Error.
+func (e *Endpoint) Post(ctx context.Context, path string, body []byte) (status int, answer []byte, err error) {
+	address := e.config.Address
+	address.url.Path = strings.TrimSuffix(address.url.Path, "/v1")
+	address = address.Join(path)
+	doing := "POST " + address.String()
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	resp, end, err := e.send(ctx, http.MethodPost, address, body)
+	if err != nil {
+		return 0, nil, e.explain(doing, reason(ctx, err))
+	}
+	defer end()
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, answerLimit))
+	if err != nil {
+		return 0, nil, e.explain(doing, reason(ctx, err))
+	}
+	if resp.StatusCode != http.StatusOK {
+		answer = []byte(e.Redact(string(answer)))
+	}
+	return resp.StatusCode, answer, nil
+}
+
+// send sends one request on a connection of its own, and follows no redirect. end closes both.
+func (e *Endpoint) send(ctx context.Context, method string, to Address, body []byte) (resp *http.Response, end func(), err error) {
+	t := e.Transport()
+	t.DisableKeepAlives, t.DisableCompression = true, true
+	t.Protocols = transport.Protocols(to.url.Scheme, e.config.HTTP2, e.proxy != nil)
+	req, err := http.NewRequestWithContext(ctx, method, to.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Header = e.Header()
+	if host := req.Header.Get("Host"); host != "" {
+		req.Host = host
+	}
+	if req.Header.Get("User-Agent") == "" {
+		req.Header.Set("User-Agent", "openloop")
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if resp, err = t.RoundTrip(req); err != nil {
+		return nil, nil, err
+	}
+	return resp, func() { resp.Body.Close(); t.CloseIdleConnections() }, nil
+}
+
+// reason prefers the reason for which a context ended to the error that this led to.
+func reason(ctx context.Context, err error) error {
+	if c := context.Cause(ctx); c != nil {
+		return c
+	}
+	return err
+}

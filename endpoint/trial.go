@@ -1,0 +1,176 @@
+package endpoint
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/tmaxmax/go-sse"
+
+	"github.com/openloop/openloop/loadgen/stream"
+)
+
+// Trial is what one request showed before any load was sent.
+type Trial struct {
+	Streamed     bool
+	Tokens       int           // token events seen
+	PromptTokens int           // −1: the server did not say
+	OutputTokens int           // −1: the server did not say, or the trial was ended before it could
+	TTFT         time.Duration // with a new connection, as net/http saw it
+	Ended        bool          // the response was read to its end
+}
+
+// followTime is how long a trial follows an answer after its first token.
+const followTime = 5 * time.Second
+
+// errorBodyLimit bounds how much of an error response is read for its message.
+const errorBodyLimit = 64 << 10
+
+// Try posts one request to a path of the API and follows its answer for a few seconds; patience bounds it as a whole. The
+// stream is read by go-sse and encoding/json, and again by the parsers that measure: were they to differ on this server's
+// stream, nothing that is measured could be trusted. An error is an *Error.
+func (e *Endpoint) Try(ctx context.Context, path string, body []byte, patience time.Duration) (*Trial, error) {
+	address := e.config.Address.Join(path)
+	doing := "a trial request to POST " + address.String()
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, noAnswer(patience))
+	defer cancel()
+	start := time.Now()
+	resp, end, err := e.send(ctx, http.MethodPost, address, body)
+	if err != nil {
+		return nil, e.explain(doing, reason(ctx, err))
+	}
+	defer end()
+	if resp.StatusCode != http.StatusOK {
+		body, err := io.ReadAll(io.LimitReader(resp.Body, errorBodyLimit))
+		if err != nil && len(body) == 0 && ctx.Err() != nil {
+			return nil, e.explain(doing, reason(ctx, err))
+		}
+		return nil, e.refused(doing, resp, body)
+	}
+	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+		return e.tryWhole(ctx, doing, resp)
+	}
+	r := trialReader{Trial: Trial{Streamed: true, PromptTokens: -1, OutputTokens: -1}, start: start}
+	for ev, err := range sse.Read(io.TeeReader(resp.Body, &r.raw), &sse.ReadConfig{MaxEventSize: stream.MaxEvent}) {
+		if err != nil {
+			return nil, e.explain(doing, reason(ctx, err))
+		}
+		cause, err := r.event(ev, e.redactor)
+		if err != nil {
+			return nil, &Error{doing, cause, e.redactError(err)}
+		}
+		if r.Tokens > 2 && time.Since(start) > r.TTFT+followTime && !r.finished {
+			return r.trial(doing, e.redactor)
+		}
+	}
+	r.Ended = true
+	switch {
+	case r.Tokens == 0:
+		return nil, &Error{doing, CauseNoToken, errors.New("the stream ended without a token")}
+	case !r.done && !r.finished:
+		return nil, &Error{doing, CauseCutShort, errors.New("the stream ended without [DONE] or a finish reason")}
+	}
+	return r.trial(doing, e.redactor)
+}
+
+// noAnswer is the cause with which a trial's patience ends.
+type noAnswer time.Duration
+
+func (n noAnswer) Error() string { return fmt.Sprintf("no answer within %v", time.Duration(n)) }
+
+// Timeout tells it from other errors.
+func (n noAnswer) Timeout() bool { return true }
+
+// trialReader reads a trial's stream by go-sse and encoding/json.
+type trialReader struct {
+	Trial
+	start    time.Time
+	raw      bytes.Buffer // the stream as it came
+	deltas   []stream.Delta
+	finished bool // a finish reason was seen
+	done     bool // [DONE] was seen
+}
+
+// event takes one event; an error says why the trial fails.
+func (r *trialReader) event(ev sse.Event, redactor Redactor) (Cause, error) {
+	if ev.Data == "" {
+		return "", nil
+	}
+	if ev.Data == "[DONE]" {
+		r.done = true
+		return "", nil
+	}
+	var d stream.Delta
+	if err := d.Decode([]byte(ev.Data)); err != nil {
+		return CauseNotAPI, err
+	}
+	if d.Error != nil || ev.Type == "error" {
+		return CauseStreamError, fmt.Errorf("the stream brought an error: %s", stream.ErrorMessage([]byte(ev.Data), redactor.Redact))
+	}
+	r.deltas = append(r.deltas, d)
+	r.finished = r.finished || d.Finish != stream.NoFinish
+	if d.Token {
+		if r.Tokens++; r.Tokens == 1 {
+			r.TTFT = time.Since(r.start)
+		}
+	}
+	if d.HasUsage {
+		r.PromptTokens, r.OutputTokens = int(d.Prompt), int(d.Output)
+	}
+	return "", nil
+}
+
+// trial returns what was seen, if the measuring parsers see the same.
+func (r *trialReader) trial(doing string, redactor Redactor) (*Trial, error) {
+	if err := sameParse(r.raw.Bytes(), r.deltas, redactor); err != nil {
+		return nil, &Error{doing, CauseReadersDiffer, fmt.Errorf("openloop's two readers of streams disagree on this server's, "+
+			"so that nothing it measured could be trusted (please report this): %w", err)}
+	}
+	return &r.Trial, nil
+}
+
+// tryWhole reads an answer that is not a stream.
+func (e *Endpoint) tryWhole(ctx context.Context, doing string, resp *http.Response) (*Trial, error) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit))
+	if err != nil {
+		return nil, e.explain(doing, reason(ctx, err))
+	}
+	var d stream.Delta
+	if err := d.Decode(body); err != nil || d.Finish == stream.NoFinish {
+		return nil, &Error{doing, CauseNotAPI, e.redactError(fmt.Errorf("the answer (%s) is neither a stream nor a completion: %q",
+			resp.Header.Get("Content-Type"), e.begin(body)))}
+	}
+	return &Trial{Ended: true, PromptTokens: int(d.Prompt), OutputTokens: int(d.Output)}, nil
+}
+
+// sameParse reads a stream by the measuring parsers and compares with what go-sse and encoding/json made of it.
+func sameParse(raw []byte, want []stream.Delta, redactor Redactor) error {
+	n := 0
+	var mismatch error
+	s := stream.Splitter{Emit: func(data []byte, _ bool) {
+		if stream.IsDone(data) || mismatch != nil || n >= len(want) {
+			return
+		}
+		var d stream.Delta
+		w := &want[n]
+		n++
+		if err := d.Parse(data); err != nil {
+			mismatch = err
+		} else if d.Token != w.Token || d.Finish != w.Finish || d.Output != w.Output || d.Prompt != w.Prompt ||
+			!bytes.Equal(d.AppendText(nil), w.AppendText(nil)) {
+			mismatch = fmt.Errorf("event %d is read differently: %q", n, stream.Shorten(redactor.Redact(string(data)), 200))
+		}
+	}}
+	if err := s.Feed(raw); err != nil {
+		return err
+	}
+	if mismatch == nil && n < len(want) {
+		mismatch = fmt.Errorf("%d events where %d were expected", n, len(want))
+	}
+	return mismatch
+}

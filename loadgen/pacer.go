@@ -1,0 +1,206 @@
+package loadgen
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/openloop/openloop/internal/precise"
+)
+
+// coarse is how long before an arrival the pacer leaves the interruptible sleep of a Go timer for the precise one.
+const coarse = 3 * time.Millisecond
+
+// lead is how long before an arrival its request gets its goroutine, which builds what is to be written, looks for an idle
+// connection, and waits. What is left to do at the moment itself takes a microsecond: on a machine where the server's process
+// takes the processor whenever it wakes, the shorter way is the one that is seldom interrupted.
+const lead = time.Millisecond
+
+// arrival is one request of an open loop when its moment has come, and where to write down what happens. Without a record, it
+// is not to be sent.
+type arrival struct {
+	i      int
+	rec    *Record
+	detail *Detail
+	req    Request
+}
+
+// pacerSleep returns how the pacer sleeps until a time on the stage's clock, and what to call when it sleeps no more.
+func (run *Run) pacerSleep() (until func(t int64), release func(), err error) {
+	sleep := run.runner.Sleep
+	if run.runner.VirtualTime {
+		sleep = time.Sleep
+	}
+	if sleep != nil {
+		return func(t int64) { sleep(time.Duration(t - run.clock.Now())) }, func() {}, nil
+	}
+	s, err := run.runner.newSleeper(run.clock.Origin())
+	if err != nil {
+		return nil, nil, err
+	}
+	s.Lock()
+	return s.Until, s.Unlock, nil
+}
+
+// newSleeper makes the pacer's precise sleep.
+func (r *Runner) newSleeper(origin time.Time) (*precise.Sleeper, error) {
+	if r.sleeper != nil {
+		return r.sleeper(origin)
+	}
+	return precise.NewSleeper(origin)
+}
+
+// pace fires the arrivals of an open loop. Those that are overdue are fired at once, none is dropped or moved.
+func (run *Run) pace() {
+	sleepUntil, release, err := run.pacerSleep()
+	if err != nil {
+		run.stop(StopPacer, fmt.Errorf("the pacer can't sleep precisely: %w", err))
+		return
+	}
+	defer release()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	cancelled := run.sending.Done()
+	for i := 0; run.stage.MaxRequests == 0 || i < run.stage.MaxRequests; i++ {
+		offset, ok := run.schedule.At(i)
+		if !ok {
+			return
+		}
+		due := run.result.Start + int64(offset)
+		if d := run.stage.MaxDuration; d > 0 && offset >= d {
+			<-cancelled // the time limit
+			return
+		}
+		// The request is fetched now, while there is time.
+		late := run.clock.Now() >= due
+		req, err := run.hooks.Source(i)
+		if err != nil {
+			run.stop(StopSource, err)
+			return
+		}
+		if !late && run.clock.Now() > due {
+			run.waits.Add(1)
+		}
+		if wait := time.Duration(due-run.clock.Now()) - coarse; wait > 0 {
+			timer.Reset(wait)
+			select {
+			case <-timer.C:
+			case <-cancelled:
+				return
+			}
+		}
+		if run.clock.Now() < due-int64(lead) {
+			run.openAhead()
+			sleepUntil(due - int64(lead))
+		}
+		r := run.takeReader()
+		if r != nil {
+			run.requests.Add(1)
+			go run.fire(r, req.Body)
+		}
+		if run.clock.Now() < due {
+			sleepUntil(due)
+		}
+		select {
+		case <-cancelled:
+			if r != nil {
+				r.arrival <- arrival{}
+			}
+			return
+		default:
+		}
+		run.arrive(r, i, due, req)
+	}
+}
+
+// openAhead opens a connection for the arrival that is next, if it will need one and may be sent.
+func (run *Run) openAhead() {
+	t := run.runner.Client.transport
+	if len(run.slots) < cap(run.slots) && t.WantsConnection() {
+		run.ahead.Go(func() { t.OpenConnection(run.flights, run.clock) })
+	}
+}
+
+// takeReader takes a slot of the concurrency cap and a free reader, the one used last; nil if there is no slot.
+func (run *Run) takeReader() *reader {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	select {
+	case run.slots <- struct{}{}:
+		return run.idleReader()
+	default:
+		return nil
+	}
+}
+
+// idleReader returns a free reader. run.mu is held.
+func (run *Run) idleReader() *reader {
+	n := len(run.idle)
+	if n == 0 {
+		return newReader(run.flights, run.runner.Client, run.clock)
+	}
+	r := run.idle[n-1]
+	run.idle = run.idle[:n-1]
+	return r
+}
+
+// arrive hands an arrival that is due to its reader. One that has none, for want of a slot, takes the slot that has come free
+// since, or waits in line for those that others leave.
+func (run *Run) arrive(r *reader, i int, due int64, req Request) {
+	run.mu.Lock()
+	rec, detail := run.arena.add()
+	run.next = i + 1
+	rec.noteRequest(req, due)
+	a := arrival{i, rec, detail, req}
+	if r == nil {
+		select {
+		case run.slots <- struct{}{}:
+			r = run.idleReader()
+			run.requests.Add(1)
+			go run.fire(r, req.Body)
+		default:
+			rec.Started = run.clock.Now()
+			rec.Flags |= DelayedByCap
+			run.delayedByCap.Add(1)
+			run.line = append(run.line, a)
+		}
+	}
+	run.mu.Unlock()
+	if r != nil {
+		r.arrival <- a
+	}
+}
+
+// fire sends one arrival of an open loop when it has come, and then those that wait in line for its slot.
+func (run *Run) fire(r *reader, body []byte) {
+	defer run.requests.Done()
+	r.exchange.Encode(body)
+	a := <-r.arrival
+	if a.rec == nil {
+		r.exchange.Release()
+		run.leave(r)
+		return
+	}
+	a.rec.Started = run.clock.Now()
+	for ok := true; ok; a, ok = run.leave(r) {
+		if a.rec.Flags&DelayedByCap != 0 {
+			r.exchange.Encode(a.req.Body)
+		}
+		run.send(r, a)
+	}
+}
+
+// leave gives a reader's slot to the arrival that has waited longest in line, and returns that. If there is none, or none is
+// to be sent any more, slot and reader are free.
+func (run *Run) leave(r *reader) (next arrival, ok bool) {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	if len(run.line) > 0 && run.sending.Err() == nil {
+		next, run.line[0] = run.line[0], arrival{}
+		run.line = run.line[1:]
+		return next, true
+	}
+	run.line = nil // whoever still waits is not sent
+	run.idle = append(run.idle, r)
+	<-run.slots
+	return arrival{}, false
+}

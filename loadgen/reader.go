@@ -1,0 +1,355 @@
+package loadgen
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/openloop/openloop/internal/precise"
+	"github.com/openloop/openloop/loadgen/stream"
+	"github.com/openloop/openloop/loadgen/transport"
+)
+
+// errorBodyLimit bounds how much of an error response is read for its message.
+const errorBodyLimit = 64 << 10
+
+// wholeBodyLimit bounds a response that is not a stream.
+const wholeBodyLimit = 64 << 20
+
+// reader sends one request at a time and reads its response into a record. It keeps its buffers for the next request.
+type reader struct {
+	ctx      context.Context // its end cancels the request at hand
+	exchange transport.Exchange
+	clock    *precise.Clock
+	redact   func(string) string
+	arrival  chan arrival // tells the reader of an open loop that its moment has come
+
+	shard  *shard // where its tokens are counted as they come
+	rec    *Record
+	detail *Detail // nil: not wanted
+
+	sending  transport.Sending
+	head     transport.Head
+	stamp    transport.Stamp // of the bytes at hand
+	events   stream.Splitter
+	delta    stream.Delta
+	template stream.Template
+	text     []byte // what was generated so far
+	whole    []byte // a response that is not a stream
+	gaps     []int64
+	delays   []int64
+	done     bool // [DONE] was seen
+
+	kind ErrorKind
+	err  error
+}
+
+func newReader(ctx context.Context, client *Client, clock *precise.Clock) *reader {
+	r := &reader{
+		ctx: ctx, exchange: client.transport.NewExchange(ctx, clock), clock: clock, redact: client.redact,
+		arrival: make(chan arrival, 1), gaps: make([]int64, 0, 256), delays: make([]int64, 0, 256),
+	}
+	r.events.Emit = r.event
+	return r
+}
+
+// close is called where no request follows.
+func (r *reader) close() { r.exchange.Close() }
+
+// roundTrip sends the request that the exchange has encoded and follows its response to the end. Everything it finds goes
+// into the record.
+func (r *reader) roundTrip() {
+	r.events.Reset()
+	r.text, r.gaps, r.delays, r.whole = r.text[:0], r.gaps[:0], r.delays[:0], r.whole[:0]
+	r.sending, r.done, r.kind, r.err = transport.Sending{}, false, NoError, nil
+	var err error
+	r.head, err = r.exchange.RoundTrip(&r.sending)
+	r.noteSending()
+	if err != nil {
+		r.failTransport(err)
+	} else {
+		r.readBody(r.classify())
+	}
+	r.exchange.End()
+	r.finish()
+}
+
+// noteSending takes into the record how the request got on its way.
+func (r *reader) noteSending() {
+	r.rec.Sent, r.rec.Connecting = r.sending.At, r.sending.Connecting
+	if r.sending.Opened {
+		r.rec.Flags |= NewConnection
+	}
+	if r.sending.Retried {
+		r.rec.Flags |= Retried
+	}
+}
+
+// bodyKind is what a response's body turned out to be.
+type bodyKind uint8
+
+const (
+	streamBody bodyKind = iota
+	wholeBody
+	errorBody
+)
+
+// classify looks at status and content type.
+func (r *reader) classify() bodyKind {
+	r.rec.HTTPStatus = int16(r.head.Status)
+	if r.head.Status != http.StatusOK {
+		return errorBody
+	}
+	mediaType, _, _ := strings.Cut(r.head.Header.Get("Content-Type"), ";")
+	if strings.EqualFold(strings.TrimSpace(mediaType), "text/event-stream") {
+		r.rec.Flags |= Streamed
+		return streamBody
+	}
+	return wholeBody
+}
+
+// readBody reads the response's body, to its end or until no more of it matters.
+func (r *reader) readBody(kind bodyKind) {
+	for {
+		if r.done || r.err != nil || kind == errorBody {
+			r.exchange.LimitDrain() // the rest is read for the connection's sake alone
+		}
+		body, stamp, err := r.exchange.Next()
+		r.stamp = stamp
+		switch {
+		case err == nil && r.takeBody(kind, body):
+		case err == nil:
+			r.giveUp(kind)
+			return
+		case err == io.EOF:
+			r.endBody(kind)
+			return
+		default:
+			if !r.giveUp(kind) {
+				r.failTransport(err)
+			}
+			return
+		}
+	}
+}
+
+// giveUp is called where a body is not read to its end. It is true if all that matters was read.
+func (r *reader) giveUp(kind bodyKind) bool {
+	if kind == errorBody {
+		r.endBody(kind)
+	}
+	return r.done || r.err != nil
+}
+
+// takeBody takes some bytes of the body; false where reading on is of no use.
+func (r *reader) takeBody(kind bodyKind, body []byte) bool {
+	switch kind {
+	case streamBody:
+		if err := r.events.Feed(body); err != nil {
+			r.fail(ErrMalformed, err)
+			return false
+		}
+		// An error inside the stream ends what can be measured of it. The rest is read for the connection's sake.
+	case wholeBody:
+		if r.whole = append(r.whole, body...); len(r.whole) > wholeBodyLimit {
+			r.fail(ErrMalformed, errors.New("the response exceeds 64 MiB"))
+			return false
+		}
+	case errorBody:
+		r.whole = append(r.whole, body[:min(len(body), errorBodyLimit-len(r.whole))]...)
+		return len(r.whole) < errorBodyLimit
+	}
+	return true
+}
+
+// endBody is called when the body has ended in good order.
+func (r *reader) endBody(kind bodyKind) {
+	switch kind {
+	case streamBody:
+		if rest := r.events.Rest(); stream.IsDone(rest) {
+			r.event(rest, false)
+		}
+		if r.err == nil {
+			r.rec.End = r.stamp.At
+		}
+	case wholeBody:
+		r.rec.End = r.stamp.At
+		r.takeWhole()
+	case errorBody:
+		r.rec.End = r.stamp.At
+		r.fail(ErrStatus, stream.StatusError(r.head.Status, r.head.Header, r.whole, r.redact))
+	}
+}
+
+// takeWhole takes a response that is not a stream: one JSON object.
+func (r *reader) takeWhole() {
+	unknown := func(why error) error {
+		return fmt.Errorf("the response (%s) is neither a stream nor a completion: %w", r.head.Header.Get("Content-Type"), why)
+	}
+	if err := r.delta.Parse(r.whole); err != nil {
+		r.fail(ErrMalformed, unknown(err))
+		return
+	}
+	r.applyDelta()
+	if r.err == nil && r.rec.Finish == stream.NoFinish {
+		begin := stream.Shorten(r.redact(string(r.whole)), 80)
+		r.fail(ErrMalformed, unknown(fmt.Errorf("%q", begin)))
+	}
+}
+
+// event takes one event of the stream.
+func (r *reader) event(data []byte, isError bool) {
+	rec := r.rec
+	if r.done || r.err != nil || len(bytes.TrimSpace(data)) == 0 { // an empty event keeps a connection alive
+		return
+	}
+	at := r.stamp.At
+	if rec.FirstEvent == 0 {
+		rec.FirstEvent = at
+	}
+	rec.LastEvent = at
+	if stream.IsDone(data) {
+		r.done = true
+		rec.End = at
+		return
+	}
+	if err := r.template.Parse(&r.delta, data); err != nil {
+		if isError {
+			r.fail(ErrServer, fmt.Errorf("error in the stream: %s", stream.ErrorMessage(data, r.redact)))
+		} else {
+			r.fail(ErrMalformed, err)
+		}
+		rec.End = at
+		return
+	}
+	if isError && r.delta.Error == nil {
+		r.delta.Error = data
+	}
+	if r.delta.Token {
+		if rec.FirstToken == 0 {
+			rec.FirstToken = at
+			r.shard.firsts.Add(1)
+		} else {
+			r.gaps = append(r.gaps, at-rec.LastToken)
+		}
+		rec.LastToken = at
+		rec.TokenEvents++
+		r.shard.tokens.Add(1)
+		if r.stamp.Kernel {
+			rec.Flags |= KernelStamped
+			delay := r.stamp.Read - at
+			rec.DelaySum += delay
+			rec.DelayMax = max(rec.DelayMax, delay)
+			r.delays = append(r.delays, delay)
+		}
+	}
+	r.applyDelta()
+}
+
+// applyDelta takes into the record what the delta at hand says beside being a token.
+func (r *reader) applyDelta() {
+	d, rec := &r.delta, r.rec
+	if d.Error != nil {
+		r.fail(ErrServer, fmt.Errorf("error in the response: %s", stream.ErrorMessage(d.Error, r.redact)))
+		rec.End = r.stamp.At
+		return
+	}
+	if r.detail != nil && r.detail.ResponseID == "" && len(d.ID) > 0 {
+		r.detail.ResponseID = r.redact(string(d.ID))
+	}
+	if d.Content != nil {
+		r.text = d.AppendText(r.text)
+	}
+	if d.Finish != stream.NoFinish {
+		rec.Finish = d.Finish
+	}
+	if d.HasUsage {
+		if d.Prompt >= 0 {
+			rec.PromptTokens = d.Prompt
+		}
+		if d.Output >= 0 {
+			rec.OutputTokens = d.Output
+		}
+		if d.Cached >= 0 {
+			rec.CachedTokens = d.Cached
+		}
+	}
+}
+
+// fail notes the first failure.
+func (r *reader) fail(kind ErrorKind, err error) {
+	if r.err == nil {
+		r.kind, r.err = kind, err
+	}
+}
+
+// failTransport notes a failure of the transport.
+func (r *reader) failTransport(err error) {
+	kind := ErrReset
+	var failed *transport.Error
+	if errors.As(err, &failed) {
+		switch failed.Step {
+		case transport.Connecting:
+			kind = ErrConnect
+		case transport.Writing:
+			kind = ErrSend
+		case transport.Parsing:
+			kind = ErrMalformed
+		case transport.TimedOut:
+			kind = ErrTimeout
+		}
+	}
+	r.fail(kind, err)
+}
+
+// finish fills in what follows from the response as a whole.
+func (r *reader) finish() {
+	rec := r.rec
+	rec.Lines = r.events.Lines
+	if rec.End == 0 {
+		rec.End = r.clock.Now()
+	}
+	if r.done {
+		rec.Flags |= FinishedByDone
+	}
+	if r.err == nil && rec.Flags&Streamed != 0 && !r.done && rec.Finish == stream.NoFinish {
+		r.fail(ErrTruncated, errors.New("the stream ended without [DONE] or a finish reason"))
+	}
+	if r.err != nil {
+		if text := r.err.Error(); r.redact(text) != text {
+			r.err = errors.New(r.redact(text))
+		}
+	}
+	rec.OutputWords, rec.OutputChars = countText(r.text)
+	cut := false // by the end of the stage; what failed before that by itself stays a failure
+	switch r.kind {
+	case ErrConnect, ErrSend, ErrReset, ErrTimeout:
+		cut = r.ctx.Err() != nil
+	}
+	switch {
+	case r.err == nil:
+		rec.Status = Completed
+	case cut && rec.Sent == 0:
+		rec.Status = NotSent
+	case cut:
+		rec.Status = Incomplete
+	default:
+		rec.Status, rec.Err = Errored, r.kind
+	}
+	if r.detail == nil {
+		return
+	}
+	if r.detail.Body != nil {
+		r.detail.Output = r.redact(string(r.text))
+	}
+	switch rec.Status {
+	case Errored:
+		r.detail.Error = r.err.Error()
+	case Incomplete:
+		r.detail.Error = "Request was cancelled" // GuideLLM's words
+	}
+}

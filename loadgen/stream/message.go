@@ -1,0 +1,85 @@
+package stream
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// Redact takes secrets out of a text that came from the server; nil takes nothing.
+type Redact func(string) string
+
+func (r Redact) text(s string) string {
+	if r == nil {
+		return s
+	}
+	return r(s)
+}
+
+// StatusError turns an HTTP status into words, with the message that came with it. Secrets are taken out before the message
+// is shortened: half of one could no longer be found.
+func StatusError(status int, header http.Header, body []byte, redact Redact) error {
+	text := strings.TrimSpace(fmt.Sprintf("HTTP %d %s", status, http.StatusText(status)))
+	if message := ErrorMessage(body, redact); message != "" {
+		text += ": " + message
+	}
+	if after := header.Get("Retry-After"); after != "" {
+		text += " (Retry-After: " + Shorten(redact.text(after), messageLength) + ")"
+	}
+	return errors.New(text)
+}
+
+// messageLength is the most runes that are kept of a server's message.
+const messageLength = 300
+
+// ErrorMessage finds the message in an error body: OpenAI's {"error":{"message":…}}, a bare {"message":…} or
+// {"detail":…}, else the text itself; without secrets, and shortened to one line.
+func ErrorMessage(body []byte, redact Redact) string {
+	var e struct {
+		Error   json.RawMessage `json:"error"`
+		Message string          `json:"message"`
+		Detail  json.RawMessage `json:"detail"`
+	}
+	message := string(body)
+	if json.Unmarshal(body, &e) == nil {
+		if e.Message == "" && len(e.Error) > 0 {
+			var inner struct {
+				Message string `json:"message"`
+			}
+			if json.Unmarshal(e.Error, &inner) == nil && inner.Message != "" {
+				e.Message = inner.Message
+			} else if json.Unmarshal(e.Error, &e.Message) != nil {
+				e.Message = string(e.Error)
+			}
+		}
+		if e.Message == "" && len(e.Detail) > 0 && json.Unmarshal(e.Detail, &e.Message) != nil {
+			e.Message = string(e.Detail)
+		}
+		if e.Message != "" {
+			message = e.Message
+		}
+	}
+	return Shorten(redact.text(message), messageLength)
+}
+
+// Shorten keeps a text from elsewhere to one line of at most so many runes. It never cuts inside what may be a credential (RFC
+// 6750's b64token).
+func Shorten(s string, most int) string {
+	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "\ufffd")), " ")
+	r := []rune(s)
+	if len(r) <= most {
+		return s
+	}
+	inToken := func(r rune) bool {
+		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("-._~+/=", r)
+	}
+	for most > 0 && inToken(r[most-1]) && inToken(r[most]) {
+		most--
+		for most > 0 && inToken(r[most-1]) {
+			most--
+		}
+	}
+	return string(r[:most]) + "…"
+}

@@ -1,0 +1,222 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/openloop/openloop/internal/precise"
+)
+
+// netHTTP goes through net/http. Bytes are stamped in user space, right after the read: one connection's reads serve many
+// streams.
+type netHTTP struct {
+	config    Config
+	host      string
+	dialer    dialer
+	transport *http.Transport
+	open      atomic.Int64 // connections
+}
+
+func newNetHTTP(c Config, host string) *netHTTP {
+	t := &netHTTP{config: c, host: host, dialer: newDialer(c)}
+	t.transport = &http.Transport{
+		DialContext:         t.dial,
+		TLSClientConfig:     c.TLS,
+		TLSHandshakeTimeout: c.ConnectTimeout,
+		MaxIdleConnsPerHost: 1 << 20, // the default of 2 would open a connection for nearly every request
+		DisableCompression:  true,
+		Protocols:           Protocols(c.URL.Scheme, c.HTTP2, c.Proxy != nil),
+	}
+	if c.Proxy != nil {
+		t.transport.Proxy = http.ProxyURL(c.Proxy)
+	}
+	return t
+}
+
+// Protocols is what net/http may speak. Without TLS there is no ALPN to ask by: HTTP/2 is then spoken at once, and nothing
+// else.
+func Protocols(scheme string, http2, proxied bool) *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(!http2 || scheme == "https" || proxied)
+	p.SetHTTP2(http2)
+	p.SetUnencryptedHTTP2(http2 && scheme == "http" && !proxied)
+	return p
+}
+
+// dial opens a connection within the connect time limit, and counts it for as long as it is open.
+func (t *netHTTP) dial(ctx context.Context, _, address string) (net.Conn, error) {
+	c, err := t.dialer.open(ctx, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	t.open.Add(1)
+	return &countedConn{Conn: c, closed: sync.OnceFunc(func() { t.open.Add(-1) })}, nil
+}
+
+// countedConn tells of its end.
+type countedConn struct {
+	net.Conn
+	closed func()
+}
+
+func (c *countedConn) Close() error {
+	c.closed()
+	return c.Conn.Close()
+}
+
+// WantsConnection implements Transport: net/http opens connections for requests alone.
+func (t *netHTTP) WantsConnection() bool { return false }
+
+// OpenConnection implements Transport.
+func (t *netHTTP) OpenConnection(context.Context, *precise.Clock) {}
+
+// Connections implements Transport.
+func (t *netHTTP) Connections() int { return int(t.open.Load()) }
+
+// KernelStamps implements Transport.
+func (t *netHTTP) KernelStamps() bool { return false }
+
+// Close implements Transport.
+func (t *netHTTP) Close() { t.transport.CloseIdleConnections() }
+
+// NewExchange implements Transport.
+func (t *netHTTP) NewExchange(ctx context.Context, clock *precise.Clock) Exchange {
+	return &netExchange{transport: t, ctx: ctx, clock: clock}
+}
+
+// netExchange is one request at a time through net/http.
+type netExchange struct {
+	transport *netHTTP
+	ctx       context.Context
+	clock     *precise.Clock
+
+	body     []byte
+	request  context.Context // of the request at hand
+	cancel   context.CancelCauseFunc
+	timeout  *time.Timer // RequestTimeout; nil: none
+	drain    *time.Timer // DrainTime; nil: not begun
+	draining bool
+	response *http.Response // nil: none
+	stamp    Stamp
+	buf      []byte
+}
+
+// Encode implements Exchange.
+func (x *netExchange) Encode(body []byte) { x.body = body }
+
+// Release implements Exchange.
+func (x *netExchange) Release() { x.body = nil }
+
+// Close implements Exchange.
+func (x *netExchange) Close() {}
+
+// RoundTrip implements Exchange. The send stamp is the one of net/http's GotConn: the request's first byte is written next.
+func (x *netExchange) RoundTrip(s *Sending) (Head, error) {
+	c := &x.transport.config
+	x.request, x.cancel = context.WithCancelCause(x.ctx)
+	if t := c.RequestTimeout; t > 0 {
+		x.timeout = time.AfterFunc(t, func() { x.cancel(os.ErrDeadlineExceeded) })
+	}
+	// The time limit for connecting holds for the request too: what it waits for may be the connection of another one, the
+	// proxy's answer, or TLS.
+	cancel := x.cancel
+	connecting := time.AfterFunc(c.ConnectTimeout, func() { cancel(x.transport.dialer.tooLate(c.URL.Host)) })
+	defer connecting.Stop()
+	var start int64
+	trace := &httptrace.ClientTrace{
+		GetConn: func(string) {
+			start = x.clock.Now()
+			connecting.Reset(c.ConnectTimeout)
+		},
+		GotConn: func(info httptrace.GotConnInfo) {
+			connecting.Stop()
+			if s.At != 0 { // net/http sends again what a closed connection did not take
+				s.Retried = true
+			}
+			s.At = x.clock.Now()
+			if !info.Reused {
+				s.Opened = true
+				s.Connecting = s.At - start
+			}
+		},
+	}
+	// A reader of its own: net/http may still hold it when the response has long been read.
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(x.request, trace), http.MethodPost, c.URL.String(),
+		bytes.NewReader(x.body))
+	if err != nil {
+		return Head{}, &Error{Writing, err}
+	}
+	req.Header, req.Host = c.Header, x.transport.host
+	if x.response, err = x.transport.transport.RoundTrip(req); err != nil {
+		step := Reading
+		if s.At == 0 {
+			step = Connecting
+		}
+		x.response = nil
+		return Head{}, x.failed(step, err)
+	}
+	return Head{x.response.StatusCode, x.response.Header}, nil
+}
+
+// Next implements Exchange.
+func (x *netExchange) Next() ([]byte, Stamp, error) {
+	if x.draining && x.drain == nil {
+		cancel := x.cancel
+		x.drain = time.AfterFunc(DrainTime, func() { cancel(nil) })
+	}
+	if x.buf == nil {
+		x.buf = make([]byte, 16<<10)
+	}
+	for {
+		n, err := x.response.Body.Read(x.buf)
+		if n > 0 || err == io.EOF {
+			now := x.clock.Now()
+			x.stamp = Stamp{At: now, Read: now}
+		}
+		switch {
+		case n > 0: // an error that came with it comes again
+			return x.buf[:n], x.stamp, nil
+		case err == io.EOF:
+			return nil, x.stamp, io.EOF
+		case err != nil:
+			return nil, x.stamp, x.failed(Reading, err)
+		}
+	}
+}
+
+// LimitDrain implements Exchange.
+func (x *netExchange) LimitDrain() { x.draining = true }
+
+// End implements Exchange.
+func (x *netExchange) End() {
+	x.cancel(nil)
+	for _, t := range []*time.Timer{x.timeout, x.drain} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	if x.response != nil {
+		x.response.Body.Close()
+	}
+	*x = netExchange{transport: x.transport, ctx: x.ctx, clock: x.clock, buf: x.buf}
+}
+
+func (x *netExchange) failed(step Step, err error) *Error {
+	switch cause := context.Cause(x.request); {
+	case errors.Is(cause, os.ErrDeadlineExceeded):
+		return &Error{TimedOut, fmt.Errorf("the time limit of %v is over", x.transport.config.RequestTimeout)}
+	case step == Connecting && cause != nil && x.ctx.Err() == nil:
+		return &Error{Connecting, cause}
+	}
+	return &Error{step, err}
+}
