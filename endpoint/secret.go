@@ -1,8 +1,11 @@
 package endpoint
 
 import (
+	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -43,7 +46,8 @@ type Redactor struct{ secrets []string }
 // shortestSecret is the fewest bytes that are looked for: the shorter stand in ordinary words.
 const shortestSecret = 4
 
-// NewRedactor looks for the given secrets, and for each that is of the form "Bearer sk-…" for its last word too.
+// NewRedactor looks for the given secrets; of one of the form "Bearer sk-…" for its last word too, and of a basic
+// authentication for the password in it.
 func NewRedactor(secrets ...Secret) Redactor {
 	var r Redactor
 	for _, s := range secrets {
@@ -59,10 +63,26 @@ func NewRedactor(secrets ...Secret) Redactor {
 			}
 		}
 	}
+	for _, s := range slices.Clone(r.secrets) {
+		r.secrets = append(r.secrets, quotedForms(s)...)
+	}
 	r.secrets = slices.DeleteFunc(r.secrets, func(s string) bool { return len(s) < shortestSecret })
 	// The longest first: one secret may be a part of another.
 	slices.SortFunc(r.secrets, func(a, b string) int { return len(b) - len(a) })
 	return r
+}
+
+// quotedForms are the ways in which a text with unusual characters stands inside JSON, a Go string or a URL.
+func quotedForms(s string) []string {
+	var forms []string
+	inJSON, _ := json.Marshal(s) // a string never fails
+	inGo := strconv.Quote(s)
+	for _, form := range []string{string(inJSON[1 : len(inJSON)-1]), inGo[1 : len(inGo)-1], url.QueryEscape(s), url.PathEscape(s)} {
+		if form != s && !slices.Contains(forms, form) {
+			forms = append(forms, form)
+		}
+	}
+	return forms
 }
 
 // Redact returns the text without the secrets.

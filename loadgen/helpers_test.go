@@ -3,6 +3,7 @@ package loadgen
 import (
 	"io"
 	"log"
+	"net/url"
 	"time"
 )
 
@@ -16,3 +17,13 @@ func streamsLoad(n int) Load { return Load{Kind: Concurrent, Streams: n} }
 func timesLoad(offsets ...time.Duration) Load {
 	return Load{Kind: ConstantGap, Times: append([]time.Duration{}, offsets...)}
 }
+
+func mustURL(s string) *url.URL {
+	u, err := url.Parse(s)
+	if err != nil {
+		panic(err)
+	}
+	return u
+}
+
+var proxyURL = mustURL("http://proxy.test:3128")
