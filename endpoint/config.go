@@ -2,7 +2,11 @@
 // is tried before any load is sent.
 package endpoint
 
-import "time"
+import (
+	"slices"
+	"strings"
+	"time"
+)
 
 // Config says which endpoint is asked, and how it is reached.
 type Config struct {
@@ -34,6 +38,15 @@ type MetricsConfig struct {
 	Off     bool
 	Address Address // zero: /metrics at the root of the endpoint's host, if it is there
 	Login   Secret  // value of an Authorization header for that address, from its URL
+}
+
+// Authorize adds an Authorization header, unless there is one already or the value is empty: what was given as a header goes
+// over the name and password of the target, and they over the key.
+func (c *Config) Authorize(value Secret) {
+	given := slices.ContainsFunc(c.Headers, func(h Header) bool { return strings.EqualFold(h.Name, "Authorization") })
+	if !given && !value.IsEmpty() {
+		c.Headers = append(c.Headers, Header{"Authorization", value})
+	}
 }
 
 // Secrets are all that must not be seen of the configuration.
