@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// RedactCommand returns the arguments of a command line without what is secret in them: the whole value of every flag that
-// secretFlags names (without dashes), as --flag value and as --flag=value, and name and password of URLs in any argument.
+// RedactCommand returns the arguments of a command line without what is secret in them: the whole value of every flag
+// that secretFlags names (without dashes), as --flag value and as --flag=value, and name and password of URLs in any
+// argument.
 func RedactCommand(args, secretFlags []string) []string {
 	safe := make([]string, len(args))
 	isValue := false // of the secret flag before it

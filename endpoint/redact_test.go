@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -26,7 +27,7 @@ func TestRedactCommand(t *testing.T) {
 		{[]string{"--target=https://me:p@w/x://@h:1"}, []string{"--target=https://[redacted]@h:1"}},
 		{[]string{"http://me:pw@h", "http://token@h"}, []string{"http://[redacted]@h", "http://[redacted]@h"}},
 		{[]string{"--server-metrics=http://a/,http://me:pw@h"}, []string{"--server-metrics=http://[redacted]@h"}},
-		{[]string{"--gate", "slo@6", "--data", "me@home.jsonl"}, []string{"--gate", "slo@6", "--data", "me@home.jsonl"}},
+		{[]string{"--gate", "slo@6", "--data", "me@h.jsonl"}, []string{"--gate", "slo@6", "--data", "me@h.jsonl"}},
 	} {
 		before := slices.Clone(test.args)
 		if got := RedactCommand(test.args, testSecretFlags); !slices.Equal(got, test.want) {
@@ -35,6 +36,27 @@ func TestRedactCommand(t *testing.T) {
 		if !slices.Equal(test.args, before) {
 			t.Errorf("%q was changed to %q", before, test.args)
 		}
+	}
+}
+
+// A secret is not printed, neither by itself nor as a part of something else, be it in a field that fmt can't ask.
+func TestSecretIsNotPrinted(t *testing.T) {
+	secret := NewSecret("sk-canary")
+	hidden := struct {
+		in    Secret
+		list  []Secret
+		named map[string]Secret
+	}{secret, []Secret{secret}, map[string]Secret{"k": secret}}
+	for _, v := range []any{secret, &secret, hidden, &hidden, []Secret{secret}, Config{Headers: []Header{{"k", secret}}}} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+			text := fmt.Sprintf(verb, v)
+			if strings.Contains(text, "canary") || strings.Contains(text, fmt.Sprintf("%x", "canary")) {
+				t.Errorf("%s of a %T shows it: %s", verb, v, text)
+			}
+		}
+	}
+	if secret.Reveal() != "sk-canary" || secret.String() != "[redacted]" || (Secret{}).String() != "" {
+		t.Errorf("revealed %q, shown %q, none shown as %q", secret.Reveal(), secret, Secret{})
 	}
 }
 
@@ -59,7 +81,9 @@ func TestAuthorize(t *testing.T) {
 
 // A secret does not survive, whatever stands around it and whichever way it came in.
 func FuzzRedactCommand(f *testing.F) {
-	for _, s := range []string{"", "=", ":", "@", "/", "://", "--", "--header", "--api-key=", " ", `{"a":"`, "a=b,c=", "%40", "\n"} {
+	for _, s := range []string{
+		"", "=", ":", "@", "/", "://", "--", "--header", "--api-key=", " ", `{"a":"`, "a=b,c=", "%40", "\n",
+	} {
 		f.Add(s, s, s)
 	}
 	const canary = "sk-canary-0123456789"

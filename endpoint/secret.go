@@ -14,16 +14,24 @@ const redacted = "[redacted]"
 
 // Secret is a text that must not be seen: printed, formatted or stored in any way it is "[redacted]". The zero value is no
 // secret.
-type Secret struct{ text string }
+type Secret struct {
+	// A pointer, since fmt prints what an unexported field of another type holds without asking its methods.
+	text *string
+}
 
 // NewSecret makes a secret of a text.
-func NewSecret(text string) Secret { return Secret{text} }
+func NewSecret(text string) Secret { return Secret{&text} }
 
 // Reveal returns the text, for the wire alone.
-func (s Secret) Reveal() string { return s.text }
+func (s Secret) Reveal() string {
+	if s.text == nil {
+		return ""
+	}
+	return *s.text
+}
 
 // IsEmpty says whether there is nothing to hide.
-func (s Secret) IsEmpty() bool { return s.text == "" }
+func (s Secret) IsEmpty() bool { return s.Reveal() == "" }
 
 // String implements fmt.Stringer, GoString fmt.GoStringer, MarshalText encoding.TextMarshaler: none shows the text.
 func (s Secret) String() string {
@@ -51,11 +59,12 @@ const shortestSecret = 4
 func NewRedactor(secrets ...Secret) Redactor {
 	var r Redactor
 	for _, s := range secrets {
-		r.secrets = append(r.secrets, s.text)
-		if _, token, ok := strings.Cut(s.text, " "); ok {
+		text := s.Reveal()
+		r.secrets = append(r.secrets, text)
+		if _, token, ok := strings.Cut(text, " "); ok {
 			r.secrets = append(r.secrets, token)
 		}
-		h := http.Request{Header: http.Header{"Authorization": {s.text}}}
+		h := http.Request{Header: http.Header{"Authorization": {text}}}
 		if name, password, ok := h.BasicAuth(); ok {
 			r.secrets = append(r.secrets, password, name+":"+password)
 			if password == "" { // a key in place of a name
