@@ -1,5 +1,5 @@
-// Package endpoint is who is asked: an address without credentials, the secrets beside it, the models, and the request that
-// is tried before any load is sent.
+// Package endpoint is who is asked: an address without credentials, the secrets beside it, the models, and the request
+// that is tried before any load is sent.
 package endpoint
 
 import (
@@ -40,8 +40,8 @@ type MetricsConfig struct {
 	Login   Secret  // value of an Authorization header for that address, from its URL
 }
 
-// Authorize adds an Authorization header, unless there is one already or the value is empty: what was given as a header goes
-// over the name and password of the target, and they over the key.
+// Authorize adds an Authorization header, unless there is one already or the value is empty: what was given as a header
+// goes over the name and password of the target, and they over the key.
 func (c *Config) Authorize(value Secret) {
 	given := slices.ContainsFunc(c.Headers, func(h Header) bool { return strings.EqualFold(h.Name, "Authorization") })
 	if !given && !value.IsEmpty() {

@@ -47,7 +47,8 @@ func TestSecretIsNotPrinted(t *testing.T) {
 		list  []Secret
 		named map[string]Secret
 	}{secret, []Secret{secret}, map[string]Secret{"k": secret}}
-	for _, v := range []any{secret, &secret, hidden, &hidden, []Secret{secret}, Config{Headers: []Header{{"k", secret}}}} {
+	config := Config{Headers: []Header{{"k", secret}}}
+	for _, v := range []any{secret, &secret, hidden, &hidden, []Secret{secret}, config} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
 			text := fmt.Sprintf(verb, v)
 			if strings.Contains(text, "canary") || strings.Contains(text, fmt.Sprintf("%x", "canary")) {
