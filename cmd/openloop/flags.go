@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/tokens"
@@ -161,7 +162,7 @@ func parse(set *pflag.FlagSet, args []string, stdout io.Writer) error {
 		return usageError("%w (\"openloop %s --help\" lists the flags)", err, set.Name())
 	}
 	if set.NArg() > 0 {
-		return usageError("unexpected argument %q: every option of \"openloop %s\" is a flag", set.Arg(0), set.Name())
+		return usageError("unexpected argument %q: every option of \"openloop %s\" is a flag", endpoint.RedactUserinfo(set.Arg(0)), set.Name())
 	}
 	return nil
 }

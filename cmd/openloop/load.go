@@ -410,25 +410,12 @@ func (f *loadFlags) syntheticData() string {
 	return strings.Join(data, ",")
 }
 
-// safeCommand is the command line without what is secret in it: the values of --api-key and --header.
+// secretFlags are those of sweep and run whose values may hold a credential.
+var secretFlags = []string{"api-key", "header"}
+
+// safeCommand is the command line without what is secret in it.
 func (s *session) safeCommand() []string {
-	command := []string{"openloop", s.flags.set.Name()}
-	hide := false
-	for _, arg := range s.flags.args {
-		name, _, joined := strings.Cut(arg, "=")
-		arg = withoutUserinfo(arg)
-		secret := name == "--api-key" || name == "--header"
-		switch {
-		case hide:
-			command, hide = append(command, "[redacted]"), false
-		case secret && joined:
-			command = append(command, name+"=[redacted]")
-		default:
-			hide = secret
-			command = append(command, arg)
-		}
-	}
-	return command
+	return append([]string{"openloop", s.flags.set.Name()}, endpoint.RedactCommand(s.flags.args, secretFlags)...)
 }
 
 // keepRequests is how many requests a run may have for its report to be saved after every stage: beyond that, writing takes
