@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"testing"
+	"time"
+
+	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/spec"
+)
+
+// Every way in which GuideLLM lets a warm-up be said.
+func TestReadTrim(t *testing.T) {
+	timed := spec.Limits{MaxDuration: 20 * time.Second}
+	both := spec.Limits{MaxDuration: 20 * time.Second, MaxRequests: 10}
+	for _, test := range []struct {
+		value       any
+		want        spec.Trim
+		timed, both time.Duration
+	}{
+		{nil, spec.Trim{}, 0, 0},
+		{0.0, spec.Trim{}, 0, 0},
+		{0.25, spec.Trim{Percent: 0.25}, 5 * time.Second, 5 * time.Second},
+		{int64(3), spec.Trim{Value: 3}, 3 * time.Second, 3 * time.Second},
+		{2.5, spec.Trim{Value: 2.5}, 2500 * time.Millisecond, 2500 * time.Millisecond},
+		{object("percent", 0.25), spec.Trim{Percent: 0.25}, 5 * time.Second, 5 * time.Second},
+		{object("percent", nil, "value", "4"), spec.Trim{Value: 4}, 4 * time.Second, 4 * time.Second},
+		{object("value", int64(4), "percent", 0.1), spec.Trim{Percent: 0.1}, 2 * time.Second, 2 * time.Second},
+		{object("value", int64(4), "percent", 0.0), spec.Trim{}, 0, 0},
+		{object("value", int64(4), "mode", "requests"), spec.Trim{Value: 4, Mode: spec.ByRequests}, 0, 0},
+		{object("value", int64(4), "mode", "prefer_requests"), spec.Trim{Value: 4, Mode: spec.PreferRequests},
+			4 * time.Second, 0},
+		{object("value", int64(4), "mode", "both"), spec.Trim{Value: 4, Mode: spec.ByBoth},
+			4 * time.Second, 4 * time.Second},
+	} {
+		trim, _, err := readTrim(test.value)
+		if err != nil || trim != test.want || trim.Duration(timed) != test.timed || trim.Duration(both) != test.both {
+			t.Errorf("%v: got %+v (%v), %v of %+v, %v of %+v",
+				test.value, trim, err, trim.Duration(timed), timed, trim.Duration(both), both)
+		}
+	}
+}
+
+// The report names the constraint that ended a stage of which the server could not keep up, and no other.
+func TestAmend(t *testing.T) {
+	report := func() *guidellm.Report { return &guidellm.Report{Benchmarks: []*guidellm.Benchmark{{}, {}}} }
+	c, err := read(append(words(baseLine), "--over-saturation", "min_seconds=1"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := report()
+	c.Amend(r)
+	for _, b := range r.Benchmarks {
+		o, _ := b.Config.Constraints.Get("over_saturation").(guidellm.Object)
+		if o.Text("type_") != "over_saturation" || o.Get("minimum_duration") != 1.0 || o.Get("enabled") != true {
+			t.Errorf("constraints %v", b.Config.Constraints)
+		}
+	}
+	if c.Observe() == nil {
+		t.Error("no observer")
+	}
+	if c, err = read(words(baseLine), nil); err != nil {
+		t.Fatal(err)
+	}
+	r = report()
+	if c.Amend(r); c.Observe() != nil || r.Benchmarks[0].Config.Constraints != nil {
+		t.Errorf("not asked for, and yet %v", r.Benchmarks[0].Config.Constraints)
+	}
+}

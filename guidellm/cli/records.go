@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/tokens"
+)
+
+// CountRecords reads the data once, so that a bad record is refused before any load. The end of the data ends a stage,
+// as in GuideLLM, and where no record says how long its answer is to be, the formatter's length is asked for.
+func (c *Command) CountRecords() error {
+	count, withLength, err := c.scan()
+	if err != nil {
+		return err
+	}
+	if c.answerTokens > 0 && c.Spec.Workload.Data != nil {
+		if withLength > 0 {
+			return fmt.Errorf("--request-formatter-kwargs: %d of the %d records say how long their answer is to be, "+
+				"and the others would take max_tokens: openloop takes one or the other", withLength, count)
+		}
+		if err := c.addLength(); err != nil {
+			return err
+		}
+	}
+	l := &c.Spec.Limits
+	if count > 0 && (l.MaxRequests == 0 || count < l.MaxRequests) {
+		l.MaxRequests = count
+	}
+	if !c.limited && count == 0 {
+		c.note("neither --max-seconds nor --max-requests is given, so that, as in GuideLLM, the first stage has no " +
+			"end; Ctrl-C ends it and saves what was measured")
+	}
+	return nil
+}
+
+// scan counts the records of the data, 0 for synthetic data without end, and those that say how long their answer is to
+// be.
+func (c *Command) scan() (count, withLength int, err error) {
+	config := tokens.DataConfig{Samples: c.samples()}
+	if d := c.Spec.Workload.Data; d != nil {
+		config.Columns = d.Columns
+	}
+	data, err := tokens.OpenData(c.Args.Data[0], config)
+	if err != nil {
+		return 0, 0, fmt.Errorf("--data: %w", err)
+	}
+	defer data.Close()
+	if c.Spec.Workload.Synthetic != nil {
+		return config.Samples, 0, nil
+	}
+	next := data.Source()
+	for ; ; count++ {
+		item, err := next(count)
+		switch {
+		case errors.Is(err, io.EOF) && count == 0:
+			return 0, 0, fmt.Errorf("--data: %s holds no record", c.Args.Data[0])
+		case errors.Is(err, io.EOF):
+			return count, withLength, nil
+		case err != nil:
+			return 0, 0, fmt.Errorf("--data: %w", err)
+		}
+		if item.OutputTokens > 0 {
+			withLength++
+		}
+	}
+}
+
+// addLength adds the formatter's length of the answer to the further fields of every request. Unlike a length of a
+// record's own it leaves the model free to end before it.
+func (c *Command) addLength() error {
+	w := &c.Spec.Workload
+	field := "max_completion_tokens"
+	if w.Format == tokens.TextCompletions {
+		field = "max_tokens"
+	}
+	fields := guidellm.Object{{Key: field, Value: int64(c.answerTokens)}}
+	if w.Extra != nil {
+		more, err := parseJSON(w.Extra)
+		if err != nil {
+			return err
+		}
+		if o, ok := more.(guidellm.Object); ok {
+			fields = append(fields, o...)
+		}
+	}
+	var err error
+	w.Extra, err = appendJSON(nil, fields)
+	return err
+}
