@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"fmt"
+	"math"
 	"testing"
 	"time"
 
 	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/guidellm/stats"
 	"github.com/openloop/openloop/spec"
 )
 
@@ -36,6 +39,34 @@ func TestReadTrim(t *testing.T) {
 		if err != nil || trim != test.want || trim.Duration(timed) != test.timed || trim.Duration(both) != test.both {
 			t.Errorf("%v: got %+v (%v), %v of %+v, %v of %+v",
 				test.value, trim, err, trim.Duration(timed), timed, trim.Duration(both), both)
+		}
+	}
+}
+
+// What the arguments of a report hold of a warm-up is read as that warm-up again.
+func TestTrimValue(t *testing.T) {
+	for _, trim := range []spec.Trim{
+		{}, {Percent: 0.25}, {Value: 3}, {Value: 2.5}, {Value: 0.5}, {Percent: 0.1, Mode: spec.ByRequests},
+		{Value: 4, Mode: spec.PreferDuration}, {Value: 0.5, Mode: spec.ByBoth},
+	} {
+		value := guidellm.TrimValue(trim)
+		if again, _, err := readTrim(value); err != nil || again != trim {
+			t.Errorf("%+v is held as %v and read as %+v (%v)", trim, value, again, err)
+		}
+	}
+	for value, want := range map[any]spec.Trim{nil: {}, 0.25: {Percent: 0.25}, int64(3): {Value: 3}, 2.5: {Value: 2.5}} {
+		if got := guidellm.TrimValue(want); got != value {
+			t.Errorf("%+v is held as %v, want %v", want, got, value)
+		}
+	}
+	whole := guidellm.TransientOf(spec.Trim{})
+	if !math.IsNaN(whole.Percent) || !math.IsNaN(whole.Value) || whole.Mode != stats.PreferDuration {
+		t.Errorf("nothing is left out, and yet %+v", whole)
+	}
+	for _, x := range []float64{0.25, 1, 3.5} {
+		got, want := guidellm.TransientOf(spec.TrimOf(x)), stats.TransientOf(x)
+		if fmt.Sprint(got) != fmt.Sprint(want) { // NaN is not equal to itself
+			t.Errorf("%v: got %+v, want %+v", x, got, want)
 		}
 	}
 }
