@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/tokens"
@@ -117,7 +118,7 @@ func FuzzParseSettings(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		v, err := parseSettings(text)
-		if err != nil {
+		if err != nil || !utf8.ValidString(text) { // JSON has no word for other bytes
 			return
 		}
 		if o, ok := v.(guidellm.Object); ok {

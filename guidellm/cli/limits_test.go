@@ -54,7 +54,9 @@ func TestTrimValue(t *testing.T) {
 			t.Errorf("%+v is held as %v and read as %+v (%v)", trim, value, again, err)
 		}
 	}
-	for value, want := range map[any]spec.Trim{nil: {}, 0.25: {Percent: 0.25}, int64(3): {Value: 3}, 2.5: {Value: 2.5}} {
+	for value, want := range map[any]spec.Trim{
+		nil: {}, 0.25: {Percent: 0.25}, int64(3): {Value: 3}, 2.5: {Value: 2.5},
+	} {
 		if got := guidellm.TrimValue(want); got != value {
 			t.Errorf("%+v is held as %v, want %v", want, got, value)
 		}
