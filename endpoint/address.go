@@ -12,8 +12,8 @@ import (
 // value is no address.
 type Address struct{ url url.URL }
 
-// ParseAddress reads an http or https URL as people write it. A name and a password in it are returned as the value of an
-// Authorization header, and are in the address no more. No error shows them.
+// ParseAddress reads an http or https URL as people write it. A name and a password in it are returned as the value of
+// an Authorization header, and are in the address no more. No error shows them.
 func ParseAddress(s string) (Address, Secret, error) {
 	shown := hideUserinfo(s)
 	if !strings.Contains(s, "://") {
@@ -36,8 +36,8 @@ func ParseAddress(s string) (Address, Secret, error) {
 	// In "http://me:12/34@host" the password ends the host early, and would stay in the path.
 	for _, part := range []string{u.EscapedPath(), u.RawQuery, u.EscapedFragment(), u.Host} {
 		if strings.Contains(part, "@") {
-			return Address{}, Secret{}, fmt.Errorf("%q has an @ after its host: write %%40 where it belongs to the path, "+
-				"and / ? # of a password as %%2F %%3F %%23", shown)
+			return Address{}, Secret{}, fmt.Errorf("%q has an @ after its host: "+
+				"write %%40 where it belongs to the path, and / ? # of a password as %%2F %%3F %%23", shown)
 		}
 	}
 	var secret Secret

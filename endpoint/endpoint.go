@@ -65,7 +65,8 @@ func Open(c Config) (*Endpoint, error) {
 	}
 	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: &c.Address.url})
 	if err != nil {
-		return nil, &Error{"finding the proxy for " + c.Address.url.Host, CauseProxy, errors.New(hideUserinfo(err.Error()))}
+		doing := "finding the proxy for " + c.Address.url.Host
+		return nil, &Error{doing, CauseProxy, errors.New(hideUserinfo(err.Error()))}
 	}
 	e.setProxy(proxy, &secrets)
 	e.redactor = NewRedactor(secrets...)
@@ -98,8 +99,8 @@ func (e *Endpoint) Header() http.Header { return e.header.Clone() }
 // Redact takes the endpoint's secrets out of a text.
 func (e *Endpoint) Redact(text string) string { return e.redactor.Redact(text) }
 
-// Transport returns how other requests to the endpoint's host are to be sent: with its authorities and its proxy. Like all
-// requests of the endpoint they follow no redirect, as long as http.Client.CheckRedirect says so.
+// Transport returns how other requests to the endpoint's host are to be sent: with its authorities and its proxy. Like
+// all requests of the endpoint they follow no redirect, as long as http.Client.CheckRedirect says so.
 func (e *Endpoint) Transport() *http.Transport {
 	t := &http.Transport{TLSClientConfig: e.tls.Clone(), TLSHandshakeTimeout: e.config.ConnectTimeout,
 		DialContext: (&net.Dialer{Timeout: e.config.ConnectTimeout}).DialContext}
@@ -112,8 +113,9 @@ func (e *Endpoint) Transport() *http.Transport {
 // Target is where and how load is sent to a path of the API, such as /chat/completions.
 func (e *Endpoint) Target(path string) loadgen.Target {
 	return loadgen.Target{
-		URL: e.config.Address.Join(path).String(), Header: e.Header(), TLS: e.tls.Clone(), HTTP2: e.config.HTTP2, Proxy: e.proxy,
-		ConnectTimeout: e.config.ConnectTimeout, RequestTimeout: e.config.RequestTimeout, Redact: e.Redact,
+		URL: e.config.Address.Join(path).String(), Header: e.Header(), Redact: e.Redact,
+		TLS: e.tls.Clone(), HTTP2: e.config.HTTP2, Proxy: e.proxy,
+		ConnectTimeout: e.config.ConnectTimeout, RequestTimeout: e.config.RequestTimeout,
 	}
 }
 
@@ -176,8 +178,8 @@ const (
 	answerTime  = time.Minute
 )
 
-// Post posts to a path of the endpoint, beside the API's version: /tokenize, or /v1/completions. It returns what came back,
-// of a refusal without secrets. An error is an *Error.
+// Post posts to a path of the endpoint, beside the API's version: /tokenize, or /v1/completions. It returns what came
+// back, of a refusal without secrets. An error is an *Error.
 func (e *Endpoint) Post(ctx context.Context, path string, body []byte) (status int, answer []byte, err error) {
 	address := e.config.Address
 	address.url.Path = strings.TrimSuffix(address.url.Path, "/v1")
@@ -201,7 +203,9 @@ func (e *Endpoint) Post(ctx context.Context, path string, body []byte) (status i
 }
 
 // send sends one request on a connection of its own, and follows no redirect. end closes both.
-func (e *Endpoint) send(ctx context.Context, method string, to Address, body []byte) (resp *http.Response, end func(), err error) {
+func (e *Endpoint) send(ctx context.Context, method string, to Address, body []byte) (
+	resp *http.Response, end func(), err error,
+) {
 	t := e.Transport()
 	t.DisableKeepAlives, t.DisableCompression = true, true
 	t.Protocols = transport.Protocols(to.url.Scheme, e.config.HTTP2, e.proxy != nil)

@@ -73,10 +73,13 @@ func (e *Endpoint) refused(doing string, resp *http.Response, body []byte) error
 		}
 	case http.StatusNotFound:
 		cause = CauseNotFound
-	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		cause = CauseRedirect
 		if location := resp.Header.Get("Location"); location != "" {
-			err = fmt.Errorf("%w: the endpoint redirects to %s", err, stream.Shorten(e.Redact(hideUserinfo(location)), 300))
+			const shown = 300
+			location = stream.Shorten(e.Redact(hideUserinfo(location)), shown)
+			err = fmt.Errorf("%w: the endpoint redirects to %s", err, location)
 		}
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		cause = CauseUnavailable

@@ -12,8 +12,8 @@ import (
 // redacted stands wherever a secret would.
 const redacted = "[redacted]"
 
-// Secret is a text that must not be seen: printed, formatted or stored in any way it is "[redacted]". The zero value is no
-// secret.
+// Secret is a text that must not be seen: printed, formatted or stored in any way it is "[redacted]". The zero value is
+// no secret.
 type Secret struct {
 	// A pointer, since fmt prints what an unexported field of another type holds without asking its methods.
 	text *string
@@ -86,7 +86,9 @@ func quotedForms(s string) []string {
 	var forms []string
 	inJSON, _ := json.Marshal(s) // a string never fails
 	inGo := strconv.Quote(s)
-	for _, form := range []string{string(inJSON[1 : len(inJSON)-1]), inGo[1 : len(inGo)-1], url.QueryEscape(s), url.PathEscape(s)} {
+	for _, form := range []string{
+		string(inJSON[1 : len(inJSON)-1]), inGo[1 : len(inGo)-1], url.QueryEscape(s), url.PathEscape(s),
+	} {
 		if form != s && !slices.Contains(forms, form) {
 			forms = append(forms, form)
 		}

@@ -31,9 +31,9 @@ const followTime = 5 * time.Second
 // errorBodyLimit bounds how much of an error response is read for its message.
 const errorBodyLimit = 64 << 10
 
-// Try posts one request to a path of the API and follows its answer for a few seconds; patience bounds it as a whole. The
-// stream is read by go-sse and encoding/json, and again by the parsers that measure: were they to differ on this server's
-// stream, nothing that is measured could be trusted. An error is an *Error.
+// Try posts one request to a path of the API and follows its answer for a few seconds; patience bounds it as a whole.
+// The stream is read by go-sse and encoding/json, and again by the parsers that measure: were they to differ on this
+// server's stream, nothing that is measured could be trusted. An error is an *Error.
 func (e *Endpoint) Try(ctx context.Context, path string, body []byte, patience time.Duration) (*Trial, error) {
 	address := e.config.Address.Join(path)
 	doing := "a trial request to POST " + address.String()
@@ -110,7 +110,8 @@ func (r *trialReader) event(ev sse.Event, redactor Redactor) (Cause, error) {
 		return CauseNotAPI, err
 	}
 	if d.Error != nil || ev.Type == "error" {
-		return CauseStreamError, fmt.Errorf("the stream brought an error: %s", stream.ErrorMessage([]byte(ev.Data), redactor.Redact))
+		message := stream.ErrorMessage([]byte(ev.Data), redactor.Redact)
+		return CauseStreamError, fmt.Errorf("the stream brought an error: %s", message)
 	}
 	r.deltas = append(r.deltas, d)
 	r.finished = r.finished || d.Finish != stream.NoFinish
@@ -128,8 +129,9 @@ func (r *trialReader) event(ev sse.Event, redactor Redactor) (Cause, error) {
 // trial returns what was seen, if the measuring parsers see the same.
 func (r *trialReader) trial(doing string, redactor Redactor) (*Trial, error) {
 	if err := sameParse(r.raw.Bytes(), r.deltas, redactor); err != nil {
-		return nil, &Error{doing, CauseReadersDiffer, fmt.Errorf("openloop's two readers of streams disagree on this server's, "+
-			"so that nothing it measured could be trusted (please report this): %w", err)}
+		err = fmt.Errorf("openloop's two readers of streams disagree on this server's, "+
+			"so that nothing it measured could be trusted (please report this): %w", err)
+		return nil, &Error{doing, CauseReadersDiffer, err}
 	}
 	return &r.Trial, nil
 }
@@ -142,8 +144,9 @@ func (e *Endpoint) tryWhole(ctx context.Context, doing string, resp *http.Respon
 	}
 	var d stream.Delta
 	if err := d.Decode(body); err != nil || d.Finish == stream.NoFinish {
-		return nil, &Error{doing, CauseNotAPI, e.redactError(fmt.Errorf("the answer (%s) is neither a stream nor a completion: %q",
-			resp.Header.Get("Content-Type"), e.begin(body)))}
+		err := fmt.Errorf("the answer (%s) is neither a stream nor a completion: %q",
+			resp.Header.Get("Content-Type"), e.begin(body))
+		return nil, &Error{doing, CauseNotAPI, e.redactError(err)}
 	}
 	return &Trial{Ended: true, PromptTokens: int(d.Prompt), OutputTokens: int(d.Output)}, nil
 }
@@ -163,7 +166,8 @@ func sameParse(raw []byte, want []stream.Delta, redactor Redactor) error {
 			mismatch = err
 		} else if d.Token != w.Token || d.Finish != w.Finish || d.Output != w.Output || d.Prompt != w.Prompt ||
 			!bytes.Equal(d.AppendText(nil), w.AppendText(nil)) {
-			mismatch = fmt.Errorf("event %d is read differently: %q", n, stream.Shorten(redactor.Redact(string(data)), 200))
+			shown := stream.Shorten(redactor.Redact(string(data)), 200)
+			mismatch = fmt.Errorf("event %d is read differently: %q", n, shown)
 		}
 	}}
 	if err := s.Feed(raw); err != nil {

@@ -8,8 +8,9 @@ import (
 	"github.com/openloop/openloop/internal/precise"
 )
 
-// stampListener notes for each of its connections when the kernel received what was read last. The engine counts from there:
-// how long the server itself takes to wake up and parse a request is then not part of the time that a client is judged by.
+// stampListener notes for each of its connections when the kernel received what was read last. The engine counts from
+// there: how long the server itself takes to wake up and parse a request is then not part of the time that a client is
+// judged by.
 type stampListener struct {
 	net.Listener
 	origin time.Time
@@ -65,8 +66,8 @@ func (c *stampConn) toOrigin(stamp int64) int64 {
 		return 0
 	}
 	now := time.Now()
-	// Two readings of the same clock a moment apart: a step of the wall clock between them is not to be expected, and where
-	// it happens the age is not believed.
+	// Two readings of the same clock a moment apart: a step of the wall clock between them is not to be expected, and
+	// where it happens the age is not believed.
 	age := now.UnixNano() - stamp
 	if age < 0 || age > int64(10*time.Second) {
 		return 0

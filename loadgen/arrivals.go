@@ -26,7 +26,7 @@ type ArrivalKind string
 const (
 	ConstantArrival ArrivalKind = "constant" // equal gaps
 	PoissonArrival  ArrivalKind = "poisson"  // exponential gaps: independent users
-	GammaArrival    ArrivalKind = "gamma"    // gaps of a gamma distribution: CV above 1 comes in clumps, below 1 more evenly than Poisson
+	GammaArrival    ArrivalKind = "gamma"    // gamma-distributed gaps: CV above 1 comes in clumps, below 1 evenly
 	BurstArrival    ArrivalKind = "burst"    // several at once, equal gaps between
 )
 
@@ -42,7 +42,8 @@ func ParseArrival(s string) (Arrival, error) {
 	case GammaArrival:
 		cv, err := strconv.ParseFloat(value, 64)
 		if err != nil || !(cv > 0) || cv > 100 {
-			return Arrival{}, fmt.Errorf("%q: write gamma:CV with a coefficient of variation above 0, at most 100; gamma:1 is poisson", s)
+			return Arrival{}, fmt.Errorf("%q: write gamma:CV with a coefficient of variation above 0, "+
+				"at most 100; gamma:1 is poisson", s)
 		}
 		a.CV = cv
 	case BurstArrival:
@@ -195,9 +196,10 @@ func NewSchedule(a Arrival, rate float64, seed int64) Schedule {
 	return &warped{unit: newUnit(a, seed), reach: func(n float64) (float64, bool) { return n / rate, rate > 0 }}
 }
 
-// NewProfileSchedule returns the arrivals of a process whose rate follows a profile: the process of rate 1, its time
-// stretched so that request n of it comes when the profile's area reaches n. A Poisson process stays one, with that rate.
-func NewProfileSchedule(a Arrival, p Profile, seed int64) Schedule {
+// newProfileSchedule returns the arrivals of a process whose rate follows a profile: the process of rate 1, its time
+// stretched so that request n of it comes when the profile's area reaches n. A Poisson process stays one, with that
+// rate.
+func newProfileSchedule(a Arrival, p Profile, seed int64) Schedule {
 	return &warped{unit: newUnit(a, seed), reach: p.reach}
 }
 

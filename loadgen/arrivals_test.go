@@ -51,9 +51,10 @@ func TestArrivalMoments(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range []Schedule{NewSchedule(a, rate, 42), NewProfileSchedule(a, Profile{{rate, rate, 10 * time.Hour}}, 42)} {
+		for _, s := range []Schedule{NewSchedule(a, rate, 42), newProfileSchedule(a, Profile{{rate, rate, 10 * time.Hour}}, 42)} {
 			mean, cv, correlation := moments(gapsOf(t, s, n))
-			// The standard error of the mean is CV/√n; that of the CV grows with the fourth moment, about CV²·2/√n here.
+			// The standard error of the mean is CV/√n; that of the CV grows with the fourth moment, about CV²·2/√n
+			// here.
 			if e := math.Abs(mean*rate - 1); e > 5*c.cv/math.Sqrt(n)+1e-6 {
 				t.Errorf("%s: mean gap %v, want %v", c.arrival, mean, 1/rate)
 			}
@@ -88,7 +89,7 @@ func TestSchedulesArePure(t *testing.T) {
 	p := Profile{{5, 20, time.Minute}, {20, 20, time.Hour}}
 	for _, s := range []Schedule{
 		NewSchedule(Arrival{Kind: GammaArrival, CV: 2}, 10, 1), NewSchedule(Arrival{Kind: BurstArrival, Size: 3}, 10, 1),
-		NewProfileSchedule(Arrival{Kind: PoissonArrival}, p, 1),
+		newProfileSchedule(Arrival{Kind: PoissonArrival}, p, 1),
 	} {
 		late, _ := s.At(500)
 		early, _ := s.At(3)
@@ -121,7 +122,7 @@ func TestProfiles(t *testing.T) {
 	if d := p.Length(); d != 121*time.Second {
 		t.Errorf("it lasts %v", d)
 	}
-	s := NewProfileSchedule(Arrival{}, p, 0)
+	s := newProfileSchedule(Arrival{}, p, 0)
 	for _, c := range []struct {
 		i    int
 		want time.Duration
@@ -142,7 +143,7 @@ func TestProfiles(t *testing.T) {
 	if err != nil || ramp.Requests() != 100 {
 		t.Errorf("ramp %v, %v", ramp, err)
 	}
-	if at, ok := NewProfileSchedule(Arrival{}, ramp, 0).At(99); !ok || at > 10*time.Second {
+	if at, ok := newProfileSchedule(Arrival{}, ramp, 0).At(99); !ok || at > 10*time.Second {
 		t.Errorf("the last request of a ramp to 0 at %v (%v)", at, ok)
 	}
 }
@@ -177,7 +178,7 @@ func FuzzParseProfile(f *testing.F) {
 		if err != nil {
 			return
 		}
-		schedule := NewProfileSchedule(Arrival{}, p, 0)
+		schedule := newProfileSchedule(Arrival{}, p, 0)
 		last := time.Duration(-1)
 		for i := range 100 {
 			at, ok := schedule.At(i)

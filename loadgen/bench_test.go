@@ -22,7 +22,8 @@ func BenchmarkToken(b *testing.B) {
 	}
 }
 
-// BenchmarkTokenOverLoopback is a token from the server's write to the record, both ends in one goroutine: nothing waits.
+// BenchmarkTokenOverLoopback is a token from the server's write to the record, both ends in one goroutine: nothing
+// waits.
 func BenchmarkTokenOverLoopback(b *testing.B) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -13,16 +13,17 @@ import (
 type cgroupCPU struct {
 	// limit is how many processors' worth of time they leave it; 0 if they set no limit.
 	limit float64
-	// periods counts the periods (100 ms, usually) in which a group with a limit ran, throttled those in which it was stopped
-	// because its share of the period was used up. Both since the group was made.
+	// periods counts the periods (100 ms, usually) in which a group with a limit ran, throttled those in which it was
+	// stopped because its share of the period was used up. Both since the group was made.
 	periods, throttled int
 }
 
 func readCgroup() cgroupCPU { return cgroupOf(os.DirFS("/")) }
 
 // cgroupOf reads version 2 (https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max and cpu.stat) and version 1
-// (https://docs.kernel.org/scheduler/sched-bwc.html) below their usual mount point. A limit holds for all groups below, so the
-// narrowest counts. In a container the path may be that of the host: where it does not exist, its end is left out until it does.
+// (https://docs.kernel.org/scheduler/sched-bwc.html) below their usual mount point. A limit holds for all groups below,
+// so the narrowest counts. In a container the path may be that of the host: where it does not exist, its end is left
+// out until it does.
 func cgroupOf(root fs.FS) cgroupCPU {
 	b, err := fs.ReadFile(root, "proc/self/cgroup")
 	if err != nil {

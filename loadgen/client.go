@@ -16,21 +16,22 @@ import (
 
 // Target is one endpoint and how it is reached.
 type Target struct {
-	// URL is where requests are posted, path included: http://host:8000/v1/chat/completions. A name and a password do not
-	// belong in it, but in the header.
+	// URL is where requests are posted, path included: http://host:8000/v1/chat/completions. A name and a password do
+	// not belong in it, but in the header.
 	URL    string
 	Header http.Header // sent with every request
 	TLS    *tls.Config // nil: the system's roots, verified
 
-	// HTTP2 asks for HTTP/2 by ALPN. Requests then go through net/http, as they do where there is a Proxy: the send stamp is
-	// the one of net/http's GotConn, and received bytes are stamped when the program has them.
+	// HTTP2 asks for HTTP/2 by ALPN. Requests then go through net/http, as they do where there is a Proxy: the send
+	// stamp is the one of net/http's GotConn, and received bytes are stamped when the program has them.
 	HTTP2 bool
 	Proxy *url.URL // nil: none
 
 	ConnectTimeout time.Duration // for DNS, TCP and TLS together; 0: 5 s
 	RequestTimeout time.Duration // from Sent to the end of the response; 0: none
 
-	// Redact takes secrets out of texts that the server made, before they reach a Detail or an error. nil: there are none.
+	// Redact takes secrets out of texts that the server made, before they reach a Detail or an error. nil: there are
+	// none.
 	Redact func(string) string
 
 	// Dial opens connections in place of the network: for tests in memory.
@@ -43,8 +44,8 @@ type Client struct {
 	redact    func(string) string
 }
 
-// NewClient checks the target and prepares for it. It does not connect. It fails where the URL is not one that can be posted
-// to or holds a name or a password, or where a header can't be sent.
+// NewClient checks the target and prepares for it. It does not connect. It fails where the URL is not one that can be
+// posted to or holds a name or a password, or where a header can't be sent.
 func NewClient(t Target) (*Client, error) {
 	u, err := url.Parse(t.URL)
 	bad := err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == ""

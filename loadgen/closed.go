@@ -73,7 +73,8 @@ func (run *Run) stream(ctx context.Context, delay time.Duration, free int64) {
 	}
 }
 
-// takeSlot waits for a slot of the concurrency cap; false if sending ended before there was one, and the request is NotSent.
+// takeSlot waits for a slot of the concurrency cap; false if sending ended before there was one, and the request is
+// NotSent.
 func (run *Run) takeSlot(rec *Record) bool {
 	select {
 	case run.slots <- struct{}{}:
@@ -90,8 +91,8 @@ func (run *Run) takeSlot(rec *Record) bool {
 	}
 }
 
-// nextOfStream hands a stream its next request; ok is false if there is none. The source is asked by one stream at a time, and
-// holds up no request that is under way.
+// nextOfStream hands a stream its next request; ok is false if there is none. The source is asked by one stream at a
+// time, and holds up no request that is under way.
 func (run *Run) nextOfStream(ctx context.Context) (a arrival, ok bool) {
 	select {
 	case run.turn <- struct{}{}:

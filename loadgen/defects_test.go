@@ -31,7 +31,8 @@ func TestTheCapBoundsGoroutinesAndConnections(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(4500 * time.Millisecond)
-		// A request, its connection's server, and that connection's reader are three; the rest is the runner's and the test's.
+		// A request, its connection's server, and that connection's reader are three; the rest is the runner's and the
+		// test's.
 		if n := runtime.NumGoroutine(); n > 3*most+50 {
 			t.Errorf("%d goroutines", n)
 		}

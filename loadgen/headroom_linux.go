@@ -21,8 +21,8 @@ func files() Headroom {
 	return Headroom{Limit: limit, Left: max(limit-len(open), 0)}
 }
 
-// ports counts the local ports that are left for connections to one server, of which the process has so many open. A port
-// whose connection was closed from here is lost for a minute (TIME_WAIT).
+// ports counts the local ports that are left for connections to one server, of which the process has so many open. A
+// port whose connection was closed from here is lost for a minute (TIME_WAIT).
 func ports(open int) Headroom { return portsOf(os.DirFS("/"), open) }
 
 func portsOf(root fs.FS, open int) Headroom {

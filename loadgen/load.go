@@ -53,8 +53,8 @@ type Load struct {
 	Name string `json:"name,omitempty"` // of the stage, where kind and rate do not say it
 }
 
-// Schedule returns when the requests of an open loop are due, nil for a closed loop. Each call returns an instance of its
-// own, which begins at the first request.
+// Schedule returns when the requests of an open loop are due, nil for a closed loop. Each call returns an instance of
+// its own, which begins at the first request.
 func (l Load) Schedule() Schedule {
 	switch {
 	case !l.Kind.Open():
@@ -62,7 +62,7 @@ func (l Load) Schedule() Schedule {
 	case l.Times != nil:
 		return times(l.Times)
 	case l.Profile != nil:
-		return NewProfileSchedule(l.Arrivals(), l.Profile, l.Seed)
+		return newProfileSchedule(l.Arrivals(), l.Profile, l.Seed)
 	}
 	return NewSchedule(l.Arrivals(), l.Rate, l.Seed)
 }

@@ -67,7 +67,7 @@ type ClientStats struct {
 	SourceWaits    int           // arrivals that were late because the request source was
 	CPU            time.Duration // of the whole process, user and system
 	Procs          int           // GOMAXPROCS: how many threads may run Go code at once
-	CPULimit       float64       // processors' worth of time that the control groups leave the process; 0: no limit, or not known
+	CPULimit       float64       // processors that the control groups leave the process; 0: no limit, or not known
 	CPUPeriods     int           // periods of that limit in which the process ran …
 	CPUThrottled   int           // … and of them, those in which it was stopped for having used it up
 	GCPause        time.Duration // sum of stop-the-world pauses

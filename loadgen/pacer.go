@@ -10,13 +10,13 @@ import (
 // coarse is how long before an arrival the pacer leaves the interruptible sleep of a Go timer for the precise one.
 const coarse = 3 * time.Millisecond
 
-// lead is how long before an arrival its request gets its goroutine, which builds what is to be written, looks for an idle
-// connection, and waits. What is left to do at the moment itself takes a microsecond: on a machine where the server's process
-// takes the processor whenever it wakes, the shorter way is the one that is seldom interrupted.
+// lead is how long before an arrival its request gets its goroutine, which builds what is to be written, looks for an
+// idle connection, and waits. What is left to do at the moment itself takes a microsecond: on a machine where the
+// server's process takes the processor whenever it wakes, the shorter way is the one that is seldom interrupted.
 const lead = time.Millisecond
 
-// arrival is one request of an open loop when its moment has come, and where to write down what happens. Without a record, it
-// is not to be sent.
+// arrival is one request of an open loop when its moment has come, and where to write down what happens. Without a
+// record, it is not to be sent.
 type arrival struct {
 	i      int
 	rec    *Record
@@ -143,8 +143,8 @@ func (run *Run) idleReader() *reader {
 	return r
 }
 
-// arrive hands an arrival that is due to its reader. One that has none, for want of a slot, takes the slot that has come free
-// since, or waits in line for those that others leave.
+// arrive hands an arrival that is due to its reader. One that has none, for want of a slot, takes the slot that has
+// come free since, or waits in line for those that others leave.
 func (run *Run) arrive(r *reader, i int, due int64, req Request) {
 	run.mu.Lock()
 	rec, detail := run.arena.add()
@@ -189,8 +189,8 @@ func (run *Run) fire(r *reader, body []byte) {
 	}
 }
 
-// leave gives a reader's slot to the arrival that has waited longest in line, and returns that. If there is none, or none is
-// to be sent any more, slot and reader are free.
+// leave gives a reader's slot to the arrival that has waited longest in line, and returns that. If there is none, or
+// none is to be sent any more, slot and reader are free.
 func (run *Run) leave(r *reader) (next arrival, ok bool) {
 	run.mu.Lock()
 	defer run.mu.Unlock()

@@ -60,8 +60,8 @@ func newReader(ctx context.Context, client *Client, clock *precise.Clock) *reade
 // close is called where no request follows.
 func (r *reader) close() { r.exchange.Close() }
 
-// roundTrip sends the request that the exchange has encoded and follows its response to the end. Everything it finds goes
-// into the record.
+// roundTrip sends the request that the exchange has encoded and follows its response to the end. Everything it finds
+// goes into the record.
 func (r *reader) roundTrip() {
 	r.events.Reset()
 	r.text, r.gaps, r.delays, r.whole = r.text[:0], r.gaps[:0], r.delays[:0], r.whole[:0]
@@ -188,7 +188,8 @@ func (r *reader) endBody(kind bodyKind) {
 // takeWhole takes a response that is not a stream: one JSON object.
 func (r *reader) takeWhole() {
 	unknown := func(why error) error {
-		return fmt.Errorf("the response (%s) is neither a stream nor a completion: %w", r.head.Header.Get("Content-Type"), why)
+		mediaType := r.head.Header.Get("Content-Type")
+		return fmt.Errorf("the response (%s) is neither a stream nor a completion: %w", mediaType, why)
 	}
 	if err := r.delta.Parse(r.whole); err != nil {
 		r.fail(ErrMalformed, unknown(err))

@@ -45,7 +45,6 @@ const (
 	ErrTruncated           // the stream ended in good order without [DONE] or a finish reason
 	ErrMalformed           // bytes that are not HTTP, server-sent events or JSON
 	ErrTimeout             // the request's own time limit
-	ErrSource              // the request source had no request
 )
 
 // String returns the kind in a word or two, for tables of errors.
@@ -69,8 +68,6 @@ func (k ErrorKind) String() string {
 		return "malformed response"
 	case ErrTimeout:
 		return "timeout"
-	case ErrSource:
-		return "request source"
 	default:
 		return "unknown"
 	}

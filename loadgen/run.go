@@ -18,8 +18,8 @@ type Runner struct {
 	// MaxConcurrency is a safety, not a load shape: arrivals beyond it wait, are counted and reported. 0: 10,000.
 	MaxConcurrency int
 
-	// VirtualTime says that the stage runs in virtual time (testing/synctest): the pacer sleeps by Go's timers, and what the
-	// real processor did is part of no value.
+	// VirtualTime says that the stage runs in virtual time (testing/synctest): the pacer sleeps by Go's timers, and
+	// what the real processor did is part of no value.
 	VirtualTime bool
 
 	// Sleep replaces the pacer's precise sleep, for tests that hold the pacer up.
@@ -104,8 +104,8 @@ func (r *Runner) Run(ctx context.Context, s Stage, h Hooks) (*Measured, error) {
 	return run.Wait(), nil
 }
 
-// Start begins a stage. The context's end ends it like its time limit: what is in flight is cancelled, and the stage holds
-// what was measured.
+// Start begins a stage. The context's end ends it like its time limit: what is in flight is cancelled, and the stage
+// holds what was measured.
 func (r *Runner) Start(ctx context.Context, s Stage, h Hooks) (*Run, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
@@ -201,7 +201,8 @@ func (run *Run) supervise(ctx context.Context, before processUse) {
 	defer close(run.finished)
 	var timer *time.Timer
 	if d := run.stage.MaxDuration; d > 0 {
-		timer = time.AfterFunc(d-time.Duration(run.clock.Now()-run.result.Start), func() { run.stop(StopDuration, nil) })
+		elapsed := time.Duration(run.clock.Now() - run.result.Start)
+		timer = time.AfterFunc(d-elapsed, func() { run.stop(StopDuration, nil) })
 		defer timer.Stop()
 	}
 	// What is in flight when sending ends early is cancelled after the grace time; where all requests were sent

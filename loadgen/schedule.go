@@ -8,9 +8,10 @@ import (
 	"gonum.org/v1/gonum/mathext/prng"
 )
 
-// Schedule says when the requests of an open-loop stage are due. At returns the offset of request i (0, 1, 2, …) from the
-// start of the stage, non-decreasing in i; ok is false when the schedule has no request i. A schedule is pure: it knows
-// no clock, and the same schedule gives the same offsets. At is called with i in order, from one goroutine at a time.
+// Schedule says when the requests of an open-loop stage are due. At returns the offset of request i (0, 1, 2, …) from
+// the start of the stage, non-decreasing in i; ok is false when the schedule has no request i. A schedule is pure: it
+// knows no clock, and the same schedule gives the same offsets. At is called with i in order, from one goroutine at a
+// time.
 type Schedule interface {
 	At(i int) (offset time.Duration, ok bool)
 }
@@ -80,7 +81,8 @@ type pythonRandom struct {
 	mt *prng.MT19937
 }
 
-// newPythonRandom seeds as random.Random(seed) does for an int: by the 32-bit digits of its absolute value, lowest first.
+// newPythonRandom seeds as random.Random(seed) does for an int: by the 32-bit digits of its absolute value, lowest
+// first.
 func newPythonRandom(seed int64) *pythonRandom {
 	abs := uint64(seed)
 	if seed < 0 {

@@ -19,20 +19,20 @@ type Request struct {
 // which the request is due. It should have the request ready: an open-loop stage that waits for its source is late.
 type Source func(i int) (Request, error)
 
-// Stage is what is asked of one stage of load: how requests arrive, when the stage ends, and what is kept of it. It holds
-// values only, so that it can be stored beside what was measured.
+// Stage is what is asked of one stage of load: how requests arrive, when the stage ends, and what is kept of it. It
+// holds values only, so that it can be stored beside what was measured.
 type Stage struct {
 	Load Load
 
 	MaxDuration time.Duration // the stage ends then; 0: no limit by time
-	MaxRequests int           // no more requests than this are sent, and the stage ends when they have ended; 0: no limit
+	MaxRequests int           // the stage ends when so many requests were sent and have ended; 0: no limit
 
 	MaxErrors          int     // the stage ends at this many errors; 0: no limit
 	MaxErrorRate       float64 // … when this share of the last 30 requests failed; 0: no limit
 	MaxGlobalErrorRate float64 // … when this share of all requests failed, of at least 30; 0: no limit
 
-	// Grace is how long what is in flight at the end may still run before it is cancelled. 0 cancels at once, as GuideLLM
-	// does.
+	// Grace is how long what is in flight at the end may still run before it is cancelled. 0 cancels at once, as
+	// GuideLLM does.
 	Grace time.Duration
 
 	// Warmup and Cooldown are left out of the histograms that are filled as the stage runs: requests that ended before
@@ -47,8 +47,8 @@ type Stage struct {
 type Hooks struct {
 	Source Source // gives the requests
 
-	// Observe, where set, is told of every request as it is sent and when it has ended. It is called by the requests' own
-	// goroutines, several at a time, and must return at once; it may call Run.StopFor.
+	// Observe, where set, is told of every request as it is sent and when it has ended. It is called by the requests'
+	// own goroutines, several at a time, and must return at once; it may call Run.StopFor.
 	Observe func(Event)
 }
 
@@ -71,7 +71,7 @@ func (s Stage) Check() error {
 		return errors.New("limits of a stage can't be negative")
 	case s.MaxDuration == 0 && s.MaxRequests == 0:
 		return errors.New("a stage needs a limit: by time or by requests")
-	case !(s.MaxErrorRate >= 0 && s.MaxErrorRate <= 1 && s.MaxGlobalErrorRate >= 0 && s.MaxGlobalErrorRate <= 1): // NaN too
+	case !isShare(s.MaxErrorRate) || !isShare(s.MaxGlobalErrorRate):
 		return errors.New("an error rate lies between 0 and 1")
 	case s.Warmup < 0 || s.Cooldown < 0:
 		return errors.New("warm-up and cool-down can't be negative")
@@ -80,6 +80,9 @@ func (s Stage) Check() error {
 	}
 	return nil
 }
+
+// isShare is false for NaN too.
+func isShare(x float64) bool { return x >= 0 && x <= 1 }
 
 // StopReason is why a stage ended.
 type StopReason string

@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sleeper wakes within some tens of microseconds of an absolute time, by clock_nanosleep(TIMER_ABSTIME). Go's own timers
-// wake through epoll_wait, whose time-out counts whole milliseconds (runtime/netpoll_epoll.go), and so up to 1 ms late.
+// Sleeper wakes within some tens of microseconds of an absolute time, by clock_nanosleep(TIMER_ABSTIME). Go's own
+// timers wake through epoll_wait, whose time-out counts whole milliseconds (runtime/netpoll_epoll.go), and so up to 1
+// ms late.
 type Sleeper struct {
 	origin time.Time
 	zero   int64 // CLOCK_MONOTONIC at the origin, ns
@@ -20,7 +21,8 @@ const SleepKind = "own thread, clock_nanosleep(TIMER_ABSTIME), timer slack 1 ns"
 
 // NewSleeper counts from an origin. It fails where the kernel does not show its monotonic clock.
 func NewSleeper(origin time.Time) (*Sleeper, error) {
-	// CLOCK_MONOTONIC is what Go's time.Now reads too, but Go does not show its value: the closest pair of readings is taken.
+	// CLOCK_MONOTONIC is what Go's time.Now reads too, but Go does not show its value: the closest pair of readings is
+	// taken.
 	var ts unix.Timespec
 	best, zero := int64(1<<62), int64(0)
 	for range 5 {
@@ -49,8 +51,8 @@ func (s *Sleeper) Unlock() {
 	runtime.UnlockOSThread()
 }
 
-// lowerSlack lets the kernel end this thread's sleeps no later than asked, by default up to 50 µs. Where that is refused,
-// the sleeps end so much later: it is no reason to fail.
+// lowerSlack lets the kernel end this thread's sleeps no later than asked, by default up to 50 µs. Where that is
+// refused, the sleeps end so much later: it is no reason to fail.
 func lowerSlack() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) }
 
 // Until returns at a time, given in ns since the origin, and never before it.

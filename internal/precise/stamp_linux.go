@@ -43,8 +43,7 @@ func Stamp(c net.Conn) (sc *Conn, ok bool) {
 	}
 	var refused error
 	err = raw.Control(func(fd uintptr) {
-		refused = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW,
-			unix.SOF_TIMESTAMPING_RX_SOFTWARE|unix.SOF_TIMESTAMPING_SOFTWARE)
+		refused = askForStamps(int(fd))
 	})
 	if err != nil || refused != nil {
 		return nil, false
@@ -54,8 +53,14 @@ func Stamp(c net.Conn) (sc *Conn, ok bool) {
 	return sc, true
 }
 
-// Received is when the kernel received what the last read brought, ns since the epoch by CLOCK_REALTIME; 0 if it did not say.
-// It is to be called by the goroutine that reads.
+// askForStamps asks for the kernel's software stamps of what a socket receives.
+func askForStamps(fd int) error {
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW,
+		unix.SOF_TIMESTAMPING_RX_SOFTWARE|unix.SOF_TIMESTAMPING_SOFTWARE)
+}
+
+// Received is when the kernel received what the last read brought, ns since the epoch by CLOCK_REALTIME; 0 if it did
+// not say. It is to be called by the goroutine that reads.
 func (c *Conn) Received() int64 { return c.stamp }
 
 // receive is one try to read; false asks the poller to wait for more.
@@ -124,8 +129,8 @@ func receiveStamp(oob []byte) int64 {
 // IdleClosed is IdleClosed of the connection below, without looking for its descriptor again.
 func (c *Conn) IdleClosed() bool { return peekClosed(c.raw) }
 
-// IdleClosed looks, without reading or waiting, whether the peer has closed an idle connection or sent what nobody asked
-// for; either makes it unfit for the next request.
+// IdleClosed looks, without reading or waiting, whether the peer has closed an idle connection or sent what nobody
+// asked for; either makes it unfit for the next request.
 func IdleClosed(c net.Conn) bool {
 	s, ok := c.(syscall.Conn)
 	if !ok {
@@ -147,14 +152,14 @@ func peekClosed(raw syscall.RawConn) bool {
 }
 
 // HoldStamps keeps the kernel stamping for as long as the returned function is not called. The kernel begins to stamp
-// packets some time after the first socket asks for it, and ends with the last: without this, the first reads of a client
-// could come without stamps.
+// packets some time after the first socket asks for it, and ends with the last: without this, the first reads of a
+// client could come without stamps.
 func HoldStamps() (release func()) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return func() {}
 	}
 	// Where this is refused, so it will be on the connections, and the report says where the times come from.
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, unix.SOF_TIMESTAMPING_RX_SOFTWARE|unix.SOF_TIMESTAMPING_SOFTWARE)
+	_ = askForStamps(fd)
 	return func() { unix.Close(fd) }
 }

@@ -43,7 +43,7 @@ func (d *Delta) Decode(data []byte) error {
 			return fmt.Errorf("usage.completion_tokens: %w", err)
 		}
 		var details map[string]json.RawMessage
-		if isValue(fields["prompt_tokens_details"]) && json.Unmarshal(fields["prompt_tokens_details"], &details) == nil {
+		if raw := fields["prompt_tokens_details"]; isValue(raw) && json.Unmarshal(raw, &details) == nil {
 			if usage.Details.Cached, err = number(details["cached_tokens"]); err != nil {
 				return fmt.Errorf("usage.prompt_tokens_details.cached_tokens: %w", err)
 			}

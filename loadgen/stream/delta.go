@@ -17,8 +17,8 @@ const (
 	FinishOther         // any other non-null reason
 )
 
-// Delta is what one event of a completion stream says, or one whole response that is not a stream. Its slices are views into
-// what was parsed.
+// Delta is what one event of a completion stream says, or one whole response that is not a stream. Its slices are views
+// into what was parsed.
 type Delta struct {
 	Content  []byte // the text as it stands between the quotes of its JSON string: perhaps escaped, see AppendText
 	escaped  bool
@@ -45,9 +45,9 @@ func (d *Delta) Parse(data []byte) error {
 	return d.Decode(data)
 }
 
-// Template is what the token events of one stream have in common: all but the text. An event that begins and ends like the
-// last one, with a well-formed string in between, says the same but for that string. Servers send little else, and to
-// compare is five times faster than to scan.
+// Template is what the token events of one stream have in common: all but the text. An event that begins and ends like
+// the last one, with a well-formed string in between, says the same but for that string. Servers send little else, and
+// to compare is five times faster than to scan.
 type Template struct {
 	prefix []byte // up to the quote that opens the text; empty: none was learned
 	suffix []byte // from the quote that closes it
@@ -76,7 +76,10 @@ func (t *Template) fits(d *Delta, data []byte) bool {
 	if !ok || len(text) == 0 || !bytes.Equal(data[s.i-1:], t.suffix) || !utf8.Valid(text) {
 		return false
 	}
-	*d = Delta{Content: text, escaped: escaped, Token: true, Prompt: -1, Output: -1, Cached: -1, ID: data[t.idAt : t.idAt+t.idLen]}
+	*d = Delta{
+		Content: text, escaped: escaped, Token: true, Prompt: -1, Output: -1, Cached: -1,
+		ID: data[t.idAt : t.idAt+t.idLen],
+	}
 	return true
 }
 

@@ -150,8 +150,8 @@ func TestDeltaRefuses(t *testing.T) {
 	}
 }
 
-// TestDeltaOnMadeUpEvents sets scanner and encoding/json against each other on events made up of the fields that matter,
-// in places where they do and don't belong, a third of them damaged.
+// TestDeltaOnMadeUpEvents sets scanner and encoding/json against each other on events made up of the fields that
+// matter, in places where they do and don't belong, a third of them damaged.
 func TestDeltaOnMadeUpEvents(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	sure := 0

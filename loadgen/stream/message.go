@@ -18,8 +18,8 @@ func (r Redact) text(s string) string {
 	return r(s)
 }
 
-// StatusError turns an HTTP status into words, with the message that came with it. Secrets are taken out before the message
-// is shortened: half of one could no longer be found.
+// StatusError turns an HTTP status into words, with the message that came with it. Secrets are taken out before the
+// message is shortened: half of one could no longer be found.
 func StatusError(status int, header http.Header, body []byte, redact Redact) error {
 	text := strings.TrimSpace(fmt.Sprintf("HTTP %d %s", status, http.StatusText(status)))
 	if message := ErrorMessage(body, redact); message != "" {
@@ -64,8 +64,8 @@ func ErrorMessage(body []byte, redact Redact) string {
 	return Shorten(redact.text(message), messageLength)
 }
 
-// Shorten keeps a text from elsewhere to one line of at most so many runes. It never cuts inside what may be a credential (RFC
-// 6750's b64token).
+// Shorten keeps a text from elsewhere to one line of at most so many runes. It never cuts inside what may be a
+// credential (RFC 6750's b64token).
 func Shorten(s string, most int) string {
 	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "\ufffd")), " ")
 	r := []rune(s)
@@ -73,7 +73,8 @@ func Shorten(s string, most int) string {
 		return s
 	}
 	inToken := func(r rune) bool {
-		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("-._~+/=", r)
+		return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' ||
+			strings.ContainsRune("-._~+/=", r)
 	}
 	for most > 0 && inToken(r[most-1]) && inToken(r[most]) {
 		most--

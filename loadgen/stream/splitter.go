@@ -1,7 +1,7 @@
 // Package stream reads what an OpenAI-compatible server answers: it cuts the bytes of a stream into server-sent events
-// (splitter.go), finds in each what it says (delta.go: content, usage, finish, error), by a scanner that allocates nothing
-// (scanner.go) and where that is not sure by encoding/json, which is the definition (decode.go), and puts a server's errors
-// into words (message.go). It knows no clock and no connection.
+// (splitter.go), finds in each what it says (delta.go: content, usage, finish, error), by a scanner that allocates
+// nothing (scanner.go) and where that is not sure by encoding/json, which is the definition (decode.go), and puts a
+// server's errors into words (message.go). It knows no clock and no connection.
 package stream
 
 import (
@@ -9,7 +9,8 @@ import (
 	"errors"
 )
 
-// MaxEvent is the most bytes that one line of a stream, and the data of one event: a server that never ends them must not fill the memory.
+// MaxEvent is the most bytes of one line of a stream, and of the data of one event: a server that never ends them must
+// not fill the memory.
 const MaxEvent = 16 << 20
 
 var errLongEvent = errors.New("a line or an event of the stream exceeds 16 MiB")

@@ -11,7 +11,8 @@ import (
 )
 
 // connectsPerSecond bounds new connections: a server that refuses every one must not make a closed loop spin, and more
-// than this many a second would measure the kernel's accept queue. The burst covers a saturation stage's first arrivals.
+// than this many a second would measure the kernel's accept queue. The burst covers a saturation stage's first
+// arrivals.
 const (
 	connectsPerSecond = 5000
 	connectBurst      = 2000
@@ -30,7 +31,9 @@ func newDialer(c Config) dialer {
 
 // open opens a connection; handshake, where not nil, is part of what must be done in time, and its error closes the
 // connection.
-func (d *dialer) open(ctx context.Context, address string, handshake func(context.Context, net.Conn) error) (net.Conn, error) {
+func (d *dialer) open(
+	ctx context.Context, address string, handshake func(context.Context, net.Conn) error,
+) (net.Conn, error) {
 	if err := d.limit.Wait(ctx); err != nil {
 		return nil, err
 	}

@@ -85,8 +85,8 @@ func TestFraming(t *testing.T) {
 	}
 }
 
-// FuzzFraming: any split gives the same body, and what net/http's chunked reader takes is taken here with the same body.
-// The reverse is not asked: bare line feeds and odd extensions are let pass here, and refused there.
+// FuzzFraming: any split gives the same body, and what net/http's chunked reader takes is taken here with the same
+// body. The reverse is not asked: bare line feeds and odd extensions are let pass here, and refused there.
 func FuzzFraming(f *testing.F) {
 	for _, seed := range []string{
 		"5\r\nhello\r\n0\r\n\r\n", "5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n", "a\nhello there\n0\n\n", "0\r\n\r\n", "1\r\n\r\r\n0\r\n\r\n",
@@ -105,7 +105,8 @@ func FuzzFraming(f *testing.F) {
 		if wantErr != nil {
 			return
 		}
-		// That reader stops after the last chunk's size line; a trailer and the final blank line may be missing or wrong.
+		// That reader stops after the last chunk's size line; a trailer and the final blank line may be missing or
+		// wrong.
 		if body != string(want) {
 			t.Fatalf("%q gives %q, %v; by net/http %q", s, body, err, want)
 		}

@@ -24,8 +24,8 @@ type exchange1 struct {
 	transport *http1
 	clock     *precise.Clock
 
-	// Its requests are cancelled with this context. It is watched once for all of them: to be told of a context's end, and
-	// to want to be told no more, takes longer than the rest of the way from the arrival to the wire.
+	// Its requests are cancelled with this context. It is watched once for all of them: to be told of a context's end,
+	// and to want to be told no more, takes longer than the rest of the way from the arrival to the wire.
 	ctx     context.Context
 	unwatch func() bool
 	mu      sync.Mutex

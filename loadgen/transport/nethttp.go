@@ -17,8 +17,8 @@ import (
 	"github.com/openloop/openloop/internal/precise"
 )
 
-// netHTTP goes through net/http. Bytes are stamped in user space, right after the read: one connection's reads serve many
-// streams.
+// netHTTP goes through net/http. Bytes are stamped in user space, right after the read: one connection's reads serve
+// many streams.
 type netHTTP struct {
 	config    Config
 	host      string
@@ -43,8 +43,8 @@ func newNetHTTP(c Config, host string) *netHTTP {
 	return t
 }
 
-// Protocols is what net/http may speak. Without TLS there is no ALPN to ask by: HTTP/2 is then spoken at once, and nothing
-// else.
+// Protocols is what net/http may speak. Without TLS there is no ALPN to ask by: HTTP/2 is then spoken at once, and
+// nothing else.
 func Protocols(scheme string, http2, proxied bool) *http.Protocols {
 	p := new(http.Protocols)
 	p.SetHTTP1(!http2 || scheme == "https" || proxied)
@@ -120,15 +120,16 @@ func (x *netExchange) Release() { x.body = nil }
 // Close implements Exchange.
 func (x *netExchange) Close() {}
 
-// RoundTrip implements Exchange. The send stamp is the one of net/http's GotConn: the request's first byte is written next.
+// RoundTrip implements Exchange. The send stamp is the one of net/http's GotConn: the request's first byte is written
+// next.
 func (x *netExchange) RoundTrip(s *Sending) (Head, error) {
 	c := &x.transport.config
 	x.request, x.cancel = context.WithCancelCause(x.ctx)
 	if t := c.RequestTimeout; t > 0 {
 		x.timeout = time.AfterFunc(t, func() { x.cancel(os.ErrDeadlineExceeded) })
 	}
-	// The time limit for connecting holds for the request too: what it waits for may be the connection of another one, the
-	// proxy's answer, or TLS.
+	// The time limit for connecting holds for the request too: what it waits for may be the connection of another one,
+	// the proxy's answer, or TLS.
 	cancel := x.cancel
 	connecting := time.AfterFunc(c.ConnectTimeout, func() { cancel(x.transport.dialer.tooLate(c.URL.Host)) })
 	defer connecting.Stop()

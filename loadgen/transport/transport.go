@@ -1,8 +1,8 @@
-// Package transport carries requests to one server, and brings back the bytes of the responses with the times at which they
-// came. What the bytes mean is not its concern.
+// Package transport carries requests to one server, and brings back the bytes of the responses with the times at which
+// they came. What the bytes mean is not its concern.
 //
 //	http1.go           HTTP/1.1 by hand: the pool of connections, and how they are opened
-//	http1_exchange.go  one request over one of them: the send stamp is the request's own, the receive stamps are the kernel's
+//	http1_exchange.go  one request over one of them, with its own send stamp and the kernel's receive stamps
 //	framing.go         from received bytes to those of the body
 //	nethttp.go         the same through net/http, for HTTP/2 and where a proxy stands between
 //	dialer.go          what both share: the limits on new connections
@@ -40,11 +40,11 @@ type Transport interface {
 	// NewExchange returns an exchange whose requests are cancelled with the context, and stamped by the clock.
 	NewExchange(ctx context.Context, clock *precise.Clock) Exchange
 
-	// WantsConnection asks, before a request is due, whether a connection should be opened for it, so that it need not be
-	// late by the time that this takes. If so, OpenConnection must follow.
+	// WantsConnection asks, before a request is due, whether a connection should be opened for it, so that it need not
+	// be late by the time that this takes. If so, OpenConnection must follow.
 	WantsConnection() bool
-	// OpenConnection opens a connection and lays it among the idle ones. If that fails nothing is lost: the request tries for
-	// itself, and says why.
+	// OpenConnection opens a connection and lays it among the idle ones. If that fails nothing is lost: the request
+	// tries for itself, and says why.
 	OpenConnection(ctx context.Context, clock *precise.Clock)
 
 	// Connections counts the connections that are open: those between requests and, where they are shared, all.
@@ -55,22 +55,23 @@ type Transport interface {
 	Close()
 }
 
-// Exchange is one request and its response at a time: Encode and then Release, or Encode, RoundTrip, Next until it fails or
-// is of no more use, and End. It keeps its buffers for the next request, and is used by one goroutine at a time.
+// Exchange is one request and its response at a time: Encode and then Release, or Encode, RoundTrip, Next until it
+// fails or is of no more use, and End. It keeps its buffers for the next request, and is used by one goroutine at a
+// time.
 type Exchange interface {
 	// Encode does what can be done before the request is due. The body must not change until End.
 	Encode(body []byte)
 	// Release gives back what Encode took, where the request is not to be sent.
 	Release()
 
-	// RoundTrip sends the request and reads up to the end of the response's head. What it did is noted in s, also where it
-	// fails; the failure is an *Error.
+	// RoundTrip sends the request and reads up to the end of the response's head. What it did is noted in s, also where
+	// it fails; the failure is an *Error.
 	RoundTrip(s *Sending) (Head, error)
-	// Next returns the next bytes of the body and when they came. They are valid until the call after. io.EOF is the body's
-	// good end, any other error an *Error; the stamp is then that of what was read last.
+	// Next returns the next bytes of the body and when they came. They are valid until the call after. io.EOF is the
+	// body's good end, any other error an *Error; the stamp is then that of what was read last.
 	Next() ([]byte, Stamp, error)
-	// LimitDrain says that no figure depends on what still comes: it is waited for no longer than DrainTime from the next
-	// read on.
+	// LimitDrain says that no figure depends on what still comes: it is waited for no longer than DrainTime from the
+	// next read on.
 	LimitDrain()
 	// End ends the request at hand. Its connection serves another one if the response was read to its end.
 	End()
@@ -100,8 +101,8 @@ type Stamp struct {
 	Kernel bool  // At is the kernel's
 }
 
-// DrainTime is how long the rest of a response may take that no figure depends on: what follows [DONE] or an error in the
-// stream, the body of an HTTP error. A server that leaves it open is not waited for.
+// DrainTime is how long the rest of a response may take that no figure depends on: what follows [DONE] or an error in
+// the stream, the body of an HTTP error. A server that leaves it open is not waited for.
 const DrainTime = 500 * time.Millisecond
 
 // Step is where an exchange failed.
