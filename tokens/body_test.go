@@ -6,11 +6,13 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/openloop/openloop/tokens/tokenizer/tokenizertest"
 )
 
 // bodies.json holds what GuideLLM 0.5.0's request formatters and httpx make of the same input; make_vectors.py wrote it.
 func TestBodiesAreGuideLLMs(t *testing.T) {
-	data, err := os.ReadFile("../testdata/tokens/bodies.json")
+	data, err := os.ReadFile(tokenizertest.Path(t, "bodies.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
 // DataConfig says how data becomes items. Its zero value reads all records in order, with GuideLLM's column names.
@@ -37,7 +39,7 @@ type DataConfig struct {
 	// an answer in a conversation is counted by it as well, and becomes the output length.
 	Count func(text string) int
 	// Words and TokensPerWord are for synthetic data, as in [SynthConfig].
-	Words         Vocabulary
+	Words         tokenizer.Vocabulary
 	TokensPerWord float64
 }
 

@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/openloop/openloop/tokens/tokenizer/tokenizertest"
 )
 
 func write(t testing.TB, name, text string) string {
@@ -53,7 +55,7 @@ func all(t testing.TB, source Source) (items []Item) {
 func words(text string) int { return len(strings.Fields(text)) }
 
 func TestDataFiles(t *testing.T) {
-	parquet, err := os.ReadFile(vectors + "records.parquet")
+	parquet, err := os.ReadFile(tokenizertest.Path(t, "records.parquet"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -470,7 +472,7 @@ func FuzzCSVRecords(f *testing.F) {
 func FuzzTextRecords(f *testing.F) { fuzzRecords(f, "a.txt", "x\ny\r\n\n\x00\xff") }
 
 func FuzzParquetRecords(f *testing.F) {
-	data, err := os.ReadFile(vectors + "records.parquet")
+	data, err := os.ReadFile(tokenizertest.Path(f, "records.parquet"))
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/openloop/openloop/llmsim"
+	"github.com/openloop/openloop/tokens/tokenizer/tokenizertest"
 )
 
 // received is a simulated server that keeps the bodies that it was sent.
@@ -70,7 +71,7 @@ func (r *received) post(ctx context.Context, path string, body []byte) (int, []b
 
 // Every form of data reaches the server as it should, through all that the run puts it through.
 func TestWhatTheServerReceives(t *testing.T) {
-	parquet, err := os.ReadFile(vectors + "records.parquet")
+	parquet, err := os.ReadFile(tokenizertest.Path(t, "records.parquet"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
 // Length is a distribution of lengths in tokens, with the meaning that GuideLLM gives its prompt_tokens, _stdev, _min and
@@ -72,7 +74,7 @@ type SynthConfig struct {
 	Prefixes []PrefixBucket
 	Seed     uint64
 	// Words is whose tokens are counted; the zero value means the embedded words.
-	Words Vocabulary
+	Words tokenizer.Vocabulary
 	// TokensPerWord, where above 0 and other than 1, is how many tokens a word has on average by who counts: lengths are
 	// then right on average only.
 	TokensPerWord float64
@@ -101,9 +103,9 @@ const (
 // NewSynth checks the configuration and makes the prefixes.
 func NewSynth(cfg SynthConfig) (*Synth, error) {
 	if len(cfg.Words.Words) == 0 {
-		cfg.Words = EmbeddedVocabulary()
+		cfg.Words = tokenizer.EmbeddedWords()
 	}
-	if err := cfg.Words.check(); err != nil {
+	if err := cfg.Words.Check(); err != nil {
 		return nil, err
 	}
 	if cfg.Prompt.Mean == 0 {

@@ -3,27 +3,19 @@ package tokens
 import (
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/openloop/openloop/tokens/tokenizer"
+	"github.com/openloop/openloop/tokens/tokenizer/tokenizertest"
 )
 
-func TestEmbeddedWordsAreOneTokenEach(t *testing.T) {
-	words := EmbeddedVocabulary()
-	if len(words.Words) != 2048 {
-		t.Fatalf("%d words", len(words.Words))
-	}
-	for _, name := range []string{"o200k_base", "cl100k_base"} {
-		fit, err := Fit(embedded(t, name))
-		if err != nil || !reflect.DeepEqual(fit.Words, words.Words) || !reflect.DeepEqual(fit.First, words.Words) {
-			t.Errorf("%s: %d words, %d first words, %v", name, len(fit.Words), len(fit.First), err)
-		}
-	}
-}
-
 func TestPromptsHaveTheirLengthExactly(t *testing.T) {
-	tokenizer := embedded(t, "o200k_base")
+	o200k := open(t, "o200k_base")
 	for _, n := range []int{1, 2, 3, 32, 256, 1500} {
 		s, err := NewSynth(SynthConfig{Prompt: Length{Mean: n}, Prefixes: []PrefixBucket{{Count: 2, Tokens: 16}, {Tokens: 0}}})
 		if err != nil {
@@ -31,11 +23,64 @@ func TestPromptsHaveTheirLengthExactly(t *testing.T) {
 		}
 		for i := range 8 {
 			it := s.Item(i)
-			if it.PromptTokens != n || tokenizer.Count(it.PromptText) != n {
-				t.Errorf("prompt %d of %d tokens has %d", i, n, tokenizer.Count(it.PromptText))
+			if it.PromptTokens != n || o200k.Count(it.PromptText) != n {
+				t.Errorf("prompt %d of %d tokens has %d", i, n, o200k.Count(it.PromptText))
 			}
-			if got := tokenizer.Count(it.PrefixText + it.PromptText); got != it.InputTokens() {
+			if got := o200k.Count(it.PrefixText + it.PromptText); got != it.InputTokens() {
 				t.Errorf("prefix and prompt %d of %d tokens have %d", i, it.InputTokens(), got)
+			}
+		}
+	}
+}
+
+// opened holds tokenizers that all tests share: reading one takes long.
+var opened sync.Map
+
+func open(t testing.TB, name string) tokenizer.Tokenizer {
+	t.Helper()
+	read, _ := opened.LoadOrStore(name, sync.OnceValues(func() (tokenizer.Tokenizer, error) { return tokenizer.Open(name) }))
+	found, err := read.(func() (tokenizer.Tokenizer, error))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// openQwen opens the tokenizer of Qwen2.5, by which many of the embedded words are more than one token.
+func openQwen(t testing.TB) tokenizer.Tokenizer {
+	t.Helper()
+	read, _ := opened.LoadOrStore("qwen2.5", sync.OnceValues(func() (tokenizer.Tokenizer, error) {
+		path := filepath.Join(t.TempDir(), "tokenizer.json")
+		if err := os.WriteFile(path, tokenizertest.JSON(t, "qwen2.5", "qwen2.5"), 0o600); err != nil {
+			return nil, err
+		}
+		return tokenizer.Open(path)
+	}))
+	found, err := read.(func() (tokenizer.Tokenizer, error))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestPromptsFitATokenizer(t *testing.T) {
+	qwen := openQwen(t)
+	words, err := tokenizer.Fit(qwen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{1, 32, 256, 1500} {
+		s, err := NewSynth(SynthConfig{Prompt: Length{Mean: n}, Words: words, Prefixes: []PrefixBucket{{Tokens: 7}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 50 {
+			it := s.Item(i)
+			if got := qwen.Count(it.PromptText); got != n {
+				t.Errorf("prompt %d has %d tokens, want %d", i, got, n)
+			}
+			if got := qwen.Count(it.PrefixText + it.PromptText); got != n+7 {
+				t.Errorf("prefix and prompt %d have %d tokens, want %d", i, got, n+7)
 			}
 		}
 	}
@@ -170,7 +215,7 @@ func TestSynthRefuses(t *testing.T) {
 		{SynthConfig{Prompt: Length{Mean: 10}, Output: Length{Mean: 10, Max: 5}}, "above the greatest 5"},
 		{SynthConfig{Prompt: Length{Mean: 10}, Prefixes: []PrefixBucket{{Tokens: -1}}}, "prefix bucket 0"},
 		{SynthConfig{Prompt: Length{Mean: 10}, Prefixes: []PrefixBucket{{Count: 1e6, Tokens: 1e6}}}, "too much"},
-		{SynthConfig{Prompt: Length{Mean: 10}, Words: Vocabulary{Ruler: "x", Words: []string{"a"}}}, "only 1 of the known words"},
+		{SynthConfig{Prompt: Length{Mean: 10}, Words: tokenizer.Vocabulary{Ruler: "x", Words: []string{"a"}}}, "only 1 of the known words"},
 	} {
 		if _, err := NewSynth(c.cfg); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", c.cfg, err, c.want)
@@ -203,13 +248,5 @@ func BenchmarkStart(b *testing.B) {
 			b.Fatal(err)
 		}
 		s.Item(0)
-	}
-}
-
-func BenchmarkLoadO200K(b *testing.B) {
-	for b.Loop() {
-		if _, err := Embedded("o200k_base"); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
 // TraceConfig says how a recorded load is replayed.
@@ -22,7 +24,7 @@ type TraceConfig struct {
 	BlockTokens int
 	Seed        uint64
 	// Words and TokensPerWord are as in [SynthConfig].
-	Words         Vocabulary
+	Words         tokenizer.Vocabulary
 	TokensPerWord float64
 }
 

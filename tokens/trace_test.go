@@ -21,7 +21,7 @@ const mooncake = `{"timestamp": 1000, "input_length": 1100, "output_length": 500
 `
 
 func TestMooncakeTrace(t *testing.T) {
-	tokenizer := embedded(t, "o200k_base")
+	o200k := open(t, "o200k_base")
 	for _, name := range []string{"trace.jsonl", "trace.jsonl.gz"} {
 		trace, err := ReadTrace(write(t, name, mooncake), TraceConfig{Speed: 2, Seed: 4})
 		if err != nil {
@@ -39,7 +39,7 @@ func TestMooncakeTrace(t *testing.T) {
 			if in, out := trace.Lengths(i); in != want[0] || out != want[1] || it.PromptTokens != in || it.OutputTokens != out || it.Index != i {
 				t.Errorf("request %d: %d and %d tokens, item of %d and %d", i, in, out, it.PromptTokens, it.OutputTokens)
 			}
-			if got := tokenizer.Count(it.PromptText); got != want[0] {
+			if got := o200k.Count(it.PromptText); got != want[0] {
 				t.Errorf("prompt %d has %d tokens, want %d", i, got, want[0])
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/openloop/openloop/llmsim"
-	"github.com/openloop/openloop/tokens"
+	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
 // runSimulate serves the simulated engine until the context ends.
@@ -102,7 +102,7 @@ func tokenCounter(name string) (func(string) int, error) {
 	if name == "approx" {
 		return nil, nil
 	}
-	t, err := tokens.OpenTokenizer(name)
+	t, err := tokenizer.Open(name)
 	if err != nil {
 		return nil, err
 	}

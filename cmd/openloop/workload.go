@@ -16,6 +16,7 @@ import (
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/sweep"
 	"github.com/openloop/openloop/tokens"
+	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
 // workload is what is sent: synthetic prompts, the records of a file, or a trace.
@@ -25,11 +26,11 @@ type workload struct {
 	model  string
 	body   *tokens.Body
 
-	prompts int64             // seed of the run's prompts
-	words   tokens.Vocabulary // of synthetic prompts
-	perWord float64           // tokens a word; 1 where lengths are exact
-	learned *tokens.Learned   // what the endpoint counts; nil where it was not asked
-	count   func(string) int  // of the records of data; nil: not counted
+	prompts int64                // seed of the run's prompts
+	words   tokenizer.Vocabulary // of synthetic prompts
+	perWord float64              // tokens a word; 1 where lengths are exact
+	learned *tokens.Learned      // what the endpoint counts; nil where it was not asked
+	count   func(string) int     // of the records of data; nil: not counted
 
 	synthetic *tokens.SynthConfig // nil: data or a trace
 	data      *dataSource
@@ -86,27 +87,27 @@ func openWorkload(f *loadFlags, format tokens.Format, model string) (*workload, 
 
 // vocabulary is the words of which --tokenizer makes prompts. Which words an endpoint counts as one is learnt later; until
 // then the embedded ones serve.
-func vocabulary(tokenizer string) (tokens.Vocabulary, error) {
-	switch tokenizer {
+func vocabulary(name string) (tokenizer.Vocabulary, error) {
+	switch name {
 	case "auto", "none", "o200k_base", "cl100k_base":
-		return tokens.EmbeddedVocabulary(), nil // one token each by both encodings
+		return tokenizer.EmbeddedWords(), nil // one token each by both encodings
 	}
-	t, err := tokens.OpenTokenizer(tokenizer)
+	t, err := tokenizer.Open(name)
 	if err != nil {
-		return tokens.Vocabulary{}, err
+		return tokenizer.Vocabulary{}, err
 	}
-	return tokens.Fit(t)
+	return tokenizer.Fit(t)
 }
 
 // counter counts the tokens of a text where a tokenizer is at hand; nil where only the endpoint could.
-func counter(tokenizer string) (func(string) int, error) {
-	switch tokenizer {
+func counter(name string) (func(string) int, error) {
+	switch name {
 	case "auto":
-		tokenizer = "o200k_base" // an estimate: usage has the endpoint's own count
+		name = "o200k_base" // an estimate: usage has the endpoint's own count
 	case "none":
 		return nil, nil
 	}
-	t, err := tokens.OpenTokenizer(tokenizer)
+	t, err := tokenizer.Open(name)
 	if err != nil {
 		return nil, err
 	}

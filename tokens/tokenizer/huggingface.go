@@ -1,10 +1,9 @@
-package tokens
+package tokenizer
 
 import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,9 +12,10 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// HuggingFace is the byte-level BPE of a tokenizer.json: GPT-2, Llama 3, Qwen2 to Qwen3.5, DeepSeek V3, gpt-oss and others
-// that split text in the same ways. It gives the same tokens as Hugging Face's own library with add_special_tokens=False.
-type HuggingFace struct {
+// huggingFace is the byte-level BPE of a tokenizer.json: GPT-2, Llama 3, Qwen2 to Qwen3.5, DeepSeek V3, gpt-oss and
+// others that split text in the same ways. It gives the same tokens as Hugging Face's own library with
+// add_special_tokens=False.
+type huggingFace struct {
 	name      string
 	nfc       bool
 	steps     []step // one after the other, each inside the pieces of the one before
@@ -47,12 +47,12 @@ type UnsupportedError struct {
 
 // Error implements error.
 func (e *UnsupportedError) Error() string {
-	return fmt.Sprintf("%s: its %s is %s, which openloop does not know, and it does not guess; "+
-		"use --tokenizer auto, which asks the endpoint", e.Path, e.Part, e.Found)
+	return fmt.Sprintf("%s: its %s is %s, which is not known here: its tokens could only be guessed",
+		e.Path, e.Part, e.Found)
 }
 
-// OpenHuggingFace reads a tokenizer.json. It fails with an [UnsupportedError] where any part of it is not known.
-func OpenHuggingFace(path string) (*HuggingFace, error) {
+// openHuggingFace reads a tokenizer.json. It fails with an [UnsupportedError] where any part of it is not known.
+func openHuggingFace(path string) (*huggingFace, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -61,7 +61,8 @@ func OpenHuggingFace(path string) (*HuggingFace, error) {
 }
 
 // tokenizerFile is what of a tokenizer.json decides about tokens. Truncation and padding are not: they are settings of
-// whoever saved the file, and no server applies them. The post-processor adds what surrounds a text, which is not counted.
+// whoever saved the file, and no server applies them. The post-processor adds what surrounds a text, which is not
+// counted.
 type tokenizerFile struct {
 	AddedTokens []struct {
 		ID         int    `json:"id"`
@@ -85,7 +86,7 @@ type tokenizerFile struct {
 	} `json:"model"`
 }
 
-func parseHuggingFace(path string, data []byte) (*HuggingFace, error) {
+func parseHuggingFace(path string, data []byte) (*huggingFace, error) {
 	// The model's type comes first: the vocabulary of another kind of model does not even have this shape.
 	var kind struct {
 		Model struct {
@@ -93,14 +94,14 @@ func parseHuggingFace(path string, data []byte) (*HuggingFace, error) {
 		} `json:"model"`
 	}
 	if err := json.Unmarshal(data, &kind); err != nil {
-		return nil, fmt.Errorf("%s is no tokenizer.json: %w", path, err)
+		return nil, fmt.Errorf("%s is not a tokenizer.json: %w", path, err)
 	}
 	if kind.Model.Type != "BPE" {
 		return nil, &UnsupportedError{path, "model type", fmt.Sprintf("%q", kind.Model.Type)}
 	}
 	var file tokenizerFile
 	if err := json.Unmarshal(data, &file); err != nil {
-		return nil, fmt.Errorf("%s is no tokenizer.json: %w", path, err)
+		return nil, fmt.Errorf("%s is not a tokenizer.json: %w", path, err)
 	}
 	switch m := file.Model; {
 	case m.Dropout != 0:
@@ -110,7 +111,7 @@ func parseHuggingFace(path string, data []byte) (*HuggingFace, error) {
 	case m.ByteFallback:
 		return nil, &UnsupportedError{path, "model", "a SentencePiece model (byte_fallback)"}
 	}
-	t := &HuggingFace{name: filepath.Base(path), whole: file.Model.IgnoreMerges, addedText: map[int]string{}}
+	t := &huggingFace{name: filepath.Base(path), whole: file.Model.IgnoreMerges, addedText: map[int]string{}}
 	if err := t.setNormalizer(path, file.Normalizer); err != nil {
 		return nil, err
 	}
@@ -119,7 +120,8 @@ func parseHuggingFace(path string, data []byte) (*HuggingFace, error) {
 		return nil, err
 	}
 	if !byteLevel {
-		return nil, &UnsupportedError{path, "pre-tokenizer", "without the step ByteLevel: " + shorten(file.PreTokenizer)}
+		found := "without the step ByteLevel: " + shorten(file.PreTokenizer)
+		return nil, &UnsupportedError{path, "pre-tokenizer", found}
 	}
 	if err := t.setVocabulary(path, file.Model.Vocab); err != nil {
 		return nil, err
@@ -129,7 +131,8 @@ func parseHuggingFace(path string, data []byte) (*HuggingFace, error) {
 	}
 	for _, a := range file.AddedTokens {
 		if a.SingleWord || a.LStrip || a.RStrip {
-			return nil, &UnsupportedError{path, "added token " + fmt.Sprintf("%q", a.Content), "one with single_word, lstrip or rstrip"}
+			part := fmt.Sprintf("added token %q", a.Content)
+			return nil, &UnsupportedError{path, part, "one with single_word, lstrip or rstrip"}
 		}
 		if a.Content == "" {
 			continue
@@ -151,7 +154,7 @@ func shorten(data []byte) string {
 	return fmt.Sprintf("%.300s", data)
 }
 
-func (t *HuggingFace) setNormalizer(path string, data json.RawMessage) error {
+func (t *huggingFace) setNormalizer(path string, data json.RawMessage) error {
 	var n struct {
 		Type        string
 		Normalizers []json.RawMessage
@@ -187,7 +190,7 @@ func orNull(data json.RawMessage) json.RawMessage {
 }
 
 // addPreTokenizer adds the steps of a pre-tokenizer; byteLevel says whether the last of them was ByteLevel.
-func (t *HuggingFace) addPreTokenizer(path string, data json.RawMessage) (byteLevel bool, err error) {
+func (t *huggingFace) addPreTokenizer(path string, data json.RawMessage) (byteLevel bool, err error) {
 	p := struct {
 		Type             string
 		PreTokenizers    []json.RawMessage
@@ -209,7 +212,8 @@ func (t *HuggingFace) addPreTokenizer(path string, data json.RawMessage) (byteLe
 				return false, err
 			}
 			if byteLevel && i < len(p.PreTokenizers)-1 {
-				return false, &UnsupportedError{path, "pre-tokenizer", "one that goes on after ByteLevel: " + shorten(data)}
+				found := "one that goes on after ByteLevel: " + shorten(data)
+				return false, &UnsupportedError{path, "pre-tokenizer", found}
 			}
 		}
 		return byteLevel, nil
@@ -233,7 +237,8 @@ func (t *HuggingFace) addPreTokenizer(path string, data json.RawMessage) (byteLe
 		}
 		m, ok := knownPattern(*p.Pattern.Regex)
 		if !ok {
-			return false, &UnsupportedError{path, "pre-tokenizer", fmt.Sprintf("the regular expression %q", *p.Pattern.Regex)}
+			found := fmt.Sprintf("the regular expression %q", *p.Pattern.Regex)
+			return false, &UnsupportedError{path, "pre-tokenizer", found}
 		}
 		if p.Behavior == "Isolated" && !p.Invert {
 			t.steps = append(t.steps, step{split: m})
@@ -244,7 +249,7 @@ func (t *HuggingFace) addPreTokenizer(path string, data json.RawMessage) (byteLe
 }
 
 // setVocabulary turns the printable stand-ins of a byte-level vocabulary back into bytes.
-func (t *HuggingFace) setVocabulary(path string, vocab map[string]int32) error {
+func (t *huggingFace) setVocabulary(path string, vocab map[string]int32) error {
 	var size int32
 	for text, id := range vocab {
 		if id < 0 || id > 1<<24 {
@@ -265,14 +270,15 @@ func (t *HuggingFace) setVocabulary(path string, vocab map[string]int32) error {
 	for b := range 256 {
 		id, ok := t.tokens[string([]byte{byte(b)})]
 		if !ok {
-			return &UnsupportedError{path, "vocabulary", fmt.Sprintf("not byte-level: it has no token for the byte 0x%02x", b)}
+			found := fmt.Sprintf("not byte-level: it has no token for the byte 0x%02x", b)
+			return &UnsupportedError{path, "vocabulary", found}
 		}
 		t.bytes[b] = id
 	}
 	return nil
 }
 
-func (t *HuggingFace) setMerges(path string, vocab map[string]int32, data json.RawMessage) error {
+func (t *huggingFace) setMerges(path string, vocab map[string]int32, data json.RawMessage) error {
 	// Files of before 2024 have "a b", later ones ["a","b"].
 	var pairs [][]string
 	if err := json.Unmarshal(orNull(data), &pairs); err != nil {
@@ -294,15 +300,16 @@ func (t *HuggingFace) setMerges(path string, vocab map[string]int32, data json.R
 		right, ok2 := vocab[p[1]]
 		id, ok3 := vocab[p[0]+p[1]]
 		if !ok1 || !ok2 || !ok3 {
-			return fmt.Errorf("%s: merge %d joins %q and %q, but the vocabulary lacks one of the three tokens", path, i+1, p[0], p[1])
+			return fmt.Errorf("%s: merge %d joins %q and %q, but the vocabulary lacks one of the three tokens",
+				path, i+1, p[0], p[1])
 		}
 		t.merges[pair{left, right}] = merge{int32(i), id} // of two equal pairs the library keeps the later
 	}
 	return nil
 }
 
-// byteLevelBytes maps the characters that stand for bytes in byte-level files to the bytes: the printable ones of Latin-1
-// stand for themselves, U+0100 and up for the others in order (GPT-2's encoder.py).
+// byteLevelBytes maps the characters that stand for bytes in byte-level files to the bytes: the printable ones of
+// Latin-1 stand for themselves, U+0100 and up for the others in order (GPT-2's encoder.py).
 var byteLevelBytes = func() map[rune]byte {
 	m := make(map[rune]byte, 256)
 	other := rune(0x100)
@@ -330,13 +337,13 @@ func fromByteLevel(text string) (string, bool) {
 }
 
 // Name returns the base name of the file.
-func (t *HuggingFace) Name() string { return t.name }
+func (t *huggingFace) Name() string { return t.name }
 
 // Count returns the number of tokens.
-func (t *HuggingFace) Count(text string) int { return len(t.Encode(text)) }
+func (t *huggingFace) Count(text string) int { return len(t.Encode(text)) }
 
 // Encode returns the identifiers of the tokens. Special tokens that the text spells out are taken as such.
-func (t *HuggingFace) Encode(text string) []int {
+func (t *huggingFace) Encode(text string) []int {
 	if !utf8.ValidString(text) {
 		text = strings.ToValidUTF8(text, "\uFFFD")
 	}
@@ -358,7 +365,7 @@ func (t *HuggingFace) Encode(text string) []int {
 	return ids
 }
 
-func (t *HuggingFace) normalize(text string) string {
+func (t *huggingFace) normalize(text string) string {
 	if t.nfc {
 		return norm.NFC.String(text)
 	}
@@ -382,7 +389,7 @@ func pieces(text string, steps []step, piece func(string)) {
 }
 
 // Decode returns the text of identifiers, special tokens included.
-func (t *HuggingFace) Decode(tokens []int) string {
+func (t *huggingFace) Decode(tokens []int) string {
 	var text bytes.Buffer
 	for _, id := range tokens {
 		if added, ok := t.addedText[id]; ok {
@@ -435,102 +442,4 @@ func (a *addedTokens) cut(text string, token func(id int), between func(string))
 	if from < len(text) {
 		between(text[from:])
 	}
-}
-
-// merger merges the bytes of a piece. It is kept from piece to piece to spare allocations.
-type merger struct {
-	parts []mergePart
-	queue []candidate // a binary heap, the first merge to do in front
-}
-
-// mergePart is a token of the piece, linked to its neighbours; next is -1 at the end, id is -1 once it was merged away.
-type mergePart struct {
-	id         int32
-	prev, next int32
-}
-
-// candidate is a pair that could be merged, if its parts are still the ones that it was found with.
-type candidate struct {
-	rank, at    int32
-	left, right int32
-}
-
-// merge appends the tokens of a piece. Of all pairs the one that comes first in the order of merging is joined, the
-// leftmost where several are equal, until no pair is in that order.
-func (w *merger) merge(t *HuggingFace, piece string, ids []int) []int {
-	w.parts, w.queue = w.parts[:0], w.queue[:0]
-	if len(piece) == 0 || len(piece) > math.MaxInt32 {
-		return ids
-	}
-	for i := range len(piece) {
-		w.parts = append(w.parts, mergePart{t.bytes[piece[i]], int32(i) - 1, int32(i) + 1})
-	}
-	w.parts[len(piece)-1].next = -1
-	for i := range len(piece) - 1 {
-		w.consider(t, int32(i))
-	}
-	for len(w.queue) > 0 {
-		c := w.pop()
-		left := &w.parts[c.at]
-		if left.id != c.left || left.next < 0 || w.parts[left.next].id != c.right {
-			continue
-		}
-		right := &w.parts[left.next]
-		left.id = t.merges[pair{c.left, c.right}].id
-		right.id = -1
-		left.next = right.next
-		if left.next >= 0 {
-			w.parts[left.next].prev = c.at
-			w.consider(t, c.at)
-		}
-		if left.prev >= 0 {
-			w.consider(t, left.prev)
-		}
-	}
-	for i := int32(0); i >= 0; i = w.parts[i].next {
-		ids = append(ids, int(w.parts[i].id))
-	}
-	return ids
-}
-
-// consider puts the pair that starts at a part into the queue.
-func (w *merger) consider(t *HuggingFace, at int32) {
-	left := w.parts[at]
-	right := w.parts[left.next].id
-	m, ok := t.merges[pair{left.id, right}]
-	if !ok {
-		return
-	}
-	w.queue = append(w.queue, candidate{m.rank, at, left.id, right})
-	for i := len(w.queue) - 1; i > 0; {
-		up := (i - 1) / 2
-		if !w.queue[i].before(w.queue[up]) {
-			break
-		}
-		w.queue[i], w.queue[up] = w.queue[up], w.queue[i]
-		i = up
-	}
-}
-
-func (w *merger) pop() candidate {
-	first, last := w.queue[0], len(w.queue)-1
-	w.queue[0] = w.queue[last]
-	w.queue = w.queue[:last]
-	for i := 0; ; {
-		least := i
-		for _, down := range []int{2*i + 1, 2*i + 2} {
-			if down < last && w.queue[down].before(w.queue[least]) {
-				least = down
-			}
-		}
-		if least == i {
-			return first
-		}
-		w.queue[i], w.queue[least] = w.queue[least], w.queue[i]
-		i = least
-	}
-}
-
-func (c candidate) before(d candidate) bool {
-	return c.rank < d.rank || c.rank == d.rank && c.at < d.at
 }

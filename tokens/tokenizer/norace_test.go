@@ -1,5 +1,5 @@
 //go:build !race
 
-package tokens
+package tokenizer
 
 const vectorStride = 1

@@ -1,13 +1,13 @@
 //go:build ignore
 
-// genwords writes words.txt: the vocabulary of synthetic prompts.
+// genwords writes words.txt: the vocabulary that texts are made of.
 //
 //	go run genwords.go DICTIONARY > words.txt
 //
-// DICTIONARY holds English words, one a line (the list in the tree was made from the words that the word lists GCIDE and
-// Webster's Second have in common). Of these it keeps the lower-case words of 4 to 9 letters that are one token with a
-// space before them in o200k, cl100k and r50k, and one token without it in the first two, most frequent first. These three
-// encodings were trained on unlike text, so such a word is one token for most other tokenizers too.
+// DICTIONARY holds English words, one a line (the list in the tree was made from the words that the word lists GCIDE
+// and Webster's Second have in common). Of these it keeps the lower-case words of 4 to 9 letters that are one token
+// with a space before them in o200k, cl100k and r50k, and one token without it in the first two, most frequent first.
+// These three encodings were trained on unlike text, so such a word is one token for most other tokenizers too.
 package main
 
 import (
@@ -24,8 +24,9 @@ import (
 const keep = 2048
 
 // Words that a guard model in front of an endpoint might stop, and a few that no reader wants to meet.
-const unwanted = ` attack kill anal anus drug dead blood sexual terror weapon bomb hell rape cock gang execution knife strip
- bullet slave dirty escort christ black white death murder bitch hate cant dent mont dere bere unde ding cran prod plat sans `
+const unwanted = " attack kill anal anus drug dead blood sexual terror weapon bomb hell rape cock gang execution " +
+	"knife bullet slave dirty escort christ black white death murder bitch hate cant dent mont dere bere " +
+	"unde ding cran prod plat sans "
 
 func main() {
 	if err := run(); err != nil {

@@ -1,4 +1,4 @@
-package tokens
+package tokenizer
 
 import (
 	"unicode"
@@ -33,7 +33,8 @@ func (m matcher) split(text string, piece func(string)) {
 	}
 }
 
-// knownPattern gives the matcher of a regular expression, which must be written exactly as it is in tokenizer.json files.
+// knownPattern gives the matcher of a regular expression, which must be written exactly as it is in tokenizer.json
+// files.
 func knownPattern(regex string) (matcher, bool) {
 	const rest = `|\s*[\r\n]+|\s+(?!\S)|\s+`
 	const contractions = `(?i:'s|'t|'re|'ve|'m|'ll|'d)`
@@ -49,15 +50,19 @@ func knownPattern(regex string) (matcher, bool) {
 		return pattern{words: letter, digits: 1, contraction: leading, after: newline}.match, true
 	case contractions + `|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*` + rest: // Qwen3.5
 		return pattern{words: letter | mark, digits: 1, contraction: leading, after: newline}.match, true
-	case cased + contractions + `?|` + capitals + contractions + `?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*` + rest: // o200k_base
-		return pattern{words: letter, cased: true, digits: 3, contraction: trailing, after: newline | slash}.match, true
+	case cased + contractions + `?|` + capitals + contractions + `?|\p{N}{1,3}` +
+		`| ?[^\s\p{L}\p{N}]+[\r\n/]*` + rest: // o200k_base
+		return pattern{
+			words: letter, cased: true, digits: 3, contraction: trailing, after: newline | slash,
+		}.match, true
 	case cased + `|` + capitals + `|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*` + rest: // Mistral's Tekken
 		return pattern{words: letter, cased: true, digits: 1, after: newline | slash}.match, true
 	case `\p{N}{1,3}`: // this one and the next two: DeepSeek V3
 		return func(text string) int { return run(text, number, 3) }, true
 	case `[一-龥぀-ゟ゠-ヿ]+`:
 		return matchHanAndKana, true
-	case "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+":
+	case "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+" +
+		"|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+":
 		return matchDeepSeek, true
 	}
 	return nil, false
@@ -175,8 +180,8 @@ func contractionLen(text string, fold bool) int {
 	return 0
 }
 
-// spaces matches \s+(?!\S)|\s+: white space up to the end of the text, else all but the last character of it, which goes
-// with the word behind it; but at least one.
+// spaces matches \s+(?!\S)|\s+: white space up to the end of the text, else all but the last character of it, which
+// goes with the word behind it; but at least one.
 func spaces(text string) int {
 	n := run(text, space, 0)
 	if n == 0 || n == len(text) {
@@ -264,7 +269,7 @@ func (p pattern) match(text string) int {
 	return spaces(text)
 }
 
-// word matches a word with at most one character before it that is no letter, digit or line break.
+// word matches a word with at most one character before it that is not a letter, digit or line break.
 func (p pattern) word(text string) int {
 	before, n := next(text)
 	if before&(newline|letter|number) != 0 {
@@ -289,8 +294,8 @@ func (p pattern) word(text string) int {
 	return 0
 }
 
-// casedWord matches capitals, if any, and then at least one small letter. Characters without case count as either, so the
-// capitals give back what they took until a small letter is found, as a backtracking expression does.
+// casedWord matches capitals, if any, and then at least one small letter. Characters without case count as either, so
+// the capitals give back what they took until a small letter is found, as a backtracking expression does.
 func casedWord(text string) int {
 	end := run(text, upperLike, 0)
 	if n := run(text[end:], lowerLike, 0); n > 0 {

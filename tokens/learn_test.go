@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
 // fakeServer answers as an inference server with the given tokenizer does.
@@ -92,8 +94,8 @@ func (f *fakeServer) post(_ context.Context, path string, body []byte) (int, []b
 }
 
 func TestLearn(t *testing.T) {
-	qwen := huggingFace(t, "qwen2.5", "qwen2.5")
-	exact, err := Fit(qwen)
+	qwen := openQwen(t)
+	exact, err := tokenizer.Fit(qwen)
 	if err != nil {
 		t.Fatal(err)
 	}

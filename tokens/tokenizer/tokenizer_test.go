@@ -1,45 +1,25 @@
-package tokens
+package tokenizer
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/openloop/openloop/tokens/tokenizer/tokenizertest"
 )
-
-const vectors = "../testdata/tokens/"
-
-func readGzip(t testing.TB, name string) []byte {
-	t.Helper()
-	f, err := os.Open(vectors + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
 
 func vectorTexts(t testing.TB) (texts []string) {
 	t.Helper()
-	if err := json.Unmarshal(readGzip(t, "texts.json.gz"), &texts); err != nil || len(texts) < 2500 {
+	if err := json.Unmarshal(tokenizertest.ReadGzip(t, "texts.json.gz"), &texts); err != nil || len(texts) < 2500 {
 		t.Fatal(len(texts), err)
 	}
 	return texts
@@ -47,7 +27,7 @@ func vectorTexts(t testing.TB) (texts []string) {
 
 func vectorIDs(t testing.TB, name string, texts int) [][]int {
 	t.Helper()
-	data := bytes.NewReader(readGzip(t, name+".ids.gz"))
+	data := bytes.NewReader(tokenizertest.ReadGzip(t, name+".ids.gz"))
 	lists := make([][]int, texts)
 	for i := range lists {
 		n, err := binary.ReadUvarint(data)
@@ -68,93 +48,24 @@ func vectorIDs(t testing.TB, name string, texts int) [][]int {
 	return lists
 }
 
-// tokenizerJSON puts the vocabulary and the merges back into a tokenizer.json that make_vectors.py took them out of.
-func tokenizerJSON(t testing.TB, shell, merges string) []byte {
-	t.Helper()
-	text, err := os.ReadFile(vectors + shell + ".shell.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var file map[string]any
-	if err := json.Unmarshal(text, &file); err != nil {
-		t.Fatal(err)
-	}
-	model := file["model"].(map[string]any)
-	asPairs := len(model["merges"].([]any)) > 0
-	data := bytes.NewReader(readGzip(t, merges+".merges.gz"))
-	number := func() int {
-		n, err := binary.ReadUvarint(data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return int(n)
-	}
-	first, count := number(), number()
-	texts := map[int]string{}
-	var printable, other []rune
-	for r, b := range byteLevelBytes {
-		if rune(b) == r {
-			printable = append(printable, r)
-		} else {
-			other = append(other, r)
-		}
-	}
-	slices.Sort(printable)
-	slices.Sort(other)
-	for i, r := range append(printable, other...) {
-		texts[first+i] = string(r)
-	}
-	pairs, result, results := make([][2]int, count), 0, make([]int, count)
-	parts := map[int][2]int{}
-	for i := range pairs {
-		pairs[i] = [2]int{number(), number()}
-		result += number()
-		results[i], parts[result] = result, pairs[i]
-	}
-	var textOf func(id int) string
-	textOf = func(id int) string {
-		if _, ok := texts[id]; !ok {
-			texts[id] = textOf(parts[id][0]) + textOf(parts[id][1])
-		}
-		return texts[id]
-	}
-	list := make([]any, count)
-	for i, p := range pairs {
-		textOf(results[i])
-		if list[i] = textOf(p[0]) + " " + textOf(p[1]); asPairs {
-			list[i] = []string{textOf(p[0]), textOf(p[1])}
-		}
-	}
-	vocab := model["vocab"].(map[string]any)
-	for id, text := range texts {
-		vocab[text] = id
-	}
-	model["merges"] = list
-	out, err := json.Marshal(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
 var loadOnce sync.Map // a tokenizer is read once for all tests
 
-func huggingFace(t testing.TB, shell, merges string) *HuggingFace {
+func load(t testing.TB, shell, merges string) *huggingFace {
 	t.Helper()
-	load, _ := loadOnce.LoadOrStore(shell, sync.OnceValues(func() (*HuggingFace, error) {
-		return parseHuggingFace(shell+"/tokenizer.json", tokenizerJSON(t, shell, merges))
+	opened, _ := loadOnce.LoadOrStore(shell, sync.OnceValues(func() (*huggingFace, error) {
+		return parseHuggingFace(shell+"/tokenizer.json", tokenizertest.JSON(t, shell, merges))
 	}))
-	tokenizer, err := load.(func() (*HuggingFace, error))()
+	tokenizer, err := opened.(func() (*huggingFace, error))()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return tokenizer
 }
 
-func embedded(t testing.TB, name string) *Tiktoken {
+func embedded(t testing.TB, name string) *tiktokenBPE {
 	t.Helper()
-	load, _ := loadOnce.LoadOrStore(name, sync.OnceValues(func() (*Tiktoken, error) { return Embedded(name) }))
-	tokenizer, err := load.(func() (*Tiktoken, error))()
+	opened, _ := loadOnce.LoadOrStore(name, sync.OnceValues(func() (*tiktokenBPE, error) { return openEmbedded(name) }))
+	tokenizer, err := opened.(func() (*tiktokenBPE, error))()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +88,7 @@ func TestVectors(t *testing.T) {
 			}
 			var tokenizer Tokenizer
 			if c.merges != "" {
-				tokenizer = huggingFace(t, c.name, c.merges)
+				tokenizer = load(t, c.name, c.merges)
 			} else {
 				tokenizer = embedded(t, c.name)
 			}
@@ -189,7 +100,8 @@ func TestVectors(t *testing.T) {
 				got := tokenizer.Encode(texts[i])
 				if !slices.Equal(got, want) {
 					if different++; different <= 5 {
-						t.Errorf("text %d %.200q\n got %.400q\nwant %.400q", i, texts[i], spell(tokenizer, got), spell(tokenizer, want))
+						t.Errorf("text %d %.200q\n got %.400q\nwant %.400q", i, texts[i], spell(tokenizer, got),
+							spell(tokenizer, want))
 					}
 				}
 			}
@@ -208,7 +120,7 @@ func spell(t Tokenizer, ids []int) (parts []string) {
 }
 
 func TestDecodeGivesTheTextBack(t *testing.T) {
-	for _, tokenizer := range []Tokenizer{huggingFace(t, "gpt2", "gpt2"), embedded(t, "cl100k_base")} {
+	for _, tokenizer := range []Tokenizer{load(t, "gpt2", "gpt2"), embedded(t, "cl100k_base")} {
 		for i, text := range vectorTexts(t) {
 			if i%vectorStride != 0 {
 				continue
@@ -226,30 +138,56 @@ func TestDecodeGivesTheTextBack(t *testing.T) {
 	}
 }
 
-func TestFitFindsExactWords(t *testing.T) {
-	tokenizer := huggingFace(t, "qwen2.5", "qwen2.5")
+func TestFitFindsWordsOfOneToken(t *testing.T) {
+	tokenizer := load(t, "qwen2.5", "qwen2.5")
 	words, err := Fit(tokenizer)
-	if err != nil || len(words.Words) < 1500 || len(words.First) < 1500 {
-		t.Fatal(len(words.Words), len(words.First), err)
+	if err != nil || len(words.Words) < 1500 || len(words.First) < 1500 || words.Ruler != "tokenizer.json" {
+		t.Fatal(len(words.Words), len(words.First), words.Ruler, err)
 	}
-	for _, n := range []int{1, 32, 256, 1500} {
-		s, err := NewSynth(SynthConfig{Prompt: Length{Mean: n}, Words: words, Prefixes: []PrefixBucket{{Tokens: 7}}})
-		if err != nil {
-			t.Fatal(err)
+	for _, w := range words.Words {
+		if tokenizer.Count(" "+w) != 1 {
+			t.Errorf("%q is not one token behind a space", w)
 		}
-		for i := range 50 {
-			it := s.Item(i)
-			if got := tokenizer.Count(it.PromptText); got != n {
-				t.Errorf("prompt %d has %d tokens, want %d", i, got, n)
-			}
-			if got := tokenizer.Count(it.PrefixText + it.PromptText); got != n+7 {
-				t.Errorf("prefix and prompt %d have %d tokens, want %d", i, got, n+7)
-			}
+	}
+	for _, w := range words.First {
+		if tokenizer.Count(w) != 1 || !slices.Contains(words.Words, w) {
+			t.Errorf("%q is not one token on its own, or not one behind a space", w)
 		}
 	}
 }
 
-// tiny is a tokenizer.json whose parts the tests replace.
+func TestEmbeddedWordsAreOneTokenEach(t *testing.T) {
+	words := EmbeddedWords()
+	if len(words.Words) != 2048 {
+		t.Fatalf("%d words", len(words.Words))
+	}
+	for _, name := range []string{"o200k_base", "cl100k_base"} {
+		fit, err := Fit(embedded(t, name))
+		if err != nil || !slices.Equal(fit.Words, words.Words) || !slices.Equal(fit.First, words.Words) {
+			t.Errorf("%s: %d words, %d first words, %v", name, len(fit.Words), len(fit.First), err)
+		}
+	}
+}
+
+// An error of a library says what is wrong; which flag helps is known to the program alone.
+func TestErrorsNameNoFlag(t *testing.T) {
+	few := &VocabularyError{Ruler: "x", Words: 3, First: 1}
+	unknown := &UnsupportedError{"dir/tokenizer.json", "model type", `"Unigram"`}
+	for err, want := range map[error]string{
+		few: "by x only 3 of the known words are one token (1 at the start of a text, 64 are needed): " +
+			"prompts of an exact length cannot be made of them",
+		unknown: `dir/tokenizer.json: its model type is "Unigram", which is not known here: ` +
+			`its tokens could only be guessed`,
+	} {
+		if err.Error() != want {
+			t.Errorf("got  %s\nwant %s", err, want)
+		}
+	}
+	if err := (Vocabulary{Ruler: "x", Words: []string{"a"}}).Check(); !errors.As(err, new(*VocabularyError)) {
+		t.Error(err)
+	}
+}
+
 func tiny(t testing.TB, change func(file, model map[string]any)) []byte {
 	t.Helper()
 	vocab := map[string]any{}
@@ -258,7 +196,8 @@ func tiny(t testing.TB, change func(file, model map[string]any)) []byte {
 	}
 	vocab["ab"] = 256
 	model := map[string]any{"type": "BPE", "vocab": vocab, "merges": []any{"a b"}}
-	file := map[string]any{"model": model, "pre_tokenizer": map[string]any{"type": "ByteLevel", "add_prefix_space": false}}
+	file := map[string]any{"model": model, "pre_tokenizer": map[string]any{"type": "ByteLevel",
+		"add_prefix_space": false}}
 	change(file, model)
 	data, err := json.Marshal(file)
 	if err != nil {
@@ -271,8 +210,11 @@ func TestUnknownTokenizersAreRefused(t *testing.T) {
 	type m = map[string]any
 	byteLevel := m{"type": "ByteLevel"}
 	for name, change := range map[string]func(file, model m){
-		"model type is \"WordPiece\"":             func(_, model m) { model["type"] = "WordPiece" },
-		"model type is \"Unigram\"":               func(_, model m) { model["type"] = "Unigram"; model["vocab"] = []any{[]any{"a", -1.5}} },
+		"model type is \"WordPiece\"": func(_, model m) { model["type"] = "WordPiece" },
+		"model type is \"Unigram\"": func(_, model m) {
+			model["type"] = "Unigram"
+			model["vocab"] = []any{[]any{"a", -1.5}}
+		},
 		"model type is \"\"":                      func(_, model m) { delete(model, "type") },
 		"dropout is 0.1":                          func(_, model m) { model["dropout"] = 0.1 },
 		"mark of word parts is \"\" and \"</w>\"": func(_, model m) { model["end_of_word_suffix"] = "</w>" },
@@ -282,10 +224,14 @@ func TestUnknownTokenizersAreRefused(t *testing.T) {
 		"normalizer is {\"type\":\"Lowercase\"}": func(file, _ m) {
 			file["normalizer"] = m{"type": "Sequence", "normalizers": []any{m{"type": "Lowercase"}}}
 		},
-		"pre-tokenizer is nothing":                         func(file, _ m) { delete(file, "pre_tokenizer") },
-		"pre-tokenizer is null":                            func(file, _ m) { file["pre_tokenizer"] = nil },
-		"pre-tokenizer is {\"type\":\"Metaspace\"":         func(file, _ m) { file["pre_tokenizer"] = m{"type": "Metaspace"} },
-		"without the step ByteLevel: {\"type\":\"Digits\"": func(file, _ m) { file["pre_tokenizer"] = m{"type": "Digits"} },
+		"pre-tokenizer is nothing": func(file, _ m) { delete(file, "pre_tokenizer") },
+		"pre-tokenizer is null":    func(file, _ m) { file["pre_tokenizer"] = nil },
+		"pre-tokenizer is {\"type\":\"Metaspace\"": func(file, _ m) {
+			file["pre_tokenizer"] = m{"type": "Metaspace"}
+		},
+		"without the step ByteLevel: {\"type\":\"Digits\"": func(file, _ m) {
+			file["pre_tokenizer"] = m{"type": "Digits"}
+		},
 		"goes on after ByteLevel": func(file, _ m) {
 			file["pre_tokenizer"] = m{"type": "Sequence", "pretokenizers": []any{byteLevel, byteLevel}}
 		},
@@ -298,27 +244,31 @@ func TestUnknownTokenizersAreRefused(t *testing.T) {
 		"\"pattern\":{\"String\":\"-\"}": func(file, _ m) {
 			file["pre_tokenizer"] = m{"type": "Split", "pattern": m{"String": "-"}, "behavior": "Isolated"}
 		},
-		"single_word, lstrip or rstrip": func(file, _ m) { file["added_tokens"] = []any{m{"id": 300, "content": "<x>", "rstrip": true}} },
+		"single_word, lstrip or rstrip": func(file, _ m) {
+			file["added_tokens"] = []any{m{"id": 300, "content": "<x>",
+				"rstrip": true}}
+		},
 	} {
 		_, err := parseHuggingFace("dir/tokenizer.json", tiny(t, change))
 		var unsupported *UnsupportedError
-		if !errors.As(err, &unsupported) || !strings.Contains(err.Error(), name) || !strings.HasPrefix(err.Error(), "dir/tokenizer.json: its") {
+		if !errors.As(err, &unsupported) || !strings.Contains(err.Error(), name) ||
+			!strings.HasPrefix(err.Error(), "dir/tokenizer.json: its") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for name, data := range map[string][]byte{
-		"is no tokenizer.json: invalid character": []byte("no JSON"),
-		"is no tokenizer.json: unexpected end":    nil,
-		"merge 1 joins \"a\" and \"c\"":           tiny(t, func(_, model m) { model["merges"] = []any{"a c"} }),
-		"merge 1 is [\"a\"]; want two tokens":     tiny(t, func(_, model m) { model["merges"] = []any{"a"} }),
-		"merges: want":                            tiny(t, func(_, model m) { model["merges"] = 7 }),
-		"has the identifier -1":                   tiny(t, func(_, model m) { model["vocab"].(m)["a"] = -1 }),
+		"is not a tokenizer.json: invalid character": []byte("no JSON"),
+		"is not a tokenizer.json: unexpected end":    nil,
+		"merge 1 joins \"a\" and \"c\"":              tiny(t, func(_, model m) { model["merges"] = []any{"a c"} }),
+		"merge 1 is [\"a\"]; want two tokens":        tiny(t, func(_, model m) { model["merges"] = []any{"a"} }),
+		"merges: want":                               tiny(t, func(_, model m) { model["merges"] = 7 }),
+		"has the identifier -1":                      tiny(t, func(_, model m) { model["vocab"].(m)["a"] = -1 }),
 	} {
 		if _, err := parseHuggingFace("x", data); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := OpenHuggingFace(filepath.Join(t.TempDir(), "none.json")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := openHuggingFace(filepath.Join(t.TempDir(), "none.json")); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
 }
@@ -334,20 +284,23 @@ func TestTiktokenFiles(t *testing.T) {
 	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tokenizer, err := OpenTiktoken(path)
+	tokenizer, err := openTiktoken(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := tokenizer.Encode("xabb"); !slices.Equal(got, []int{'x', 256, 'b'}) || tokenizer.Name() != "my-cl100k_base.tiktoken" {
+	if got := tokenizer.Encode("xabb"); !slices.Equal(got, []int{'x', 256, 'b'}) ||
+		tokenizer.Name() != "my-cl100k_base.tiktoken" {
 		t.Error(got, tokenizer.Name())
 	}
-	for name, want := range map[string]string{"unknown.tiktoken": "does not say how text is split", "qwen.tiktoken": "no such file", "qwen-gpt2.tiktoken": "contains 2"} {
-		if _, err := OpenTiktoken(filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), want) {
+	for name, want := range map[string]string{"unknown.tiktoken": "does not say how text is split",
+		"qwen.tiktoken": "no such file", "qwen-gpt2.tiktoken": "contains 2"} {
+		if _, err := openTiktoken(filepath.Join(dir, name)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for text, want := range map[string]string{
-		"IQ== 0\nnonsense": "2: want a token", "IQ== 0\nIg== 0": "2: the token", "IQ== 0\nIQ== 1": "twice", "IQ== x": "1: want", "": "has no token", "IQ== -1": "1: want",
+		"IQ== 0\nnonsense": "2: want a token", "IQ== 0\nIg== 0": "2: the token", "IQ== 0\nIQ== 1": "twice",
+		"IQ== x": "1: want", "": "has no token", "IQ== -1": "1: want",
 	} {
 		if _, err := parseRanks([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
@@ -361,14 +314,16 @@ func TestOpenTokenizer(t *testing.T) {
 	if err := os.WriteFile(file, tiny(t, func(_, _ map[string]any) {}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"o200k_base": "o200k_base", file: "tokenizer.json", dir: "tokenizer.json"} {
-		tokenizer, err := OpenTokenizer(name)
+	for name, want := range map[string]string{"o200k_base": "o200k_base", file: "tokenizer.json",
+		dir: "tokenizer.json"} {
+		tokenizer, err := Open(name)
 		if err != nil || tokenizer.Name() != want {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for name, want := range map[string]string{"gpt-9": "there are o200k_base, cl100k_base, and files", t.TempDir(): "no such file", "tokenizer.go": "want a file that ends in"} {
-		if _, err := OpenTokenizer(name); err == nil || !strings.Contains(err.Error(), want) {
+	for name, want := range map[string]string{"gpt-9": "there are o200k_base, cl100k_base, and files",
+		t.TempDir(): "no such file", "tokenizer.go": "want a file that ends in"} {
+		if _, err := Open(name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -376,7 +331,7 @@ func TestOpenTokenizer(t *testing.T) {
 
 // The ranks of a .tiktoken file and the merges of the tokenizer.json of the same model are two ways to the same tokens.
 func TestTiktokenFileOfQwen(t *testing.T) {
-	model := huggingFace(t, "qwen2.5", "qwen2.5")
+	model := load(t, "qwen2.5", "qwen2.5")
 	var file bytes.Buffer
 	for rank, text := range model.texts {
 		fmt.Fprintf(&file, "%s %d\n", base64.StdEncoding.EncodeToString([]byte(text)), rank)
@@ -385,7 +340,7 @@ func TestTiktokenFileOfQwen(t *testing.T) {
 	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	tokenizer, err := OpenTiktoken(path)
+	tokenizer, err := openTiktoken(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -412,7 +367,8 @@ func FuzzRanks(f *testing.F) {
 
 func FuzzTokenizerJSON(f *testing.F) {
 	f.Add(tiny(f, func(_, _ map[string]any) {}), "some ab text")
-	f.Add([]byte(`{"model":{"type":"BPE","vocab":{},"merges":[["a","b"]]},"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Digits"}]}}`), "")
+	f.Add([]byte(`{"model":{"type":"BPE","vocab":{},"merges":[["a","b"]]},`+
+		`"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Digits"}]}}`), "")
 	f.Fuzz(func(t *testing.T, data []byte, text string) {
 		tokenizer, err := parseHuggingFace("f", data)
 		if err != nil {
@@ -430,7 +386,8 @@ func FuzzSplit(f *testing.F) {
 	patterns := map[string]matcher{"gpt2": matchGPT2, "deepseek": matchDeepSeek, "han": matchHanAndKana}
 	for _, words := range []class{letter, letter | mark} {
 		for _, c := range []contraction{never, leading, trailing} {
-			patterns[fmt.Sprint(words, c)] = pattern{words: words, digits: 3, contraction: c, after: newline, cased: c == trailing}.match
+			patterns[fmt.Sprint(words, c)] = pattern{words: words, digits: 3, contraction: c, after: newline,
+				cased: c == trailing}.match
 		}
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -451,7 +408,7 @@ func FuzzSplit(f *testing.F) {
 }
 
 func BenchmarkEncodeQwen(b *testing.B) {
-	tokenizer := huggingFace(b, "qwen2.5", "qwen2.5")
+	tokenizer := load(b, "qwen2.5", "qwen2.5")
 	text := strings.Repeat("The harbour lights went out one by one, and nobody on the quay said a word about it. ", 14)
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
@@ -461,7 +418,7 @@ func BenchmarkEncodeQwen(b *testing.B) {
 }
 
 func BenchmarkOpenTokenizerJSON(b *testing.B) {
-	data := tokenizerJSON(b, "qwen2.5", "qwen2.5")
+	data := tokenizertest.JSON(b, "qwen2.5", "qwen2.5")
 	for b.Loop() {
 		if _, err := parseHuggingFace("x", data); err != nil {
 			b.Fatal(err)
@@ -477,3 +434,14 @@ func BenchmarkEncodeO200K(b *testing.B) {
 		tokenizer.Count(text)
 	}
 }
+
+func BenchmarkLoadO200K(b *testing.B) {
+	for b.Loop() {
+		if _, err := openEmbedded("o200k_base"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// valid is a text whose bytes that are not UTF-8 have become U+FFFD.
+func valid(s string) string { return string([]rune(s)) }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
 // Post sends a JSON body to a path under the endpoint's root ("/tokenize", "/v1/chat/completions") and returns the status
@@ -32,7 +34,7 @@ type LearnConfig struct {
 // Learned is what an endpoint was found to count.
 type Learned struct {
 	// Words are one token each for the endpoint, or for TokensPerWord other than 1 common words.
-	Words Vocabulary
+	Words tokenizer.Vocabulary
 	// TokensPerWord is 1 where lengths are exact; otherwise how many tokens the endpoint counts for a word on average.
 	TokensPerWord float64
 	// Method is "tokenize" (vLLM and SGLang), "tokenize-content" (llama.cpp) or "usage" (probe requests).
@@ -127,7 +129,7 @@ func (l *learner) check(ctx context.Context, extra int, count func(context.Conte
 // learnFromTokenize asks /tokenize in one of its shapes. It found nothing where the endpoint does not know the path or the
 // shape, or counts in a way that cannot be told apart by words.
 func (l *learner) learnFromTokenize(ctx context.Context, shape string) (found bool, err error) {
-	words := EmbeddedVocabulary().Words
+	words := tokenizer.EmbeddedWords().Words
 	var text strings.Builder
 	for _, w := range words {
 		text.WriteString("\n " + w + "\n" + w)
@@ -140,7 +142,7 @@ func (l *learner) learnFromTokenize(ctx context.Context, shape string) (found bo
 	if err != nil {
 		return false, err
 	}
-	v := Vocabulary{Ruler: l.cfg.Model + " (" + shape + ")"}
+	v := tokenizer.Vocabulary{Ruler: l.cfg.Model + " (" + shape + ")"}
 	count := func(ctx context.Context, texts []string) ([]int, error) {
 		return each(texts, func(text string) (int, error) {
 			ids, err := l.tokenize(ctx, shape, text)
@@ -171,7 +173,7 @@ func (l *learner) learnFromTokenize(ctx context.Context, shape string) (found bo
 			v.First = append(v.First, words[i/2])
 		}
 	}
-	if v.check() != nil {
+	if v.Check() != nil {
 		return false, nil
 	}
 	l.Words, l.Method = v, shape
@@ -264,8 +266,8 @@ const (
 // learnFromUsage does with one-token requests what /tokenize does in one call. A text's usage is the template's constant,
 // then one or more tokens a word: where it is exactly one a word on top of a text that is known, all words are one token.
 func (l *learner) learnFromUsage(ctx context.Context) error {
-	words := EmbeddedVocabulary().Words
-	l.Method, l.Words = "usage", Vocabulary{Ruler: l.cfg.Model + " (usage)"}
+	words := tokenizer.EmbeddedWords().Words
+	l.Method, l.Words = "usage", tokenizer.Vocabulary{Ruler: l.cfg.Model + " (usage)"}
 	known := words[0]
 	base, err := l.probe(ctx, []string{known})
 	if err != nil {
@@ -292,7 +294,7 @@ func (l *learner) learnFromUsage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(l.Words.First) < minWords {
+	if len(l.Words.First) < tokenizer.MinWords {
 		l.Words.First = spaced // the check shows what this costs: at most a token or two
 		return l.check(ctx, l.Template, l.probe)
 	}
