@@ -21,7 +21,7 @@ if [ -z "${OPENLOOP:-}" ]; then
   go build -o "$OPENLOOP" ./cmd/openloop
 fi
 programs=$(bench/parity/install.sh)
-"$programs/python" bench/parity/tokenizer.py tokens/words.txt "$results/tokenizer"
+"$programs/python" bench/parity/tokenizer.py tokens/tokenizer/words.txt "$results/tokenizer"
 
 engines=()
 finish() { for pid in "${engines[@]}"; do kill "$pid" 2>/dev/null || true; done; }

@@ -40,7 +40,7 @@ func (r row) runGuideLLM(program string, ours []result) error {
 	}
 	defer os.RemoveAll(dir)
 	tokenizer := filepath.Join(dir, "tokenizer")
-	if out, err := exec.Command(filepath.Join(filepath.Dir(program), "python"), "parity/tokenizer.py", "tokens/words.txt", tokenizer).CombinedOutput(); err != nil {
+	if out, err := exec.Command(filepath.Join(filepath.Dir(program), "python"), "bench/parity/tokenizer.py", "tokens/tokenizer/words.txt", tokenizer).CombinedOutput(); err != nil {
 		return fmt.Errorf("its tokenizer (is this the project's root?): %w: %s", err, out)
 	}
 	cmd := exec.Command(program, "benchmark", "run", "--target", server.url, "--processor", tokenizer,
