@@ -1,14 +1,14 @@
 package guidellm
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/openloop/openloop/internal/atomicfile"
 )
 
 // Format is the form of a file that a report is written to.
@@ -69,33 +69,7 @@ func Write(w io.Writer, f Format, r *Report) error {
 	return fmt.Errorf("no form %q", f)
 }
 
-// WriteFile writes a report to a file, by way of another name in the same folder: the file is either whole or as it was.
-func WriteFile(name string, f Format, r *Report) (err error) {
-	temp, err := os.CreateTemp(filepath.Dir(name), ".openloop-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			temp.Close()
-			os.Remove(temp.Name())
-		}
-	}()
-	out := bufio.NewWriterSize(temp, 1<<16)
-	if err := Write(out, f, r); err != nil {
-		return err
-	}
-	if err := out.Flush(); err != nil {
-		return err
-	}
-	if err := temp.Chmod(0o644); err != nil { // readable as any file that a program writes
-		return err
-	}
-	if err := temp.Sync(); err != nil { // a full disk may show itself only here
-		return err
-	}
-	if err := temp.Close(); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), name)
+// WriteFile writes a report to a file, which is either whole or as it was.
+func WriteFile(name string, f Format, r *Report) error {
+	return atomicfile.Write(name, func(w io.Writer) error { return Write(w, f, r) })
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/guidellm/parity"
+	"github.com/openloop/openloop/internal/atomicfile"
 )
 
 func runParity(_ context.Context, args []string, stdout, stderr io.Writer) error {
@@ -42,7 +43,7 @@ not, and 2 if the two can't be compared.
 		return err
 	}
 	if *markdown != "" {
-		if err := writeWhole(*markdown, func(w io.Writer) error { return parity.WriteMarkdown(w, c) }); err != nil {
+		if err := atomicfile.Write(*markdown, func(w io.Writer) error { return parity.WriteMarkdown(w, c) }); err != nil {
 			return err
 		}
 	}

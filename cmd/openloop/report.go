@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/internal/atomicfile"
 )
 
 // reportFlags are the flags of openloop report.
@@ -157,35 +157,13 @@ func (f *reportFlags) write(stdout io.Writer, format string, r *guidellm.Report)
 		}
 		return out.Flush()
 	}
-	return writeWhole(f.output, func(w io.Writer) error {
+	return atomicfile.Write(f.output, func(w io.Writer) error {
 		if !strings.HasSuffix(f.output, ".gz") {
 			return writeReport(w, format, r)
 		}
 		z := gzip.NewWriter(w)
 		return errors.Join(writeReport(z, format, r), z.Close())
 	})
-}
-
-// writeWhole writes a file by way of another name in its folder, so that it is either whole or as it was.
-func writeWhole(name string, write func(io.Writer) error) (err error) {
-	temp, err := os.CreateTemp(filepath.Dir(name), ".openloop-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			temp.Close()
-			os.Remove(temp.Name())
-		}
-	}()
-	out := bufio.NewWriterSize(temp, 1<<16)
-	if err := write(out); err != nil {
-		return err
-	}
-	if err := errors.Join(out.Flush(), temp.Chmod(0o644), temp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), name)
 }
 
 func writeReport(w io.Writer, format string, r *guidellm.Report) error {
