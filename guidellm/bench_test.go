@@ -1,6 +1,7 @@
 package guidellm
 
 import (
+	"bytes"
 	"io"
 	"testing"
 
@@ -12,13 +13,13 @@ func BenchmarkWriteJSON(b *testing.B) {
 	const n = 100_000
 	r := &Report{Args: DefaultArgs(), Benchmarks: []*Benchmark{{Requests: Requests{Successful: manyRequests(n)}}}}
 	var counted countingWriter
-	if err := WriteJSON(&counted, r); err != nil {
+	if err := writeJSON(&counted, r); err != nil {
 		b.Fatal(err)
 	}
 	b.SetBytes(int64(counted))
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := WriteJSON(io.Discard, r); err != nil {
+		if err := writeJSON(io.Discard, r); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -36,7 +37,7 @@ func manyRequests(n int) RequestSeq {
 			made.ResolveStart, made.RequestStart = start, start+0.00001
 			made.FirstTokenIteration, made.LastTokenIteration = start+0.03, start+0.665
 			made.RequestEnd, made.ResolveEnd, made.Finalized = start+0.6651, start+0.6652, start+0.6653
-			request.SetStats(&made)
+			request.setStats(&made)
 			if !yield(request) {
 				return
 			}
@@ -49,4 +50,20 @@ type countingWriter int64
 func (c *countingWriter) Write(p []byte) (int, error) {
 	*c += countingWriter(len(p))
 	return len(p), nil
+}
+
+// BenchmarkRead reads a report of 10,000 requests, some 30 MB. MB/s is of the text.
+func BenchmarkRead(b *testing.B) {
+	r := &Report{Args: DefaultArgs(), Benchmarks: []*Benchmark{{Requests: Requests{Successful: manyRequests(10_000)}}}}
+	var text bytes.Buffer
+	if err := writeJSON(&text, r); err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(text.Len()))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Read(bytes.NewReader(text.Bytes())); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

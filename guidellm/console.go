@@ -50,7 +50,7 @@ func (r *row) add(group, name, unit, cell string) { *r = append(*r, entry{group,
 func (r *row) number(group, name, unit string, x float64) { r.add(group, name, unit, tenths(x)) }
 
 func (r *row) strategy(b *Benchmark) {
-	r.add("Benchmark", "Strategy", "", b.Config.StrategyName())
+	r.add("Benchmark", "Strategy", "", b.Config.Load().Type)
 }
 
 // medianAnd adds the median and, beside it, the 95th percentile or the mean.

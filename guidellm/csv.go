@@ -1,7 +1,6 @@
 package guidellm
 
 import (
-	"bytes"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -10,13 +9,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/openloop/openloop/guidellm/stats"
 )
 
-// WriteCSV writes a report as GuideLLM's csv output does: three rows of headings, then one row a benchmark. A figure
+// writeCSV writes a report as GuideLLM's csv output does: three rows of headings, then one row a benchmark. A figure
 // that a benchmark does not have takes no column in its row, and the headings are those of the first benchmark, so
 // that later rows may be shifted against them, as GuideLLM's are. Times of day are in loc (UTC where nil).
-func WriteCSV(w io.Writer, r *Report, loc *time.Location) error {
+func writeCSV(w io.Writer, r *Report, loc *time.Location) error {
 	out := csv.NewWriter(w)
 	out.UseCRLF = true
 	for i, b := range r.Benchmarks {
@@ -66,27 +67,37 @@ func (c *csvRow) time(group, name string, t float64) {
 	c.add(group, name, "", formatTime(t, "2006-01-02 15:04:05", c.loc))
 }
 
-// json adds a cell that holds JSON, in the style of json.dumps or of pydantic's model_dump_json.
-func (c *csvRow) json(group, name string, v any, style *jsonStyle) {
-	var text bytes.Buffer
-	if err := encodeAny(&jsonText{w: &text, style: style}, v); err != nil {
+// json adds a cell that holds JSON: as pydantic writes it, or spaced as json.dumps does, with its words for the numbers
+// that JSON does not have.
+func (c *csvRow) json(group, name string, v any, spaced bool) {
+	raw, err := marshalFree(v)
+	text := jsontext.Value(raw)
+	if err == nil && spaced {
+		err = text.Format(asPython)
+		text = jsontext.Value(pythonNumbers.Replace(string(text)))
+	} else if err == nil {
+		err = text.Format()
+	}
+	if err != nil {
 		c.err = err
 	}
-	c.add(group, name, "", text.String())
+	c.add(group, name, "", string(text))
 }
+
+var pythonNumbers = strings.NewReplacer(`"NaN"`, "NaN", `"Infinity"`, "Infinity", `"-Infinity"`, "-Infinity")
 
 func (c *csvRow) benchmark(r *Report, b *Benchmark) {
 	c.add("Run Info", "Run ID", "", b.Config.RunID)
 	c.integer("Run Info", "Run Index", b.Config.RunIndex)
-	c.json("Run Info", "Profile", b.Config.Profile, pydanticStyle)
-	c.json("Run Info", "Requests", b.Config.Requests, pythonStyle)
-	c.json("Run Info", "Backend", b.Config.Backend, pythonStyle)
-	c.json("Run Info", "Environment", b.Config.Environment, pythonStyle)
+	c.json("Run Info", "Profile", b.Config.Profile, false)
+	c.json("Run Info", "Requests", b.Config.Requests, true)
+	c.json("Run Info", "Backend", b.Config.Backend, true)
+	c.json("Run Info", "Environment", b.Config.Environment, true)
 
 	c.add("Benchmark", "Type", "", b.Type)
 	c.add("Benchmark", "ID", "", b.Config.ID)
-	c.add("Benchmark", "Strategy", "", b.Config.StrategyName())
-	c.json("Benchmark", "Constraints", b.Config.Constraints, pythonStyle)
+	c.add("Benchmark", "Strategy", "", b.Config.Load().Type)
+	c.json("Benchmark", "Constraints", b.Config.Constraints, true)
 
 	s := &b.SchedulerMetrics
 	c.time("Timings", "Start Time", s.StartTime)
@@ -126,8 +137,8 @@ func (c *csvRow) benchmark(r *Report, b *Benchmark) {
 		}
 	}
 	c.scheduler(&b.SchedulerState, s)
-	c.json("Runtime Info", "Metadata", r.Metadata, pydanticStyle)
-	c.json("Runtime Info", "Arguments", r.Args, pydanticStyle)
+	c.json("Runtime Info", "Metadata", r.Metadata, false)
+	c.json("Runtime Info", "Arguments", r.Args, false)
 }
 
 func (c *csvRow) summary(group string, s *stats.Summary) {
@@ -186,11 +197,11 @@ func (c *csvRow) scheduler(s *SchedulerState, m *stats.SchedulerMetrics) {
 	c.integer("Scheduler State", "Cancelled Requests", s.CancelledRequests)
 	if t := s.EndQueuingTime; t.Valid && t.Value != 0 {
 		c.time("Scheduler State", "End Queuing Time", t.Value)
-		c.json("Scheduler State", "End Queuing Constraints", s.EndQueuingConstraints, pythonStyle)
+		c.json("Scheduler State", "End Queuing Constraints", s.EndQueuingConstraints, true)
 	}
 	if t := s.EndProcessingTime; t.Valid && t.Value != 0 {
 		c.time("Scheduler State", "End Processing Time", t.Value)
-		c.json("Scheduler State", "End Processing Constraints", s.EndProcessingConstraints, pythonStyle)
+		c.json("Scheduler State", "End Processing Constraints", s.EndProcessingConstraints, true)
 	}
 	const group = "Scheduler Metrics"
 	c.integer(group, "Requests Made Successful", m.RequestsMade.Successful)

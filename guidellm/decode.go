@@ -1,689 +1,333 @@
 package guidellm
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// ReadError says why a report could not be read, and where in it.
-type ReadError struct {
-	Path string // of the field, "" for the document as a whole
-	Err  error
-}
-
-func (e *ReadError) Error() string {
-	if e.Path == "" {
-		return "reading a report: " + e.Err.Error()
-	}
-	return "reading a report: at " + e.Path + ": " + e.Err.Error()
-}
-
-func (e *ReadError) Unwrap() error { return e.Err }
-
-// ReadFile reads a report from a file. See Read.
-func ReadFile(name string) (*Report, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("opening a report: %w", err)
-	}
-	defer f.Close()
-	r, err := Read(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return r, nil
-}
-
-// Read reads a report, GuideLLM's or openloop's, as JSON or YAML, compressed by gzip or not; which of them it is, it
-// sees. Fields that GuideLLM 0.5.0 does not have, and those that it has with a value of another kind, are kept in
-// Report.Unknown; those of its fields that could not be read are listed in Report.Missing; see Report.Notes. So a
-// report of another version is read as far as it means the same. The error, for a document that is no report, is a
-// *ReadError.
-func Read(r io.Reader) (*Report, error) {
-	in := bufio.NewReaderSize(r, 64<<10)
-	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		z, err := gzip.NewReader(in)
-		if err != nil {
-			return nil, &ReadError{Err: err}
-		}
-		in = bufio.NewReaderSize(z, 64<<10)
-	}
-	source, err := newTokens(in)
-	if err != nil {
-		return nil, &ReadError{Err: err}
-	}
-	report := &Report{}
-	d := decoder{tokens: source, fields: map[reflect.Type][]structField{}, report: report}
-	first, err := d.next()
-	if err == nil && first.kind != beginObject {
-		err = errors.New("it holds no object at its top; is it a report?")
-	}
-	if err != nil {
-		return nil, &ReadError{Err: err}
-	}
-	if err := d.value(first, reflect.ValueOf(report).Elem(), ""); err != nil {
-		return nil, err
-	}
-	// The end is read, too: a cut gzip file shows only there.
-	if _, err := source.next(); err == nil {
-		return nil, &ReadError{Err: errors.New("something follows the report")}
-	} else if !errors.Is(err, io.EOF) {
-		return nil, &ReadError{Err: err}
-	}
-	if slices.Contains(report.Missing, "benchmarks") {
-		return nil, &ReadError{Err: errors.New(`it has no list of "benchmarks"; is it a report?`)}
-	}
-	return report, nil
-}
-
-// newTokens sees whether a document is JSON or YAML.
-func newTokens(in *bufio.Reader) (tokens, error) {
-	for {
-		c, err := in.Peek(1)
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = errors.New("it is empty")
-			}
-			return nil, err
-		}
-		switch c[0] {
-		case ' ', '\t', '\r', '\n':
-			in.ReadByte()
-		case '{':
-			return newJSONTokens(in), nil
-		default:
-			return newYAMLTokens(in)
-		}
-	}
-}
-
-// token is a piece of a document, JSON or YAML alike.
-type token struct {
-	kind tokenKind
-	text string // of a string, key or number
-	bool bool
-}
-
-type tokenKind uint8
-
-const (
-	nullToken tokenKind = iota
-	boolToken
-	numberToken
-	textToken // a string, or the key of an object
-	beginObject
-	endObject
-	beginArray
-	endArray
-)
-
-func (k tokenKind) String() string {
-	return [...]string{"null", "a boolean", "a number", "a string", "an object", "the end of an object", "a list", "the end of a list"}[k]
-}
-
-// tokens yields a document's pieces in order, and io.EOF after the last one.
-type tokens interface{ next() (token, error) }
-
-// jsonTokens reads JSON as Python's json.dumps writes it, which includes NaN, Infinity and -Infinity.
-type jsonTokens struct{ *json.Decoder }
-
-func newJSONTokens(r io.Reader) jsonTokens {
-	d := json.NewDecoder(&quoteNaN{in: bufio.NewReaderSize(r, 64<<10)})
-	d.UseNumber()
-	return jsonTokens{d}
-}
-
-func (j jsonTokens) next() (token, error) {
-	t, err := j.Token()
-	if err != nil {
-		return token{}, err
-	}
-	switch t := t.(type) {
-	case json.Delim:
-		switch t {
-		case '{':
-			return token{kind: beginObject}, nil
-		case '}':
-			return token{kind: endObject}, nil
-		case '[':
-			return token{kind: beginArray}, nil
-		default:
-			return token{kind: endArray}, nil
-		}
-	case bool:
-		return token{kind: boolToken, bool: t}, nil
-	case json.Number:
-		return token{kind: numberToken, text: t.String()}, nil
-	case string:
-		if number, ok := strings.CutPrefix(t, quotedNaN); ok {
-			return token{kind: numberToken, text: number}, nil
-		}
-		return token{kind: textToken, text: t}, nil
-	default:
-		return token{kind: nullToken}, nil
-	}
-}
-
-// quotedNaN begins the strings that quoteNaN makes; no other string begins so.
-const quotedNaN = "\x00number:"
-
-// quoteNaN turns the bare words NaN, Infinity and -Infinity, which Python writes and encoding/json refuses, into
-// strings that jsonTokens knows.
-type quoteNaN struct {
-	in       *bufio.Reader
-	inString bool
-	escaped  bool   // a backslash precedes
-	pending  []byte // what stands for a word
-}
-
-func (q *quoteNaN) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	for {
-		if len(q.pending) > 0 {
-			n := copy(p, q.pending)
-			q.pending = q.pending[n:]
-			return n, nil
-		}
-		if _, err := q.in.Peek(1); err != nil {
-			return 0, err
-		}
-		chunk, _ := q.in.Peek(min(q.in.Buffered(), len(p)))
-		n := q.upToWord(chunk)
-		if n == 0 {
-			word := q.word()
-			if word != "" {
-				q.in.Discard(len(word))
-				q.pending = append(q.pending, `"\u0000number:`+word+`"`...)
-				continue
-			}
-			n = 1                   // a minus, or a letter that has no place here: the parser will say so
-			chunk, _ = q.in.Peek(n) // looking for a word may have moved what was peeked at before
-		}
-		copy(p, chunk[:n])
-		q.in.Discard(n)
-		return n, nil
-	}
-}
-
-// upToWord returns how many bytes of a chunk come before what may be a bare word, following strings as it goes.
-func (q *quoteNaN) upToWord(chunk []byte) int {
-	i := 0
-	for i < len(chunk) {
-		switch {
-		case q.escaped:
-			q.escaped = false
-			i++
-		case q.inString:
-			next := bytes.IndexAny(chunk[i:], `"\`)
-			if next < 0 {
-				return len(chunk)
-			}
-			i += next
-			q.inString = chunk[i] != '"'
-			q.escaped = chunk[i] == '\\'
-			i++
-		default:
-			next := bytes.IndexAny(chunk[i:], `"NI-`)
-			if next < 0 {
-				return len(chunk)
-			}
-			if i += next; chunk[i] != '"' {
-				return i
-			}
-			q.inString = true
-			i++
-		}
-	}
-	return i
-}
-
-func (q *quoteNaN) word() string {
-	for _, word := range []string{"NaN", "Infinity", "-Infinity"} {
-		if next, _ := q.in.Peek(len(word)); string(next) == word {
-			return word
-		}
-	}
-	return ""
-}
-
-// yamlTokens are the pieces of a YAML document, which is read as a whole.
-type yamlTokens struct {
-	all []token
-}
-
-func newYAMLTokens(r io.Reader) (*yamlTokens, error) {
-	var document yaml.Node
-	if err := yaml.NewDecoder(r).Decode(&document); err != nil {
-		return nil, fmt.Errorf("it is neither JSON nor YAML: %w", err)
-	}
-	y := &yamlTokens{}
-	if err := y.flatten(&document, 0); err != nil {
-		return nil, err
-	}
-	return y, nil
-}
-
-func (y *yamlTokens) next() (token, error) {
-	if len(y.all) == 0 {
-		return token{}, io.EOF
-	}
-	t := y.all[0]
-	y.all = y.all[1:]
-	return t, nil
-}
-
-// Limits of a document. PyYAML writes an object that it meets again as an alias; a bomb is made of the same stuff.
-const (
-	mostDepth      = 500
-	mostYAMLTokens = 50_000_000
-)
-
-func (y *yamlTokens) flatten(n *yaml.Node, depth int) error {
-	if depth > mostDepth || len(y.all) > mostYAMLTokens {
-		return fmt.Errorf("line %d: the YAML is nested too deeply or unfolds to too much", n.Line)
-	}
-	put := func(k tokenKind, text string) { y.all = append(y.all, token{kind: k, text: text}) }
-	switch n.Kind {
-	case yaml.DocumentNode:
-		return y.flatten(n.Content[0], depth+1)
-	case yaml.AliasNode:
-		return y.flatten(n.Alias, depth+1)
-	case yaml.MappingNode, yaml.SequenceNode:
-		begin, end := beginArray, endArray
-		if n.Kind == yaml.MappingNode {
-			begin, end = beginObject, endObject
-		}
-		put(begin, "")
-		for i, child := range n.Content {
-			if n.Kind == yaml.MappingNode && i%2 == 0 {
-				put(textToken, child.Value)
-			} else if err := y.flatten(child, depth+1); err != nil {
-				return err
-			}
-		}
-		put(end, "")
-		return nil
-	}
-	switch n.ShortTag() {
-	case "!!null":
-		put(nullToken, "")
-	case "!!bool":
-		var b bool
-		if err := n.Decode(&b); err != nil {
-			return err
-		}
-		y.all = append(y.all, token{kind: boolToken, bool: b})
-	case "!!int":
-		var i int64
-		if err := n.Decode(&i); err != nil {
-			put(numberToken, n.Value)
-		} else {
-			put(numberToken, strconv.FormatInt(i, 10))
-		}
-	case "!!float":
-		if strings.Trim(n.Value, "0123456789") == "" { // an integer that no int64 holds
-			put(numberToken, n.Value)
-			return nil
-		}
-		var f float64
-		if err := n.Decode(&f); err != nil {
-			return err
-		}
-		put(numberToken, string(appendPythonFloat(nil, f)))
-	default:
-		put(textToken, n.Value)
-	}
-	return nil
-}
-
-// parseAny reads one JSON value into its free form.
-func parseAny(text []byte) (any, error) {
-	d := decoder{tokens: newJSONTokens(bytes.NewReader(text))}
-	t, err := d.next()
-	if err != nil {
-		return nil, err
-	}
-	return d.any(t)
-}
-
-// decoder fills the schema's structs from tokens.
+// decoder fills the schema's structs from JSON text. It walks the structs itself, since it has to say which fields are
+// missing, and to keep those that are unknown or of another kind; jsontext does the parsing.
 type decoder struct {
-	tokens tokens
+	*jsontext.Decoder
 	fields map[reflect.Type][]structField
-	report *Report
-	depth  int // of free values
+	report *Report // takes what is unknown and what is missing; nil where nobody asks
+	path   []step  // of the value at hand
 }
 
-// next returns the next token of a value that is not yet at its end.
-func (d *decoder) next() (token, error) {
-	t, err := d.tokens.next()
+// step is a part of a path: the name of a field or, where that is "", an index.
+type step struct {
+	name  string
+	index int
+}
+
+func newDecoder(r io.Reader) *decoder {
+	// A text that a model made may be cut within a character, of which Python's escapes tell the half.
+	return &decoder{
+		Decoder: jsontext.NewDecoder(r, jsontext.AllowInvalidUTF8(true)), fields: map[reflect.Type][]structField{},
+	}
+}
+
+// at is the path of the value at hand, such as benchmarks[0].config.seed.
+func (d *decoder) at() string {
+	var path []byte
+	for _, s := range d.path {
+		switch {
+		case s.name == "":
+			path = append(strconv.AppendInt(append(path, '['), int64(s.index), 10), ']')
+		case len(path) > 0:
+			path = append(path, '.')
+			fallthrough
+		default:
+			path = append(path, s.name...)
+		}
+	}
+	return string(path)
+}
+
+func (d *decoder) fail(err error) error {
+	var read *ReadError
+	if errors.As(err, &read) {
+		return err
+	}
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return t, err
+	return &ReadError{d.at(), err}
 }
 
-func (d *decoder) fail(path string, t token, wanted string) error {
-	got := t.kind.String()
-	if t.text != "" {
-		got += " (" + strconv.Quote(t.text) + ")"
-	}
-	return &ReadError{path, fmt.Errorf("found %s where %s belongs", got, wanted)}
-}
-
-// value fills v from the token t, which fits it, and those that follow.
-func (d *decoder) value(t token, v reflect.Value, path string) error {
-	switch v.Type() {
-	case requestSeqType:
-		return d.requests(t, v, path)
-	case nullIntType, nullFloatType, nullTextType:
-		if t.kind == nullToken {
-			return nil
+// value fills v, which is addressable, from the next value of the text. A value of another kind is a misfit: it is
+// returned, and v stays as it is. A misfit and raw values are valid only until the next is read.
+func (d *decoder) value(v reflect.Value) (misfit jsontext.Value, err error) {
+	kind := d.PeekKind()
+	switch to := v.Addr().Interface().(type) {
+	case *Null[float64]:
+		return readNull(d, kind, to, d.float)
+	case *Null[int64]:
+		return readNull(d, kind, to, d.integer)
+	case *Null[string]:
+		return readNull(d, kind, to, d.text)
+	case *float64:
+		return d.float(kind, to)
+	case *int64:
+		return d.integer(kind, to)
+	case *string:
+		return d.text(kind, to)
+	case *bool:
+		if kind == 't' || kind == 'f' {
+			*to = kind == 't'
+			return nil, d.skip()
 		}
-		v.Field(1).SetBool(true)
-		return d.value(t, v.Field(0), path)
+		return d.ReadValue()
+	case *json.RawMessage: // an object of free form
+		raw, err := d.ReadValue()
+		if kind != '{' {
+			return raw, err
+		}
+		*to = bytes.Clone(raw)
+		return nil, err
+	case *any:
+		raw, err := d.ReadValue()
+		if kind != 'n' {
+			*to = json.RawMessage(bytes.Clone(raw))
+		}
+		return nil, err
+	case *RequestSeq:
+		var list []*Request
+		misfit, err := d.list(kind, reflect.ValueOf(&list).Elem())
+		*to = RequestSeq(slices.Values(list))
+		return misfit, err
+	case *[]string:
+		return d.scalars(to)
+	case *[]float64:
+		return d.scalars(to)
+	case *[][2]float64:
+		return d.scalars(to)
 	}
 	switch v.Kind() {
-	case reflect.Bool:
-		v.SetBool(t.bool)
-	case reflect.Int64:
-		n, err := wholeNumber(t)
-		if err != nil {
-			return &ReadError{path, err}
-		}
-		v.SetInt(n)
-	case reflect.Float64:
-		x, err := parseFloat(t.text)
-		if err != nil {
-			return &ReadError{path, err}
-		}
-		v.SetFloat(x)
-	case reflect.String:
-		v.SetString(t.text)
-	case reflect.Pointer:
-		if t.kind == nullToken {
-			return nil
-		}
-		v.Set(reflect.New(v.Type().Elem()))
-		return d.value(t, v.Elem(), path)
 	case reflect.Struct:
-		return d.object(t, v, path)
+		if kind == '{' {
+			return nil, d.object(v)
+		}
+	case reflect.Pointer:
+		switch kind {
+		case 'n':
+			return nil, d.skip()
+		case '{':
+			v.Set(reflect.New(v.Type().Elem()))
+			return nil, d.object(v.Elem())
+		}
 	case reflect.Slice:
-		if v.Type() != objectType {
-			return d.slice(t, v, path)
-		}
-		fallthrough
-	default: // of free form
-		free, err := d.any(t)
-		if err != nil {
-			return &ReadError{path, err}
-		}
-		if free != nil {
-			v.Set(reflect.ValueOf(free))
-		}
+		return d.list(kind, v)
 	}
-	return nil
+	return d.ReadValue()
 }
 
-// slice fills a list of pointers to structs.
-func (d *decoder) slice(t token, v reflect.Value, path string) error {
+func readNull[T any](d *decoder, kind jsontext.Kind, to *Null[T], read func(jsontext.Kind, *T) (jsontext.Value, error)) (
+	misfit jsontext.Value, err error) {
+	if kind == 'n' {
+		return nil, d.skip()
+	}
+	misfit, err = read(kind, &to.Value)
+	to.Valid = misfit == nil
+	return misfit, err
+}
+
+func (d *decoder) skip() error {
+	_, err := d.ReadToken()
+	return err
+}
+
+// Numbers that JSON has no word for, as quoteNaN writes them and as openloop does.
+var quotedNumbers = map[string]float64{`"NaN"`: math.NaN(), `"Infinity"`: math.Inf(1), `"-Infinity"`: math.Inf(-1)}
+
+func (d *decoder) float(kind jsontext.Kind, to *float64) (misfit jsontext.Value, err error) {
+	raw, err := d.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	switch kind {
+	case '0':
+		x, err := parseFloat(raw)
+		*to = x
+		return nil, err
+	case '"':
+		if x, ok := quotedNumbers[string(raw)]; ok {
+			*to = x
+			return nil, nil
+		}
+	}
+	return raw, nil
+}
+
+func parseFloat(raw []byte) (float64, error) {
+	x, err := strconv.ParseFloat(string(raw), 64)
+	if errors.Is(err, strconv.ErrRange) {
+		err = nil // Python reads 1e999 as infinity, too
+	}
+	return x, err
+}
+
+// integer also takes whole numbers that are written as floats.
+func (d *decoder) integer(kind jsontext.Kind, to *int64) (misfit jsontext.Value, err error) {
+	raw, err := d.ReadValue()
+	if err != nil || kind != '0' {
+		return raw, err
+	}
+	if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+		*to = n
+		return nil, nil
+	}
+	x, err := parseFloat(raw)
+	if err != nil || x != math.Trunc(x) || math.Abs(x) >= 1<<63 {
+		return raw, nil
+	}
+	*to = int64(x)
+	return nil, nil
+}
+
+func (d *decoder) text(kind jsontext.Kind, to *string) (misfit jsontext.Value, err error) {
+	raw, err := d.ReadValue()
+	if err != nil || kind != '"' {
+		return raw, err
+	}
+	*to, err = unquote(raw)
+	return nil, err
+}
+
+func unquote(raw []byte) (string, error) {
+	var buffer [256]byte
+	text, err := jsontext.AppendUnquote(buffer[:0], raw)
+	if err != nil && bytes.ContainsRune(text, '\uFFFD') {
+		err = nil // what is not UTF-8 was replaced
+	}
+	return string(text), err
+}
+
+// scalars fills a list of strings, of numbers or of pairs of numbers, if that is what it is.
+func (d *decoder) scalars(to any) (misfit jsontext.Value, err error) {
+	raw, err := d.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	if _, isTexts := to.(*[]string); isTexts && raw.Kind() == 'n' {
+		return raw, nil // GuideLLM has no such null
+	}
+	if jsonv2.Unmarshal(raw, to) != nil {
+		reflect.ValueOf(to).Elem().SetZero()
+		return raw, nil
+	}
+	return nil, nil
+}
+
+// list fills a list of structs, or of pointers to them.
+func (d *decoder) list(kind jsontext.Kind, v reflect.Value) (misfit jsontext.Value, err error) {
+	if kind != '[' {
+		return d.ReadValue()
+	}
+	if err := d.skip(); err != nil {
+		return nil, err
+	}
 	v.Set(reflect.MakeSlice(v.Type(), 0, 0))
-	for {
-		t, err := d.next()
-		if err != nil {
-			return &ReadError{path, err}
-		}
-		if t.kind == endArray {
-			return nil
-		}
-		i := v.Len()
-		if t.kind != beginObject {
-			return d.fail(elementPath(path, i), t, "an object")
-		}
+	for i := 0; d.PeekKind() != ']'; i++ {
+		d.path = append(d.path, step{index: i})
 		v.Grow(1)
 		v.SetLen(i + 1)
-		if err := d.value(t, v.Index(i), elementPath(path, i)); err != nil {
-			return err
+		misfit, err := d.value(v.Index(i))
+		if err == nil && (misfit != nil || v.Index(i).Kind() == reflect.Pointer && v.Index(i).IsNil()) {
+			err = fmt.Errorf("found %s where an object belongs", describe(orNull(misfit)))
 		}
+		if err != nil {
+			return nil, d.fail(err)
+		}
+		d.path = d.path[:len(d.path)-1]
 	}
+	return nil, d.skip()
 }
 
-// fits says whether a value that begins with t can be one of a field's type. Lists of scalars never do, since what they
-// hold must be looked at first; setScalars takes them.
-func fits(t token, field reflect.Type) bool {
-	switch field {
-	case objectType:
-		return t.kind == beginObject
-	case requestSeqType:
-		return t.kind == beginArray
-	case nullIntType, nullFloatType, nullTextType:
-		return t.kind == nullToken || fits(t, field.Field(0).Type)
+func orNull(raw jsontext.Value) jsontext.Value {
+	if raw == nil {
+		return jsontext.Value("null")
 	}
-	switch field.Kind() {
-	case reflect.Bool:
-		return t.kind == boolToken
-	case reflect.Int64:
-		_, err := wholeNumber(t)
-		return err == nil
-	case reflect.Float64:
-		return t.kind == numberToken
-	case reflect.String:
-		return t.kind == textToken
-	case reflect.Pointer:
-		return t.kind == nullToken || fits(t, field.Elem())
-	case reflect.Slice:
-		return field.Elem().Kind() == reflect.Pointer && t.kind == beginArray
-	case reflect.Struct:
-		return t.kind == beginObject
-	default:
-		return true
-	}
+	return raw
 }
 
-// setScalars fills a list of strings, of floats or of pairs of floats from its free form, if that is what it is.
-func setScalars(v reflect.Value, free any) bool {
-	if v.Kind() != reflect.Slice {
-		return false
-	}
-	if free == nil {
-		return v.Type().Elem().Kind() != reflect.String // a nil list is written as null, but for those
-	}
-	items, ok := free.([]any)
-	if !ok {
-		return false
-	}
-	list := reflect.MakeSlice(v.Type(), len(items), len(items))
-	for i, item := range items {
-		if !setScalar(list.Index(i), item) {
-			return false
-		}
-	}
-	v.Set(list)
-	return true
-}
-
-func setScalar(v reflect.Value, free any) bool {
-	switch free := free.(type) {
-	case string:
-		if v.Kind() != reflect.String {
-			return false
-		}
-		v.SetString(free)
-	case int64:
-		if v.Kind() != reflect.Float64 {
-			return false
-		}
-		v.SetFloat(float64(free))
-	case float64:
-		if v.Kind() != reflect.Float64 {
-			return false
-		}
-		v.SetFloat(free)
-	case []any:
-		if v.Kind() != reflect.Array || v.Len() != len(free) {
-			return false
-		}
-		for i, item := range free {
-			if !setScalar(v.Index(i), item) {
-				return false
-			}
-		}
-	default:
-		return false
-	}
-	return true
-}
-
-func (d *decoder) object(t token, v reflect.Value, path string) error {
+func (d *decoder) object(v reflect.Value) error {
 	fields, ok := d.fields[v.Type()]
 	if !ok {
 		fields = structFields(v.Type())
 		d.fields[v.Type()] = fields
 	}
-	seen := make([]bool, len(fields))
-	likely := 0 // fields mostly come in the schema's order
-	for {
-		key, err := d.next()
-		if err != nil {
-			return &ReadError{path, err}
-		}
-		if key.kind == endObject {
-			break
-		}
-		t, err := d.next()
-		if err != nil {
-			return &ReadError{memberPath(path, key.text), err}
-		}
-		i := likely
-		if i >= len(fields) || fields[i].name != key.text {
-			i = slices.IndexFunc(fields, func(f structField) bool { return f.name == key.text })
-		}
-		known := i >= 0 && fits(t, v.Type().Field(fields[i].index).Type)
-		if !known {
-			free, err := d.any(t)
-			if err != nil {
-				return &ReadError{memberPath(path, key.text), err}
-			}
-			if i >= 0 && setScalars(v.Field(fields[i].index), free) {
-				known = true
-			} else {
-				d.report.Unknown = append(d.report.Unknown, Field{memberPath(path, key.text), free})
-			}
-		} else if err := d.value(t, v.Field(fields[i].index), memberPath(path, key.text)); err != nil {
-			return err
-		}
-		if known {
-			seen[i] = true
-			likely = i + 1
-		}
-	}
-	for i, f := range fields {
-		if !seen[i] && !f.omitEmpty {
-			d.report.Missing = append(d.report.Missing, memberPath(path, f.name))
-		}
-	}
-	return nil
-}
-
-func (d *decoder) requests(t token, v reflect.Value, path string) error {
-	var list []*Request
-	if err := d.slice(t, reflect.ValueOf(&list).Elem(), path); err != nil {
+	if err := d.skip(); err != nil {
 		return err
 	}
-	v.Set(reflect.ValueOf(RequestSeq(slices.Values(list))))
+	seen := uint64(0)
+	likely := 0 // fields mostly come in the schema's order
+	for d.PeekKind() != '}' {
+		key, err := d.ReadValue()
+		if err != nil {
+			return d.fail(err)
+		}
+		i := likely
+		if i >= len(fields) || string(fields[i].quoted) != string(key) {
+			name, err := unquote(key)
+			if err != nil {
+				return d.fail(err)
+			}
+			i = slices.IndexFunc(fields, func(f structField) bool { return f.name == name })
+			if i < 0 {
+				d.path = append(d.path, step{name: name})
+				raw, err := d.ReadValue()
+				if err != nil {
+					return d.fail(err)
+				}
+				d.unknown(name, raw)
+				d.path = d.path[:len(d.path)-1]
+				continue
+			}
+		}
+		d.path = append(d.path, step{name: fields[i].name})
+		misfit, err := d.value(v.Field(fields[i].index))
+		if err != nil {
+			return d.fail(err)
+		}
+		if misfit != nil {
+			d.unknown(fields[i].name, misfit)
+		} else {
+			seen |= 1 << i
+			likely = i + 1
+		}
+		d.path = d.path[:len(d.path)-1]
+	}
+	if err := d.skip(); err != nil {
+		return d.fail(err)
+	}
+	for i, f := range fields {
+		if d.report != nil && seen&(1<<i) == 0 && !f.omitEmpty {
+			d.path = append(d.path, step{name: f.name})
+			d.report.Missing = append(d.report.Missing, d.at())
+			d.path = d.path[:len(d.path)-1]
+		}
+	}
 	return nil
 }
 
-// any reads a value of free form.
-func (d *decoder) any(t token) (any, error) {
-	d.depth++
-	defer func() { d.depth-- }()
-	if d.depth > mostDepth {
-		return nil, fmt.Errorf("nested more than %d deep", mostDepth)
+// unknown keeps a value, the last step of the path, that the schema has no place for.
+func (d *decoder) unknown(name string, raw jsontext.Value) {
+	if d.report == nil {
+		return
 	}
-	switch t.kind {
-	case nullToken:
-		return nil, nil
-	case boolToken:
-		return t.bool, nil
-	case textToken:
-		return t.text, nil
-	case numberToken:
-		if strings.ContainsAny(t.text, ".eENI") {
-			return parseFloat(t.text)
-		}
-		if n, err := strconv.ParseInt(t.text, 10, 64); err == nil {
-			return n, nil
-		}
-		return json.Number(t.text), nil
-	case beginArray:
-		list := []any{}
-		for {
-			t, err := d.next()
-			if err != nil || t.kind == endArray {
-				return list, err
-			}
-			item, err := d.any(t)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, item)
-		}
-	case beginObject:
-		object := Object{}
-		for {
-			key, err := d.next()
-			if err != nil || key.kind == endObject {
-				return object, err
-			}
-			t, err := d.next()
-			if err != nil {
-				return nil, err
-			}
-			item, err := d.any(t)
-			if err != nil {
-				return nil, err
-			}
-			object = append(object, Member{key.text, item})
-		}
-	}
-	return nil, fmt.Errorf("%s out of place", t.kind)
-}
-
-func wholeNumber(t token) (int64, error) {
-	if t.kind != numberToken {
-		return 0, strconv.ErrSyntax
-	}
-	n, err := strconv.ParseInt(t.text, 10, 64)
-	if err == nil {
-		return n, nil
-	}
-	x, err := parseFloat(t.text)
-	if err == nil && (x != math.Trunc(x) || math.Abs(x) >= 1<<63) {
-		err = strconv.ErrSyntax
-	}
-	return int64(x), err
-}
-
-func parseFloat(text string) (float64, error) {
-	x, err := strconv.ParseFloat(text, 64)
-	if errors.Is(err, strconv.ErrRange) {
-		err = nil // Python reads 1e999 as infinity, too
-	}
-	return x, err
+	f := Field{Path: d.at(), Value: json.RawMessage(bytes.Clone(raw)), name: name}
+	f.object = strings.TrimSuffix(strings.TrimSuffix(f.Path, name), ".")
+	d.report.Unknown = append(d.report.Unknown, f)
 }

@@ -9,70 +9,41 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// WriteJSON writes a report as GuideLLM's json output does, on one line, with floats that Python reads back to the same
-// bits. It streams: no more than one request and 64 kB of text are held at a time.
-func WriteJSON(w io.Writer, r *Report) error {
-	out := &jsonText{w: w, style: pythonStyle}
-	if err := encode(out, r); err != nil {
+// writeJSON writes a report as JSON on one line, its fields in GuideLLM's order, floats with a point or an exponent so
+// that Python reads floats. NaN and infinities are strings ("NaN", "-Infinity"), which GuideLLM's loader takes for
+// floats and every JSON parser can read. It streams: no more than one request and 64 kB of text are held at a time.
+func writeJSON(w io.Writer, r *Report) error {
+	e := newEncoder(w)
+	if len(r.Unknown) > 0 {
+		e.unknown = map[string][]Field{}
+		for _, f := range r.Unknown {
+			e.unknown[f.object] = append(e.unknown[f.object], f)
+		}
+	}
+	e.value(reflect.ValueOf(r).Elem(), "")
+	if err := e.finish(); err != nil {
 		return fmt.Errorf("writing the report as JSON: %w", err)
 	}
 	return nil
 }
 
-// sink takes a document piece by piece. Errors are kept until finish.
-type sink interface {
-	beginObject()
-	key(name string)
-	endObject()
-	beginArray()
-	endArray()
-	null()
-	boolean(bool)
-	integer(int64)
-	float(float64)
-	text(string)
-	literal(json.Number) // a number too large for an int64
-	finish() error
-}
-
-// encode writes a report to a sink, each unknown field after the known ones of its object.
-func encode(out sink, r *Report) error {
-	e := encoder{sink: out, fields: map[reflect.Type][]structField{}, unknown: map[string]Object{}}
-	for _, f := range r.Unknown {
-		parent, name := splitPath(f.Path)
-		e.unknown[parent] = append(e.unknown[parent], Member{name, f.Value})
-	}
-	e.value(reflect.ValueOf(r).Elem(), "")
-	if e.err != nil {
-		return e.err
-	}
-	return out.finish()
-}
-
-// encodeAny writes a value of free form, or one of the schema's structs.
-func encodeAny(out sink, v any) error {
-	e := encoder{sink: out, fields: map[reflect.Type][]structField{}}
-	e.any(v)
-	if e.err != nil {
-		return e.err
-	}
-	return out.finish()
-}
-
-type encoder struct {
-	sink
-	fields  map[reflect.Type][]structField
-	unknown map[string]Object // by the path of the object that holds them
-	err     error             // of a value that cannot be encoded
+// marshalFree returns a value of free form as JSON.
+func marshalFree(free any) (json.RawMessage, error) {
+	e := newEncoder(nil)
+	e.free(free)
+	return e.buf, e.err
 }
 
 // structField is a field of a schema struct by its json tag.
 type structField struct {
 	index     int
 	name      string
+	quoted    []byte // the name as a JSON string
 	omitEmpty bool
 	list      bool // a nil slice is [], not null
 }
@@ -80,67 +51,129 @@ type structField struct {
 func structFields(t reflect.Type) []structField {
 	var fields []structField
 	for i := range t.NumField() {
-		tag := t.Field(i).Tag.Get("json")
-		name, options, _ := strings.Cut(tag, ",")
+		name, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
 		if name != "" && name != "-" {
-			fields = append(fields, structField{i, name, options == "omitempty", t.Field(i).Tag.Get("report") == "list"})
+			fields = append(fields, structField{
+				i, name, []byte(strconv.Quote(name)), options == "omitempty", t.Field(i).Tag.Get("report") == "list",
+			})
 		}
 	}
 	return fields
 }
 
-var (
-	objectType     = reflect.TypeFor[Object]()
-	requestSeqType = reflect.TypeFor[RequestSeq]()
-	nullIntType    = reflect.TypeFor[Null[int64]]()
-	nullFloatType  = reflect.TypeFor[Null[float64]]()
-	nullTextType   = reflect.TypeFor[Null[string]]()
-)
+type encoder struct {
+	w       io.Writer // nil: all of the text stays in buf
+	buf     []byte
+	fields  map[reflect.Type][]structField
+	unknown map[string][]Field // of Report.Unknown by the path of their object
+	err     error
+}
 
+func newEncoder(w io.Writer) *encoder {
+	return &encoder{w: w, fields: map[reflect.Type][]structField{}}
+}
+
+const flushAt = 64 << 10
+
+func (e *encoder) flush() {
+	if e.w == nil {
+		return
+	}
+	if e.err == nil {
+		_, e.err = e.w.Write(e.buf)
+	}
+	e.buf = e.buf[:0]
+}
+
+func (e *encoder) finish() error {
+	e.flush()
+	return e.err
+}
+
+func (e *encoder) null() { e.buf = append(e.buf, "null"...) }
+
+func (e *encoder) text(s string) {
+	e.buf, _ = jsontext.AppendQuote(e.buf, s) // the error tells of bytes that are not UTF-8, which it has replaced
+}
+
+// raw writes JSON as it is, nil as an empty object.
+func (e *encoder) raw(text json.RawMessage) {
+	if text == nil {
+		text = json.RawMessage("{}")
+	}
+	e.buf = append(e.buf, text...)
+}
+
+// value writes v, which is addressable. The path is "" unless there are unknown fields to be found by it.
 func (e *encoder) value(v reflect.Value, path string) {
-	switch v.Type() {
-	case objectType:
-		e.any(v.Interface())
-		return
-	case requestSeqType:
-		e.requests(v.Interface().(RequestSeq), path)
-		return
-	case nullIntType, nullFloatType, nullTextType:
-		if v.Field(1).Bool() {
-			e.value(v.Field(0), path)
+	switch from := v.Addr().Interface().(type) {
+	case *Null[float64]:
+		if from.Valid {
+			e.buf = appendFloat(e.buf, from.Value)
 		} else {
 			e.null()
 		}
-		return
-	}
-	switch v.Kind() {
-	case reflect.Bool:
-		e.boolean(v.Bool())
-	case reflect.Int, reflect.Int64:
-		e.integer(v.Int())
-	case reflect.Float64:
-		e.float(v.Float())
-	case reflect.String:
-		e.text(v.String())
-	case reflect.Interface:
-		e.any(v.Interface())
-	case reflect.Pointer:
-		if v.IsNil() {
-			e.null()
+	case *Null[int64]:
+		if from.Valid {
+			e.buf = strconv.AppendInt(e.buf, from.Value, 10)
 		} else {
-			e.value(v.Elem(), path)
+			e.null()
 		}
-	case reflect.Slice, reflect.Array:
-		e.beginArray()
-		for i := range v.Len() {
-			e.value(v.Index(i), e.element(path, i))
+	case *Null[string]:
+		if from.Valid {
+			e.text(from.Value)
+		} else {
+			e.null()
 		}
-		e.endArray()
-	case reflect.Struct:
-		e.object(v, path)
+	case *float64:
+		e.buf = appendFloat(e.buf, *from)
+	case *int64:
+		e.buf = strconv.AppendInt(e.buf, *from, 10)
+	case *string:
+		e.text(*from)
+	case *bool:
+		e.buf = strconv.AppendBool(e.buf, *from)
+	case *json.RawMessage:
+		e.raw(*from)
+	case *any:
+		e.free(*from)
+	case *RequestSeq:
+		e.requests(*from, path)
 	default:
-		e.err = fmt.Errorf("%s: a %s has no place in a report", path, v.Type())
+		switch v.Kind() {
+		case reflect.Struct:
+			e.object(v, path)
+		case reflect.Pointer:
+			if v.IsNil() {
+				e.null()
+			} else {
+				e.value(v.Elem(), path)
+			}
+		case reflect.Slice, reflect.Array:
+			e.buf = append(e.buf, '[')
+			for i := range v.Len() {
+				e.comma(i)
+				e.value(v.Index(i), e.element(path, i))
+			}
+			e.buf = append(e.buf, ']')
+		default:
+			e.err = fmt.Errorf("%s: a %s has no place in a report", path, v.Type())
+		}
 	}
+}
+
+// comma goes before every element but the first.
+func (e *encoder) comma(i int) {
+	if i > 0 {
+		e.buf = append(e.buf, ", "...)
+	}
+}
+
+func (e *encoder) key(quoted []byte) {
+	if e.buf[len(e.buf)-1] != '{' {
+		e.buf = append(e.buf, ", "...)
+	}
+	e.buf = append(append(e.buf, quoted...), ": "...)
 }
 
 func (e *encoder) object(v reflect.Value, path string) {
@@ -149,106 +182,115 @@ func (e *encoder) object(v reflect.Value, path string) {
 		fields = structFields(v.Type())
 		e.fields[v.Type()] = fields
 	}
-	e.beginObject()
+	// The unknown fields of this object; one with a known name was read with a value of another kind.
 	unknown := e.unknown[path]
-	if len(unknown) > 0 {
-		unknown = slices.Clone(unknown)
-	}
-	for _, f := range fields {
+	e.buf = append(e.buf, '{')
+	for i := range fields {
+		f := &fields[i]
 		field := v.Field(f.index)
-		if i := slices.IndexFunc(unknown, func(m Member) bool { return m.Key == f.name }); i >= 0 {
-			// Known by name, but read with a value of another kind, which goes back into its place.
-			e.key(f.name)
-			e.any(unknown[i].Value)
-			unknown = slices.Delete(unknown, i, i+1)
-			continue
-		}
 		if f.omitEmpty && field.IsZero() {
 			continue
 		}
-		e.key(f.name)
-		if field.Kind() == reflect.Slice && field.Type() != objectType && field.IsNil() && !f.list {
+		if slices.ContainsFunc(unknown, func(u Field) bool { return u.name == f.name }) {
+			continue
+		}
+		e.key(f.quoted)
+		if field.Kind() == reflect.Slice && field.Type() != rawType && field.IsNil() && !f.list {
 			e.null()
 		} else {
 			e.value(field, e.member(path, f.name))
 		}
 	}
-	for _, m := range unknown {
-		e.key(m.Key)
-		e.any(m.Value)
+	for _, u := range unknown {
+		quoted, _ := jsontext.AppendQuote(nil, u.name)
+		e.key(quoted)
+		e.buf = append(e.buf, u.Value...)
 	}
-	e.endObject()
+	e.buf = append(e.buf, '}')
 }
 
+var rawType = reflect.TypeFor[json.RawMessage]()
+
 func (e *encoder) requests(seq RequestSeq, path string) {
-	e.beginArray()
+	e.buf = append(e.buf, '[')
+	i := 0
 	if seq != nil {
-		i := 0
 		for r := range seq {
+			if len(e.buf) >= flushAt {
+				e.flush()
+			}
+			e.comma(i)
 			e.value(reflect.ValueOf(r).Elem(), e.element(path, i))
-			i++
-			if e.err != nil {
+			if i++; e.err != nil {
 				break
 			}
 		}
 	}
-	e.endArray()
+	e.buf = append(e.buf, ']')
 }
 
-func (e *encoder) any(v any) {
+// free writes a value of free form.
+func (e *encoder) free(v any) {
 	switch v := v.(type) {
 	case nil:
 		e.null()
 	case bool:
-		e.boolean(v)
+		e.buf = strconv.AppendBool(e.buf, v)
 	case int:
-		e.integer(int64(v))
+		e.buf = strconv.AppendInt(e.buf, int64(v), 10)
 	case int64:
-		e.integer(v)
+		e.buf = strconv.AppendInt(e.buf, v, 10)
 	case float64:
-		e.float(v)
+		e.buf = appendFloat(e.buf, v)
 	case string:
 		e.text(v)
-	case json.Number:
-		e.literal(v)
-	case Object: // nil is an empty object
-		e.beginObject()
-		for _, m := range v {
-			e.key(m.Key)
-			e.any(m.Value)
+	case json.RawMessage:
+		e.raw(v)
+	case Object:
+		e.buf = append(e.buf, '{')
+		for i, m := range v {
+			e.comma(i)
+			e.text(m.Key)
+			e.buf = append(e.buf, ": "...)
+			e.free(m.Value)
 		}
-		e.endObject()
+		e.buf = append(e.buf, '}')
 	case []any:
-		e.beginArray()
-		for _, item := range v {
-			e.any(item)
+		e.buf = append(e.buf, '[')
+		for i, item := range v {
+			e.comma(i)
+			e.free(item)
 		}
-		e.endArray()
-	case *Benchmark: // a stage that stands beside GuideLLM's
-		e.value(reflect.ValueOf(v).Elem(), "")
+		e.buf = append(e.buf, ']')
 	default:
-		if t := reflect.TypeOf(v); t.Kind() == reflect.Struct && t.PkgPath() == objectType.PkgPath() {
-			e.value(reflect.ValueOf(v), "")
+		if of := reflect.ValueOf(v); reflect.Indirect(of).Kind() == reflect.Struct &&
+			reflect.Indirect(of).Type().PkgPath() == packagePath {
+			if of.Kind() == reflect.Struct {
+				of = reflect.New(of.Type())
+				of.Elem().Set(reflect.ValueOf(v))
+			}
+			all := e.unknown // they are not of this value
+			e.unknown = nil
+			e.value(of.Elem(), "")
+			e.unknown = all
 			return
 		}
-		e.foreign(v)
+		text, err := json.Marshal(v)
+		if err == nil {
+			err = (*jsontext.Value)(&text).Format(asPython)
+		}
+		if err != nil {
+			e.err = fmt.Errorf("a %T in a report: %w", v, err)
+		}
+		e.buf = append(e.buf, text...)
 	}
 }
 
-// foreign writes a value of a type of somebody else's through encoding/json.
-func (e *encoder) foreign(v any) {
-	text, err := json.Marshal(v)
-	if err != nil {
-		e.err = fmt.Errorf("a %T under a free key: %w", v, err)
-		return
-	}
-	generic, err := parseAny(text)
-	if err != nil {
-		e.err = fmt.Errorf("a %T under a free key: %w", v, err)
-		return
-	}
-	e.any(generic)
-}
+// asPython lays JSON out as json.dumps does, so that what looks for a text in a report finds it in openloop's, too.
+var asPython = jsonv2.JoinOptions(
+	jsontext.SpaceAfterComma(true), jsontext.SpaceAfterColon(true), jsontext.PreserveRawStrings(true))
+
+var packagePath = reflect.TypeFor[Report]().PkgPath()
 
 // member and element extend a path; only where there are unknown fields to find by it, since it costs an allocation.
 func (e *encoder) member(path, name string) string {
@@ -274,121 +316,19 @@ func memberPath(path, name string) string {
 
 func elementPath(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
 
-func splitPath(path string) (parent, name string) {
-	i := strings.LastIndexByte(path, '.')
-	return path[:max(i, 0)], path[i+1:]
-}
-
-// jsonStyle is how JSON is laid out and how numbers and text are written.
-type jsonStyle struct {
-	comma, colon string
-	appendFloat  func([]byte, float64) []byte
-	appendText   func([]byte, string) []byte
-}
-
-var (
-	// pythonStyle is json.dumps with its defaults.
-	pythonStyle = &jsonStyle{", ", ": ", appendPythonFloat, appendASCIIText}
-	// pydanticStyle is pydantic's model_dump_json, in which GuideLLM writes some cells of its CSV.
-	pydanticStyle = &jsonStyle{",", ":", appendRustFloat, appendUTF8Text}
-)
-
-// jsonText is a sink that writes JSON text.
-type jsonText struct {
-	w     io.Writer
-	style *jsonStyle
-	buf   []byte
-	comma bool // a value precedes in this object or array
-	err   error
-}
-
-const flushAt = 64 << 10
-
-// next prepares for a value or key: a comma, where one precedes.
-func (j *jsonText) next() {
-	if j.comma {
-		j.buf = append(j.buf, j.style.comma...)
-	}
-	j.comma = true
-	if len(j.buf) >= flushAt {
-		j.flush()
-	}
-}
-
-func (j *jsonText) flush() {
-	if j.err == nil {
-		_, j.err = j.w.Write(j.buf)
-	}
-	j.buf = j.buf[:0]
-}
-
-func (j *jsonText) finish() error {
-	j.flush()
-	return j.err
-}
-
-func (j *jsonText) open(bracket byte) {
-	j.next()
-	j.buf = append(j.buf, bracket)
-	j.comma = false
-}
-
-func (j *jsonText) shut(bracket byte) {
-	j.buf = append(j.buf, bracket)
-	j.comma = true
-}
-
-func (j *jsonText) beginObject() { j.open('{') }
-func (j *jsonText) endObject()   { j.shut('}') }
-func (j *jsonText) beginArray()  { j.open('[') }
-func (j *jsonText) endArray()    { j.shut(']') }
-
-func (j *jsonText) key(name string) {
-	j.text(name)
-	j.buf = append(j.buf, j.style.colon...)
-	j.comma = false
-}
-
-func (j *jsonText) null()                 { j.next(); j.buf = append(j.buf, "null"...) }
-func (j *jsonText) boolean(b bool)        { j.next(); j.buf = strconv.AppendBool(j.buf, b) }
-func (j *jsonText) integer(n int64)       { j.next(); j.buf = strconv.AppendInt(j.buf, n, 10) }
-func (j *jsonText) literal(n json.Number) { j.next(); j.buf = append(j.buf, n...) }
-func (j *jsonText) float(x float64)       { j.next(); j.buf = j.style.appendFloat(j.buf, x) }
-func (j *jsonText) text(s string)         { j.next(); j.buf = j.style.appendText(j.buf, s) }
-
-// appendPythonFloat writes a float as Python's repr does: the fewest digits that read back to it, always with a point
-// or an exponent, plain from 1e-4 to below 1e16.
-func appendPythonFloat(b []byte, x float64) []byte {
+// appendFloat writes a float as JSON with the fewest digits that read back to it, always with a point or an exponent:
+// Python's repr, but for those numbers that JSON does not have.
+func appendFloat(b []byte, x float64) []byte {
 	switch a := math.Abs(x); {
 	case math.IsNaN(x):
-		return append(b, "NaN"...)
+		return append(b, `"NaN"`...)
 	case math.IsInf(x, 1):
-		return append(b, "Infinity"...)
+		return append(b, `"Infinity"`...)
 	case math.IsInf(x, -1):
-		return append(b, "-Infinity"...)
+		return append(b, `"-Infinity"`...)
 	case a != 0 && (a < 1e-4 || a >= 1e16):
 		return strconv.AppendFloat(b, x, 'e', -1, 64)
 	}
-	return appendPlainFloat(b, x)
-}
-
-// appendRustFloat writes a float as the Rust library behind pydantic does: plain from 1e-5 to below 1e16, an exponent
-// without sign or leading zero, null where JSON has no number.
-func appendRustFloat(b []byte, x float64) []byte {
-	switch a := math.Abs(x); {
-	case math.IsNaN(x) || math.IsInf(x, 0):
-		return append(b, "null"...)
-	case a != 0 && (a < 1e-5 || a >= 1e16):
-		mantissa, exponent, _ := strings.Cut(strconv.FormatFloat(x, 'e', -1, 64), "e")
-		n, _ := strconv.Atoi(exponent)
-		b = append(b, mantissa...)
-		b = append(b, 'e')
-		return strconv.AppendInt(b, int64(n), 10)
-	}
-	return appendPlainFloat(b, x)
-}
-
-func appendPlainFloat(b []byte, x float64) []byte {
 	start := len(b)
 	b = strconv.AppendFloat(b, x, 'f', -1, 64)
 	for _, c := range b[start:] {
@@ -399,69 +339,4 @@ func appendPlainFloat(b []byte, x float64) []byte {
 	return append(b, ".0"...)
 }
 
-const hexDigits = "0123456789abcdef"
-
-// appendASCIIText writes a JSON string in ASCII alone, as json.dumps does.
-func appendASCIIText(b []byte, s string) []byte { return appendText(b, s, true) }
-
-// appendUTF8Text writes a JSON string with nothing escaped that need not be.
-func appendUTF8Text(b []byte, s string) []byte { return appendText(b, s, false) }
-
-func appendText(b []byte, s string, ascii bool) []byte {
-	b = append(b, '"')
-	for i := 0; i < len(s); {
-		plain := i
-		for i < len(s) && isPlain(s[i]) {
-			i++
-		}
-		b = append(b, s[plain:i]...)
-		if i == len(s) {
-			break
-		}
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(s[i:])
-			i += size
-			switch {
-			case !ascii:
-				b = utf8.AppendRune(b, r)
-			case r >= 0x10000:
-				r -= 0x10000
-				b = appendUnicodeEscape(b, 0xd800+r>>10)
-				b = appendUnicodeEscape(b, 0xdc00+r&0x3ff)
-			default:
-				b = appendUnicodeEscape(b, r)
-			}
-			continue
-		}
-		i++
-		switch c {
-		case '"', '\\':
-			b = append(b, '\\', c)
-		case '\n':
-			b = append(b, `\n`...)
-		case '\r':
-			b = append(b, `\r`...)
-		case '\t':
-			b = append(b, `\t`...)
-		case '\b':
-			b = append(b, `\b`...)
-		case '\f':
-			b = append(b, `\f`...)
-		default:
-			if c < ' ' || c == 0x7f && ascii {
-				b = appendUnicodeEscape(b, rune(c))
-			} else {
-				b = append(b, c)
-			}
-		}
-	}
-	return append(b, '"')
-}
-
-// isPlain says whether a byte stands for itself in any style of JSON.
-func isPlain(c byte) bool { return c >= ' ' && c < 0x7f && c != '"' && c != '\\' }
-
-func appendUnicodeEscape(b []byte, r rune) []byte {
-	return append(b, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
-}
+func formatFloat(x float64) string { return strings.Trim(string(appendFloat(nil, x)), `"`) }

@@ -60,11 +60,11 @@ func ParseOutputs(names []string) ([]Output, error) {
 func Write(w io.Writer, f Format, r *Report) error {
 	switch f {
 	case JSON:
-		return WriteJSON(w, r)
+		return writeJSON(w, r)
 	case YAML:
-		return WriteYAML(w, r)
+		return writeYAML(w, r)
 	case CSV:
-		return WriteCSV(w, r, time.Local)
+		return writeCSV(w, r, time.Local)
 	}
 	return fmt.Errorf("no form %q", f)
 }

@@ -92,3 +92,12 @@ func pythonQuote(s string) string {
 	b.WriteRune(quote)
 	return b.String()
 }
+
+// pythonList is the text of a Python list of strings.
+func pythonList(items []string) string {
+	quoted := make([]string, len(items))
+	for i, s := range items {
+		quoted[i] = pythonQuote(s)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}

@@ -9,10 +9,10 @@ import (
 	"github.com/openloop/openloop/guidellm/stats"
 )
 
-// Tolerance is the relative difference up to which two figures count as equal: that of sums made in another order.
-const Tolerance = 1e-9
+// tolerance is the relative difference up to which two values count as equal: that of sums made in another order.
+const tolerance = 1e-9
 
-// Difference is a figure that came out differently when it was made anew from a report's requests.
+// Difference is a value that came out differently when it was recomputed from a report's requests.
 type Difference struct {
 	Path     string // such as benchmarks[0].metrics.request_latency.successful.mean
 	Stored   string // the report's value, as text; "null" where there is none
@@ -23,114 +23,149 @@ func (d Difference) String() string {
 	return d.Path + ": stored " + d.Stored + ", computed " + d.Computed
 }
 
-// NotRebuilt is a figure, or a group of them, that cannot be made from the requests that a report holds.
-type NotRebuilt struct {
+// NotRecomputed is a value, or a group of them, that cannot be made from the requests that a report holds.
+type NotRecomputed struct {
 	Path   string
 	Reason string
 }
 
-// Recomputed is what came of making a report's figures anew.
+// Recomputed is what came of recomputing a report's metrics.
 type Recomputed struct {
 	// Benchmarks are the metrics made from each stage's requests; nil where they could not be.
-	Benchmarks  []*stats.Metrics
-	Differences []Difference
-	NotRebuilt  []NotRebuilt
-	Figures     int // compared
+	Benchmarks    []*stats.Metrics
+	Differences   []Difference
+	NotRecomputed []NotRecomputed
+	Compared      int // values
 }
 
-// Recompute makes the metrics, the scheduler's delays and each request's derived figures anew from the requests that
-// a report holds, and compares them with the stored ones. It does not change the report.
+// Recompute makes the metrics, the scheduler's delays and what each request derives from its own timings once more from
+// the requests that a report holds, and compares them with the stored ones. It does not change the report.
+//
+// Where the report claims to hold all of its requests, those that are missing are a difference: it is openloop's, or
+// its sample_requests is null or no less than their number.
 func Recompute(r *Report) Recomputed {
 	var out Recomputed
+	holdsAll := IsOpenLoop(r)
 	for i, b := range r.Benchmarks {
-		out.Benchmarks = append(out.Benchmarks, out.benchmark(b, elementPath("benchmarks", i)))
+		out.Benchmarks = append(out.Benchmarks, out.benchmark(b, elementPath("benchmarks", i), holdsAll))
 	}
 	return out
 }
 
-func (out *Recomputed) benchmark(b *Benchmark, path string) *stats.Metrics {
+func (out *Recomputed) benchmark(b *Benchmark, path string, holdsAll bool) *stats.Metrics {
 	var requests []stats.Request
+	var kept stats.StatusCounts
 	for _, group := range []struct {
 		name     string
 		requests RequestSeq
 		status   stats.Status
+		kept     *int64
 	}{
-		{"successful", b.Requests.Successful, stats.Completed},
-		{"incomplete", b.Requests.Incomplete, stats.Cancelled},
-		{"errored", b.Requests.Errored, stats.Errored},
+		{"successful", b.Requests.Successful, stats.Completed, &kept.Successful},
+		{"incomplete", b.Requests.Incomplete, stats.Cancelled, &kept.Incomplete},
+		{"errored", b.Requests.Errored, stats.Errored, &kept.Errored},
 	} {
 		if group.requests == nil {
 			continue
 		}
-		i := 0
 		for request := range group.requests {
 			s := request.Stats()
 			s.Status = group.status // the list that it is in decides, as it does for GuideLLM
 			requests = append(requests, s)
-			out.request(request, &s, fmt.Sprintf("%s.requests.%s[%d]", path, group.name, i))
-			i++
+			out.request(request, &s, fmt.Sprintf("%s.requests.%s[%d]", path, group.name, *group.kept))
+			*group.kept++
 		}
 	}
 	window := stats.Window{Start: b.SchedulerMetrics.MeasureStartTime, End: b.SchedulerMetrics.MeasureEndTime}
-	out.schedulerDelays(b, requests, path+".scheduler_metrics")
+	if sample := b.Config.SampleRequests; !sample.Valid {
+		holdsAll = true
+	} else if !holdsAll {
+		made := b.SchedulerMetrics.RequestsMade
+		holdsAll = sample.Value >= max(made.Successful, made.Errored, made.Incomplete)
+	}
+	out.schedulerDelays(b, requests, path+".scheduler_metrics", kept, holdsAll)
 
 	computed := stats.Compile(window, requests)
 	stored, now := b.Metrics.RequestTotals, computed.RequestTotals
-	if now.Successful < stored.Successful || now.Errored < stored.Errored || now.Incomplete < stored.Incomplete {
-		out.NotRebuilt = append(out.NotRebuilt, NotRebuilt{path + ".metrics", fmt.Sprintf(
-			"the figures are of %d successful, %d incomplete and %d errored requests, of which the report kept %d, %d and %d: a sample",
+	if fewer := missing(stored, now); fewer && holdsAll {
+		out.compare(&stored, &now, path+".metrics.request_totals")
+		out.NotRecomputed = append(out.NotRecomputed, NotRecomputed{path + ".metrics",
+			"requests are missing of a report that claims to hold all: nothing that is made of the others would be the same"})
+		return nil
+	} else if fewer {
+		out.NotRecomputed = append(out.NotRecomputed, NotRecomputed{path + ".metrics", fmt.Sprintf(
+			"the metrics are of %d successful, %d incomplete and %d errored requests, of which the report kept %d, %d and %d: a sample",
 			stored.Successful, stored.Incomplete, stored.Errored, now.Successful, now.Incomplete, now.Errored)})
 		return nil
 	}
-	out.compare(reflect.ValueOf(b.Metrics), reflect.ValueOf(*computed), path+".metrics")
+	out.compare(&b.Metrics, computed, path+".metrics")
 	return computed
 }
 
-// request checks the figures that a request derives from its own timings and counts.
+// missing says whether there are fewer requests now than a report has counted.
+func missing(stored, now stats.StatusCounts) bool {
+	return now.Successful < stored.Successful || now.Errored < stored.Errored || now.Incomplete < stored.Incomplete
+}
+
+// request checks what a request derives from its own timings and counts.
 func (out *Recomputed) request(stored *Request, s *stats.Request, path string) {
 	computed := *stored
-	computed.SetStats(s)
-	// These say the same in another place, or are no figures.
+	computed.setStats(s)
+	// These say the same in another place, or are not values to be compared.
 	computed.Type, computed.Info.Status = stored.Type, stored.Info.Status
 	computed.OpenLoop = stored.OpenLoop
-	out.compare(reflect.ValueOf(*stored), reflect.ValueOf(computed), path)
+	out.compare(stored, &computed, path)
 }
 
 // schedulerDelays checks the mean delays, which are of all requests of the run, counted in the window or not.
-func (out *Recomputed) schedulerDelays(b *Benchmark, requests []stats.Request, path string) {
-	out.NotRebuilt = append(out.NotRebuilt, NotRebuilt{path + ".processed_delay_avg", "no request says when it was counted"})
-	state := &b.SchedulerState
-	if made := state.SuccessfulRequests + state.ErroredRequests; made > countDone(requests) {
-		out.NotRebuilt = append(out.NotRebuilt, NotRebuilt{path + ".*_avg", fmt.Sprintf(
-			"they are of %d requests that ended by themselves, of which the report kept %d: a sample", made, countDone(requests))})
+func (out *Recomputed) schedulerDelays(b *Benchmark, requests []stats.Request, path string, kept stats.StatusCounts, holdsAll bool) {
+	out.NotRecomputed = append(out.NotRecomputed, NotRecomputed{path + ".processed_delay_avg", "no request says when it was counted"})
+	made := b.SchedulerMetrics.RequestsMade
+	kept.Total = kept.Successful + kept.Errored + kept.Incomplete
+	if state := &b.SchedulerState; state.SuccessfulRequests+state.ErroredRequests > kept.Successful+kept.Errored {
+		if holdsAll && missing(made, kept) {
+			out.compare(&made, &kept, path+".requests_made")
+			return
+		}
+		out.NotRecomputed = append(out.NotRecomputed, NotRecomputed{path + ".*_avg", fmt.Sprintf(
+			"they are of %d requests that ended by themselves, of which the report kept %d: a sample",
+			state.SuccessfulRequests+state.ErroredRequests, kept.Successful+kept.Errored)})
 		return
 	}
 	computed := b.SchedulerMetrics
 	computed.CompileDelays(requests)
 	computed.ProcessedDelayAvg = b.SchedulerMetrics.ProcessedDelayAvg
-	out.compare(reflect.ValueOf(b.SchedulerMetrics), reflect.ValueOf(computed), path)
+	out.compare(&b.SchedulerMetrics, &computed, path)
 }
 
-func countDone(requests []stats.Request) (n int64) {
-	for i := range requests {
-		if requests[i].Status != stats.Cancelled {
-			n++
-		}
+// compare walks two values of one type, given by pointers, and lists the values in them that differ.
+func (out *Recomputed) compare(stored, computed any, path string) {
+	out.walk(reflect.ValueOf(stored).Elem(), reflect.ValueOf(computed).Elem(), path)
+}
+
+func (out *Recomputed) walk(stored, computed reflect.Value, path string) {
+	switch a := stored.Addr().Interface().(type) {
+	case *Null[float64]:
+		compareNull(out, *a, *computed.Addr().Interface().(*Null[float64]), path, out.float)
+		return
+	case *Null[int64]:
+		compareNull(out, *a, *computed.Addr().Interface().(*Null[int64]), path, out.integer)
+		return
+	case *Null[string]: // no statistics
+		return
+	case *float64:
+		out.float(*a, computed.Float(), path)
+		return
+	case *int64:
+		out.integer(*a, computed.Int(), path)
+		return
 	}
-	return n
-}
-
-// compare walks two values of one type and lists the figures that differ.
-func (out *Recomputed) compare(stored, computed reflect.Value, path string) {
 	switch stored.Kind() {
 	case reflect.Struct:
 		for _, f := range structFields(stored.Type()) {
 			if f.name != "pdf" && f.name != "openloop" { // GuideLLM keeps the pdf on request only
-				out.compare(stored.Field(f.index), computed.Field(f.index), memberPath(path, f.name))
+				out.walk(stored.Field(f.index), computed.Field(f.index), memberPath(path, f.name))
 			}
-		}
-		if t := stored.Type(); t == nullIntType || t == nullFloatType || t == nullTextType {
-			out.compareNull(stored, computed, path)
 		}
 	case reflect.Pointer:
 		switch {
@@ -140,29 +175,31 @@ func (out *Recomputed) compare(stored, computed reflect.Value, path string) {
 		case computed.IsNil():
 			out.differ(path, "a distribution", "null")
 		default:
-			out.compare(stored.Elem(), computed.Elem(), path)
-		}
-	case reflect.Float64:
-		out.Figures++
-		if !SameFigure(stored.Float(), computed.Float()) {
-			out.differ(path, formatFloat(stored.Float()), formatFloat(computed.Float()))
-		}
-	case reflect.Int64:
-		out.Figures++
-		if stored.Int() != computed.Int() {
-			out.differ(path, strconv.FormatInt(stored.Int(), 10), strconv.FormatInt(computed.Int(), 10))
+			out.walk(stored.Elem(), computed.Elem(), path)
 		}
 	}
 }
 
-func (out *Recomputed) compareNull(stored, computed reflect.Value, path string) {
-	switch a, b := stored.Field(1).Bool(), computed.Field(1).Bool(); {
-	case a && b:
-		out.compare(stored.Field(0), computed.Field(0), path)
-	case a:
-		out.differ(path, fmt.Sprint(stored.Field(0)), "null")
-	case b:
-		out.differ(path, "null", fmt.Sprint(computed.Field(0)))
+func compareNull[T any](out *Recomputed, a, b Null[T], path string, compare func(a, b T, path string)) {
+	switch {
+	case a.Valid && b.Valid:
+		compare(a.Value, b.Value, path)
+	case a.Valid:
+		out.differ(path, fmt.Sprint(a.Value), "null")
+	case b.Valid:
+		out.differ(path, "null", fmt.Sprint(b.Value))
+	}
+}
+
+func (out *Recomputed) float(a, b float64, path string) {
+	if out.Compared++; !sameValue(a, b) {
+		out.differ(path, formatFloat(a), formatFloat(b))
+	}
+}
+
+func (out *Recomputed) integer(a, b int64, path string) {
+	if out.Compared++; a != b {
+		out.differ(path, strconv.FormatInt(a, 10), strconv.FormatInt(b, 10))
 	}
 }
 
@@ -170,12 +207,12 @@ func (out *Recomputed) differ(path, stored, computed string) {
 	out.Differences = append(out.Differences, Difference{path, stored, computed})
 }
 
-// SameFigure says whether two figures are equal up to Tolerance, relative to the larger one.
-func SameFigure(a, b float64) bool {
+// sameValue says whether two values are equal up to the tolerance, relative to the larger one. Infinity is equal to
+// itself alone.
+func sameValue(a, b float64) bool {
 	if a == b || math.IsNaN(a) && math.IsNaN(b) {
 		return true
 	}
-	return math.Abs(a-b) <= Tolerance*math.Max(math.Abs(a), math.Abs(b))
+	larger := math.Max(math.Abs(a), math.Abs(b))
+	return !math.IsInf(larger, 0) && math.Abs(a-b) <= tolerance*larger
 }
-
-func formatFloat(x float64) string { return string(appendPythonFloat(nil, x)) }

@@ -1,15 +1,16 @@
-// Package report holds what a run leaves behind for people and for other programs: GuideLLM 0.5.0's report, field for
-// field, and its renderings as JSON, YAML, CSV and console tables.
+// Package guidellm is GuideLLM 0.5.0 alone: its report field by field, reading it (Read, ReadOpenLoop), writing it as
+// JSON, YAML, CSV and console tables (Write, WriteFile, WriteConsole), making it of what openloop measured (Build), and
+// making its metrics once more from its requests (Recompute). Beside it stand its statistics (stats), its detection of
+// a server that does not keep up (oversaturation), and the comparison of its reports with openloop's (parity).
 //
 // The types below are the schema, their fields in the order in which GuideLLM writes them. What openloop adds stands
 // under the key "openloop" of the report, of a benchmark and of a request; GuideLLM's loader passes over it.
 package guidellm
 
 import (
-	"fmt"
+	"encoding/json"
 	"iter"
 	"math"
-	"regexp"
 	"slices"
 
 	"github.com/openloop/openloop/guidellm/stats"
@@ -24,8 +25,9 @@ type Null[T any] struct {
 // Some returns a Null that holds a value.
 func Some[T any](v T) Null[T] { return Null[T]{v, true} }
 
-// Object is a JSON object of free form that keeps the order of its keys. Values are nil, bool, int64, float64 (written
-// with a point, so that Python reads a float), string, []any, Object, or anything that encoding/json can encode.
+// Object is a JSON object of free form that keeps the order of its keys, to be written. Values are nil, bool, int64,
+// float64 (written with a point, so that Python reads a float), string, []any, Object, json.RawMessage, or anything
+// that encoding/json can encode.
 type Object []Member
 
 // Member is one key of an Object.
@@ -50,59 +52,31 @@ func (o Object) Text(key string) string {
 	return s
 }
 
-// Report is a whole report (benchmark/schemas/generative/report.py).
-type Report struct {
-	Metadata   Metadata     `json:"metadata"`
-	Args       Args         `json:"args"`
-	Benchmarks []*Benchmark `json:"benchmarks" report:"list"`
-	OpenLoop   any          `json:"openloop,omitempty"`
+// MarshalJSON implements json.Marshaler.
+func (o Object) MarshalJSON() ([]byte, error) { return marshalFree(o) }
 
-	// Unknown are the fields that were read and that GuideLLM 0.5.0 does not have. They are written back in their place.
+// Report is a whole report (benchmark/schemas/generative/report.py). What it has of free form (fields of type any, here
+// and below) is a json.RawMessage in a report that was read, nil for null, and may be anything that Object may hold in
+// one that is written. DecodeFree reads either.
+type Report struct {
+	Metadata Metadata `json:"metadata"`
+	Args     Args     `json:"args"`
+	// OpenLoop stands before the benchmarks, so that a reader of it alone need not pass over them.
+	OpenLoop   any          `json:"openloop,omitempty"`
+	Benchmarks []*Benchmark `json:"benchmarks" report:"list"`
+
+	// Unknown are the fields that were read and that GuideLLM 0.5.0 does not have. They are written back in their object.
 	Unknown []Field `json:"-"`
 	// Missing are the paths of the fields that GuideLLM 0.5.0 has and that were not there to be read.
 	Missing []string `json:"-"`
 }
 
-// Notes says in sentences what Read met that GuideLLM 0.5.0 would not have written; the same field of many requests
-// makes one sentence.
-func (r *Report) Notes() []string {
-	var notes []string
-	unknown := make([]string, len(r.Unknown))
-	for i, f := range r.Unknown {
-		unknown[i] = f.Path
-	}
-	for _, field := range groupPaths(unknown) {
-		notes = append(notes, "field "+field+" is unknown or of an unknown kind: kept, but not understood")
-	}
-	for _, field := range groupPaths(r.Missing) {
-		notes = append(notes, "field "+field+" is missing: taken for empty")
-	}
-	return notes
-}
-
-// groupPaths replaces the indices in paths by [] and counts the paths that then are the same.
-func groupPaths(paths []string) []string {
-	indices := regexp.MustCompile(`\[\d+\]`)
-	count := map[string]int{}
-	var order []string
-	for _, path := range paths {
-		pattern := indices.ReplaceAllString(path, "[]")
-		if count[pattern]++; count[pattern] == 1 {
-			order = append(order, pattern)
-		}
-	}
-	for i, pattern := range order {
-		if n := count[pattern]; n > 1 {
-			order[i] = fmt.Sprintf("%s (%d times)", pattern, n)
-		}
-	}
-	return order
-}
-
 // Field is a field of a report by its path, such as benchmarks[0].config.seed.
 type Field struct {
 	Path  string
-	Value any
+	Value json.RawMessage
+
+	object, name string // the path's two parts; a name may have a dot in it
 }
 
 // Metadata says what wrote a report.
@@ -176,8 +150,8 @@ type Benchmark struct {
 	OpenLoop         any                    `json:"openloop,omitempty"`
 }
 
-// SetTimes fills in the five times that GuideLLM derives from the scheduler's (benchmark.py, the computed fields).
-func (b *Benchmark) SetTimes() {
+// setTimes fills in the five times that GuideLLM derives from the scheduler's (benchmark.py, the computed fields).
+func (b *Benchmark) setTimes() {
 	m := &b.SchedulerMetrics
 	b.StartTime, b.EndTime = m.MeasureStartTime, m.MeasureEndTime
 	b.Duration = b.EndTime - b.StartTime
@@ -185,30 +159,22 @@ func (b *Benchmark) SetTimes() {
 	b.CooldownDuration = m.RequestEndTime - m.MeasureEndTime
 }
 
-// StrategyName is the name of the stage's strategy, such as constant.
-func (c *Config) StrategyName() string {
-	if name := c.Strategy.Text("type_"); name != "" {
-		return name
-	}
-	return c.Strategy.Text("kind") // as later versions of GuideLLM call it
-}
-
-// Config says how a stage was run (benchmark/schemas/base.py, BenchmarkConfig). The forms of the free objects are in
-// docs/report.md.
+// Config says how a stage was run (benchmark/schemas/base.py, BenchmarkConfig). Its objects differ by version and by
+// kind of load, so they are kept as JSON; config.go has the structs that openloop writes into them.
 type Config struct {
-	ID                    string      `json:"id_"`
-	RunID                 string      `json:"run_id"`
-	RunIndex              int64       `json:"run_index"`
-	Strategy              Object      `json:"strategy"`
-	Constraints           Object      `json:"constraints"`
-	SampleRequests        Null[int64] `json:"sample_requests"`
-	Warmup                Transient   `json:"warmup"`
-	Cooldown              Transient   `json:"cooldown"`
-	PreferResponseMetrics bool        `json:"prefer_response_metrics"`
-	Profile               Object      `json:"profile"`
-	Requests              Object      `json:"requests"`
-	Backend               Object      `json:"backend"`
-	Environment           Object      `json:"environment"`
+	ID                    string          `json:"id_"`
+	RunID                 string          `json:"run_id"`
+	RunIndex              int64           `json:"run_index"`
+	Strategy              json.RawMessage `json:"strategy"`
+	Constraints           json.RawMessage `json:"constraints"`
+	SampleRequests        Null[int64]     `json:"sample_requests"`
+	Warmup                Transient       `json:"warmup"`
+	Cooldown              Transient       `json:"cooldown"`
+	PreferResponseMetrics bool            `json:"prefer_response_metrics"`
+	Profile               json.RawMessage `json:"profile"`
+	Requests              json.RawMessage `json:"requests"`
+	Backend               json.RawMessage `json:"backend"`
+	Environment           json.RawMessage `json:"environment"`
 }
 
 // Transient is a warmup or cooldown (base.py, TransientPhaseConfig).
@@ -220,24 +186,24 @@ type Transient struct {
 
 // SchedulerState is where the scheduler stood at the end (scheduler/schemas.py). Times are seconds since the epoch.
 type SchedulerState struct {
-	NodeID                   int64         `json:"node_id"`
-	NumProcesses             int64         `json:"num_processes"`
-	StartTime                float64       `json:"start_time"`
-	EndTime                  Null[float64] `json:"end_time"`
-	EndQueuingTime           Null[float64] `json:"end_queuing_time"`
-	EndQueuingConstraints    Object        `json:"end_queuing_constraints"`
-	EndProcessingTime        Null[float64] `json:"end_processing_time"`
-	EndProcessingConstraints Object        `json:"end_processing_constraints"`
-	SchedulerConstraints     Object        `json:"scheduler_constraints"`
-	Progress                 Progress      `json:"progress"`
-	CreatedRequests          int64         `json:"created_requests"`
-	QueuedRequests           int64         `json:"queued_requests"`
-	PendingRequests          int64         `json:"pending_requests"`
-	ProcessingRequests       int64         `json:"processing_requests"`
-	ProcessedRequests        int64         `json:"processed_requests"`
-	SuccessfulRequests       int64         `json:"successful_requests"`
-	ErroredRequests          int64         `json:"errored_requests"`
-	CancelledRequests        int64         `json:"cancelled_requests"`
+	NodeID                   int64           `json:"node_id"`
+	NumProcesses             int64           `json:"num_processes"`
+	StartTime                float64         `json:"start_time"`
+	EndTime                  Null[float64]   `json:"end_time"`
+	EndQueuingTime           Null[float64]   `json:"end_queuing_time"`
+	EndQueuingConstraints    json.RawMessage `json:"end_queuing_constraints"`
+	EndProcessingTime        Null[float64]   `json:"end_processing_time"`
+	EndProcessingConstraints json.RawMessage `json:"end_processing_constraints"`
+	SchedulerConstraints     json.RawMessage `json:"scheduler_constraints"`
+	Progress                 Progress        `json:"progress"`
+	CreatedRequests          int64           `json:"created_requests"`
+	QueuedRequests           int64           `json:"queued_requests"`
+	PendingRequests          int64           `json:"pending_requests"`
+	ProcessingRequests       int64           `json:"processing_requests"`
+	ProcessedRequests        int64           `json:"processed_requests"`
+	SuccessfulRequests       int64           `json:"successful_requests"`
+	ErroredRequests          int64           `json:"errored_requests"`
+	CancelledRequests        int64           `json:"cancelled_requests"`
 }
 
 // Progress is how much of a limit was left (scheduler/schemas.py, SchedulerProgress).
@@ -261,22 +227,6 @@ type Requests struct {
 // the next one is asked for, so a single Request may be used over and over. Nil is empty. Use slices.Values for a list.
 type RequestSeq iter.Seq[*Request]
 
-// All yields every request of a stage: the successful, the errored, the incomplete.
-func (r Requests) All() iter.Seq[*Request] {
-	return func(yield func(*Request) bool) {
-		for _, seq := range []RequestSeq{r.Successful, r.Errored, r.Incomplete} {
-			if seq == nil {
-				continue
-			}
-			for request := range seq {
-				if !yield(request) {
-					return
-				}
-			}
-		}
-	}
-}
-
 // List returns the requests of a sequence that yields a new Request each time, as those of a report that was read.
 func (s RequestSeq) List() []*Request {
 	if s == nil {
@@ -286,7 +236,7 @@ func (s RequestSeq) List() []*Request {
 }
 
 // Request is one request (schemas/request_stats.py, GenerativeRequestStats). The fields after OutputMetrics follow from
-// those before; SetStats fills them in.
+// those before; setStats fills them in.
 type Request struct {
 	Type                     string        `json:"type_"` // "generative_request_stats"
 	RequestID                string        `json:"request_id"`
@@ -366,8 +316,8 @@ type Usage struct {
 	TotalTokens    Null[int64]   `json:"total_tokens"`
 }
 
-// SetStats fills in all of a request that follows from its statistics: status, timings, usage and the derived figures.
-func (r *Request) SetStats(s *stats.Request) {
+// setStats fills in all of a request that follows from its statistics: status, timings, usage and the derived figures.
+func (r *Request) setStats(s *stats.Request) {
 	r.Type = "generative_request_stats"
 	r.Info.Status = [...]string{stats.Completed: "completed", stats.Errored: "errored", stats.Cancelled: "cancelled"}[s.Status]
 	t := &s.Timings

@@ -93,7 +93,7 @@ func runCommand(ctx context.Context, c *cli.Command, f *loadFlags, stdout, stder
 	s.run.Args, s.run.Command = c.Args, c.Spec.Output.Command
 	s.plan.Stage.Warmup = c.Spec.Limits.Warmup.Duration(c.Spec.Limits)
 	s.plan.Stage.Cooldown = c.Spec.Limits.Cooldown.Duration(c.Spec.Limits)
-	s.plan.Observe, s.amend = c.Observe(), c.Amend
+	s.plan.Observe, s.run.OverSaturation = c.Observe(), c.OverSaturation
 	p := c.Spec.Plan
 	s.run.Profile = p.Profile
 	var result *sweep.Result

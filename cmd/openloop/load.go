@@ -37,7 +37,6 @@ type session struct {
 	plan   *sweep.Plan
 	run    *guidellm.Run
 	work   *workload
-	amend  func(*guidellm.Report) // last changes to the report; nil for none
 	gates  []slo.Gate
 	saved  []string     // files written so far
 	sofar  sweep.Result // the stages that have ended
@@ -130,6 +129,7 @@ func openSession(ctx context.Context, f *loadFlags, stdout, stderr io.Writer) (*
 	s.run = &guidellm.Run{
 		Args: f.guideLLMArgs(), Stream: true, RequestType: f.requestType, Model: model, Timeout: f.requestTimeout,
 		HTTP2: f.http2, Verify: !f.insecure, Version: programVersion(), Command: s.safeCommand(), Outputs: outputs,
+		MaxConcurrency: cap,
 	}
 	return s, nil
 }
@@ -339,7 +339,7 @@ func (s *session) try(ctx context.Context, e *endpoint.Endpoint, path string) er
 	case !trial.Streamed:
 		s.warn("the endpoint does not stream: there will be no time to first token, and no objective on it can be judged")
 	case trial.Ended && trial.OutputTokens < 0:
-		s.warn("the endpoint reports no usage: tokens are those that were asked for, not those that came")
+		s.warn("the endpoint reports no usage: an event that carries text counts as one token")
 	case trial.Ended && item.OutputTokens > 0 && trial.OutputTokens != item.OutputTokens && !s.flags.noIgnoreEOS:
 		s.warn("%d output tokens were asked for and %d came: the endpoint does not honour ignore_eos or max_completion_tokens", item.OutputTokens, trial.OutputTokens)
 	}
@@ -459,9 +459,6 @@ func (s *session) finish(result *sweep.Result, failed error) error {
 	result.Warnings = append(result.Warnings, s.work.warnings(result)...)
 	debug.SetGCPercent(reportGC)
 	r := guidellm.Build(s.run, result)
-	if s.amend != nil {
-		s.amend(r)
-	}
 	saveErr := s.save(r)
 	if err := s.print(r, result); err != nil && saveErr == nil {
 		saveErr = err

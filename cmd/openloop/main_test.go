@@ -215,9 +215,10 @@ func checkReport(ts *testscript.TestScript, _ bool, args []string) {
 	var rates []float64
 	completed, errored := 0, 0
 	for _, b := range r.Benchmarks {
-		kinds = append(kinds, b.Config.Strategy.Text("type_"))
-		if rate, ok := b.Config.Strategy.Get("rate").(float64); ok {
-			rates = append(rates, rate)
+		load := b.Config.Load()
+		kinds = append(kinds, load.Type)
+		if load.Rate.Valid {
+			rates = append(rates, load.Rate.Value)
 		}
 		completed += len(b.Requests.Successful.List())
 		errored += len(b.Requests.Errored.List())

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -36,11 +34,11 @@ YAML, compressed by gzip or not. The stages of several files stand in one table.
 
   openloop report benchmarks.json
   openloop report benchmarks.json --format csv -o benchmarks.csv
-  openloop report guidellm.json.gz --recompute     make the figures anew from the requests, and compare`)
+  openloop report guidellm.json.gz --recompute     recompute the metrics from the requests, and compare`)
 	set.StringVar(&f.format, "format", "", "console, summary, json, csv or yaml (default: by the ending of --output, else console)")
 	set.StringVar(&f.style, "console-style", "guidellm", "tables of --format console: guidellm, or openloop for one line a stage (the same as --format summary)")
 	set.StringVarP(&f.output, "output", "o", "", "file to write instead of stdout; an ending .gz compresses it")
-	set.BoolVar(&f.recompute, "recompute", false, "make the figures anew from the requests and list those that differ; exit 3 if any does. With --format or --output, the report that is written has the new figures")
+	set.BoolVar(&f.recompute, "recompute", false, "recompute the metrics from the requests and list those that differ; exit 3 if any does. With --format or --output, the report that is written has the recomputed ones")
 	files, err := parseFiles(set, args)
 	if err != nil {
 		return err
@@ -103,7 +101,7 @@ func (f *reportFlags) run(files []string, stdout, stderr io.Writer) error {
 		}
 	}
 	if different > 0 {
-		return &exitError{exitMissed, fmt.Errorf("%d figures differ from those that the requests give", different)}
+		return &exitError{exitMissed, fmt.Errorf("%d values differ from those that the requests give", different)}
 	}
 	return nil
 }
@@ -186,12 +184,12 @@ func writeSummary(w io.Writer, r *guidellm.Report) error {
 	row("stage", "req/s", "req/s", "flight", "p50", "p95", "p99", "p50", "p50", "per s", "done", "failed", "cut")
 	for _, stage := range r.Benchmarks {
 		m := &stage.Metrics
-		asked := "-"
-		if rate, ok := stage.Config.Strategy.Get("rate").(float64); ok {
-			asked = number3(rate)
+		asked, load := "-", stage.Config.Load()
+		if load.Rate.Valid {
+			asked = number3(load.Rate.Value)
 		}
 		ttft := m.TimeToFirstTokenMS.Successful.Percentiles
-		row(stageName(stage), asked, number3(m.RequestsPerSecond.Successful.Mean), number3(m.RequestConcurrency.Total.Mean),
+		row(load.String(), asked, number3(m.RequestsPerSecond.Successful.Mean), number3(m.RequestConcurrency.Total.Mean),
 			number3(ttft.P50), number3(ttft.P95), number3(ttft.P99), number3(m.InterTokenLatencyMS.Successful.Median),
 			number3(m.RequestLatency.Successful.Median), number3(m.TokensPerSecond.Successful.Mean),
 			fmt.Sprint(m.RequestTotals.Successful), fmt.Sprint(m.RequestTotals.Errored), fmt.Sprint(m.RequestTotals.Incomplete))
@@ -200,25 +198,6 @@ func writeSummary(w io.Writer, r *guidellm.Report) error {
 	fmt.Fprintf(&b, "\n%s, %s\n", r.Args.Target, strings.Join(r.Args.Data, " "))
 	_, err := w.Write(b.Bytes())
 	return err
-}
-
-// stageName names a stage by its strategy: "constant@12.5", "concurrent@8".
-func stageName(b *guidellm.Benchmark) string {
-	s := b.Config.Strategy
-	kind := s.Text("type_")
-	switch v := s.Get("rate").(type) {
-	case float64:
-		return fmt.Sprintf("%s@%.4g", kind, v)
-	case int64:
-		return fmt.Sprintf("%s@%d", kind, v)
-	}
-	if n, ok := s.Get("streams").(int64); ok {
-		return fmt.Sprintf("%s@%d", kind, n)
-	}
-	if n, ok := s.Get("max_concurrency").(int64); ok && kind == "throughput" {
-		return fmt.Sprintf("%s@%d", kind, n)
-	}
-	return kind
 }
 
 // number3 writes a number with three significant digits.
@@ -240,45 +219,30 @@ func tellUnknown(w io.Writer, name string, r *guidellm.Report) {
 	for _, f := range r.Unknown {
 		unknown = append(unknown, f.Path)
 	}
-	tellFields(w, name+": not known to GuideLLM 0.5.0, kept as they are where the report is written again", unknown)
+	tellFields(w, name+": not known to GuideLLM 0.5.0, kept where the report is written again", unknown)
 	tellFields(w, name+": expected and not there, taken as empty", r.Missing)
 }
-
-var listIndex = regexp.MustCompile(`\[\d+\]`)
 
 // tellFields lists fields, those of every element of a list as one.
 func tellFields(w io.Writer, title string, paths []string) {
 	if len(paths) == 0 {
 		return
 	}
-	count := map[string]int{}
-	var order []string
-	for _, p := range paths {
-		p = listIndex.ReplaceAllString(p, "[]")
-		if count[p] == 0 {
-			order = append(order, p)
-		}
-		count[p]++
-	}
 	fmt.Fprintf(w, "%s:\n", title)
-	for _, p := range order {
-		if n := count[p]; n > 1 {
-			fmt.Fprintf(w, "  %s (%d times)\n", p, n)
-		} else {
-			fmt.Fprintf(w, "  %s\n", p)
-		}
+	for _, p := range guidellm.GroupPaths(paths) {
+		fmt.Fprintf(w, "  %s\n", p)
 	}
 }
 
-// mostDifferences is how many figures that differ are listed one by one.
+// mostDifferences is how many values that differ are listed one by one.
 const mostDifferences = 50
 
-// tellRecomputed makes a report's figures anew, puts them in their place where they could be made, and lists those that
+// tellRecomputed recomputes a report's metrics, puts them in their place where they could be made, and lists those that
 // differ. It returns their number.
 func tellRecomputed(w io.Writer, name string, r *guidellm.Report) int {
 	out := guidellm.Recompute(r)
 	differ := len(out.Differences)
-	fmt.Fprintf(w, "%s: %d figures made anew from the requests, %d differ\n", name, out.Figures, differ)
+	fmt.Fprintf(w, "%s: %d values recomputed from the requests, %d differ\n", name, out.Compared, differ)
 	for i, d := range out.Differences {
 		if i == mostDifferences {
 			fmt.Fprintf(w, "  and %d more\n", differ-i)
@@ -286,16 +250,16 @@ func tellRecomputed(w io.Writer, name string, r *guidellm.Report) int {
 		}
 		fmt.Fprintf(w, "  %s\n", d)
 	}
-	reasons := map[string][]string{}
-	for _, n := range out.NotRebuilt {
-		reasons[n.Reason] = append(reasons[n.Reason], n.Path)
-	}
-	for _, n := range out.NotRebuilt {
-		if paths := reasons[n.Reason]; paths != nil {
-			shown := slices.Compact(slices.Sorted(slices.Values(pathsWithoutIndex(paths))))
-			fmt.Fprintf(w, "  could not be made anew: %s: %s\n", strings.Join(shown, ", "), n.Reason)
-			delete(reasons, n.Reason)
+	paths := map[string][]string{}
+	var reasons []string
+	for _, n := range out.NotRecomputed {
+		if paths[n.Reason] == nil {
+			reasons = append(reasons, n.Reason)
 		}
+		paths[n.Reason] = append(paths[n.Reason], n.Path)
+	}
+	for _, reason := range reasons {
+		fmt.Fprintf(w, "  could not be recomputed: %s: %s\n", strings.Join(guidellm.GroupPaths(paths[reason]), ", "), reason)
 	}
 	for i, m := range out.Benchmarks {
 		if m != nil {
@@ -303,12 +267,4 @@ func tellRecomputed(w io.Writer, name string, r *guidellm.Report) int {
 		}
 	}
 	return differ
-}
-
-func pathsWithoutIndex(paths []string) []string {
-	out := make([]string, len(paths))
-	for i, p := range paths {
-		out[i] = listIndex.ReplaceAllString(p, "[]")
-	}
-	return out
 }

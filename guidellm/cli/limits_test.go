@@ -73,29 +73,19 @@ func TestTrimValue(t *testing.T) {
 	}
 }
 
-// The report names the constraint that ended a stage of which the server could not keep up, and no other.
-func TestAmend(t *testing.T) {
-	report := func() *guidellm.Report { return &guidellm.Report{Benchmarks: []*guidellm.Benchmark{{}, {}}} }
+// Over-saturation is looked for, and stands in the report, where that was asked for.
+func TestOverSaturation(t *testing.T) {
 	c, err := read(append(words(baseLine), "--over-saturation", "min_seconds=1"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := report()
-	c.Amend(r)
-	for _, b := range r.Benchmarks {
-		o, _ := b.Config.Constraints.Get("over_saturation").(guidellm.Object)
-		if o.Text("type_") != "over_saturation" || o.Get("minimum_duration") != 1.0 || o.Get("enabled") != true {
-			t.Errorf("constraints %v", b.Config.Constraints)
-		}
-	}
-	if c.Observe() == nil {
-		t.Error("no observer")
+	if o := c.OverSaturation; o == nil || o.MinSeconds != 1 || !o.Enabled || c.Observe() == nil {
+		t.Errorf("asked for, and yet %+v", o)
 	}
 	if c, err = read(words(baseLine), nil); err != nil {
 		t.Fatal(err)
 	}
-	r = report()
-	if c.Amend(r); c.Observe() != nil || r.Benchmarks[0].Config.Constraints != nil {
-		t.Errorf("not asked for, and yet %v", r.Benchmarks[0].Config.Constraints)
+	if c.OverSaturation != nil || c.Observe() != nil {
+		t.Errorf("not asked for, and yet %+v", c.OverSaturation)
 	}
 }

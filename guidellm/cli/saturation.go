@@ -5,7 +5,6 @@ import (
 	"math"
 	"sync"
 
-	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/guidellm/oversaturation"
 	"github.com/openloop/openloop/loadgen"
 )
@@ -83,24 +82,5 @@ func (c *Command) Observe() func(loadgen.Event) {
 		if saturated {
 			e.Run.StopFor(loadgen.StopOverSaturated)
 		}
-	}
-}
-
-// Amend adds to a report the constraint that GuideLLM has for over-saturation detection, of which its builder does not
-// know.
-func (c *Command) Amend(r *guidellm.Report) {
-	s := c.OverSaturation
-	if s == nil {
-		return
-	}
-	constraint := guidellm.Object{
-		{Key: "type_", Value: "over_saturation"}, {Key: "minimum_duration", Value: s.MinSeconds},
-		{Key: "minimum_ttft", Value: s.MinTTFT}, {Key: "maximum_window_seconds", Value: s.MaxWindow},
-		{Key: "maximum_window_ratio", Value: s.MaxWindowRatio},
-		{Key: "minimum_window_size", Value: int64(s.MinWindowSize)}, {Key: "moe_threshold", Value: s.MOEThreshold},
-		{Key: "confidence", Value: s.Confidence}, {Key: "enabled", Value: s.Enabled},
-	}
-	for _, b := range r.Benchmarks {
-		b.Config.Constraints = append(b.Config.Constraints, guidellm.Member{Key: "over_saturation", Value: constraint})
 	}
 }

@@ -50,11 +50,9 @@ func nullable[T any](n guidellm.Null[T]) any {
 
 // plain makes values that mean the same print the same: 3 and 3.0, nil and "none".
 func plain(v any) any {
-	switch v := v.(type) {
-	case nil:
+	raw, err := json.Marshal(v) // what was read is JSON already
+	if err == nil && json.Unmarshal(raw, &v) != nil || v == nil {
 		return "none"
-	case int64:
-		return float64(v)
 	}
 	return v
 }
@@ -96,18 +94,19 @@ func canonicalSource(text string) string {
 }
 
 func requestType(r *guidellm.Report) string {
-	switch v := r.Args.DataRequestFormatter.(type) {
-	case string:
-		return v
-	case guidellm.Object:
-		return v.Text("request_type")
+	var settings struct {
+		RequestType string `json:"request_type"`
 	}
-	return ""
+	name, isText := plain(r.Args.DataRequestFormatter).(string)
+	if !isText && guidellm.DecodeFree(r.Args.DataRequestFormatter, &settings) == nil {
+		name = settings.RequestType
+	}
+	return name
 }
 
 func modelOf(r *guidellm.Report) string {
 	for _, b := range r.Benchmarks {
-		if m := b.Config.Backend.Text("model"); m != "" {
+		if m := b.Config.Model(); m != "" {
 			return m
 		}
 	}
@@ -115,27 +114,27 @@ func modelOf(r *guidellm.Report) string {
 }
 
 // faults names the known faults that a stage of GuideLLM shows.
-func faults(s strategy, b *guidellm.Benchmark, v *view) []string {
+func faults(s guidellm.Strategy, b *guidellm.Benchmark, v *view) []string {
 	var out []string
 	warn := func(format string, args ...any) { out = append(out, "GuideLLM: "+fmt.Sprintf(format, args...)) }
 	m := &b.Metrics
-	if s.kind == "poisson" && s.workers > 1 {
-		warn("%d workers drew the same Poisson gaps from seed %d: every gap comes up to %d times", s.workers, s.seed, s.workers)
+	if s.Type == "poisson" && s.WorkerCount > 1 {
+		warn("%d workers drew the same Poisson gaps from seed %d: every gap comes up to %d times", s.WorkerCount, s.RandomSeed.Value, s.WorkerCount)
 	}
-	if s.open() && b.Duration > 0 {
+	if s.Open() && b.Duration > 0 {
 		// Two requests may be missing at the ends of the window whatever the client does.
-		if rate := float64(v.sent) / b.Duration; rate < 0.98*s.rate-2/b.Duration {
-			warn("it sent %.4g req/s of the %.4g asked for (%.0f %%): its own limit, not the server's", rate, s.rate, 100*rate/s.rate)
+		if rate := float64(v.sent) / b.Duration; rate < 0.98*s.Rate.Value-2/b.Duration {
+			warn("it sent %.4g req/s of the %.4g asked for (%.0f %%): its own limit, not the server's", rate, s.Rate.Value, 100*rate/s.Rate.Value)
 		}
 	}
 	if v.atEpoch > 0 {
 		warn("%d requests were due at the epoch, which its mean delay counts as well", v.atEpoch)
 	}
 	late, ttft := b.SchedulerMetrics.RequestTargetedStartDelayAvg*1000, m.TimeToFirstTokenMS.Successful.Median
-	if s.open() && ttft > 0 && late > ttft && v.atEpoch == 0 {
+	if s.Open() && ttft > 0 && late > ttft && v.atEpoch == 0 {
 		warn("requests left %.4g ms late on average, more than the median TTFT of %.4g ms: what its users would have felt is in no figure", late, ttft)
 	}
-	timeout := numberOf(b.Config.Backend.Get("timeout"))
+	timeout := b.Config.Timeout()
 	timedOut := 0
 	for _, r := range b.Requests.Errored.List() {
 		if strings.Contains(r.Info.Error.Value, "Timeout") || timeout > 0 && lasted(r) >= timeout-0.05 {
@@ -175,24 +174,26 @@ func lasted(r *guidellm.Request) float64 {
 
 // verdictOf repeats what openloop said of its own client, where that was not "valid".
 func verdictOf(b *guidellm.Benchmark) []string {
-	notes, _ := b.OpenLoop.(guidellm.Object)
-	client, _ := notes.Get("client").(guidellm.Object)
-	level := client.Text("level")
-	if level == "" || level == "valid" {
+	var notes struct {
+		Client struct {
+			Level   string `json:"level"`
+			Reasons []struct {
+				Text string `json:"text"`
+			} `json:"reasons"`
+		} `json:"client"`
+	}
+	if b.OpenLoop == nil || guidellm.DecodeFree(b.OpenLoop, &notes) != nil {
+		return nil
+	}
+	if notes.Client.Level == "" || notes.Client.Level == "valid" {
 		return nil
 	}
 	var reasons []string
-	list, _ := client.Get("reasons").([]any)
-	for _, r := range list {
-		if o, ok := r.(guidellm.Object); ok {
-			reasons = append(reasons, o.Text("text"))
-		}
+	for _, r := range notes.Client.Reasons {
+		reasons = append(reasons, r.Text)
 	}
-	return []string{"openloop: its client was " + level + ": " + strings.Join(reasons, "; ")}
+	return []string{"openloop: its client was " + notes.Client.Level + ": " + strings.Join(reasons, "; ")}
 }
 
-// IsOpenLoop says whether openloop wrote a report.
-func IsOpenLoop(r *guidellm.Report) bool { return r.OpenLoop != nil }
-
-// finite says whether a figure can be printed as a number.
+// finite says whether a value can be printed as a number.
 func finite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }

@@ -11,23 +11,23 @@ import (
 	"github.com/openloop/openloop/guidellm"
 )
 
-// Verdict says how two figures stand to each other.
-type Verdict string
+// verdict says how two values stand to each other.
+type verdict string
 
 // The verdicts of a row.
 const (
-	Within  Verdict = "within"
-	Outside Verdict = "outside"
-	Shown   Verdict = "–" // shown for the reader, not judged
+	within  verdict = "within"
+	outside verdict = "outside"
+	shown   verdict = "–" // shown for the reader, not judged
 )
 
 // The tolerances of figures that do not depend on chance. Medians of two runs against one server differ by the error of
 // both clients' clocks and by what the server did in that minute; achieved rates by the requests at the two ends.
 const (
-	RelativeLatency  = 0.03 // of a median latency
-	AbsoluteLatency  = 2.0  // ms, of a median latency
-	RelativeRate     = 0.02 // of an achieved rate
-	ScheduleDistance = 1.0  // µs, between the two times that an arrival process gave one request
+	relativeLatency  = 0.03 // of a median latency
+	absoluteLatency  = 2.0  // ms, of a median latency
+	relativeRate     = 0.02 // of an achieved rate
+	scheduleDistance = 1.0  // µs, between the two times that an arrival process gave one request
 )
 
 // Row is one figure of one stage.
@@ -38,7 +38,7 @@ type Row struct {
 	OpenLoop  float64
 	Tolerance float64 // in Unit; NaN for rows that are not judged
 	Reason    string  // of the tolerance
-	Verdict   Verdict
+	Verdict   verdict
 }
 
 // Difference is openloop's figure less GuideLLM's, in the row's unit.
@@ -54,7 +54,7 @@ type Stage struct {
 
 // Within says whether every judged figure of the stage is.
 func (l *Stage) Within() bool {
-	return !slices.ContainsFunc(l.Rows, func(r Row) bool { return r.Verdict == Outside })
+	return !slices.ContainsFunc(l.Rows, func(r Row) bool { return r.Verdict == outside })
 }
 
 // Comparison is what came of two reports.
@@ -63,8 +63,8 @@ type Comparison struct {
 	Warnings []string // about the reports as a whole
 }
 
-// Compared counts the stages that were compared, and those among them with every figure within its tolerance.
-func (c *Comparison) Compared() (compared, within int) {
+// counts are the number of stages that were compared, and of those among them with every value within its tolerance.
+func (c *Comparison) counts() (compared, within int) {
 	for i := range c.Stages {
 		if l := &c.Stages[i]; l.Refused == "" {
 			compared++
@@ -78,31 +78,31 @@ func (c *Comparison) Compared() (compared, within int) {
 
 // Agrees says whether every stage that could be compared is within its tolerances.
 func (c *Comparison) Agrees() bool {
-	compared, within := c.Compared()
+	compared, within := c.counts()
 	return compared > 0 && compared == within
 }
 
-// RefusedError says why two reports can't be compared at all.
-type RefusedError struct{ Reasons []string }
+// refusedError says why two reports can't be compared at all.
+type refusedError struct{ Reasons []string }
 
-func (e *RefusedError) Error() string {
+func (e *refusedError) Error() string {
 	return "the two reports can't be compared: " + strings.Join(e.Reasons, "; ")
 }
 
-// Compare lays two reports side by side, GuideLLM's first. The error is a *RefusedError where they are not of the same
+// Compare lays two reports side by side, GuideLLM's first. The error is a *refusedError where they are not of the same
 // load, or have no stage in common.
 func Compare(reference, openloop *guidellm.Report) (*Comparison, error) {
 	if reasons := differentLoad(reference, openloop); len(reasons) > 0 {
-		return nil, &RefusedError{reasons}
+		return nil, &refusedError{reasons}
 	}
 	c := &Comparison{Warnings: differentLimits(reference, openloop)}
 	left := slices.Clone(openloop.Benchmarks)
 	for _, g := range reference.Benchmarks {
-		stage := Stage{Name: strategyOf(g).String()}
-		i := slices.IndexFunc(left, func(o *guidellm.Benchmark) bool { return strategyOf(g).same(strategyOf(o)) })
+		stage := Stage{Name: g.Config.Load().String()}
+		i := slices.IndexFunc(left, func(o *guidellm.Benchmark) bool { return same(g.Config.Load(), o.Config.Load()) })
 		if i < 0 {
 			stage.Refused = "openloop's report has no stage of this load"
-			if near := nearest(strategyOf(g), left); near != "" {
+			if near := nearest(g.Config.Load(), left); near != "" {
 				stage.Refused += " (" + near + " has other arrivals)"
 			}
 			c.Stages = append(c.Stages, stage)
@@ -114,9 +114,9 @@ func Compare(reference, openloop *guidellm.Report) (*Comparison, error) {
 		c.Stages = append(c.Stages, stage)
 	}
 	for _, o := range left {
-		c.Stages = append(c.Stages, Stage{Name: strategyOf(o).String(), Refused: "GuideLLM's report has no stage of this load"})
+		c.Stages = append(c.Stages, Stage{Name: o.Config.Load().String(), Refused: "GuideLLM's report has no stage of this load"})
 	}
-	if compared, _ := c.Compared(); compared == 0 {
+	if compared, _ := c.counts(); compared == 0 {
 		var reasons []string
 		for _, l := range c.Stages {
 			reasons = append(reasons, l.Name+": "+l.Refused)
@@ -124,104 +124,49 @@ func Compare(reference, openloop *guidellm.Report) (*Comparison, error) {
 		if len(reasons) == 0 {
 			reasons = []string{"neither has a stage"}
 		}
-		return nil, &RefusedError{reasons}
+		return nil, &refusedError{reasons}
 	}
 	return c, nil
 }
 
-// strategy is the load of a stage.
-type strategy struct {
-	kind    string
-	rate    float64 // open loops
-	streams int64   // closed loops
-	workers int64
-	seed    int64
-}
-
-func strategyOf(b *guidellm.Benchmark) strategy {
-	o := b.Config.Strategy
-	s := strategy{kind: o.Text("type_")}
-	s.rate = numberOf(o.Get("rate"))
-	s.workers, s.seed = integerOf(o.Get("worker_count")), integerOf(o.Get("random_seed"))
-	switch s.kind {
-	case "concurrent":
-		s.streams = integerOf(o.Get("streams"))
-	case "throughput":
-		s.streams = integerOf(o.Get("max_concurrency"))
-	}
-	return s
-}
-
-func (s strategy) open() bool { return s.kind == "constant" || s.kind == "poisson" }
-
-func (s strategy) String() string {
-	switch {
-	case s.open():
-		return fmt.Sprintf("%s@%.4g", s.kind, s.rate)
-	case s.streams > 0:
-		return fmt.Sprintf("%s@%d", s.kind, s.streams)
-	}
-	return s.kind
-}
-
 // same says whether two stages offer the same load. Rates are the same where no float's last digits tell them apart.
-func (s strategy) same(o strategy) bool {
-	if s.kind != o.kind || s.streams != o.streams {
-		return false
+func same(a, b guidellm.Strategy) bool {
+	if a.Open() {
+		return a.Type == b.Type && math.Abs(a.Rate.Value-b.Rate.Value) <= 1e-9*a.Rate.Value
 	}
-	return !s.open() || math.Abs(s.rate-o.rate) <= 1e-9*s.rate
+	return a.String() == b.String()
 }
 
 // nearest names the stage of the same kind whose rate is the nearest, "" where there is none.
-func nearest(s strategy, stages []*guidellm.Benchmark) string {
+func nearest(s guidellm.Strategy, stages []*guidellm.Benchmark) string {
 	best, name := math.Inf(1), ""
 	for _, b := range stages {
-		o := strategyOf(b)
-		if o.kind == s.kind && s.open() && math.Abs(o.rate-s.rate) < best {
-			best, name = math.Abs(o.rate-s.rate), o.String()
+		o := b.Config.Load()
+		if distance := math.Abs(o.Rate.Value - s.Rate.Value); o.Type == s.Type && s.Open() && distance < best {
+			best, name = distance, o.String()
 		}
 	}
 	return name
 }
 
-func numberOf(v any) float64 {
-	switch v := v.(type) {
-	case float64:
-		return v
-	case int64:
-		return float64(v)
-	}
-	return 0
-}
-
-func integerOf(v any) int64 {
-	switch v := v.(type) {
-	case int64:
-		return v
-	case float64:
-		return int64(v)
-	}
-	return 0
-}
-
 // compare fills in a stage from its two benchmarks.
 func (l *Stage) compare(g, o *guidellm.Benchmark) {
-	s, t := strategyOf(g), strategyOf(o)
+	s, t := g.Config.Load(), o.Config.Load()
 	a, b := viewOf(g), viewOf(o)
 	l.Warnings = append(faults(s, g, a), verdictOf(o)...)
 	switch {
-	case s.kind == "poisson" && s.seed != t.seed:
-		l.Refused = fmt.Sprintf("other arrivals: the seeds are %d and %d", s.seed, t.seed)
+	case s.Type == "poisson" && s.RandomSeed != t.RandomSeed:
+		l.Refused = fmt.Sprintf("other arrivals: the seeds are %d and %d", s.RandomSeed.Value, t.RandomSeed.Value)
 		return
-	case s.kind == "poisson" && s.workers > 1:
-		l.Refused = fmt.Sprintf("other arrivals: GuideLLM's %d workers all drew the same gaps, so its arrivals are bursts and no Poisson process (GUIDELLM__MAX_WORKER_PROCESSES=1 avoids it)", s.workers)
+	case s.Type == "poisson" && s.WorkerCount > 1:
+		l.Refused = fmt.Sprintf("other arrivals: GuideLLM's %d workers all drew the same gaps, so its arrivals are bursts and no Poisson process (GUIDELLM__MAX_WORKER_PROCESSES=1 avoids it)", s.WorkerCount)
 		return
 	}
 	if a.atEpoch > 0 {
 		l.Refused = fmt.Sprintf("other arrivals: GuideLLM drew the first of its gaps before it had set its start, so that %d of its requests are due at the epoch and the others each a gap too early", a.atEpoch)
 		return
 	}
-	if s.open() {
+	if s.Open() {
 		l.addSchedule(s, a, b)
 	}
 	l.addRate(s, a, b)
@@ -238,7 +183,7 @@ func (l *Stage) compare(g, o *guidellm.Benchmark) {
 		{"latency", func(r *guidellm.Request) guidellm.Null[float64] { return r.RequestLatency }, 1000, false},
 	} {
 		x, y := a.values(m.value, m.factor), b.values(m.value, m.factor)
-		floor, why := AbsoluteLatency, "2 ms: what both clients' clocks and the server's minute are good for"
+		floor, why := absoluteLatency, "2 ms: what both clients' clocks and the server's minute are good for"
 		if n := a.outputTokens(); m.spread && n > 1 {
 			floor /= n - 1
 			why = "2 ms over a request's output tokens: the same error, a token"
@@ -308,14 +253,14 @@ func (v *view) outputTokens() float64 { return v.b.Metrics.OutputTokenCount.Succ
 func roundingDrift(n int) float64 { return 4 * 0.2384 / math.Sqrt(12) * math.Sqrt(float64(n)) }
 
 // addSchedule compares the times that the two arrival processes gave their requests.
-func (l *Stage) addSchedule(s strategy, a, b *view) {
+func (l *Stage) addSchedule(s guidellm.Strategy, a, b *view) {
 	n := min(len(a.scheduled), len(b.scheduled))
 	if n == 0 {
 		l.addShown("arrivals", "µs", math.NaN(), math.NaN())
 		l.Warnings = append(l.Warnings, "no request was kept in one of the reports, so that arrivals could not be compared")
 		return
 	}
-	arrivals := Row{Metric: fmt.Sprintf("arrivals, greatest distance of %d", n), Unit: "µs", Tolerance: ScheduleDistance,
+	arrivals := Row{Metric: fmt.Sprintf("arrivals, greatest distance of %d", n), Unit: "µs", Tolerance: scheduleDistance,
 		Reason: "1 µs: the rounding of seconds since the epoch in a float, four times 0.12 µs, and a margin"}
 	gaps := arrivals
 	gaps.Metric = "gaps between them, greatest distance"
@@ -326,7 +271,7 @@ func (l *Stage) addSchedule(s strategy, a, b *view) {
 			gaps.OpenLoop = math.Max(gaps.OpenLoop, math.Abs(gap)*1e6)
 		}
 	}
-	if s.kind == "poisson" {
+	if s.Type == "poisson" {
 		l.add(gaps)
 		arrivals.Tolerance += roundingDrift(n)
 		arrivals.Reason = "1 µs, and four standard deviations of the rounding that GuideLLM's running sum of times gathers"
@@ -335,16 +280,16 @@ func (l *Stage) addSchedule(s strategy, a, b *view) {
 }
 
 // addRate compares completed requests per second.
-func (l *Stage) addRate(s strategy, a, b *view) {
+func (l *Stage) addRate(s guidellm.Strategy, a, b *view) {
 	x, y := a.b.Metrics.RequestsPerSecond.Successful.Mean, b.b.Metrics.RequestsPerSecond.Successful.Mean
-	row := Row{Metric: "completed", Unit: "req/s", GuideLLM: x, OpenLoop: y, Tolerance: RelativeRate * x, Reason: "2 %"}
+	row := Row{Metric: "completed", Unit: "req/s", GuideLLM: x, OpenLoop: y, Tolerance: relativeRate * x, Reason: "2 %"}
 	// One request more or less at each end of the window, in each of the runs.
 	if d := math.Min(a.b.Duration, b.b.Duration); d > 0 && 2/d > row.Tolerance {
 		row.Tolerance = 2 / d
 		row.Reason = "one request at each end of the measured window"
 	}
 	l.add(row)
-	if s.open() {
+	if s.Open() {
 		l.addShown("sent", "req/s", float64(a.sent)/a.b.Duration, float64(b.sent)/b.b.Duration)
 	}
 }
@@ -361,7 +306,7 @@ func (l *Stage) addTokens(a, b *view) {
 	x, y = &a.b.Metrics.PromptTokenCount.Successful, &b.b.Metrics.PromptTokenCount.Successful
 	row = Row{Metric: "prompt tokens a request, median", Unit: "", GuideLLM: x.Median, OpenLoop: y.Median, Tolerance: math.Max(1, 0.01*x.Median),
 		Reason: "1 % or 1 token: GuideLLM cuts a text between tokens, and read anew it may have one more or less"}
-	if a.b.Config.Requests.Get("data") != nil && (x.StdDev > 2 && y.StdDev > 2) {
+	if x.StdDev > 2 && y.StdDev > 2 {
 		if t := 1.96 * 1.2533 * math.Hypot(standardError(x.StdDev, x.Count), standardError(y.StdDev, y.Count)); t > row.Tolerance {
 			row.Tolerance, row.Reason = t, "95 % confidence of both medians"
 		}
@@ -380,11 +325,11 @@ func standardError(deviation float64, n int64) float64 {
 func (l *Stage) addMedian(name string, x, y []float64, floor float64, why string) {
 	row := Row{Metric: name + " p50", Unit: "ms", GuideLLM: quantile(x, 0.5), OpenLoop: quantile(y, 0.5)}
 	if len(x) == 0 || len(y) == 0 {
-		row.Tolerance, row.Verdict = math.NaN(), Shown
+		row.Tolerance, row.Verdict = math.NaN(), shown
 		l.Rows = append(l.Rows, row)
 		return
 	}
-	row.Tolerance, row.Reason = RelativeLatency*row.GuideLLM, "3 %"
+	row.Tolerance, row.Reason = relativeLatency*row.GuideLLM, "3 %"
 	if floor > row.Tolerance {
 		row.Tolerance, row.Reason = floor, why
 	}
@@ -418,15 +363,15 @@ func (l *Stage) addErrors(a, b *view) {
 
 // addShown adds a figure that is not judged.
 func (l *Stage) addShown(name, unit string, x, y float64) {
-	l.Rows = append(l.Rows, Row{Metric: name, Unit: unit, GuideLLM: x, OpenLoop: y, Tolerance: math.NaN(), Verdict: Shown})
+	l.Rows = append(l.Rows, Row{Metric: name, Unit: unit, GuideLLM: x, OpenLoop: y, Tolerance: math.NaN(), Verdict: shown})
 }
 
 // add judges a row and adds it.
 func (l *Stage) add(r Row) {
-	r.Verdict = Outside
+	r.Verdict = outside
 	// The margin keeps a sum's last digits from deciding.
 	if math.Abs(r.Difference()) <= r.Tolerance+1e-9*math.Abs(r.GuideLLM) {
-		r.Verdict = Within
+		r.Verdict = within
 	}
 	l.Rows = append(l.Rows, r)
 }

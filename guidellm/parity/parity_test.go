@@ -3,6 +3,7 @@ package parity
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"flag"
 	"math"
@@ -35,7 +36,6 @@ func recording(t *testing.T, name string) *guidellm.Report {
 	r.Benchmarks = slices.Clone(r.Benchmarks)
 	for i, b := range r.Benchmarks {
 		stage := *b
-		stage.Config.Strategy = slices.Clone(b.Config.Strategy)
 		for _, seq := range []*guidellm.RequestSeq{&stage.Requests.Successful, &stage.Requests.Errored, &stage.Requests.Incomplete} {
 			list := slices.Clone(seq.List())
 			for k, request := range list {
@@ -51,8 +51,10 @@ func recording(t *testing.T, name string) *guidellm.Report {
 
 // each calls f for every request of a stage.
 func each(b *guidellm.Benchmark, f func(*guidellm.Request)) {
-	for r := range b.Requests.All() {
-		f(r)
+	for _, seq := range []guidellm.RequestSeq{b.Requests.Successful, b.Requests.Errored, b.Requests.Incomplete} {
+		for r := range seq {
+			f(r)
+		}
 	}
 }
 
@@ -135,11 +137,11 @@ func TestDifferenceIsFound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r := row(t, &c.Stages[stage], test.metric); (r.Verdict == Outside) != test.outside {
+		if r := row(t, &c.Stages[stage], test.metric); (r.Verdict == outside) != test.outside {
 			t.Errorf("%s: %s is %s: difference %v, tolerance %v", test.name, r.Metric, r.Verdict, r.Difference(), r.Tolerance)
 		}
 		for _, r := range c.Stages[stage].Rows {
-			if r.Verdict == Outside && !strings.HasPrefix(r.Metric, test.metric) {
+			if r.Verdict == outside && !strings.HasPrefix(r.Metric, test.metric) {
 				t.Errorf("%s: %s is outside as well", test.name, r.Metric)
 			}
 		}
@@ -174,18 +176,19 @@ func TestPoissonArrivals(t *testing.T) {
 			t.Fatal(err)
 		}
 		gaps, times := row(t, &c.Stages[1], "gaps"), row(t, &c.Stages[1], "arrivals")
-		if (gaps.Verdict == Within) != test.gapsWithin || (times.Verdict == Within) != test.timesWithin {
+		if (gaps.Verdict == within) != test.gapsWithin || (times.Verdict == within) != test.timesWithin {
 			t.Errorf("gaps %v of %v are %s, arrivals %v of %v are %s", gaps.OpenLoop, gaps.Tolerance, gaps.Verdict, times.OpenLoop, times.Tolerance, times.Verdict)
 		}
 	}
 }
 
 func setStrategy(b *guidellm.Benchmark, key string, value any) {
-	for i, m := range b.Config.Strategy {
-		if m.Key == key {
-			b.Config.Strategy[i].Value = value
-		}
+	var fields map[string]any
+	if err := json.Unmarshal(b.Config.Strategy, &fields); err != nil {
+		panic(err)
 	}
+	fields[key] = value
+	b.Config.Strategy, _ = json.Marshal(fields)
 }
 
 func TestRefuses(t *testing.T) {
@@ -200,7 +203,7 @@ func TestRefuses(t *testing.T) {
 		{"other requests", "sweep-constant", func(r *guidellm.Report) { r.Args.DataRequestFormatter = "text_completions" }, "other requests: chat_completions and text_completions"},
 		{"other model", "text-completions", func(r *guidellm.Report) {
 			for _, b := range r.Benchmarks {
-				b.Config.Backend = guidellm.Object{{Key: "model", Value: "other"}}
+				b.Config.Backend = json.RawMessage(`{"model": "other"}`)
 			}
 		}, `other models: "tiny" and "other"`},
 		{"other rates", "constant-errors", func(r *guidellm.Report) {
@@ -220,7 +223,7 @@ func TestRefuses(t *testing.T) {
 		g := recording(t, test.recording)
 		g.Args.Model = guidellm.Some("tiny")
 		_, err := Compare(g, o)
-		var refused *RefusedError
+		var refused *refusedError
 		if !errors.As(err, &refused) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.want)
 		}
@@ -238,7 +241,7 @@ func TestRefusesPoissonOfManyWorkers(t *testing.T) {
 	if !strings.Contains(c.Stages[0].Refused, "10 workers") || len(c.Stages[0].Warnings) != 1 || c.Stages[1].Refused != "" {
 		t.Errorf("%+v", c.Stages)
 	}
-	if compared, within := c.Compared(); compared != 1 || within != 1 || !c.Agrees() {
+	if compared, within := c.counts(); compared != 1 || within != 1 || !c.Agrees() {
 		t.Errorf("%d compared, %d within", compared, within)
 	}
 }
@@ -290,7 +293,7 @@ func TestFaults(t *testing.T) {
 			}
 		}
 		test.change(b)
-		got := strings.Join(faults(strategyOf(b), b, viewOf(b)), "\n")
+		got := strings.Join(faults(b.Config.Load(), b, viewOf(b)), "\n")
 		if test.want == "" && got != "" || !strings.Contains(got, test.want) {
 			t.Errorf("%s: warnings %q, want %q", test.name, got, test.want)
 		}

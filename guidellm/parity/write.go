@@ -68,7 +68,7 @@ func WriteMarkdown(w io.Writer, c *Comparison) error {
 
 // Sentence is the verdict in words.
 func (c *Comparison) Sentence() string {
-	compared, within := c.Compared()
+	compared, within := c.counts()
 	text := fmt.Sprintf("within tolerance: %d of %d stages compared", within, compared)
 	if compared != within {
 		text = fmt.Sprintf("outside tolerance: %d of %d stages compared", compared-within, compared)

@@ -1,6 +1,6 @@
 """Prints the fields of a GuideLLM 0.5.0 report and the kinds of their values, from its own models.
 
-usage: PYTHON_WITH_GUIDELLM_0.5.0 fields.py > ../../../report/fields.txt
+usage: PYTHON_WITH_GUIDELLM_0.5.0 fields.py > ../../../guidellm/testdata/fields.txt
 """
 
 import types

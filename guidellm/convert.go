@@ -1,0 +1,273 @@
+package guidellm
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/openloop/openloop/guidellm/stats"
+	"github.com/openloop/openloop/loadgen"
+)
+
+// conversion is what convertStage has to know beside what was measured.
+type conversion struct {
+	RunID            uuid.UUID
+	RequestType      string // chat_completions or text_completions
+	Stream           bool
+	Warmup, Cooldown stats.Transient
+}
+
+// convertStage makes GuideLLM's benchmark of one stage: all of it but Config and OpenLoop. Its requests are made one by
+// one when they are asked for.
+func convertStage(m *loadgen.Measured, c conversion) *Benchmark {
+	requests, records := stageRequests(m)
+	window := measuredWindow(m, c.Warmup, c.Cooldown, requests)
+	b := &Benchmark{
+		Type:           "generative_benchmark",
+		SchedulerState: schedulerState(m),
+		SchedulerMetrics: stats.SchedulerMetrics{
+			StartTime: epoch(m, m.Start), RequestStartTime: epoch(m, m.Start),
+			MeasureStartTime: window.Start, MeasureEndTime: window.End,
+			RequestEndTime: epoch(m, m.Stopped), EndTime: epoch(m, m.End),
+		},
+		Metrics: *stats.Compile(window, requests),
+	}
+	made := &b.SchedulerMetrics.RequestsMade
+	for i := range requests {
+		switch requests[i].Status {
+		case stats.Completed:
+			made.Successful++
+		case stats.Errored:
+			made.Errored++
+		default:
+			made.Incomplete++
+		}
+	}
+	made.Total = int64(len(requests))
+	b.SchedulerMetrics.CompileDelays(requests)
+	b.setTimes()
+	of := func(status stats.Status) RequestSeq { return stageSequence(m, c, requests, records, status) }
+	b.Requests = Requests{Successful: of(stats.Completed), Errored: of(stats.Errored), Incomplete: of(stats.Cancelled)}
+	return b
+}
+
+// stageRequests is GuideLLM's view of a stage's requests, and for each the index of its record. Requests that were
+// never sent are in neither, as GuideLLM has no record of those that were cancelled before their resolve began.
+func stageRequests(m *loadgen.Measured) (requests []stats.Request, records []int) {
+	requests = make([]stats.Request, 0, len(m.Records))
+	records = make([]int, 0, len(m.Records))
+	for i := range m.Records {
+		rec := &m.Records[i]
+		if rec.Status == loadgen.NotSent {
+			continue
+		}
+		requests = append(requests, statsOf(m, rec))
+		records = append(records, i)
+	}
+	return requests, records
+}
+
+// statsOf turns a record into GuideLLM's view of it. Of prompts, the server's token count goes over the request's own;
+// output tokens are those that came (Record.Tokens), none for a request that did not complete.
+func statsOf(m *loadgen.Measured, rec *loadgen.Record) stats.Request {
+	at := func(ns int64) float64 {
+		if ns == 0 {
+			return math.NaN()
+		}
+		return epoch(m, ns)
+	}
+	r := stats.Request{
+		Timings:           stats.NoTimings(),
+		Input:             stats.NoUsage(),
+		Output:            stats.NoUsage(),
+		RequestIterations: int(rec.Lines),
+		TokenIterations:   int(rec.TokenEvents),
+	}
+	t := &r.Timings
+	t.TargetedStart, t.Queued, t.Dequeued, t.ScheduledAt = at(rec.Scheduled), at(rec.Scheduled), at(rec.Started), at(rec.Started)
+	t.ResolveStart, t.RequestStart = at(rec.Started), at(rec.Sent)
+	t.FirstRequestIteration, t.LastRequestIteration = at(rec.FirstEvent), at(rec.LastEvent)
+	t.FirstTokenIteration, t.LastTokenIteration = at(rec.FirstToken), at(rec.LastToken)
+	t.ResolveEnd, t.Finalized = at(rec.End), at(rec.End)
+
+	switch {
+	case rec.PromptTokens >= 0:
+		r.Input.TextTokens = int64(rec.PromptTokens)
+	case rec.AskedPrompt > 0:
+		r.Input.TextTokens = int64(rec.AskedPrompt)
+	}
+	r.Input.TextWords, r.Input.TextCharacters = int64(rec.PromptWords), int64(rec.PromptChars)
+	switch rec.Status {
+	case loadgen.Completed:
+		r.Status = stats.Completed
+		t.RequestEnd = at(rec.End)
+		r.Output.TextWords, r.Output.TextCharacters = int64(rec.OutputWords), int64(rec.OutputChars)
+		if n := rec.Tokens(); n > 0 || rec.OutputTokens >= 0 {
+			r.Output.TextTokens = int64(n)
+		}
+	case loadgen.Errored:
+		r.Status = stats.Errored
+	default:
+		r.Status = stats.Cancelled
+		r.Output.TextWords, r.Output.TextCharacters = int64(rec.OutputWords), int64(rec.OutputChars)
+	}
+	return r
+}
+
+// epoch turns a stage time into seconds since the Unix epoch.
+func epoch(m *loadgen.Measured, ns int64) float64 { return float64(m.Origin.UnixNano()+ns) / 1e9 }
+
+// measuredWindow is the measured window of a stage, by GuideLLM's rule.
+func measuredWindow(m *loadgen.Measured, warmup, cooldown stats.Transient, requests []stats.Request) stats.Window {
+	run := stats.Run{
+		Start: epoch(m, m.Start), Stop: epoch(m, m.Stopped), MaxRequests: math.NaN(), MaxSeconds: math.NaN(),
+		Warmup: warmup, Cooldown: cooldown,
+	}
+	switch m.Reason {
+	case loadgen.StopRequests, loadgen.StopSchedule:
+		run.Stop = math.NaN()
+	}
+	if m.Stage.MaxRequests > 0 {
+		run.MaxRequests = float64(m.Stage.MaxRequests)
+	}
+	if m.Stage.MaxDuration > 0 {
+		run.MaxSeconds = m.Stage.MaxDuration.Seconds()
+	}
+	return stats.MeasuredWindow(run, requests)
+}
+
+// stageSequence yields the requests of one status, in the order of their completion, as the report lists them.
+func stageSequence(m *loadgen.Measured, c conversion, requests []stats.Request, records []int, status stats.Status) RequestSeq {
+	return func(yield func(*Request) bool) {
+		for k := range requests {
+			if requests[k].Status != status {
+				continue
+			}
+			i := records[k]
+			r := Request{RequestType: c.RequestType}
+			r.setStats(&requests[k])
+			r.RequestID = requestID(c.RunID, m, i)
+			r.Info.RequestID = r.RequestID
+			r.Info.SchedulerStartTime = epoch(m, m.Start)
+			if m.Details != nil {
+				r.setDetail(&m.Details[i], c.Stream, status)
+			}
+			r.OpenLoop = notesOf(&m.Records[i])
+			if !yield(&r) {
+				return
+			}
+		}
+	}
+}
+
+func (r *Request) setDetail(d *loadgen.Detail, stream bool, status stats.Status) {
+	if d.ResponseID != "" {
+		r.ResponseID = Some(d.ResponseID)
+	}
+	if d.Error != "" {
+		r.Info.Error = Some(d.Error)
+	}
+	if d.Body != nil {
+		r.RequestArgs = Some(requestArgs(d.Body, stream))
+		if status != stats.Errored {
+			r.Output = Some(d.Output)
+		}
+	}
+}
+
+// requestID derives the id of a request from the run's, so that it need not be kept.
+func requestID(run uuid.UUID, m *loadgen.Measured, i int) string {
+	var name [16]byte
+	binary.BigEndian.PutUint64(name[:], uint64(m.Origin.UnixNano()))
+	binary.BigEndian.PutUint64(name[8:], uint64(i))
+	return uuid.NewSHA1(run, name[:]).String()
+}
+
+// requestArgs writes a request as GuideLLM does: the Python text of its arguments.
+func requestArgs(body []byte, stream bool) string {
+	return fmt.Sprintf("{'method': None, 'stream': %s, 'headers': None, 'params': None, 'body': %s, 'files': None}",
+		map[bool]string{true: "True", false: "False"}[stream], pythonText(body))
+}
+
+// requestNotes is what openloop knows of a request and GuideLLM has no field for. Times are seconds.
+type requestNotes struct {
+	SendLateness     float64       `json:"send_lateness"`
+	ScheduledTTFT    Null[float64] `json:"scheduled_ttft,omitempty"`    // from the scheduled time
+	ScheduledLatency Null[float64] `json:"scheduled_latency,omitempty"` // from the scheduled time
+	Connecting       float64       `json:"connecting,omitempty"`        // DNS, TCP and TLS
+	HTTPStatus       int64         `json:"http_status,omitempty"`
+	ErrorKind        string        `json:"error_kind,omitempty"`
+	CachedTokens     int64         `json:"cached_tokens,omitempty"` // of the prompt, by the server
+	Retried          bool          `json:"retried,omitempty"`
+	DelayedByCap     bool          `json:"delayed_by_cap,omitempty"`
+}
+
+func notesOf(rec *loadgen.Record) *requestNotes {
+	n := &requestNotes{
+		SendLateness: rec.Lateness().Seconds(), Connecting: float64(rec.Connecting) / 1e9,
+		HTTPStatus: int64(rec.HTTPStatus), ErrorKind: rec.Err.String(), CachedTokens: int64(max(0, rec.CachedTokens)),
+		Retried: rec.Flags&loadgen.Retried != 0, DelayedByCap: rec.Flags&loadgen.DelayedByCap != 0,
+	}
+	if d, ok := rec.ScheduledTTFT(); ok {
+		n.ScheduledTTFT = Some(d.Seconds())
+	}
+	if d, ok := rec.ScheduledLatency(); ok {
+		n.ScheduledLatency = Some(d.Seconds())
+	}
+	return n
+}
+
+// stageEnd is how a constraint ended a stage (scheduler/schemas.py, SchedulerUpdateAction).
+type stageEnd struct {
+	RequestQueuing    string           `json:"request_queuing"`
+	RequestProcessing string           `json:"request_processing"`
+	Metadata          stageEndMetadata `json:"metadata"`
+	Progress          Progress         `json:"progress"`
+}
+
+type stageEndMetadata struct {
+	StartTime float64 `json:"start_time"`
+	StopTime  float64 `json:"stop_time"`
+}
+
+// schedulerState is where the scheduler stood at the end of a stage.
+func schedulerState(m *loadgen.Measured) SchedulerState {
+	s := SchedulerState{
+		NumProcesses: 1, StartTime: epoch(m, m.Start), EndTime: Some(epoch(m, m.End)),
+		EndQueuingTime: Some(epoch(m, m.Stopped)), EndProcessingTime: Some(epoch(m, m.Stopped)),
+	}
+	for i := range m.Records {
+		switch m.Records[i].Status {
+		case loadgen.Completed:
+			s.SuccessfulRequests++
+		case loadgen.Errored:
+			s.ErroredRequests++
+		default:
+			s.CancelledRequests++
+		}
+	}
+	s.CreatedRequests = int64(len(m.Records))
+	s.ProcessedRequests = s.CreatedRequests
+	if d := m.Stage.MaxDuration; d > 0 {
+		left := max(0, (time.Duration(m.Stopped-m.Start)-d).Seconds()*-1)
+		s.Progress.RemainingDuration, s.Progress.TotalDuration = Some(left), Some(d.Seconds())
+	}
+	if n := m.Stage.MaxRequests; n > 0 {
+		left := max(0, int64(n)-s.SuccessfulRequests-s.ErroredRequests)
+		s.Progress.RemainingRequests, s.Progress.TotalRequests = Some(float64(left)), Some(float64(n))
+	}
+	s.Progress.StopTime = Some(epoch(m, m.Stopped))
+	by := string(m.Reason)
+	if m.Reason == loadgen.StopDuration {
+		by = "max_seconds" // the constraint's name in GuideLLM
+	}
+	ended := objectOf(Object{{by, stageEnd{
+		RequestQueuing: "stop", RequestProcessing: "stop_local",
+		Metadata: stageEndMetadata{StartTime: s.StartTime, StopTime: epoch(m, m.Stopped)}, Progress: s.Progress,
+	}}})
+	s.EndQueuingConstraints, s.EndProcessingConstraints, s.SchedulerConstraints = ended, ended, ended
+	return s
+}
