@@ -14,7 +14,7 @@ import (
 	"github.com/openloop/openloop/guidellm/stats"
 )
 
-// writeCSV writes a report as GuideLLM's csv output does: three rows of headings, then one row a benchmark. A figure
+// writeCSV writes a report as GuideLLM's csv output does: three rows of headings, then one row a benchmark. A metric
 // that a benchmark does not have takes no column in its row, and the headings are those of the first benchmark, so
 // that later rows may be shifted against them, as GuideLLM's are. Times of day are in loc (UTC where nil).
 func writeCSV(w io.Writer, r *Report, loc *time.Location) error {

@@ -57,7 +57,7 @@ func readGolden(t *testing.T, folder string) *Report {
 	return r
 }
 
-// TestGolden checks every recording: it is read and written without loss, its figures come out of its requests (P2), and it
+// TestGolden checks every recording: it is read and written without loss, its metrics come out of its requests (P2), and it
 // renders as GuideLLM rendered it (P3).
 func TestGolden(t *testing.T) {
 	for _, folder := range goldenFolders(t) {

@@ -316,7 +316,7 @@ type Usage struct {
 	TotalTokens    Null[int64]   `json:"total_tokens"`
 }
 
-// setStats fills in all of a request that follows from its statistics: status, timings, usage and the derived figures.
+// setStats fills in all of a request that follows from its statistics: status, timings, usage and the derived values.
 func (r *Request) setStats(s *stats.Request) {
 	r.Type = "generative_request_stats"
 	r.Info.Status = [...]string{stats.Completed: "completed", stats.Errored: "errored", stats.Cancelled: "cancelled"}[s.Status]
@@ -342,7 +342,7 @@ func (r *Request) setStats(s *stats.Request) {
 	r.OutputTokensPerIteration = float(s.OutputTokensPerIteration())
 }
 
-// Stats returns the request as the statistics see it: status, timings and usage; the derived figures are not read.
+// Stats returns the request as the statistics see it: status, timings and usage; the derived values are not read.
 func (r *Request) Stats() stats.Request {
 	t := &r.Info.Timings
 	s := stats.Request{
@@ -399,7 +399,7 @@ func (u *Usage) stats() stats.Usage {
 	return out
 }
 
-// float is null for NaN, which is how metrics says that a figure is undefined.
+// float is null for NaN, which is how stats says that a value is undefined.
 func float(x float64) Null[float64] { return Null[float64]{x, !math.IsNaN(x)} }
 
 // number is null for None.

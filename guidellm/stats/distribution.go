@@ -21,7 +21,7 @@ type Percentiles struct {
 	P999 float64 `json:"p999"` // 99.9 %
 }
 
-// Distribution summarises weighted values. All figures have the unit of the values but Variance (its square), Count
+// Distribution summarises weighted values. All have the unit of the values but Variance (its square), Count
 // (observations) and PDF (pairs of value and probability; nil unless a report that was read carries it).
 type Distribution struct {
 	Mean        float64      `json:"mean"`
@@ -37,7 +37,7 @@ type Distribution struct {
 	PDF         [][2]float64 `json:"pdf"`
 }
 
-// StatusDistribution is one figure's distribution by how the requests ended. Total is that of all of them together.
+// StatusDistribution is one metric's distribution by how the requests ended. Total is that of all of them together.
 type StatusDistribution struct {
 	Successful Distribution `json:"successful"`
 	Errored    Distribution `json:"errored"`
@@ -45,27 +45,27 @@ type StatusDistribution struct {
 	Total      Distribution `json:"total"`
 }
 
-// Weighted is a value and how much it counts.
-type Weighted struct{ Value, Weight float64 }
+// weighted is a value and how much it counts.
+type weighted struct{ Value, Weight float64 }
 
 // totalWeightFloor is the total weight below which weights are taken to say nothing and every value counts the same
 // (statistics.py: epsilon of from_values).
 const totalWeightFloor = 1e-6
 
-// Summarize returns the distribution of weighted values, reordering them in place: equal values are merged, values
+// summarize returns the distribution of weighted values, reordering them in place: equal values are merged, values
 // without weight dropped, weights normalised to probabilities p; mean = Σ v·p, variance = Σ (v−mean)²·p, mode = the
 // first value of the largest p, count = Σ weights rounded half to even, total_sum = mean·count. No values: all zeros
 // (statistics.py, DistributionSummary.from_values).
-func Summarize(values []Weighted) Distribution {
+func summarize(values []weighted) Distribution {
 	weights := make([]float64, len(values))
 	for i, v := range values {
 		weights[i] = v.Weight
 	}
-	return summarize(values, int64(math.RoundToEven(pairwiseSum(weights))))
+	return summarizeCounted(values, int64(math.RoundToEven(pairwiseSum(weights))))
 }
 
-// summarize is Summarize with a count that the caller knows better.
-func summarize(values []Weighted, count int64) Distribution {
+// summarizeCounted is Summarize with a count that the caller knows better.
+func summarizeCounted(values []weighted, count int64) Distribution {
 	if len(values) == 0 {
 		return Distribution{}
 	}
@@ -88,11 +88,11 @@ func summarize(values []Weighted, count int64) Distribution {
 }
 
 // mergeEqualValues sorts by value, adds up the weights of equal values and drops what has no weight.
-func mergeEqualValues(values []Weighted) []Weighted {
-	slices.SortFunc(values, func(a, b Weighted) int { return compareDefined(a.Value, b.Value) })
+func mergeEqualValues(values []weighted) []weighted {
+	slices.SortFunc(values, func(a, b weighted) int { return compareDefined(a.Value, b.Value) })
 	merged := values[:0]
 	for i := 0; i < len(values); {
-		sum := Weighted{Value: values[i].Value}
+		sum := weighted{Value: values[i].Value}
 		for ; i < len(values) && (values[i].Value == sum.Value || sum.Value != sum.Value); i++ {
 			sum.Weight += values[i].Weight
 		}

@@ -12,38 +12,38 @@ func near(a, b float64) bool {
 func TestSummarize(t *testing.T) {
 	tests := []struct {
 		name   string
-		values []Weighted
+		values []weighted
 		want   Distribution // percentiles apart
 	}{
 		{"no values", nil, Distribution{}},
-		{"one value", []Weighted{{5, 1}}, Distribution{Mean: 5, Median: 5, Mode: 5, Min: 5, Max: 5, Count: 1, TotalSum: 5}},
+		{"one value", []weighted{{5, 1}}, Distribution{Mean: 5, Median: 5, Mode: 5, Min: 5, Max: 5, Count: 1, TotalSum: 5}},
 		{
 			// p = ½, ¼, ¼; mean 2·½ + 4·¼ + 8·¼ = 4; variance 4·½ + 0 + 16·¼ = 6
-			"equal values merge", []Weighted{{8, 1}, {2, 1}, {4, 1}, {2, 1}},
+			"equal values merge", []weighted{{8, 1}, {2, 1}, {4, 1}, {2, 1}},
 			Distribution{Mean: 4, Median: 2, Mode: 2, Variance: 6, StdDev: math.Sqrt(6), Min: 2, Max: 8, Count: 4, TotalSum: 16},
 		},
 		{
 			// p = ¼, ¾; mean 1·¼ + 3·¾ = 2.5; variance 2.25·¼ + 0.25·¾ = 0.75
-			"weights", []Weighted{{3, 3}, {1, 1}},
+			"weights", []weighted{{3, 3}, {1, 1}},
 			Distribution{Mean: 2.5, Median: 3, Mode: 3, Variance: 0.75, StdDev: math.Sqrt(0.75), Min: 1, Max: 3, Count: 4, TotalSum: 10},
 		},
 		{
-			"without weight a value does not exist", []Weighted{{0, 0}, {7, 2}, {9, 0}},
+			"without weight a value does not exist", []weighted{{0, 0}, {7, 2}, {9, 0}},
 			Distribution{Mean: 7, Median: 7, Mode: 7, Min: 7, Max: 7, Count: 2, TotalSum: 14},
 		},
-		{"no weight at all", []Weighted{{1, 0}, {2, 0}}, Distribution{}},
+		{"no weight at all", []weighted{{1, 0}, {2, 0}}, Distribution{}},
 		{
 			// Σ weights = 2e-7 says nothing: each value counts the same, and the count rounds to 0.
-			"next to no weight", []Weighted{{1, 1.5e-7}, {3, 0.5e-7}},
+			"next to no weight", []weighted{{1, 1.5e-7}, {3, 0.5e-7}},
 			Distribution{Mean: 2, Median: 1, Mode: 1, Variance: 1, StdDev: 1, Min: 1, Max: 3},
 		},
-		{"count rounds half to even", []Weighted{{1, 2.5}}, Distribution{Mean: 1, Median: 1, Mode: 1, Min: 1, Max: 1, Count: 2, TotalSum: 2}},
-		{"the first of the most frequent is the mode", []Weighted{{3, 2}, {1, 1}, {2, 2}},
+		{"count rounds half to even", []weighted{{1, 2.5}}, Distribution{Mean: 1, Median: 1, Mode: 1, Min: 1, Max: 1, Count: 2, TotalSum: 2}},
+		{"the first of the most frequent is the mode", []weighted{{3, 2}, {1, 1}, {2, 2}},
 			Distribution{Mean: 2.2, Median: 2, Mode: 2, Variance: 0.56, StdDev: math.Sqrt(0.56), Min: 1, Max: 3, Count: 5, TotalSum: 11}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := Summarize(tt.values)
+			got := summarize(tt.values)
 			got.Percentiles = Percentiles{}
 			if !sameDistribution(got, tt.want) {
 				t.Errorf("got  %+v\nwant %+v", got, tt.want)
@@ -54,19 +54,19 @@ func TestSummarize(t *testing.T) {
 
 // A percentile that the cumulative probability meets exactly is the value at which it does, not the next one.
 func TestPercentiles(t *testing.T) {
-	quarters := []Weighted{{1, 1}, {2, 1}, {3, 1}, {4, 1}}
+	quarters := []weighted{{1, 1}, {2, 1}, {3, 1}, {4, 1}}
 	want := Percentiles{P001: 1, P01: 1, P05: 1, P10: 1, P25: 1, P50: 2, P75: 3, P90: 4, P95: 4, P99: 4, P999: 4}
-	if got := Summarize(quarters).Percentiles; got != want {
+	if got := summarize(quarters).Percentiles; got != want {
 		t.Errorf("quarters: got %+v, want %+v", got, want)
 	}
 	// Ten tenths add up, one by one, to 0.1, 0.2, 0.30000000000000004 … 0.7999999999999999, 0.8999999999999999: the
 	// ninetieth percentile is the tenth value because the sum falls short of 0.9 in its last bit.
-	var tenths []Weighted
+	var tenths []weighted
 	for v := 1.0; v <= 10; v++ {
-		tenths = append(tenths, Weighted{v, 1})
+		tenths = append(tenths, weighted{v, 1})
 	}
 	want = Percentiles{P001: 1, P01: 1, P05: 1, P10: 1, P25: 3, P50: 5, P75: 8, P90: 10, P95: 10, P99: 10, P999: 10}
-	if got := Summarize(tenths).Percentiles; got != want {
+	if got := summarize(tenths).Percentiles; got != want {
 		t.Errorf("tenths: got %+v, want %+v", got, want)
 	}
 }

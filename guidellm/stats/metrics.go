@@ -8,9 +8,9 @@ import (
 // Window is the measured part of a run, in seconds since the epoch.
 type Window struct{ Start, End float64 }
 
-// Holds says whether a request counts: it ended at or after the window's start and began at or before its end
+// holds says whether a request counts: it ended at or after the window's start and began at or before its end
 // (accumulator.py, GenerativeRequestsAccumulator.get_within_range).
-func (w Window) Holds(r *Request) bool {
+func (w Window) holds(r *Request) bool {
 	start, end := r.Start(), r.End()
 	if !defined(start) {
 		start = end
@@ -98,12 +98,12 @@ type Summary struct {
 }
 
 // Compile makes the metrics block of the requests that the window holds. The requests are not changed; their order
-// matters to no figure beyond its last digits. It uses as many cores as the process has
+// matters to no value beyond its last digits. It uses as many cores as the process has
 // (metrics.py, GenerativeMetrics.compile).
 func Compile(w Window, requests []Request) *Metrics {
 	var g byStatus
 	for i := range requests {
-		if r := &requests[i]; w.Holds(r) {
+		if r := &requests[i]; w.holds(r) {
 			g[r.Status] = append(g[r.Status], r)
 		}
 	}
@@ -113,9 +113,9 @@ func Compile(w Window, requests []Request) *Metrics {
 	m.RequestTotals.Total = m.RequestTotals.Successful + m.RequestTotals.Errored + m.RequestTotals.Incomplete
 
 	var blocks []func()
-	perRequest := func(to *StatusDistribution, figure func(*Request) Weighted) {
+	perRequest := func(to *StatusDistribution, figure func(*Request) weighted) {
 		blocks = append(blocks, func() {
-			*to = distributions(g, func(r *Request, add func(Weighted)) { add(figure(r)) }, Summarize)
+			*to = distributions(g, func(r *Request, add func(weighted)) { add(figure(r)) }, summarize)
 		})
 	}
 	// The token rates take longest and go first, so that the others fill the cores beside them.
@@ -125,43 +125,43 @@ func Compile(w Window, requests []Request) *Metrics {
 	})
 	blocks = append(blocks, func() {
 		m.RequestsPerSecond = distributions(g,
-			func(r *Request, add func(Event)) { add(Event{r.End(), 1}) },
-			func(events []Event) Distribution { return RatesWithin(w, events) })
+			func(r *Request, add func(event)) { add(event{r.End(), 1}) },
+			func(events []event) Distribution { return ratesWithin(w, events) })
 	}, func() {
 		m.RequestConcurrency = distributions(g,
-			func(r *Request, add func(Interval)) {
+			func(r *Request, add func(interval)) {
 				if defined(r.Start()) && defined(r.End()) {
-					add(Interval{r.Start(), r.End(), 1})
+					add(interval{r.Start(), r.End(), 1})
 				}
 			},
-			func(intervals []Interval) Distribution { return ConcurrencyWithin(w, intervals) })
+			func(intervals []interval) Distribution { return levelsWithin(w, intervals) })
 	})
-	perRequest(&m.RequestLatency, func(r *Request) Weighted { return Weighted{orZero(r.Latency()), 1} })
-	perRequest(&m.RequestStreamingIterationsCount, func(r *Request) Weighted { return Weighted{float64(r.RequestIterations), 1} })
-	perRequest(&m.PromptTokenCount, func(r *Request) Weighted { return Weighted{float64(known(r.Input.TextTokens)), 1} })
-	perRequest(&m.OutputTokenCount, func(r *Request) Weighted { return Weighted{float64(known(r.OutputTokens())), 1} })
-	perRequest(&m.TotalTokenCount, func(r *Request) Weighted { return Weighted{float64(known(r.TotalTokens())), 1} })
-	perRequest(&m.TimeToFirstTokenMS, func(r *Request) Weighted { return Weighted{orZero(r.TimeToFirstTokenMS()), 1} })
-	perRequest(&m.TimePerOutputTokenMS, func(r *Request) Weighted {
-		return Weighted{orZero(r.TimePerOutputTokenMS()), float64(known(r.OutputTokens()))}
+	perRequest(&m.RequestLatency, func(r *Request) weighted { return weighted{orZero(r.Latency()), 1} })
+	perRequest(&m.RequestStreamingIterationsCount, func(r *Request) weighted { return weighted{float64(r.RequestIterations), 1} })
+	perRequest(&m.PromptTokenCount, func(r *Request) weighted { return weighted{float64(known(r.Input.TextTokens)), 1} })
+	perRequest(&m.OutputTokenCount, func(r *Request) weighted { return weighted{float64(known(r.OutputTokens())), 1} })
+	perRequest(&m.TotalTokenCount, func(r *Request) weighted { return weighted{float64(known(r.TotalTokens())), 1} })
+	perRequest(&m.TimeToFirstTokenMS, func(r *Request) weighted { return weighted{orZero(r.TimeToFirstTokenMS()), 1} })
+	perRequest(&m.TimePerOutputTokenMS, func(r *Request) weighted {
+		return weighted{orZero(r.TimePerOutputTokenMS()), float64(known(r.OutputTokens()))}
 	})
-	perRequest(&m.InterTokenLatencyMS, func(r *Request) Weighted {
-		return Weighted{orZero(r.InterTokenLatencyMS()), float64(max(r.OutputTokens(), 1) - 1)}
+	perRequest(&m.InterTokenLatencyMS, func(r *Request) weighted {
+		return weighted{orZero(r.InterTokenLatencyMS()), float64(max(r.OutputTokens(), 1) - 1)}
 	})
 	blocks = append(blocks, func() {
-		m.OutputTokensPerIteration = distributions(g, func(r *Request, add func(Weighted)) {
+		m.OutputTokensPerIteration = distributions(g, func(r *Request, add func(weighted)) {
 			t := outputTrain(r)
-			add(Weighted{t.head, 1})
+			add(weighted{t.head, 1})
 			if t.n > 1 {
-				add(Weighted{t.tail, float64(t.n - 1)})
+				add(weighted{t.tail, float64(t.n - 1)})
 			}
-		}, Summarize)
+		}, summarize)
 	}, func() {
-		m.IterTokensPerIteration = distributions(g, func(r *Request, add func(Weighted)) {
+		m.IterTokensPerIteration = distributions(g, func(r *Request, add func(weighted)) {
 			if t := outputTrain(r); t.n > 1 {
-				add(Weighted{t.tail, float64(t.n - 1)})
+				add(weighted{t.tail, float64(t.n - 1)})
 			}
-		}, Summarize)
+		}, summarize)
 	})
 	for _, s := range m.summaries() {
 		blocks = append(blocks, func() { *s.to = compileSummary(g, s.figure) })

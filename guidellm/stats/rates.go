@@ -13,36 +13,34 @@ const mergeWindow = 1e-4
 // (statistics.py: epsilon of rate_distribution_from_timings).
 const shortestLast = 1e-6
 
-// Event is something that happened: when, in seconds since the epoch, and how much of it.
-type Event struct{ Time, Weight float64 }
+// event is something that happened: when, in seconds since the epoch, and how much of it.
+type event struct{ Time, Weight float64 }
 
-// Interval is something that lasted, with how much of it there was.
-type Interval struct{ Start, End, Weight float64 }
+// interval is something that lasted, with how much of it there was.
+type interval struct{ Start, End, Weight float64 }
 
-// Rates returns the distribution over time of events per second. Each event stands for the time from the midpoint to
+// rateDistribution returns the distribution over time of events per second. Each event stands for the time from the midpoint to
 // its predecessor up to the midpoint to its successor; its rate is its weight over that time, and counts for that
-// time. Events within 0.1 ms are merged first. The count is the sum of the weights
+// time. Events within 0.1 ms are merged first. The count is the sum of the weights. The
+// events are reordered
 // (statistics.py, rate_distribution_from_timings without a window).
-func Rates(events []Event) Distribution { return ratesInPlace(slices.Clone(events)) }
+func rateDistribution(events []event) Distribution { return ratesOfSorted(mergeEvents(events)) }
 
-// ratesInPlace is Rates, reordering what it is given.
-func ratesInPlace(events []Event) Distribution { return ratesOfSorted(mergeEvents(events)) }
-
-// RatesWithin is Rates with events outside of the window dropped and its two ends added with weight 0
+// ratesWithin is rateDistribution with events outside of the window dropped and its two ends added with weight 0
 // (statistics.py, rate_distribution_from_timings with start_time and end_time).
-func RatesWithin(w Window, events []Event) Distribution {
-	inside := make([]Event, 0, len(events)+2)
-	inside = append(inside, Event{Time: w.Start})
+func ratesWithin(w Window, events []event) Distribution {
+	inside := make([]event, 0, len(events)+2)
+	inside = append(inside, event{Time: w.Start})
 	for _, e := range events {
 		if e.Time >= w.Start && e.Time <= w.End {
 			inside = append(inside, e)
 		}
 	}
-	inside = append(inside, Event{Time: w.End})
+	inside = append(inside, event{Time: w.End})
 	return ratesOfSorted(mergeEvents(inside))
 }
 
-func ratesOfSorted(merged []Event) Distribution {
+func ratesOfSorted(merged []event) Distribution {
 	var r rates
 	weights := make([]float64, len(merged))
 	for i, e := range merged {
@@ -58,13 +56,13 @@ func ratesOfSorted(merged []Event) Distribution {
 // million events have some ten thousand different rates.
 type rates struct {
 	events    int
-	last      Event
+	last      event
 	mid       float64 // midpoint between the last event and the one before, or the first event's time
 	weight    float64
 	durations map[float64]float64 // of each rate
 }
 
-func (r *rates) add(e Event) {
+func (r *rates) add(e event) {
 	if r.events == 0 {
 		r.mid = e.Time
 		r.durations = map[float64]float64{}
@@ -85,24 +83,24 @@ func (r *rates) distribution() Distribution {
 		return Distribution{} // no distance, no rate
 	}
 	r.put(r.last.Weight, math.Max(r.last.Time-r.mid, shortestLast))
-	values := make([]Weighted, 0, len(r.durations))
+	values := make([]weighted, 0, len(r.durations))
 	for rate, duration := range r.durations {
-		values = append(values, Weighted{rate, duration})
+		values = append(values, weighted{rate, duration})
 	}
-	return summarize(values, int64(math.RoundToEven(r.weight)))
+	return summarizeCounted(values, int64(math.RoundToEven(r.weight)))
 }
 
-// Concurrency returns the distribution over time of the weight of the intervals that overlap: +w at each start, −w at
+// levels returns the distribution over time of the weight of the intervals that overlap: +w at each start, −w at
 // each end, changes within 0.1 ms merged, their running sum (never below 0) counting for the time until the next
 // change. The count is that of the intervals (statistics.py, concurrency_distribution_from_timings without a window).
-func Concurrency(intervals []Interval) Distribution {
+func levels(intervals []interval) Distribution {
 	return concurrencyOfChanges(len(intervals), mergeEvents(changes(intervals)))
 }
 
-// ConcurrencyWithin is Concurrency of the intervals that touch the window, cut to it
+// levelsWithin is levels of the intervals that touch the window, cut to it
 // (statistics.py, concurrency_distribution_from_timings with start_time and end_time).
-func ConcurrencyWithin(w Window, intervals []Interval) Distribution {
-	touching := make([]Interval, 0, len(intervals))
+func levelsWithin(w Window, intervals []interval) Distribution {
+	touching := make([]interval, 0, len(intervals))
 	for _, iv := range intervals {
 		if iv.End >= w.Start && iv.Start <= w.End {
 			touching = append(touching, iv)
@@ -118,51 +116,51 @@ func ConcurrencyWithin(w Window, intervals []Interval) Distribution {
 	for i := range before {
 		before[i] = merged[i].Weight
 	}
-	merged = append([]Event{{w.Start, pairwiseSum(before)}}, merged[from:]...)
+	merged = append([]event{{w.Start, pairwiseSum(before)}}, merged[from:]...)
 
 	upto := sort.Search(len(merged), func(i int) bool { return merged[i].Time > w.End })
-	merged = append(merged[:upto], Event{Time: w.End})
+	merged = append(merged[:upto], event{Time: w.End})
 	return concurrencyOfChanges(len(touching), merged)
 }
 
-func changes(intervals []Interval) []Event {
-	events := make([]Event, 0, 2*len(intervals))
+func changes(intervals []interval) []event {
+	events := make([]event, 0, 2*len(intervals))
 	for _, iv := range intervals {
-		events = append(events, Event{iv.Start, iv.Weight})
+		events = append(events, event{iv.Start, iv.Weight})
 	}
 	for _, iv := range intervals {
-		events = append(events, Event{iv.End, -iv.Weight})
+		events = append(events, event{iv.End, -iv.Weight})
 	}
 	return events
 }
 
-func concurrencyOfChanges(count int, merged []Event) Distribution {
+func concurrencyOfChanges(count int, merged []event) Distribution {
 	if len(merged) == 0 {
 		return Distribution{}
 	}
 	if len(merged) == 1 {
-		return Summarize([]Weighted{{math.Max(merged[0].Weight, 0), 1}})
+		return summarize([]weighted{{math.Max(merged[0].Weight, 0), 1}})
 	}
-	levels := make([]Weighted, 0, len(merged)-1)
+	levels := make([]weighted, 0, len(merged)-1)
 	level, lasting := 0.0, false
 	for i := range len(merged) - 1 {
 		level += merged[i].Weight
 		duration := math.Max(merged[i+1].Time-merged[i].Time, 0)
 		lasting = lasting || duration > 0
-		levels = append(levels, Weighted{math.Max(level, 0), duration})
+		levels = append(levels, weighted{math.Max(level, 0), duration})
 	}
 	if !lasting {
 		return Distribution{}
 	}
-	return summarize(levels, int64(count))
+	return summarizeCounted(levels, int64(count))
 }
 
 // mergeEvents sorts events by time in place, adds up those at the same time and then those within 0.1 ms of the first
 // of a group, as GuideLLM does (statistics.py, _merge_sorted_times_with_weights).
-func mergeEvents(events []Event) []Event {
-	events = slices.DeleteFunc(events, func(e Event) bool { return !defined(e.Time) }) // what never happened
-	byTime := func(a, b Event) int { return compareDefined(a.Time, b.Time) }
-	whole := !slices.ContainsFunc(events, func(e Event) bool { return e.Weight != math.Trunc(e.Weight) })
+func mergeEvents(events []event) []event {
+	events = slices.DeleteFunc(events, func(e event) bool { return !defined(e.Time) }) // what never happened
+	byTime := func(a, b event) int { return compareDefined(a.Time, b.Time) }
+	whole := !slices.ContainsFunc(events, func(e event) bool { return e.Weight != math.Trunc(e.Weight) })
 	if whole {
 		slices.SortFunc(events, byTime)
 	} else {
@@ -170,7 +168,7 @@ func mergeEvents(events []Event) []Event {
 	}
 	unique := events[:0]
 	for i := 0; i < len(events); {
-		sum := Event{Time: events[i].Time}
+		sum := event{Time: events[i].Time}
 		for ; i < len(events) && events[i].Time == sum.Time; i++ {
 			sum.Weight += events[i].Weight
 		}
@@ -195,7 +193,7 @@ func compareDefined(a, b float64) int {
 }
 
 // mergeWhole merges in one pass. It is exact for whole weights, whose sums have no rounding.
-func mergeWhole(unique []Event) []Event {
+func mergeWhole(unique []event) []event {
 	var g grouper
 	merged := unique[:0] // never longer than what was read
 	for _, e := range unique {
@@ -212,13 +210,13 @@ func mergeWhole(unique []Event) []Event {
 // grouper merges a stream of events in order of time: a group begins with an event whose successor lies within
 // 0.1 ms, and holds all that lie within 0.1 ms of it.
 type grouper struct {
-	group   Event
+	group   event
 	members int     // different times in the group; 0 before the first event
 	newest  float64 // time of the newest member
 }
 
 // add takes the next event and returns the group before it once that is complete.
-func (g *grouper) add(e Event) (done Event, ok bool) {
+func (g *grouper) add(e event) (done event, ok bool) {
 	switch {
 	case g.members == 0:
 	case e.Time == g.newest:
@@ -237,7 +235,7 @@ func (g *grouper) add(e Event) (done Event, ok bool) {
 }
 
 // flush returns the last group.
-func (g *grouper) flush() (Event, bool) {
+func (g *grouper) flush() (event, bool) {
 	ok := g.members > 0
 	g.members = 0
 	return g.group, ok
@@ -251,7 +249,7 @@ const mergePassWork = 4e9
 // pass. The rounding this leaves behind decides which rates are equal, and so the mode: it is followed here pass by
 // pass. Where that would take minutes (events closer than 0.1 ms for seconds on end) one pass is made instead; the
 // weights then differ in their last digits.
-func mergeFractional(events []Event) []Event {
+func mergeFractional(events []event) []event {
 	if float64(len(events))*float64(mergePasses(events)) > mergePassWork {
 		return mergeWhole(events)
 	}
@@ -269,7 +267,7 @@ func mergeFractional(events []Event) []Event {
 }
 
 // mergePass merges the first group of every chain, in place. sums[i] is the sum of the first i weights.
-func mergePass(events []Event, sums []float64) []Event {
+func mergePass(events []event, sums []float64) []event {
 	close := func(i int) bool {
 		return i+1 < len(events) && events[i+1].Time-events[i].Time <= mergeWindow
 	}
@@ -281,7 +279,7 @@ func mergePass(events []Event, sums []float64) []Event {
 			for end+1 < len(events) && events[end+1].Time <= first+mergeWindow {
 				end++
 			}
-			merged = append(merged, Event{first, sums[end+1] - sums[i]})
+			merged = append(merged, event{first, sums[end+1] - sums[i]})
 		} else {
 			merged = append(merged, events[i])
 		}
@@ -296,7 +294,7 @@ func mergePass(events []Event, sums []float64) []Event {
 }
 
 // mergePasses is how many passes GuideLLM's merging takes: the most groups that one chain of close events holds.
-func mergePasses(events []Event) int {
+func mergePasses(events []event) int {
 	most, groups := 0, 0
 	first := math.Inf(-1)
 	for i, e := range events {

@@ -12,26 +12,26 @@ const epoch = 1795501839.5 // a time of today's size, so that floats have today'
 func TestRates(t *testing.T) {
 	tests := []struct {
 		name   string
-		events []Event
+		events []event
 		want   Distribution // percentiles apart
 	}{
 		{"no event", nil, Distribution{}},
-		{"one event has no rate", []Event{{epoch, 5}}, Distribution{}},
-		{"two within 0.1 ms are one", []Event{{epoch, 1}, {epoch + 0.00005, 1}}, Distribution{}},
+		{"one event has no rate", []event{{epoch, 5}}, Distribution{}},
+		{"two within 0.1 ms are one", []event{{epoch, 1}, {epoch + 0.00005, 1}}, Distribution{}},
 		{
 			// Durations 0.5, 1, 0.5 s with rates 2, 1, 6: p = ¼, ½, ¼; mean 2.5; variance ¼·¼ + 2.25·½ + 12.25·¼ = 4.25.
-			"half way to each neighbour", []Event{{epoch, 1}, {epoch + 1, 1}, {epoch + 2, 3}},
+			"half way to each neighbour", []event{{epoch, 1}, {epoch + 1, 1}, {epoch + 2, 3}},
 			Distribution{Mean: 2.5, Median: 1, Mode: 1, Variance: 4.25, StdDev: math.Sqrt(4.25), Min: 1, Max: 6, Count: 5, TotalSum: 12.5},
 		},
 		{
 			// As above, the last event split in two close ones, in any order.
-			"close events merge", []Event{{epoch + 2.00005, 2}, {epoch + 1, 1}, {epoch + 2, 1}, {epoch, 1}},
+			"close events merge", []event{{epoch + 2.00005, 2}, {epoch + 1, 1}, {epoch + 2, 1}, {epoch, 1}},
 			Distribution{Mean: 2.5, Median: 1, Mode: 1, Variance: 4.25, StdDev: math.Sqrt(4.25), Min: 1, Max: 6, Count: 5, TotalSum: 12.5},
 		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := Rates(tt.events)
+			got := rateDistribution(slices.Clone(tt.events))
 			got.Percentiles = Percentiles{}
 			if !sameDistribution(got, tt.want) {
 				t.Errorf("got  %+v\nwant %+v", got, tt.want)
@@ -43,39 +43,39 @@ func TestRates(t *testing.T) {
 func TestRatesWithin(t *testing.T) {
 	w := Window{epoch, epoch + 4}
 	// Inside: only the event at +2, which has 2 s to itself; the ends have 1 s each at rate 0. p = ½ for 0 and ½ for ½.
-	got := RatesWithin(w, []Event{{epoch - 1, 1}, {epoch + 2, 1}, {epoch + 5, 1}})
+	got := ratesWithin(w, []event{{epoch - 1, 1}, {epoch + 2, 1}, {epoch + 5, 1}})
 	want := Distribution{Mean: 0.25, Median: 0, Mode: 0, Variance: 0.0625, StdDev: 0.25, Min: 0, Max: 0.5, Count: 1, TotalSum: 0.25}
 	got.Percentiles = Percentiles{}
 	if !sameDistribution(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	if got := RatesWithin(w, nil); !sameDistribution(got, Distribution{}) {
+	if got := ratesWithin(w, nil); !sameDistribution(got, Distribution{}) {
 		t.Errorf("no events: got %+v", got)
 	}
 }
 
 func TestConcurrency(t *testing.T) {
 	// 1 for 1 s, 2 for 2 s, 1 for 1 s: mean 1.5.
-	overlapping := []Interval{{epoch, epoch + 3, 1}, {epoch + 1, epoch + 4, 1}}
+	overlapping := []interval{{epoch, epoch + 3, 1}, {epoch + 1, epoch + 4, 1}}
 	tests := []struct {
 		name string
 		got  Distribution
 		want Distribution
 	}{
-		{"none", Concurrency(nil), Distribution{}},
-		{"overlap", Concurrency(overlapping),
+		{"none", levels(nil), Distribution{}},
+		{"overlap", levels(overlapping),
 			Distribution{Mean: 1.5, Median: 1, Mode: 1, Variance: 0.25, StdDev: 0.5, Min: 1, Max: 2, Count: 2, TotalSum: 3}},
 		{
 			// Shorter than 0.1 ms: start and end merge to one change of 0.
-			"a moment", Concurrency([]Interval{{epoch, epoch + 0.00001, 1}}),
+			"a moment", levels([]interval{{epoch, epoch + 0.00001, 1}}),
 			Distribution{Count: 1},
 		},
 		{
 			// Cut to [+2, +6]: 2 for 1 s, 1 for 1 s, 0 for 2 s: p = ½ for 0, ¼ for 1, ¼ for 2.
-			"window", ConcurrencyWithin(Window{epoch + 2, epoch + 6}, overlapping),
+			"window", levelsWithin(Window{epoch + 2, epoch + 6}, overlapping),
 			Distribution{Mean: 0.75, Median: 0, Mode: 0, Variance: 0.6875, StdDev: math.Sqrt(0.6875), Min: 0, Max: 2, Count: 2, TotalSum: 1.5},
 		},
-		{"window beside", ConcurrencyWithin(Window{epoch + 5, epoch + 6}, overlapping), Distribution{}},
+		{"window beside", levelsWithin(Window{epoch + 5, epoch + 6}, overlapping), Distribution{}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -91,15 +91,15 @@ func TestConcurrency(t *testing.T) {
 func TestMergeTakesAGroupFromItsFirstEvent(t *testing.T) {
 	// Each event is 0.06 ms after the one before: the first group ends at 0.06 ms, since 0.12 lies beyond 0.1 ms from
 	// its first event; the second begins there.
-	var events []Event
+	var events []event
 	for i := range 5 {
-		events = append(events, Event{epoch + float64(i)*0.00006, 1})
+		events = append(events, event{epoch + float64(i)*0.00006, 1})
 	}
-	for name, merged := range map[string][]Event{
+	for name, merged := range map[string][]event{
 		"whole":      mergeWhole(slices.Clone(events)),
 		"fractional": mergeFractional(slices.Clone(events)),
 	} {
-		want := []Event{{events[0].Time, 2}, {events[2].Time, 2}, {events[4].Time, 1}}
+		want := []event{{events[0].Time, 2}, {events[2].Time, 2}, {events[4].Time, 1}}
 		if !slices.Equal(merged, want) {
 			t.Errorf("%s: got %v, want %v", name, merged, want)
 		}
@@ -108,7 +108,7 @@ func TestMergeTakesAGroupFromItsFirstEvent(t *testing.T) {
 
 // The references below say the same as the package in the plainest way, looking at all events for each of them.
 
-func referenceSummary(values []Weighted, count int64) Distribution {
+func referenceSummary(values []weighted, count int64) Distribution {
 	var distinct []float64
 	for _, v := range values {
 		if !slices.Contains(distinct, v.Value) {
@@ -166,17 +166,17 @@ func referenceSummary(values []Weighted, count int64) Distribution {
 
 // referenceMerge adds each event to the group of the earliest event that is within 0.1 ms before it and is itself in
 // no group before.
-func referenceMerge(events []Event) []Event {
+func referenceMerge(events []event) []event {
 	times := []float64{}
 	for _, e := range events {
 		times = append(times, e.Time)
 	}
 	slices.Sort(times)
 	times = slices.Compact(times)
-	var merged []Event
+	var merged []event
 	for len(times) > 0 {
 		first := times[0]
-		group := Event{Time: first}
+		group := event{Time: first}
 		for _, e := range events {
 			if e.Time >= first && e.Time <= first+mergeWindow {
 				group.Weight += e.Weight
@@ -188,12 +188,12 @@ func referenceMerge(events []Event) []Event {
 	return merged
 }
 
-func referenceRates(events []Event) Distribution {
+func referenceRates(events []event) Distribution {
 	merged := referenceMerge(events)
 	if len(merged) < 2 {
 		return Distribution{}
 	}
-	var values []Weighted
+	var values []weighted
 	count := 0.0
 	for i, e := range merged {
 		from, to := e.Time, e.Time
@@ -207,27 +207,27 @@ func referenceRates(events []Event) Distribution {
 		if i+1 == len(merged) {
 			duration = math.Max(duration, shortestLast)
 		}
-		values = append(values, Weighted{e.Weight / duration, duration})
+		values = append(values, weighted{e.Weight / duration, duration})
 		count += e.Weight
 	}
 	return referenceSummary(values, int64(math.RoundToEven(count)))
 }
 
-func referenceConcurrency(intervals []Interval) Distribution {
+func referenceConcurrency(intervals []interval) Distribution {
 	merged := referenceMerge(changes(intervals))
 	switch len(merged) {
 	case 0:
 		return Distribution{}
 	case 1:
-		return referenceSummary([]Weighted{{math.Max(merged[0].Weight, 0), 1}}, 1)
+		return referenceSummary([]weighted{{math.Max(merged[0].Weight, 0), 1}}, 1)
 	}
-	var values []Weighted
+	var values []weighted
 	for i := range len(merged) - 1 {
 		level := 0.0
 		for _, e := range merged[:i+1] {
 			level += e.Weight
 		}
-		values = append(values, Weighted{math.Max(level, 0), merged[i+1].Time - merged[i].Time})
+		values = append(values, weighted{math.Max(level, 0), merged[i+1].Time - merged[i].Time})
 	}
 	return referenceSummary(values, int64(len(intervals)))
 }
@@ -256,15 +256,15 @@ func FuzzDistributions(f *testing.F) {
 	f.Add([]byte{0, 0, 4, 0, 20, 0, 4, 0, 21, 0, 4, 0, 45, 0, 4, 0, 0, 200, 0, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		numbers := fuzzNumbers(data, 120)
-		var values []Weighted
-		var events []Event
-		var intervals []Interval
+		var values []weighted
+		var events []event
+		var intervals []interval
 		for i := 0; i+1 < len(numbers); i += 2 {
 			a, b := numbers[i], numbers[i+1]
 			weight := float64(b%64) / 4 // sums of quarters are exact in any order
-			values = append(values, Weighted{float64(a % 50), weight})
-			events = append(events, Event{fuzzTime(a), weight})
-			intervals = append(intervals, Interval{fuzzTime(a), fuzzTime(a + b%4096), weight})
+			values = append(values, weighted{float64(a % 50), weight})
+			events = append(events, event{fuzzTime(a), weight})
+			intervals = append(intervals, interval{fuzzTime(a), fuzzTime(a + b%4096), weight})
 		}
 		sum := 0.0
 		for _, v := range values {
@@ -274,18 +274,18 @@ func FuzzDistributions(f *testing.F) {
 		if len(values) == 0 {
 			count = 0
 		}
-		checkSame(t, "values", Summarize(slices.Clone(values)), referenceSummary(values, count))
-		checkSame(t, "rates", Rates(events), referenceRates(events))
-		checkSame(t, "concurrency", Concurrency(intervals), referenceConcurrency(intervals))
+		checkSame(t, "values", summarize(slices.Clone(values)), referenceSummary(values, count))
+		checkSame(t, "rates", rateDistribution(slices.Clone(events)), referenceRates(events))
+		checkSame(t, "concurrency", levels(intervals), referenceConcurrency(intervals))
 
 		w := Window{fuzzTime(5000), fuzzTime(40000)}
-		inside := []Event{{w.Start, 0}, {w.End, 0}}
+		inside := []event{{w.Start, 0}, {w.End, 0}}
 		for _, e := range events {
 			if e.Time >= w.Start && e.Time <= w.End {
 				inside = append(inside, e)
 			}
 		}
-		checkSame(t, "rates within", RatesWithin(w, events), referenceRates(inside))
+		checkSame(t, "rates within", ratesWithin(w, events), referenceRates(inside))
 	})
 }
 
@@ -313,28 +313,28 @@ func FuzzTokenRates(f *testing.F) {
 			}
 			g[r.Status] = append(g[r.Status], r)
 		}
-		list := func(of func(*Request) []Event) StatusDistribution {
+		list := func(of func(*Request) []event) StatusDistribution {
 			var d StatusDistribution
-			var all []Event
+			var all []event
 			for status, requests := range g {
-				var events []Event
+				var events []event
 				for _, r := range requests {
 					events = append(events, of(r)...)
 				}
 				all = append(all, events...)
-				*d.of(Status(status)) = Rates(events)
+				*d.of(Status(status)) = rateDistribution(slices.Clone(events))
 			}
-			d.Total = Rates(all)
+			d.Total = rateDistribution(slices.Clone(all))
 			return d
 		}
-		output := func(r *Request) (events []Event) {
+		output := func(r *Request) (events []event) {
 			train := outputTrain(r)
 			for i := range train.n {
-				events = append(events, Event{train.at(i), train.weight(i)})
+				events = append(events, event{train.at(i), train.weight(i)})
 			}
 			return events
 		}
-		prompt := func(r *Request) []Event { return []Event{promptTiming(r)} }
+		prompt := func(r *Request) []event { return []event{promptTiming(r)} }
 		got := compileTokenRates(g)
 		for _, c := range []struct {
 			what      string
@@ -342,7 +342,7 @@ func FuzzTokenRates(f *testing.F) {
 		}{
 			{"prompt", got.prompt, list(prompt)},
 			{"output", got.output, list(output)},
-			{"total", got.total, list(func(r *Request) []Event { return append(prompt(r), output(r)...) })},
+			{"total", got.total, list(func(r *Request) []event { return append(prompt(r), output(r)...) })},
 		} {
 			for _, status := range []Status{Completed, Errored, Cancelled} {
 				checkSame(t, c.what, *c.got.of(status), *c.want.of(status))
@@ -355,9 +355,9 @@ func FuzzTokenRates(f *testing.F) {
 // Where following GuideLLM to the last bit would take minutes, one pass does: the same groups, their weights the same
 // but for the last digits.
 func TestMergeFractionalGivesUpOnEndlessChains(t *testing.T) {
-	var events []Event
+	var events []event
 	for i := range 300_000 { // 3 s of events 10 µs apart are one chain of 30,000 groups
-		events = append(events, Event{epoch + float64(i)*1e-5, 1.1})
+		events = append(events, event{epoch + float64(i)*1e-5, 1.1})
 	}
 	if work := float64(len(events)) * float64(mergePasses(events)); work <= mergePassWork {
 		t.Fatalf("the events take %g steps, which is no reason to give up", work)
@@ -373,7 +373,7 @@ func TestRateStreamOverflows(t *testing.T) {
 	s := rateStream{}
 	const extra = 1000
 	for i := range heldEvents + extra {
-		s.add(Event{epoch + float64(i)*0.00025, 1.5})
+		s.add(event{epoch + float64(i)*0.00025, 1.5})
 	}
 	if !s.whole || s.held != nil {
 		t.Fatal("it still holds the events")

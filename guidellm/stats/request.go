@@ -1,11 +1,12 @@
-// Package metrics turns the records of a run into the figures of a report: distributions of values, rates over time,
-// concurrency, and the summary of what the scheduler did. Everything here is a pure function of its arguments: no
-// input or output, no clock, no globals.
+// Package stats is GuideLLM 0.5.0's statistics: it turns the requests of a stage into the metrics of its report
+// (Compile), into its scheduler's mean delays (SchedulerMetrics) and into the window that is measured (MeasuredWindow).
+// Everything here is a pure function of its arguments: no input or output, no clock, no globals.
 //
-// The definitions are those of GuideLLM 0.5.0 (its modules schemas/statistics.py, schemas/request_stats.py and
-// benchmark/schemas/generative/{metrics,accumulator}.py, named in the doc comments below), so that a figure of an
-// openloop report means the same as the figure of that name in a published GuideLLM report. Arithmetic is done in the
-// order that GuideLLM and numpy do it in wherever that order can be seen in a result.
+// The definitions are those of GuideLLM's modules schemas/statistics.py, schemas/request_stats.py and
+// benchmark/schemas/generative/{metrics,accumulator}.py, named in the doc comments below, so that a value of an openloop
+// report means the same as the value of that name in a published GuideLLM report. Arithmetic is done in the order in
+// which GuideLLM and numpy do it, wherever that order can be seen in a result. openloop's own judgements are made
+// elsewhere (package slo), by other definitions.
 package stats
 
 import "math"
@@ -63,18 +64,12 @@ type Usage struct {
 func NoUsage() Usage { return Usage{TextTokens: None, TextWords: None, TextCharacters: None} }
 
 // Media counts the parts of a request that are not text. Negative counts and NaN seconds are unknown.
-// Start from NoMedia.
 type Media struct {
 	ImageTokens, ImageCount, ImagePixels, ImageBytes int64
 	VideoTokens, VideoFrames, VideoBytes             int64
 	VideoSeconds                                     float64
 	AudioTokens, AudioSamples, AudioBytes            int64
 	AudioSeconds                                     float64
-}
-
-// NoMedia returns media in which nothing is known.
-func NoMedia() Media {
-	return Media{None, None, None, None, None, None, None, math.NaN(), None, None, None, math.NaN()}
 }
 
 // TotalTokens is the sum of the tokens of all kinds, or None when that sum is 0
@@ -208,7 +203,7 @@ func known(n int64) int64 {
 	return n
 }
 
-// orZero is Python's "x or 0.0" for a figure that may be undefined.
+// orZero is Python's "x or 0.0" for a value that may be undefined.
 func orZero(x float64) float64 {
 	if x != x {
 		return 0

@@ -35,7 +35,7 @@ func TestDerivedFigures(t *testing.T) {
 	neverSent.ResolveStart, neverSent.ResolveEnd = 99.5, 103
 
 	media := streamed
-	m := NoMedia()
+	m := noMedia()
 	m.ImageTokens, m.AudioTokens, m.VideoTokens = 100, 20, 3
 	media.Input.Media = &m
 
@@ -89,7 +89,7 @@ func TestWindowHolds(t *testing.T) {
 	} {
 		r := Request{Timings: NoTimings()}
 		r.RequestStart, r.RequestEnd = tt.start, tt.end
-		if got := w.Holds(&r); got != tt.want {
+		if got := w.holds(&r); got != tt.want {
 			t.Errorf("[%v, %v]: %v", tt.start, tt.end, got)
 		}
 	}
@@ -99,12 +99,12 @@ func TestOutputTrain(t *testing.T) {
 	r := &Request{Timings: NoTimings(), Input: NoUsage(), Output: NoUsage(), TokenIterations: 5}
 	r.FirstTokenIteration, r.LastTokenIteration, r.ResolveEnd = 10, 12, 13
 	r.Output.TextTokens = 9
-	check := func(name string, want ...Event) {
+	check := func(name string, want ...event) {
 		t.Helper()
 		train := outputTrain(r)
-		var got []Event
+		var got []event
 		for i := range train.n {
-			got = append(got, Event{train.at(i), train.weight(i)})
+			got = append(got, event{train.at(i), train.weight(i)})
 		}
 		if len(got) != len(want) {
 			t.Fatalf("%s: got %v, want %v", name, got, want)
@@ -115,15 +115,15 @@ func TestOutputTrain(t *testing.T) {
 			}
 		}
 	}
-	check("two tokens a line after the first", Event{10, 1}, Event{10.5, 2}, Event{11, 2}, Event{11.5, 2}, Event{12, 2})
+	check("two tokens a line after the first", event{10, 1}, event{10.5, 2}, event{11, 2}, event{11.5, 2}, event{12, 2})
 	r.Output.TextTokens = 1
-	check("a single token", Event{10, 1})
+	check("a single token", event{10, 1})
 	r.Output.TextTokens = None
-	check("lines but no count", Event{10, 0})
+	check("lines but no count", event{10, 0})
 	r.Output.TextTokens, r.TokenIterations = 9, 1
-	check("a single line", Event{12, 9})
+	check("a single line", event{12, 9})
 	r.FirstTokenIteration, r.LastTokenIteration, r.TokenIterations = nan, nan, 0
-	check("no line", Event{13, 9})
+	check("no line", event{13, 9})
 }
 
 func TestCompileCounts(t *testing.T) {
@@ -146,4 +146,9 @@ func TestCompileCounts(t *testing.T) {
 	if empty := Compile(Window{epoch, epoch + 1}, nil); empty.RequestTotals.Total != 0 || empty.RequestsPerSecond.Total.Mean != 0 {
 		t.Errorf("no requests: %+v", empty.RequestTotals)
 	}
+}
+
+// noMedia returns media in which nothing is known.
+func noMedia() Media {
+	return Media{None, None, None, None, None, None, None, math.NaN(), None, None, None, math.NaN()}
 }

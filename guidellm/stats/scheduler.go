@@ -29,7 +29,7 @@ type SchedulerMetrics struct {
 	ProcessedDelayAvg            float64      `json:"processed_delay_avg"`
 }
 
-// CompileDelays fills in the mean delays from all requests of the run, the measured window notwithstanding. The delay
+// CompileDelays fills in the mean delays from all requests of the run, in the measured window or not. The delay
 // from finalized to processed is on no request's record and stays −1 (accumulator.py, SchedulerMetricsAccumulator).
 func (m *SchedulerMetrics) CompileDelays(requests []Request) {
 	mean := func(delay func(*Request) float64) float64 {

@@ -63,7 +63,7 @@ func (m *Metrics) summaries() []summaryOf {
 // directions have data. In the total each request counts twice, with its input and with its output
 // (metrics.py, GenerativeMetricsSummary.compile).
 func compileSummary(g byStatus, figure usageFigure) *Summary {
-	var input, output, total [statuses][]Interval
+	var input, output, total [statuses][]interval
 	for status, requests := range g {
 		for _, r := range requests {
 			in, hasIn := figure(&r.Input)
@@ -78,8 +78,8 @@ func compileSummary(g byStatus, figure usageFigure) *Summary {
 			if !hasOut {
 				out = 0
 			}
-			input[status] = append(input[status], Interval{start, end, in})
-			output[status] = append(output[status], Interval{start, end, out})
+			input[status] = append(input[status], interval{start, end, in})
+			output[status] = append(output[status], interval{start, end, out})
 		}
 	}
 	var s Summary
@@ -89,7 +89,7 @@ func compileSummary(g byStatus, figure usageFigure) *Summary {
 		for status := range total {
 			total[status] = slices.Concat(input[status], output[status])
 		}
-		input, output = [statuses][]Interval{}, [statuses][]Interval{} // a million requests are 24 MB each
+		input, output = [statuses][]interval{}, [statuses][]interval{} // a million requests are 24 MB each
 		s.Total, s.TotalPerSecond, s.TotalConcurrency = compileAmounts(total)
 	}
 	return &s
@@ -97,12 +97,12 @@ func compileSummary(g byStatus, figure usageFigure) *Summary {
 
 // compileAmounts makes the three distributions of amounts and when each was in flight: of the amounts, of their rate
 // over time, each counted at its end, and of how much was in flight.
-func compileAmounts(amounts [statuses][]Interval) (value, perSecond, concurrency *StatusDistribution) {
-	values := distributions(amounts, func(a Interval, add func(Weighted)) { add(Weighted{a.Weight, 1}) }, Summarize)
+func compileAmounts(amounts [statuses][]interval) (value, perSecond, concurrency *StatusDistribution) {
+	values := distributions(amounts, func(a interval, add func(weighted)) { add(weighted{a.Weight, 1}) }, summarize)
 	if values.Total.TotalSum == 0 {
 		return nil, nil, nil
 	}
-	rates := distributions(amounts, func(a Interval, add func(Event)) { add(Event{a.End, a.Weight}) }, ratesInPlace)
-	levels := distributions(amounts, func(a Interval, add func(Interval)) { add(a) }, Concurrency)
+	rates := distributions(amounts, func(a interval, add func(event)) { add(event{a.End, a.Weight}) }, rateDistribution)
+	levels := distributions(amounts, func(a interval, add func(interval)) { add(a) }, levels)
 	return &values, &rates, &levels
 }

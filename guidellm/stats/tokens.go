@@ -61,22 +61,22 @@ func (t *tokenTrain) weight(i int) float64 {
 
 // upcoming is the earliest event not yet taken. The events run backwards where the clock was set back while the request
 // ran.
-func (t *tokenTrain) upcoming() Event {
+func (t *tokenTrain) upcoming() event {
 	i := t.next
 	if t.last < t.first {
 		i = t.n - 1 - i
 	}
-	return Event{t.at(i), t.weight(i)}
+	return event{t.at(i), t.weight(i)}
 }
 
 // promptTiming is when a request's prompt counts as processed, and its text tokens: at the first token line, else at
 // the end (request_stats.py, prompt_tokens_timing).
-func promptTiming(r *Request) Event {
+func promptTiming(r *Request) event {
 	at := r.FirstTokenIteration
 	if !defined(at) {
 		at = r.End()
 	}
-	return Event{at, float64(known(r.Input.TextTokens))}
+	return event{at, float64(known(r.Input.TextTokens))}
 }
 
 // tokenRates are the three distributions over time of tokens per second.
@@ -220,7 +220,7 @@ func newRateStreams(g byStatus, whole bool) *rateStreams {
 	return s
 }
 
-func (s *rateStreams) add(status Status, e Event) {
+func (s *rateStreams) add(status Status, e event) {
 	s.status[status].add(e)
 	if s.total != nil {
 		s.total.add(e)
@@ -250,10 +250,10 @@ type rateStream struct {
 	whole bool // the weights are whole, or too many to hold
 	group grouper
 	rates rates
-	held  []Event
+	held  []event
 }
 
-func (s *rateStream) add(e Event) {
+func (s *rateStream) add(e event) {
 	if s.whole {
 		if done, ok := s.group.add(e); ok {
 			s.rates.add(done)
