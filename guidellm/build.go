@@ -20,14 +20,15 @@ type Run struct {
 	Streams []int
 	Size    int // stages of a sweep
 
-	RequestType    string // chat_completions or text_completions
-	Stream         bool
-	Model          string
-	ModelsPath     string
-	Timeout        time.Duration // of a request; 0: none
-	HTTP2          bool
-	Verify         bool                   // TLS certificates
-	MaxConcurrency int                    // the cap on requests in flight of open-loop stages; 0: loadgen.DefaultMaxConcurrency
+	RequestType string // chat_completions or text_completions
+	Stream      bool
+	Model       string
+	ModelsPath  string
+	Timeout     time.Duration // of a request; 0: none
+	HTTP2       bool
+	Verify      bool // TLS certificates
+	// the cap on requests in flight of open-loop stages; 0: loadgen.DefaultMaxConcurrency
+	MaxConcurrency int
 	OverSaturation *oversaturation.Config // nil: not looked for
 
 	Version string   // openloop's
@@ -110,8 +111,8 @@ func buildNotes(run *Run, result *sweep.Result) Object {
 			})
 		}
 		notes = append(notes, Member{"saturation", Object{
-			{"rate", result.SaturationRate}, {"probe_rate", result.Probe.Rate}, {"streams", int64(result.Probe.Streams)},
-			{"steps", steps},
+			{"rate", result.SaturationRate}, {"probe_rate", result.Probe.Rate},
+			{"streams", int64(result.Probe.Streams)}, {"steps", steps},
 		}})
 	}
 	if result.Knee != nil {

@@ -334,7 +334,8 @@ func backendOf(run *Run) backend {
 		// GuideLLM holds a number here; openloop's default is no limit: the largest that GuideLLM reads back as one.
 		Timeout: math.MaxInt32,
 		OpenAIPaths: openAIPaths{
-			Health: "health", Models: "v1/models", TextCompletions: "v1/completions", ChatCompletions: "v1/chat/completions",
+			Health: "health", Models: "v1/models",
+			TextCompletions: "v1/completions", ChatCompletions: "v1/chat/completions",
 			AudioTranscriptions: "v1/audio/transcriptions", AudioTranslations: "v1/audio/translations",
 		},
 		ValidateBackend: validateBackend{Method: "GET", URL: run.Args.Target + "/v1/models"},

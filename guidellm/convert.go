@@ -87,7 +87,8 @@ func statsOf(m *loadgen.Measured, rec *loadgen.Record) stats.Request {
 		TokenIterations:   int(rec.TokenEvents),
 	}
 	t := &r.Timings
-	t.TargetedStart, t.Queued, t.Dequeued, t.ScheduledAt = at(rec.Scheduled), at(rec.Scheduled), at(rec.Started), at(rec.Started)
+	t.TargetedStart, t.Queued = at(rec.Scheduled), at(rec.Scheduled)
+	t.Dequeued, t.ScheduledAt = at(rec.Started), at(rec.Started)
 	t.ResolveStart, t.RequestStart = at(rec.Started), at(rec.Sent)
 	t.FirstRequestIteration, t.LastRequestIteration = at(rec.FirstEvent), at(rec.LastEvent)
 	t.FirstTokenIteration, t.LastTokenIteration = at(rec.FirstToken), at(rec.LastToken)
@@ -140,7 +141,8 @@ func measuredWindow(m *loadgen.Measured, warmup, cooldown stats.Transient, reque
 }
 
 // stageSequence yields the requests of one status, in the order of their completion, as the report lists them.
-func stageSequence(m *loadgen.Measured, c conversion, requests []stats.Request, records []int, status stats.Status) RequestSeq {
+func stageSequence(m *loadgen.Measured, c conversion, requests []stats.Request, records []int,
+	status stats.Status) RequestSeq {
 	return func(yield func(*Request) bool) {
 		for k := range requests {
 			if requests[k].Status != status {

@@ -234,9 +234,12 @@ type unit struct {
 func modalities(m *stats.Metrics) []modality {
 	return []modality{
 		{"Text", []unit{{"Tokens", m.Text.Tokens}, {"Words", m.Text.Words}, {"Characters", m.Text.Characters}}},
-		{"Image", []unit{{"Tokens", m.Image.Tokens}, {"Images", m.Image.Images}, {"Pixels", m.Image.Pixels}, {"Bytes", m.Image.Bytes}}},
-		{"Video", []unit{{"Tokens", m.Video.Tokens}, {"Frames", m.Video.Frames}, {"Seconds", m.Video.Seconds}, {"Bytes", m.Video.Bytes}}},
-		{"Audio", []unit{{"Tokens", m.Audio.Tokens}, {"Samples", m.Audio.Samples}, {"Seconds", m.Audio.Seconds}, {"Bytes", m.Audio.Bytes}}},
+		{"Image", []unit{{"Tokens", m.Image.Tokens}, {"Images", m.Image.Images}, {"Pixels", m.Image.Pixels},
+			{"Bytes", m.Image.Bytes}}},
+		{"Video", []unit{{"Tokens", m.Video.Tokens}, {"Frames", m.Video.Frames}, {"Seconds", m.Video.Seconds},
+			{"Bytes", m.Video.Bytes}}},
+		{"Audio", []unit{{"Tokens", m.Audio.Tokens}, {"Samples", m.Audio.Samples}, {"Seconds", m.Audio.Seconds},
+			{"Bytes", m.Audio.Bytes}}},
 	}
 }
 

@@ -133,7 +133,8 @@ func (d *decoder) value(v reflect.Value) (misfit jsontext.Value, err error) {
 	return d.ReadValue()
 }
 
-func readNull[T any](d *decoder, kind jsontext.Kind, to *Null[T], read func(jsontext.Kind, *T) (jsontext.Value, error)) (
+func readNull[T any](d *decoder, kind jsontext.Kind, to *Null[T],
+	read func(jsontext.Kind, *T) (jsontext.Value, error)) (
 	misfit jsontext.Value, err error) {
 	if kind == 'n' {
 		return nil, d.skip()

@@ -27,8 +27,8 @@ type Output struct {
 	Format Format
 }
 
-// ParseOutputs reads output names as GuideLLM does: a form alone is benchmarks.FORM, and a file name has its form from its
-// ending.
+// ParseOutputs reads output names as GuideLLM does: a form alone is benchmarks.FORM, and a file name has its form from
+// its ending.
 func ParseOutputs(names []string) ([]Output, error) {
 	var outputs []Output
 	for _, name := range names {

@@ -57,8 +57,8 @@ func readGolden(t *testing.T, folder string) *Report {
 	return r
 }
 
-// TestGolden checks every recording: it is read and written without loss, its metrics come out of its requests (P2), and it
-// renders as GuideLLM rendered it (P3).
+// TestGolden checks every recording: it is read and written without loss, its metrics come out of its requests (P2),
+// and it renders as GuideLLM rendered it (P3).
 func TestGolden(t *testing.T) {
 	for _, folder := range goldenFolders(t) {
 		t.Run(filepath.Base(folder), func(t *testing.T) {
@@ -70,7 +70,8 @@ func TestGolden(t *testing.T) {
 			}
 			t.Run("json", func(t *testing.T) { checkRoundTrip(t, r, text) })
 			t.Run("fields", func(t *testing.T) { checkFields(t, text) })
-			t.Run("window", func(t *testing.T) { checkWindow(t, r, strings.HasPrefix(filepath.Base(folder), "synthetic-")) })
+			invented := strings.HasPrefix(filepath.Base(folder), "synthetic-")
+			t.Run("window", func(t *testing.T) { checkWindow(t, r, invented) })
 			t.Run("recompute", func(t *testing.T) { checkRecompute(t, r) })
 			t.Run("console", func(t *testing.T) { checkConsole(t, r, filepath.Join(folder, "console.txt")) })
 			t.Run("csv", func(t *testing.T) { checkCSV(t, r, filepath.Join(folder, "report.csv")) })
@@ -105,7 +106,8 @@ func compareJSON(t *testing.T, got, want string) {
 		if xIsNumber && yIsNumber {
 			v, vErr := x.Float64()
 			u, uErr := y.Float64()
-			if v != u || vErr != nil || uErr != nil || strings.ContainsAny(string(x), ".e") != strings.ContainsAny(string(y), ".e") {
+			xIsFloat, yIsFloat := strings.ContainsAny(string(x), ".e"), strings.ContainsAny(string(y), ".e")
+			if v != u || vErr != nil || uErr != nil || xIsFloat != yIsFloat {
 				t.Fatalf("token %d at byte %d: got %s, want %s", n, g.InputOffset(), x, y)
 			}
 			continue
@@ -224,7 +226,8 @@ func checkWindow(t *testing.T, r *Report, invented bool) {
 			MaxRequests: orNaN(progress.TotalRequests), MaxSeconds: orNaN(progress.TotalDuration),
 			Warmup: b.Config.Warmup.stats(), Cooldown: b.Config.Cooldown.stats(),
 		}, requests)
-		if want := (stats.Window{Start: b.SchedulerMetrics.MeasureStartTime, End: b.SchedulerMetrics.MeasureEndTime}); got != want {
+		m := &b.SchedulerMetrics
+		if want := (stats.Window{Start: m.MeasureStartTime, End: m.MeasureEndTime}); got != want {
 			t.Errorf("benchmark %d: got %v, want %v", i, got, want)
 		}
 	}

@@ -161,9 +161,9 @@ func IsOpenLoop(r *Report) bool {
 	return r.OpenLoop != nil && DecodeFree(r.OpenLoop, &notes) == nil && notes.Version.Valid
 }
 
-// DecodeFree reads a value of free form, such as one under a key "openloop", into a struct of fields with json tags:
-// of the types that Report is made of, and lists of structs. What the struct does not have, and what it has of another kind,
-// is passed over. The error is that of a value that is not JSON, or no object.
+// DecodeFree reads a value of free form, such as one under a key "openloop", into a struct of fields with json tags: of
+// the types that Report is made of, and lists of structs. What the struct does not have, and what it has of another
+// kind, is passed over. The error is that of a value that is not JSON, or no object.
 func DecodeFree(free any, to any) error {
 	raw, err := marshalFree(free)
 	if err != nil {
@@ -180,7 +180,8 @@ func DecodeFree(free any, to any) error {
 // describe says what kind of value a piece of JSON is, and what it is if it is short.
 func describe(raw jsontext.Value) string {
 	kind := map[jsontext.Kind]string{
-		'n': "null", 't': "a boolean", 'f': "a boolean", '"': "a string", '0': "a number", '{': "an object", '[': "a list",
+		'n': "null", 't': "a boolean", 'f': "a boolean", '"': "a string", '0': "a number",
+		'{': "an object", '[': "a list",
 	}[raw.Kind()]
 	if text := strings.TrimSpace(string(raw)); len(text) <= 40 && kind != "null" && !strings.ContainsAny(text, "{[") {
 		kind += " (" + text + ")"

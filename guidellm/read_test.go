@@ -185,8 +185,10 @@ func TestOpenLoopKeys(t *testing.T) {
 func TestReadOpenLoop(t *testing.T) {
 	long := strings.Repeat("x", 100_000)
 	for _, test := range []struct{ text, want, err string }{
-		{`{"benchmarks": [{"openloop": 1}], "a": "\"openloop\":2", "openloop" : {"x": [NaN, "}"]} , "b"`, `{"x": ["NaN", "}"]}`, ""},
-		{`{"` + long[:1000] + `": "` + long + `\\", "c\"d": -1.5e3, "e": null, "openloop": "` + long + `"}`, `"` + long + `"`, ""},
+		{`{"benchmarks": [{"openloop": 1}], "a": "\"openloop\":2", "openloop" : {"x": [NaN, "}"]} , "b"`,
+			`{"x": ["NaN", "}"]}`, ""},
+		{`{"` + long[:1000] + `": "` + long + `\\", "c\"d": -1.5e3, "e": null, "openloop": "` + long + `"}`,
+			`"` + long + `"`, ""},
 		{`{"a\\": {"b": [[], {}]}, "openloop":5}`, "5", ""},
 		{`{"a": 1}`, "", ""},
 		{`{}`, "", ""},
@@ -198,7 +200,8 @@ func TestReadOpenLoop(t *testing.T) {
 		{`[1]`, "", "invalid character '['"},
 	} {
 		raw, err := ReadOpenLoop(strings.NewReader(test.text))
-		if string(raw) != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+		if string(raw) != test.want || (err == nil) != (test.err == "") || err != nil &&
+			!strings.Contains(err.Error(), test.err) {
 			t.Errorf("%.60s: got %.60s %v, want %.60s %s", test.text, raw, err, test.want, test.err)
 		}
 	}
@@ -210,17 +213,20 @@ func TestReadRefuses(t *testing.T) {
 		{"spaces", " \n", "it is empty"},
 		{"a list", "[1, 2]", "no object at its top"},
 		{"text", "hello", "no object at its top"},
-		{"benchmarks twice", `{"benchmarks": [], "metadata": {}, "benchmarks": []}`, `duplicate object member name "benchmarks"`},
+		{"benchmarks twice", `{"benchmarks": [], "metadata": {}, "benchmarks": []}`,
+			`duplicate object member name "benchmarks"`},
 		{"a field twice", `{"benchmarks": [{"type_": "a", "type_": "b"}]}`, `at benchmarks[0]: `},
 		{"a key that is a number", `{"benchmarks": [], 5: 1}`, "object member name must be a string"},
 		{"no report", `{"a": 1}`, `no list of "benchmarks"`},
 		{"benchmarks of another kind", `{"benchmarks": 5}`, `no list of "benchmarks"`},
-		{"a benchmark that is none", `{"benchmarks": [5]}`, `at benchmarks[0]: found a number (5) where an object belongs`},
+		{"a benchmark that is none", `{"benchmarks": [5]}`,
+			`at benchmarks[0]: found a number (5) where an object belongs`},
 		{"cut", `{"benchmarks": [{"type_": "x"`, "unexpected EOF"},
 		{"bad JSON", `{"benchmarks": nope}`, "invalid character"},
 		{"bad YAML", "benchmarks: [", "neither JSON nor YAML"},
 		{"two documents", `{"benchmarks": []} {}`, "something follows"},
-		{"nested", `{"benchmarks": [], "x": ` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + "}", "exceeded max depth"},
+		{"nested", `{"benchmarks": [], "x": ` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + "}",
+			"exceeded max depth"},
 		{"nested YAML", "x: " + strings.Repeat("[", 600) + strings.Repeat("]", 600), "nested too deeply"},
 	}
 	for _, tt := range tests {
@@ -321,15 +327,71 @@ func TestRecomputeNotices(t *testing.T) {
 	for _, n := range out.NotRecomputed {
 		reasons = append(reasons, n.Path+": "+n.Reason)
 	}
-	if got := strings.Join(reasons, "\n"); !strings.Contains(got, "12 successful, 0 incomplete and 0 errored requests, of which the report kept 5, 0 and 0: a sample") {
+	if got := strings.Join(reasons, "\n"); !strings.Contains(got,
+		"12 successful, 0 incomplete and 0 errored requests, of which the report kept 5, 0 and 0: a sample") {
 		t.Error(got)
+	}
+}
+
+// A report that claims to hold all its requests and does not is different, not sampled: it claims so where
+// sample_requests is null or no less than their number, and where openloop wrote it.
+func TestRecomputeNoticesMissingRequests(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*Report)
+		sample bool
+	}{
+		{"a sample of 10", func(r *Report) { r.Benchmarks[0].Config.SampleRequests = Some[int64](10) }, true},
+		{"a sample of as many", func(r *Report) { r.Benchmarks[0].Config.SampleRequests = Some[int64](12) }, false},
+		{"no sample", func(r *Report) { r.Benchmarks[0].Config.SampleRequests = Null[int64]{} }, false},
+		{"openloop's", func(r *Report) {
+			r.Benchmarks[0].Config.SampleRequests = Some[int64](10)
+			r.OpenLoop = Object{{"version", "1"}}
+		}, false},
+	} {
+		r := readGolden(t, "../testdata/golden/text-completions")
+		test.change(r)
+		b := r.Benchmarks[0]
+		b.Requests.Successful = RequestSeq(slices.Values(b.Requests.Successful.List()[:11]))
+		out := Recompute(r)
+		var paths []string
+		for _, d := range out.Differences {
+			paths = append(paths, d.Path)
+		}
+		want := []string{
+			"benchmarks[0].scheduler_metrics.requests_made.successful",
+			"benchmarks[0].scheduler_metrics.requests_made.total",
+			"benchmarks[0].metrics.request_totals.successful",
+			"benchmarks[0].metrics.request_totals.total",
+		}
+		if test.sample {
+			want = nil
+		}
+		if !slices.Equal(paths, want) || out.Benchmarks[0] != nil {
+			t.Errorf("%s: different %v, want %v", test.name, paths, want)
+		}
+	}
+}
+
+func TestSameValue(t *testing.T) {
+	inf, nan := math.Inf(1), math.NaN()
+	for _, test := range []struct {
+		a, b float64
+		want bool
+	}{
+		{1, 1 + 1e-10, true}, {1, 1 + 1e-8, false}, {0, 0, true}, {0, 1e-300, false}, {nan, nan, true}, {nan, 1, false},
+		{inf, inf, true}, {-inf, -inf, true}, {inf, 1, false}, {1, inf, false}, {inf, -inf, false}, {inf, nan, false},
+	} {
+		if got := sameValue(test.a, test.b); got != test.want {
+			t.Errorf("%v and %v: %v", test.a, test.b, got)
+		}
 	}
 }
 
 // Whatever is read without an error is written and read again as the same.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"metadata": {"version": 1}, "args": {"rate": [1, 2.5]}, "benchmarks": [], "x": NaN}`))
-	f.Add([]byte(`{"benchmarks": [{"type_": "generative_benchmark", "requests": {"successful": [{"output": "\u00fc"}]}, "duration": -Infinity}]}`))
+	f.Add([]byte(`{"benchmarks": [{"type_": "x", "requests": {"successful": [{"output": "\u00fc"}]}, "duration": -Infinity}]}`))
 	f.Add([]byte("benchmarks:\n- config:\n    strategy: &a {type_: constant, rate: 1.0e-05}\n    profile: *a\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := Read(bytes.NewReader(data))
@@ -357,7 +419,8 @@ func FuzzRead(f *testing.F) {
 // A minus may be the last byte that the reader's buffer holds: at whatever place it stands, it is read as it is.
 func TestNumbersAcrossTheBuffer(t *testing.T) {
 	for pad := 64<<10 - 40; pad < 64<<10+8; pad++ {
-		text := `{"openloop":{"pad":"` + strings.Repeat("x", pad) + `","a":-1.5e-05,"b":[-2,NaN,-Infinity,3e-7],"rest":"` + strings.Repeat("y", 70<<10) + `"}}`
+		text := `{"openloop":{"pad":"` + strings.Repeat("x",
+			pad) + `","a":-1.5e-05,"b":[-2,NaN,-Infinity,3e-7],"rest":"` + strings.Repeat("y", 70<<10) + `"}}`
 		in := &quoteNaN{in: bufio.NewReaderSize(strings.NewReader(text), 64<<10)}
 		got, err := io.ReadAll(in)
 		if err != nil {

@@ -90,11 +90,11 @@ func (out *Recomputed) benchmark(b *Benchmark, path string, holdsAll bool) *stat
 	if fewer := missing(stored, now); fewer && holdsAll {
 		out.compare(&stored, &now, path+".metrics.request_totals")
 		out.NotRecomputed = append(out.NotRecomputed, NotRecomputed{path + ".metrics",
-			"requests are missing of a report that claims to hold all: nothing that is made of the others would be the same"})
+			"requests are missing of a report that claims to hold all, so that no metric would be the same"})
 		return nil
 	} else if fewer {
 		out.NotRecomputed = append(out.NotRecomputed, NotRecomputed{path + ".metrics", fmt.Sprintf(
-			"the metrics are of %d successful, %d incomplete and %d errored requests, of which the report kept %d, %d and %d: a sample",
+			"they are of %d successful, %d incomplete and %d errored requests, of which the report kept %d, %d and %d: a sample",
 			stored.Successful, stored.Incomplete, stored.Errored, now.Successful, now.Incomplete, now.Errored)})
 		return nil
 	}
@@ -118,8 +118,10 @@ func (out *Recomputed) request(stored *Request, s *stats.Request, path string) {
 }
 
 // schedulerDelays checks the mean delays, which are of all requests of the run, counted in the window or not.
-func (out *Recomputed) schedulerDelays(b *Benchmark, requests []stats.Request, path string, kept stats.StatusCounts, holdsAll bool) {
-	out.NotRecomputed = append(out.NotRecomputed, NotRecomputed{path + ".processed_delay_avg", "no request says when it was counted"})
+func (out *Recomputed) schedulerDelays(b *Benchmark, requests []stats.Request, path string, kept stats.StatusCounts,
+	holdsAll bool) {
+	out.NotRecomputed = append(out.NotRecomputed, NotRecomputed{path + ".processed_delay_avg",
+		"no request says when it was counted"})
 	made := b.SchedulerMetrics.RequestsMade
 	kept.Total = kept.Successful + kept.Errored + kept.Incomplete
 	if state := &b.SchedulerState; state.SuccessfulRequests+state.ErroredRequests > kept.Successful+kept.Errored {

@@ -146,7 +146,8 @@ func (s *skipper) next() (byte, error) {
 	}
 }
 
-// pass goes to the end of a value: before the comma or bracket that follows it. Given an open string, it goes to that one's end.
+// pass goes to the end of a value: before the comma or bracket that follows it. Given an open string, it goes to that
+// one's end.
 func (s *skipper) pass(text inString) error {
 	depth, stringOnly := 0, text.open
 	for {

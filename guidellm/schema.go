@@ -65,7 +65,8 @@ type Report struct {
 	OpenLoop   any          `json:"openloop,omitempty"`
 	Benchmarks []*Benchmark `json:"benchmarks" report:"list"`
 
-	// Unknown are the fields that were read and that GuideLLM 0.5.0 does not have. They are written back in their object.
+	// Unknown are the fields that were read and that GuideLLM 0.5.0 does not have. They are written back in their
+	// object.
 	Unknown []Field `json:"-"`
 	// Missing are the paths of the fields that GuideLLM 0.5.0 has and that were not there to be read.
 	Missing []string `json:"-"`
@@ -319,7 +320,8 @@ type Usage struct {
 // setStats fills in all of a request that follows from its statistics: status, timings, usage and the derived values.
 func (r *Request) setStats(s *stats.Request) {
 	r.Type = "generative_request_stats"
-	r.Info.Status = [...]string{stats.Completed: "completed", stats.Errored: "errored", stats.Cancelled: "cancelled"}[s.Status]
+	r.Info.Status = [...]string{stats.Completed: "completed", stats.Errored: "errored",
+		stats.Cancelled: "cancelled"}[s.Status]
 	t := &s.Timings
 	r.Info.Timings = Timings{
 		TargetedStart: float(t.TargetedStart), Queued: float(t.Queued), Dequeued: float(t.Dequeued),
@@ -382,7 +384,8 @@ func usageOf(u *stats.Usage) Usage {
 }
 
 func (u *Usage) stats() stats.Usage {
-	out := stats.Usage{TextTokens: orNone(u.TextTokens), TextWords: orNone(u.TextWords), TextCharacters: orNone(u.TextCharacters)}
+	out := stats.Usage{TextTokens: orNone(u.TextTokens), TextWords: orNone(u.TextWords),
+		TextCharacters: orNone(u.TextCharacters)}
 	m := stats.Media{
 		ImageTokens: orNone(u.ImageTokens), ImageCount: orNone(u.ImageCount),
 		ImagePixels: orNone(u.ImagePixels), ImageBytes: orNone(u.ImageBytes),

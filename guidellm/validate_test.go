@@ -87,7 +87,8 @@ func (v *validator) model(path string, value any, name string) {
 		tag, _ := object[model.by].(string)
 		i := slices.IndexFunc(model.fields, func(f fieldRule) bool { return f.name == tag })
 		if i < 0 {
-			v.problems = append(v.problems, problem{memberPath(path, model.by), fmt.Sprintf("is %q, which names no %s", tag, name), true})
+			v.problems = append(v.problems, problem{memberPath(path, model.by),
+				fmt.Sprintf("is %q, which names no %s", tag, name), true})
 			return
 		}
 		v.model(path, object, strings.TrimPrefix(model.fields[i].kinds[0], "@"))
@@ -191,7 +192,8 @@ func TestValidate(t *testing.T) {
 		{`"run_index": 0`, `"run_index": "0"`, problem{"benchmarks[0].config.run_index", "is a string, not int", true}},
 		{`"run_index": 0, `, ``, problem{"benchmarks[0].config.run_index", "is missing", true}},
 		{`"python_version": "3.11.7", `, ``, problem{"metadata.python_version", "is missing", false}},
-		{`"type_": "synchronous"`, `"type_": "hasty"`, problem{"benchmarks[0].config.strategy.type_", `is "hasty", which names no SchedulingStrategy`, true}},
+		{`"type_": "synchronous"`, `"type_": "hasty"`, problem{"benchmarks[0].config.strategy.type_",
+			`is "hasty", which names no SchedulingStrategy`, true}},
 		{`"target": "http`, `"target": null, "x": "http`, problem{"args.target", "is null, not string", true}},
 	}
 	for _, tt := range tests {

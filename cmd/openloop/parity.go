@@ -11,8 +11,8 @@ import (
 )
 
 func runParity(_ context.Context, args []string, stdout, stderr io.Writer) error {
-	set := newFlagSet("parity", stdout, `openloop parity GUIDELLM.json OPENLOOP.json lays two reports of the same load side by side: every value
-with its difference, what is tolerated and why. It exits 0 if all are within their tolerances, 3 if
+	set := newFlagSet("parity", stdout, `openloop parity GUIDELLM.json OPENLOOP.json lays two reports of the same load side by side:
+every value with its difference, what is tolerated and why. It exits 0 if all are within their tolerances, 3 if
 not, and 2 if the two can't be compared.
 
   openloop parity guidellm.json openloop.json --markdown parity.md`)
@@ -33,11 +33,13 @@ not, and 2 if the two can't be compared.
 	}
 	switch own := [2]bool{guidellm.IsOpenLoop(reports[0]), guidellm.IsOpenLoop(reports[1])}; own {
 	case [2]bool{true, true}:
-		return usageError("two openloop reports: parity compares GuideLLM's with openloop's; openloop compare is for two of openloop's")
+		return usageError("two openloop reports: parity compares GuideLLM's with openloop's; " +
+			"openloop compare is for two of openloop's")
 	case [2]bool{false, false}:
 		return usageError("neither report is openloop's: parity compares GuideLLM's with openloop's")
 	case [2]bool{true, false}:
-		fmt.Fprintf(stderr, "%s is openloop's report and %s GuideLLM's: taken the other way round\n", files[0], files[1])
+		fmt.Fprintf(stderr, "%s is openloop's report and %s GuideLLM's: taken the other way round\n",
+			files[0], files[1])
 		reports[0], reports[1] = reports[1], reports[0]
 	}
 	c, err := parity.Compare(reports[0], reports[1])
@@ -48,7 +50,8 @@ not, and 2 if the two can't be compared.
 		return err
 	}
 	if *markdown != "" {
-		if err := atomicfile.Write(*markdown, func(w io.Writer) error { return parity.WriteMarkdown(w, c) }); err != nil {
+		write := func(w io.Writer) error { return parity.WriteMarkdown(w, c) }
+		if err := atomicfile.Write(*markdown, write); err != nil {
 			return err
 		}
 	}

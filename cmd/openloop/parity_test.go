@@ -45,8 +45,10 @@ func TestParityOfWhat(t *testing.T) {
 			code = exit.code
 			stderr.WriteString(err.Error())
 		}
-		if code != test.code || !strings.Contains(stdout.String(), test.stdout) || !strings.Contains(stderr.String(), test.want) {
-			t.Errorf("%v: exit %d, %s, %s; want %d, %s", test.files, code, stdout.String(), stderr.String(), test.code, test.want)
+		if code != test.code || !strings.Contains(stdout.String(), test.stdout) ||
+			!strings.Contains(stderr.String(), test.want) {
+			t.Errorf("%v: exit %d, %s, %s; want %d, %s", test.files, code, stdout.String(), stderr.String(), test.code,
+				test.want)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Package oversaturation detects that a server no longer keeps up, as GuideLLM 0.5.0 defines it
-// (scheduler/constraints/saturation.py): both the number of requests in flight and the time to the first token rise, by a
-// line fitted to each over a sliding window, with a margin of error that is small against the slope. It knows no clock: it
-// is told of requests and of the time at which something happened.
+// (scheduler/constraints/saturation.py): both the number of requests in flight and the time to the first token rise, by
+// a line fitted to each over a sliding window, with a margin of error that is small against the slope. It knows no
+// clock: it is told of requests and of the time at which something happened.
 package oversaturation
 
 import "math"
@@ -22,7 +22,8 @@ type Config struct {
 // Defaults are GuideLLM's.
 func Defaults() Config {
 	return Config{
-		Enabled: true, MinSeconds: 30, MaxWindow: 120, MOEThreshold: 2, MinTTFT: 2.5, MaxWindowRatio: 0.75, MinWindowSize: 5,
+		Enabled: true, MinSeconds: 30, MaxWindow: 120, MOEThreshold: 2, MinTTFT: 2.5,
+		MaxWindowRatio: 0.75, MinWindowSize: 5,
 		Confidence: 0.95, smallestDivisor: 1e-12,
 	}
 }
@@ -45,8 +46,8 @@ func (l *Line) add(x, y, sign float64) {
 	l.yy += sign * float64(y*y)
 }
 
-// rises says whether the line rises with a margin of error below the threshold. n is the number of observations that the
-// points are worth: points of the same second say much the same, so it is no more than the seconds they span.
+// rises says whether the line rises with a margin of error below the threshold. n is the number of observations that
+// the points are worth: points of the same second say much the same, so it is no more than the seconds they span.
 func (l *Line) rises(n float64, c *Config) bool {
 	if n < 3 {
 		return false
@@ -118,8 +119,8 @@ func New(c Config) *Detector {
 	return d
 }
 
-// Started tells of a request that was sent at a time (seconds since the start of the stage), with the number then in flight,
-// itself included. It says whether the server is over-saturated.
+// Started tells of a request that was sent at a time (seconds since the start of the stage), with the number then in
+// flight, itself included. It says whether the server is over-saturated.
 func (d *Detector) Started(at float64, inFlight int) bool {
 	d.startedEver++
 	d.started = append(d.started, point{at, float64(inFlight)})

@@ -74,7 +74,8 @@ func TestAsGuideLLM(t *testing.T) {
 					t.Fatalf("%s: event %d: count %d is %d, want %d", v.Name, i, k, got, want)
 				}
 			}
-			for k, got := range []float64{d.TTFT.Slope, d.TTFT.MarginOfError, d.InFlight.Slope, d.InFlight.MarginOfError} {
+			for k, got := range []float64{d.TTFT.Slope, d.TTFT.MarginOfError, d.InFlight.Slope,
+				d.InFlight.MarginOfError} {
 				want, ok := e[8+k].(float64)
 				if !ok {
 					want = math.NaN()

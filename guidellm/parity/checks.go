@@ -14,7 +14,8 @@ import (
 func differentLoad(g, o *guidellm.Report) []string {
 	var reasons []string
 	if a, b := canonicalData(g.Args.Data), canonicalData(o.Args.Data); a != b {
-		reasons = append(reasons, fmt.Sprintf("other data: %q and %q", strings.Join(g.Args.Data, " "), strings.Join(o.Args.Data, " ")))
+		reasons = append(reasons, fmt.Sprintf("other data: %q and %q", strings.Join(g.Args.Data, " "),
+			strings.Join(o.Args.Data, " ")))
 	}
 	if a, b := requestType(g), requestType(o); a != b {
 		reasons = append(reasons, fmt.Sprintf("other requests: %s and %s", a, b))
@@ -25,7 +26,7 @@ func differentLoad(g, o *guidellm.Report) []string {
 	return reasons
 }
 
-// differentLimits warns of what differs and yet leaves the figures comparable.
+// differentLimits warns of what differs and yet leaves the metrics comparable.
 func differentLimits(g, o *guidellm.Report) []string {
 	var warnings []string
 	differ := func(what string, a, b any) {
@@ -119,12 +120,14 @@ func faults(s guidellm.Strategy, b *guidellm.Benchmark, v *view) []string {
 	warn := func(format string, args ...any) { out = append(out, "GuideLLM: "+fmt.Sprintf(format, args...)) }
 	m := &b.Metrics
 	if s.Type == "poisson" && s.WorkerCount > 1 {
-		warn("%d workers drew the same Poisson gaps from seed %d: every gap comes up to %d times", s.WorkerCount, s.RandomSeed.Value, s.WorkerCount)
+		warn("%d workers drew the same Poisson gaps from seed %d: every gap comes up to %d times", s.WorkerCount,
+			s.RandomSeed.Value, s.WorkerCount)
 	}
 	if s.Open() && b.Duration > 0 {
 		// Two requests may be missing at the ends of the window whatever the client does.
 		if rate := float64(v.sent) / b.Duration; rate < 0.98*s.Rate.Value-2/b.Duration {
-			warn("it sent %.4g req/s of the %.4g asked for (%.0f %%): its own limit, not the server's", rate, s.Rate.Value, 100*rate/s.Rate.Value)
+			warn("it sent %.4g req/s of the %.4g asked for (%.0f %%): its own limit, not the server's", rate,
+				s.Rate.Value, 100*rate/s.Rate.Value)
 		}
 	}
 	if v.atEpoch > 0 {
@@ -132,7 +135,8 @@ func faults(s guidellm.Strategy, b *guidellm.Benchmark, v *view) []string {
 	}
 	late, ttft := b.SchedulerMetrics.RequestTargetedStartDelayAvg*1000, m.TimeToFirstTokenMS.Successful.Median
 	if s.Open() && ttft > 0 && late > ttft && v.atEpoch == 0 {
-		warn("requests left %.4g ms late on average, more than the median TTFT of %.4g ms: what its users would have felt is in no figure", late, ttft)
+		warn("requests left %.4g ms late on average, more than the median TTFT of %.4g ms: "+
+			"what its users would have felt is in no metric", late, ttft)
 	}
 	timeout := b.Config.Timeout()
 	timedOut := 0
@@ -142,7 +146,8 @@ func faults(s guidellm.Strategy, b *guidellm.Benchmark, v *view) []string {
 		}
 	}
 	if timedOut > 0 {
-		warn("%d requests ran into its limit of %.4g s for one step of the exchange and are counted as errors", timedOut, timeout)
+		warn("%d requests ran into its limit of %.4g s for one step of the exchange and are counted as errors",
+			timedOut, timeout)
 	}
 	zeros := 0
 	for _, r := range v.counted {

@@ -1,5 +1,6 @@
-// Package parity lays a GuideLLM report and an openloop report of the same load side by side: stage by stage and figure by
-// figure, both values, their difference, how much of it is tolerated and why. It is pure: two reports in, a table out.
+// Package parity lays a GuideLLM report and an openloop report of the same load side by side: stage by stage and metric
+// by metric, both values, their difference, how much of it is tolerated and why. It is pure: two reports in, a table
+// out.
 package parity
 
 import (
@@ -21,7 +22,7 @@ const (
 	shown   verdict = "–" // shown for the reader, not judged
 )
 
-// The tolerances of figures that do not depend on chance. Medians of two runs against one server differ by the error of
+// The tolerances of metrics that do not depend on chance. Medians of two runs against one server differ by the error of
 // both clients' clocks and by what the server did in that minute; achieved rates by the requests at the two ends.
 const (
 	relativeLatency  = 0.03 // of a median latency
@@ -30,7 +31,7 @@ const (
 	scheduleDistance = 1.0  // µs, between the two times that an arrival process gave one request
 )
 
-// Row is one figure of one stage.
+// Row is one metric of one stage.
 type Row struct {
 	Metric    string  // "TTFT p50"
 	Unit      string  // "ms", "req/s", "tokens", "µs", "%"
@@ -41,7 +42,7 @@ type Row struct {
 	Verdict   verdict
 }
 
-// Difference is openloop's figure less GuideLLM's, in the row's unit.
+// Difference is openloop's value less GuideLLM's, in the row's unit.
 func (r *Row) Difference() float64 { return r.OpenLoop - r.GuideLLM }
 
 // Stage is one stage of the comparison.
@@ -52,7 +53,7 @@ type Stage struct {
 	Warnings []string
 }
 
-// Within says whether every judged figure of the stage is.
+// Within says whether every judged metric of the stage is.
 func (l *Stage) Within() bool {
 	return !slices.ContainsFunc(l.Rows, func(r Row) bool { return r.Verdict == outside })
 }
@@ -114,7 +115,8 @@ func Compare(reference, openloop *guidellm.Report) (*Comparison, error) {
 		c.Stages = append(c.Stages, stage)
 	}
 	for _, o := range left {
-		c.Stages = append(c.Stages, Stage{Name: o.Config.Load().String(), Refused: "GuideLLM's report has no stage of this load"})
+		c.Stages = append(c.Stages, Stage{Name: o.Config.Load().String(),
+			Refused: "GuideLLM's report has no stage of this load"})
 	}
 	if compared, _ := c.counts(); compared == 0 {
 		var reasons []string
@@ -159,11 +161,13 @@ func (l *Stage) compare(g, o *guidellm.Benchmark) {
 		l.Refused = fmt.Sprintf("other arrivals: the seeds are %d and %d", s.RandomSeed.Value, t.RandomSeed.Value)
 		return
 	case s.Type == "poisson" && s.WorkerCount > 1:
-		l.Refused = fmt.Sprintf("other arrivals: GuideLLM's %d workers all drew the same gaps, so its arrivals are bursts and no Poisson process (GUIDELLM__MAX_WORKER_PROCESSES=1 avoids it)", s.WorkerCount)
+		l.Refused = fmt.Sprintf("other arrivals: GuideLLM's %d workers all drew the same gaps, "+
+			"so its arrivals are bursts and not a Poisson process (GUIDELLM__MAX_WORKER_PROCESSES=1 avoids it)", s.WorkerCount)
 		return
 	}
 	if a.atEpoch > 0 {
-		l.Refused = fmt.Sprintf("other arrivals: GuideLLM drew the first of its gaps before it had set its start, so that %d of its requests are due at the epoch and the others each a gap too early", a.atEpoch)
+		l.Refused = fmt.Sprintf("other arrivals: GuideLLM drew the first of its gaps before it had set its start, "+
+			"so that %d of its requests are due at the epoch and the others each a gap too early", a.atEpoch)
 		return
 	}
 	if s.Open() {
@@ -247,9 +251,9 @@ func (v *view) values(of func(*guidellm.Request) guidellm.Null[float64], factor 
 
 func (v *view) outputTokens() float64 { return v.b.Metrics.OutputTokenCount.Successful.Median }
 
-// roundingDrift is how far GuideLLM's Poisson arrivals may have strayed from their own gaps after n of them, in µs: it adds
-// each gap to a time in seconds since the epoch, in a float whose neighbours are 0.238 µs apart, so that every sum is rounded
-// by a random part of ±0.119 µs. Four standard deviations of n such errors.
+// roundingDrift is how far GuideLLM's Poisson arrivals may have strayed from their own gaps after n of them, in µs: it
+// adds each gap to a time in seconds since the epoch, in a float whose neighbours are 0.238 µs apart, so that every sum
+// is rounded by a random part of ±0.119 µs. Four standard deviations of n such errors.
 func roundingDrift(n int) float64 { return 4 * 0.2384 / math.Sqrt(12) * math.Sqrt(float64(n)) }
 
 // addSchedule compares the times that the two arrival processes gave their requests.
@@ -257,11 +261,13 @@ func (l *Stage) addSchedule(s guidellm.Strategy, a, b *view) {
 	n := min(len(a.scheduled), len(b.scheduled))
 	if n == 0 {
 		l.addShown("arrivals", "µs", math.NaN(), math.NaN())
-		l.Warnings = append(l.Warnings, "no request was kept in one of the reports, so that arrivals could not be compared")
+		l.Warnings = append(l.Warnings,
+			"no request was kept in one of the reports, so that arrivals could not be compared")
 		return
 	}
-	arrivals := Row{Metric: fmt.Sprintf("arrivals, greatest distance of %d", n), Unit: "µs", Tolerance: scheduleDistance,
-		Reason: "1 µs: the rounding of seconds since the epoch in a float, four times 0.12 µs, and a margin"}
+	arrivals := Row{Metric: fmt.Sprintf("arrivals, greatest distance of %d", n), Unit: "µs",
+		Tolerance: scheduleDistance,
+		Reason:    "1 µs: the rounding of seconds since the epoch in a float, four times 0.12 µs, and a margin"}
 	gaps := arrivals
 	gaps.Metric = "gaps between them, greatest distance"
 	for i := range n {
@@ -274,7 +280,8 @@ func (l *Stage) addSchedule(s guidellm.Strategy, a, b *view) {
 	if s.Type == "poisson" {
 		l.add(gaps)
 		arrivals.Tolerance += roundingDrift(n)
-		arrivals.Reason = "1 µs, and four standard deviations of the rounding that GuideLLM's running sum of times gathers"
+		arrivals.Reason = "1 µs, and four standard deviations of the rounding that " +
+			"GuideLLM's running sum of times gathers"
 	}
 	l.add(arrivals)
 }
@@ -297,17 +304,20 @@ func (l *Stage) addRate(s guidellm.Strategy, a, b *view) {
 // addTokens compares the tokens of a request.
 func (l *Stage) addTokens(a, b *view) {
 	x, y := &a.b.Metrics.OutputTokenCount.Successful, &b.b.Metrics.OutputTokenCount.Successful
-	row := Row{Metric: "output tokens a request, mean", Unit: "", GuideLLM: x.Mean, OpenLoop: y.Mean, Tolerance: 0, Reason: "exactly: each asks for the same number"}
+	row := Row{Metric: "output tokens a request, mean", Unit: "", GuideLLM: x.Mean, OpenLoop: y.Mean, Tolerance: 0,
+		Reason: "exactly: each asks for the same number"}
 	if x.StdDev > 0 || y.StdDev > 0 {
 		row.Tolerance = 1.96 * math.Hypot(standardError(x.StdDev, x.Count), standardError(y.StdDev, y.Count))
 		row.Reason = "95 % confidence of both means"
 	}
 	l.add(row)
 	x, y = &a.b.Metrics.PromptTokenCount.Successful, &b.b.Metrics.PromptTokenCount.Successful
-	row = Row{Metric: "prompt tokens a request, median", Unit: "", GuideLLM: x.Median, OpenLoop: y.Median, Tolerance: math.Max(1, 0.01*x.Median),
-		Reason: "1 % or 1 token: GuideLLM cuts a text between tokens, and read anew it may have one more or less"}
+	row = Row{Metric: "prompt tokens a request, median", Unit: "", GuideLLM: x.Median, OpenLoop: y.Median,
+		Tolerance: math.Max(1, 0.01*x.Median),
+		Reason:    "1 % or 1 token: GuideLLM cuts a text between tokens, and read again it may have one more or less"}
 	if x.StdDev > 2 && y.StdDev > 2 {
-		if t := 1.96 * 1.2533 * math.Hypot(standardError(x.StdDev, x.Count), standardError(y.StdDev, y.Count)); t > row.Tolerance {
+		if t := 1.96 * 1.2533 * math.Hypot(standardError(x.StdDev, x.Count),
+			standardError(y.StdDev, y.Count)); t > row.Tolerance {
 			row.Tolerance, row.Reason = t, "95 % confidence of both medians"
 		}
 	}
@@ -358,12 +368,14 @@ func (l *Stage) addErrors(a, b *view) {
 	// The pooled share's standard error, and one request.
 	pool := (p*n + q*m) / (n + m)
 	tolerance := 1.96*math.Sqrt(pool*(1-pool)*(1/n+1/m)) + math.Max(1/n, 1/m)
-	l.add(Row{Metric: "errors", Unit: "%", GuideLLM: p * 100, OpenLoop: q * 100, Tolerance: tolerance * 100, Reason: "95 % confidence of both shares"})
+	l.add(Row{Metric: "errors", Unit: "%", GuideLLM: p * 100, OpenLoop: q * 100, Tolerance: tolerance * 100,
+		Reason: "95 % confidence of both shares"})
 }
 
-// addShown adds a figure that is not judged.
+// addShown adds a metric that is not judged.
 func (l *Stage) addShown(name, unit string, x, y float64) {
-	l.Rows = append(l.Rows, Row{Metric: name, Unit: unit, GuideLLM: x, OpenLoop: y, Tolerance: math.NaN(), Verdict: shown})
+	l.Rows = append(l.Rows, Row{Metric: name, Unit: unit, GuideLLM: x, OpenLoop: y, Tolerance: math.NaN(),
+		Verdict: shown})
 }
 
 // add judges a row and adds it.
@@ -385,7 +397,8 @@ func quantile(sorted []float64, q float64) float64 {
 }
 
 // medianHalfWidth is half the width of the distribution-free 95 % confidence interval of a median: between the order
-// statistics at n/2 ± 1.96·√n/2 (Conover, Practical Nonparametric Statistics, section 3.2, in the normal approximation).
+// statistics at n/2 ± 1.96·√n/2 (Conover, Practical Nonparametric Statistics, section 3.2, in the normal
+// approximation).
 func medianHalfWidth(sorted []float64) float64 {
 	n := float64(len(sorted))
 	if n < 2 {

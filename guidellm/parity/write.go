@@ -10,7 +10,7 @@ import (
 )
 
 // headings are the columns of the table.
-var headings = []string{"stage", "figure", "GuideLLM", "openloop", "difference", "tolerance", "verdict"}
+var headings = []string{"stage", "metric", "GuideLLM", "openloop", "difference", "tolerance", "verdict"}
 
 // WriteConsole writes a comparison as a table for a terminal, its last line the verdict.
 func WriteConsole(w io.Writer, c *Comparison) error {
@@ -115,7 +115,8 @@ func (l *Stage) cells(m *marks) [][]string {
 		if r.Unit != "" {
 			name += ", " + r.Unit
 		}
-		out = append(out, []string{l.Name, name, number(r.GuideLLM), number(r.OpenLoop), r.difference(), tolerance, string(r.Verdict)})
+		out = append(out, []string{l.Name, name, number(r.GuideLLM), number(r.OpenLoop), r.difference(), tolerance,
+			string(r.Verdict)})
 	}
 	return out
 }
@@ -150,7 +151,7 @@ func (c *Comparison) notes() []string {
 	return out
 }
 
-// number writes a figure with four significant digits.
+// number writes a value with four significant digits.
 func number(x float64) string {
 	switch a := math.Abs(x); {
 	case !finite(x):

@@ -15,7 +15,8 @@ func manyRequests(n int, rate float64) []Request {
 	for i := range requests {
 		start := epoch + float64(i)/rate
 		r := &requests[i]
-		*r = Request{Timings: NoTimings(), Input: NoUsage(), Output: NoUsage(), RequestIterations: 260, TokenIterations: 128}
+		*r = Request{Timings: NoTimings(), Input: NoUsage(), Output: NoUsage(), RequestIterations: 260,
+			TokenIterations: 128}
 		r.TargetedStart, r.Queued, r.Dequeued, r.ScheduledAt = start, start, start, start
 		r.ResolveStart, r.RequestStart = start+rng.Float64()*1e-5, start+rng.Float64()*1e-4
 		r.FirstTokenIteration = r.RequestStart + 0.030 + rng.Float64()*0.002

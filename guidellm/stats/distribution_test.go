@@ -16,16 +16,19 @@ func TestSummarize(t *testing.T) {
 		want   Distribution // percentiles apart
 	}{
 		{"no values", nil, Distribution{}},
-		{"one value", []weighted{{5, 1}}, Distribution{Mean: 5, Median: 5, Mode: 5, Min: 5, Max: 5, Count: 1, TotalSum: 5}},
+		{"one value", []weighted{{5, 1}}, Distribution{Mean: 5, Median: 5, Mode: 5, Min: 5, Max: 5, Count: 1,
+			TotalSum: 5}},
 		{
 			// p = ½, ¼, ¼; mean 2·½ + 4·¼ + 8·¼ = 4; variance 4·½ + 0 + 16·¼ = 6
 			"equal values merge", []weighted{{8, 1}, {2, 1}, {4, 1}, {2, 1}},
-			Distribution{Mean: 4, Median: 2, Mode: 2, Variance: 6, StdDev: math.Sqrt(6), Min: 2, Max: 8, Count: 4, TotalSum: 16},
+			Distribution{Mean: 4, Median: 2, Mode: 2, Variance: 6, StdDev: math.Sqrt(6), Min: 2, Max: 8, Count: 4,
+				TotalSum: 16},
 		},
 		{
 			// p = ¼, ¾; mean 1·¼ + 3·¾ = 2.5; variance 2.25·¼ + 0.25·¾ = 0.75
 			"weights", []weighted{{3, 3}, {1, 1}},
-			Distribution{Mean: 2.5, Median: 3, Mode: 3, Variance: 0.75, StdDev: math.Sqrt(0.75), Min: 1, Max: 3, Count: 4, TotalSum: 10},
+			Distribution{Mean: 2.5, Median: 3, Mode: 3, Variance: 0.75, StdDev: math.Sqrt(0.75), Min: 1, Max: 3,
+				Count: 4, TotalSum: 10},
 		},
 		{
 			"without weight a value does not exist", []weighted{{0, 0}, {7, 2}, {9, 0}},
@@ -37,9 +40,11 @@ func TestSummarize(t *testing.T) {
 			"next to no weight", []weighted{{1, 1.5e-7}, {3, 0.5e-7}},
 			Distribution{Mean: 2, Median: 1, Mode: 1, Variance: 1, StdDev: 1, Min: 1, Max: 3},
 		},
-		{"count rounds half to even", []weighted{{1, 2.5}}, Distribution{Mean: 1, Median: 1, Mode: 1, Min: 1, Max: 1, Count: 2, TotalSum: 2}},
+		{"count rounds half to even", []weighted{{1, 2.5}}, Distribution{Mean: 1, Median: 1, Mode: 1, Min: 1, Max: 1,
+			Count: 2, TotalSum: 2}},
 		{"the first of the most frequent is the mode", []weighted{{3, 2}, {1, 1}, {2, 2}},
-			Distribution{Mean: 2.2, Median: 2, Mode: 2, Variance: 0.56, StdDev: math.Sqrt(0.56), Min: 1, Max: 3, Count: 5, TotalSum: 11}},
+			Distribution{Mean: 2.2, Median: 2, Mode: 2, Variance: 0.56, StdDev: math.Sqrt(0.56), Min: 1, Max: 3,
+				Count: 5, TotalSum: 11}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -137,8 +137,12 @@ func Compile(w Window, requests []Request) *Metrics {
 			func(intervals []interval) Distribution { return levelsWithin(w, intervals) })
 	})
 	perRequest(&m.RequestLatency, func(r *Request) weighted { return weighted{orZero(r.Latency()), 1} })
-	perRequest(&m.RequestStreamingIterationsCount, func(r *Request) weighted { return weighted{float64(r.RequestIterations), 1} })
-	perRequest(&m.PromptTokenCount, func(r *Request) weighted { return weighted{float64(known(r.Input.TextTokens)), 1} })
+	perRequest(&m.RequestStreamingIterationsCount,
+		func(r *Request) weighted { return weighted{float64(r.RequestIterations), 1} })
+	perRequest(&m.PromptTokenCount, func(r *Request) weighted {
+		return weighted{float64(known(r.Input.TextTokens)),
+			1}
+	})
 	perRequest(&m.OutputTokenCount, func(r *Request) weighted { return weighted{float64(known(r.OutputTokens())), 1} })
 	perRequest(&m.TotalTokenCount, func(r *Request) weighted { return weighted{float64(known(r.TotalTokens())), 1} })
 	perRequest(&m.TimeToFirstTokenMS, func(r *Request) weighted { return weighted{orZero(r.TimeToFirstTokenMS()), 1} })
@@ -218,7 +222,8 @@ func (d *StatusDistribution) of(s Status) *Distribution {
 
 // distributions gathers what each request has to say, status by status, and summarises each status and all of them
 // together (statistics.py, StatusDistributionSummary). summarize may reorder what it is given.
-func distributions[S, T any](g [statuses][]S, gather func(S, func(T)), summarize func([]T) Distribution) StatusDistribution {
+func distributions[S, T any](g [statuses][]S, gather func(S, func(T)),
+	summarize func([]T) Distribution) StatusDistribution {
 	var d StatusDistribution
 	var total []T
 	sole, single := soleStatus(g)

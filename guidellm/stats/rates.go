@@ -19,10 +19,9 @@ type event struct{ Time, Weight float64 }
 // interval is something that lasted, with how much of it there was.
 type interval struct{ Start, End, Weight float64 }
 
-// rateDistribution returns the distribution over time of events per second. Each event stands for the time from the midpoint to
-// its predecessor up to the midpoint to its successor; its rate is its weight over that time, and counts for that
-// time. Events within 0.1 ms are merged first. The count is the sum of the weights. The
-// events are reordered
+// rateDistribution returns the distribution over time of events per second. Each event stands for the time from the
+// midpoint to its predecessor up to the midpoint to its successor; its rate is its weight over that time, and counts
+// for that time. Events within 0.1 ms are merged first. The count is the sum of the weights. The events are reordered
 // (statistics.py, rate_distribution_from_timings without a window).
 func rateDistribution(events []event) Distribution { return ratesOfSorted(mergeEvents(events)) }
 
@@ -180,7 +179,8 @@ func mergeEvents(events []event) []event {
 	return mergeFractional(unique)
 }
 
-// compareDefined orders defined numbers; cmp.Compare, which also orders what is not a number, takes three times as long.
+// compareDefined orders defined numbers; cmp.Compare, which also orders what is not a number, takes three times as
+// long.
 func compareDefined(a, b float64) int {
 	switch {
 	case a < b:

@@ -19,14 +19,17 @@ func TestRates(t *testing.T) {
 		{"one event has no rate", []event{{epoch, 5}}, Distribution{}},
 		{"two within 0.1 ms are one", []event{{epoch, 1}, {epoch + 0.00005, 1}}, Distribution{}},
 		{
-			// Durations 0.5, 1, 0.5 s with rates 2, 1, 6: p = ¼, ½, ¼; mean 2.5; variance ¼·¼ + 2.25·½ + 12.25·¼ = 4.25.
+			// Durations 0.5, 1, 0.5 s with rates 2, 1, 6: p = ¼, ½, ¼; mean 2.5; variance ¼·¼ + 2.25·½ + 12.25·¼ =
+			// 4.25.
 			"half way to each neighbour", []event{{epoch, 1}, {epoch + 1, 1}, {epoch + 2, 3}},
-			Distribution{Mean: 2.5, Median: 1, Mode: 1, Variance: 4.25, StdDev: math.Sqrt(4.25), Min: 1, Max: 6, Count: 5, TotalSum: 12.5},
+			Distribution{Mean: 2.5, Median: 1, Mode: 1, Variance: 4.25, StdDev: math.Sqrt(4.25), Min: 1, Max: 6,
+				Count: 5, TotalSum: 12.5},
 		},
 		{
 			// As above, the last event split in two close ones, in any order.
 			"close events merge", []event{{epoch + 2.00005, 2}, {epoch + 1, 1}, {epoch + 2, 1}, {epoch, 1}},
-			Distribution{Mean: 2.5, Median: 1, Mode: 1, Variance: 4.25, StdDev: math.Sqrt(4.25), Min: 1, Max: 6, Count: 5, TotalSum: 12.5},
+			Distribution{Mean: 2.5, Median: 1, Mode: 1, Variance: 4.25, StdDev: math.Sqrt(4.25), Min: 1, Max: 6,
+				Count: 5, TotalSum: 12.5},
 		},
 	}
 	for _, tt := range tests {
@@ -44,7 +47,8 @@ func TestRatesWithin(t *testing.T) {
 	w := Window{epoch, epoch + 4}
 	// Inside: only the event at +2, which has 2 s to itself; the ends have 1 s each at rate 0. p = ½ for 0 and ½ for ½.
 	got := ratesWithin(w, []event{{epoch - 1, 1}, {epoch + 2, 1}, {epoch + 5, 1}})
-	want := Distribution{Mean: 0.25, Median: 0, Mode: 0, Variance: 0.0625, StdDev: 0.25, Min: 0, Max: 0.5, Count: 1, TotalSum: 0.25}
+	want := Distribution{Mean: 0.25, Median: 0, Mode: 0, Variance: 0.0625, StdDev: 0.25, Min: 0, Max: 0.5, Count: 1,
+		TotalSum: 0.25}
 	got.Percentiles = Percentiles{}
 	if !sameDistribution(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -64,7 +68,8 @@ func TestConcurrency(t *testing.T) {
 	}{
 		{"none", levels(nil), Distribution{}},
 		{"overlap", levels(overlapping),
-			Distribution{Mean: 1.5, Median: 1, Mode: 1, Variance: 0.25, StdDev: 0.5, Min: 1, Max: 2, Count: 2, TotalSum: 3}},
+			Distribution{Mean: 1.5, Median: 1, Mode: 1, Variance: 0.25, StdDev: 0.5, Min: 1, Max: 2, Count: 2,
+				TotalSum: 3}},
 		{
 			// Shorter than 0.1 ms: start and end merge to one change of 0.
 			"a moment", levels([]interval{{epoch, epoch + 0.00001, 1}}),
@@ -73,7 +78,8 @@ func TestConcurrency(t *testing.T) {
 		{
 			// Cut to [+2, +6]: 2 for 1 s, 1 for 1 s, 0 for 2 s: p = ½ for 0, ¼ for 1, ¼ for 2.
 			"window", levelsWithin(Window{epoch + 2, epoch + 6}, overlapping),
-			Distribution{Mean: 0.75, Median: 0, Mode: 0, Variance: 0.6875, StdDev: math.Sqrt(0.6875), Min: 0, Max: 2, Count: 2, TotalSum: 1.5},
+			Distribution{Mean: 0.75, Median: 0, Mode: 0, Variance: 0.6875, StdDev: math.Sqrt(0.6875), Min: 0, Max: 2,
+				Count: 2, TotalSum: 1.5},
 		},
 		{"window beside", levelsWithin(Window{epoch + 5, epoch + 6}, overlapping), Distribution{}},
 	}
@@ -159,7 +165,8 @@ func referenceSummary(values []weighted, count int64) Distribution {
 		return d.Max
 	}
 	d.Median = percentile(0.5)
-	d.Percentiles = Percentiles{percentile(0.001), percentile(0.01), percentile(0.05), percentile(0.1), percentile(0.25),
+	d.Percentiles = Percentiles{percentile(0.001), percentile(0.01), percentile(0.05), percentile(0.1),
+		percentile(0.25),
 		d.Median, percentile(0.75), percentile(0.9), percentile(0.95), percentile(0.99), percentile(0.999)}
 	return d
 }
@@ -292,14 +299,17 @@ func FuzzDistributions(f *testing.F) {
 // The sweep over running trains sees the same as a list of all token events.
 func FuzzTokenRates(f *testing.F) {
 	f.Add([]byte{1, 0, 1, 0, 9, 0, 3, 0, 9, 0, 2, 0, 1, 0, 1, 0, 9, 0, 3, 0, 9, 0, 2, 0})
-	f.Add([]byte{200, 0, 100, 1, 17, 0, 4, 0, 0, 0, 30, 0, 210, 0, 90, 1, 9, 0, 2, 0, 1, 0, 8, 0, 5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 3, 0})
+	f.Add([]byte{200, 0, 100, 1, 17, 0, 4, 0, 0, 0, 30, 0, 210, 0, 90, 1, 9, 0, 2, 0, 1, 0, 8, 0, 5, 0, 0, 0, 1, 0, 0,
+		0, 2, 0, 3, 0})
 	// The clock was set back in a request whose lines have no count: one event, at the later of its two ends.
-	f.Add([]byte{0, 0, 209, 15, 4, 0, 0, 0, 0, 0, 1, 0, 232, 3, 218, 7, 3, 0, 8, 0, 0, 0, 1, 0, 184, 11, 218, 7, 3, 0, 8, 0, 0, 0, 1, 0})
+	f.Add([]byte{0, 0, 209, 15, 4, 0, 0, 0, 0, 0, 1, 0, 232, 3, 218, 7, 3, 0, 8, 0, 0, 0, 1, 0, 184, 11, 218, 7, 3, 0,
+		8, 0, 0, 0, 1, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		numbers := fuzzNumbers(data, 240)
 		var g byStatus
 		for ; len(numbers) >= 6; numbers = numbers[6:] {
-			r := &Request{Timings: NoTimings(), Input: NoUsage(), Output: NoUsage(), Status: Status(numbers[4] % statuses)}
+			r := &Request{Timings: NoTimings(), Input: NoUsage(), Output: NoUsage(),
+				Status: Status(numbers[4] % statuses)}
 			r.ResolveStart, r.RequestStart = fuzzTime(numbers[0]), fuzzTime(numbers[0])
 			r.ResolveEnd = fuzzTime(numbers[0] + 9000)
 			r.TokenIterations = []int{0, 1, 2, 3, 5, 9, 17}[numbers[2]%7] // (tokens − 1)/(lines − 1) is exact

@@ -3,10 +3,10 @@
 // Everything here is a pure function of its arguments: no input or output, no clock, no globals.
 //
 // The definitions are those of GuideLLM's modules schemas/statistics.py, schemas/request_stats.py and
-// benchmark/schemas/generative/{metrics,accumulator}.py, named in the doc comments below, so that a value of an openloop
-// report means the same as the value of that name in a published GuideLLM report. Arithmetic is done in the order in
-// which GuideLLM and numpy do it, wherever that order can be seen in a result. openloop's own judgements are made
-// elsewhere (package slo), by other definitions.
+// benchmark/schemas/generative/{metrics,accumulator}.py, named in the doc comments below, so that a value of an
+// openloop report means the same as the value of that name in a published GuideLLM report. Arithmetic is done in the
+// order in which GuideLLM and numpy do it, wherever that order can be seen in a result. openloop's own judgements are
+// made elsewhere (package slo), by other definitions.
 package stats
 
 import "math"

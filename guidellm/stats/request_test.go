@@ -8,7 +8,8 @@ import (
 var nan = math.NaN()
 
 func TestDerivedFigures(t *testing.T) {
-	streamed := Request{Timings: NoTimings(), Input: NoUsage(), Output: NoUsage(), TokenIterations: 5, RequestIterations: 14}
+	streamed := Request{Timings: NoTimings(), Input: NoUsage(), Output: NoUsage(), TokenIterations: 5,
+		RequestIterations: 14}
 	streamed.ResolveStart, streamed.RequestStart = 99.5, 100
 	streamed.FirstTokenIteration, streamed.LastTokenIteration = 100.25, 102.25
 	streamed.RequestEnd, streamed.ResolveEnd = 102.5, 103
@@ -51,7 +52,8 @@ func TestDerivedFigures(t *testing.T) {
 		{"whole", whole, figures{100, 102.5, 2.5, nan, 2500. / 9, nan, 15.6, 3.6, nan, nan}, counts{30, 9, 39}},
 		{"one token", oneToken, figures{100, 102.5, 2.5, 250, 250, nan, 12.4, 0.4, nan, 1}, counts{30, 1, 31}},
 		{"no usage", noUsage, figures{100, 102.5, 2.5, 250, nan, nan, nan, nan, nan, nan}, counts{None, None, None}},
-		{"zero usage is none", zeroUsage, figures{100, 102.5, 2.5, 250, nan, nan, nan, nan, nan, nan}, counts{None, None, None}},
+		{"zero usage is none", zeroUsage, figures{100, 102.5, 2.5, 250, nan, nan, nan, nan, nan, nan},
+			counts{None, None, None}},
 		{"cancelled", cancelled, figures{100, 103, nan, 250, nan, nan, nan, nan, nan, nan}, counts{30, None, 30}},
 		{"never sent", neverSent, figures{99.5, 103, nan, nan, nan, nan, nan, nan, nan, nan}, counts{30, None, 30}},
 		{"media", media, figures{100, 102.5, 2.5, 250, 250, 250, 64.8, 3.6, 2, 1.8}, counts{153, 9, 162}},
@@ -59,10 +61,14 @@ func TestDerivedFigures(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &tt.request
-			got := figures{r.Start(), r.End(), r.Latency(), r.TimeToFirstTokenMS(), r.TimePerOutputTokenMS(), r.InterTokenLatencyMS(),
-				r.TokensPerSecond(), r.OutputTokensPerSecond(), r.IterTokensPerIteration(), r.OutputTokensPerIteration()}
-			a, b := []float64{got.start, got.end, got.latency, got.ttft, got.tpot, got.itl, got.tps, got.otps, got.iter, got.perIter},
-				[]float64{tt.figures.start, tt.figures.end, tt.figures.latency, tt.figures.ttft, tt.figures.tpot, tt.figures.itl,
+			got := figures{r.Start(), r.End(), r.Latency(), r.TimeToFirstTokenMS(), r.TimePerOutputTokenMS(),
+				r.InterTokenLatencyMS(),
+				r.TokensPerSecond(), r.OutputTokensPerSecond(),
+				r.IterTokensPerIteration(), r.OutputTokensPerIteration()}
+			a, b := []float64{got.start, got.end, got.latency, got.ttft, got.tpot, got.itl, got.tps, got.otps, got.iter,
+				got.perIter},
+				[]float64{tt.figures.start, tt.figures.end, tt.figures.latency, tt.figures.ttft, tt.figures.tpot,
+					tt.figures.itl,
 					tt.figures.tps, tt.figures.otps, tt.figures.iter, tt.figures.perIter}
 			for i := range a {
 				if !near(a[i], b[i]) {
@@ -143,7 +149,8 @@ func TestCompileCounts(t *testing.T) {
 	if m.Text.Tokens == nil || m.Text.Tokens.Input != nil || m.Text.Tokens.Total != nil {
 		t.Errorf("a summary of nothing is an empty one, got %+v", m.Text.Tokens)
 	}
-	if empty := Compile(Window{epoch, epoch + 1}, nil); empty.RequestTotals.Total != 0 || empty.RequestsPerSecond.Total.Mean != 0 {
+	if empty := Compile(Window{epoch, epoch + 1}, nil); empty.RequestTotals.Total != 0 ||
+		empty.RequestsPerSecond.Total.Mean != 0 {
 		t.Errorf("no requests: %+v", empty.RequestTotals)
 	}
 }

@@ -69,7 +69,8 @@ type Transient struct {
 type TransientMode string
 
 const (
-	PreferDuration TransientMode = "prefer_duration" // seconds where the run is limited in time, else requests; the default
+	// seconds where the run is limited in time, else requests; the default
+	PreferDuration TransientMode = "prefer_duration"
 	PreferRequests TransientMode = "prefer_requests" // requests where the run is limited in requests, else seconds
 	ByDuration     TransientMode = "duration"
 	ByRequests     TransientMode = "requests"

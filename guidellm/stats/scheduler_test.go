@@ -41,29 +41,40 @@ func TestMeasuredWindow(t *testing.T) {
 		run  Run
 		want Window
 	}{
-		{"in full, stopped in time", Run{Stop: 11, MaxRequests: nan, MaxSeconds: 11, Warmup: NoTransient(), Cooldown: NoTransient()}, Window{0, 11}},
-		{"in full, to the last completion", Run{Stop: nan, MaxRequests: 10, MaxSeconds: nan, Warmup: NoTransient(), Cooldown: NoTransient()}, Window{0, 10.5}},
-		{"a share of the time", Run{Stop: 10, MaxRequests: nan, MaxSeconds: 10, Warmup: TransientOf(0.2), Cooldown: TransientOf(0.1)}, Window{2, 9}},
-		{"seconds", Run{Stop: 10, MaxRequests: nan, MaxSeconds: 10, Warmup: TransientOf(3), Cooldown: TransientOf(1)}, Window{3, 9}},
+		{"in full, stopped in time", Run{Stop: 11, MaxRequests: nan, MaxSeconds: 11, Warmup: NoTransient(),
+			Cooldown: NoTransient()}, Window{0, 11}},
+		{"in full, to the last completion", Run{Stop: nan, MaxRequests: 10, MaxSeconds: nan, Warmup: NoTransient(),
+			Cooldown: NoTransient()}, Window{0, 10.5}},
+		{"a share of the time", Run{Stop: 10, MaxRequests: nan, MaxSeconds: 10, Warmup: TransientOf(0.2),
+			Cooldown: TransientOf(0.1)}, Window{2, 9}},
+		{"seconds", Run{Stop: 10, MaxRequests: nan, MaxSeconds: 10, Warmup: TransientOf(3), Cooldown: TransientOf(1)},
+			Window{3, 9}},
 		// Three done with the request from 3 to 3.5; the fourth began at 4, after it and before the fourth completed.
-		{"requests", Run{Stop: nan, MaxRequests: 10, MaxSeconds: nan, Warmup: TransientOf(2), Cooldown: TransientOf(3)}, Window{4, 6.5}},
-		{"a share of the requests", Run{Stop: nan, MaxRequests: 10, MaxSeconds: nan, Warmup: TransientOf(0.2), Cooldown: TransientOf(0.3)}, Window{4, 6.5}},
-		{"seconds are preferred", Run{Stop: 20, MaxRequests: 10, MaxSeconds: 20, Warmup: TransientOf(2), Cooldown: TransientOf(3)}, Window{2, 17}},
+		{"requests", Run{Stop: nan, MaxRequests: 10, MaxSeconds: nan, Warmup: TransientOf(2), Cooldown: TransientOf(3)},
+			Window{4, 6.5}},
+		{"a share of the requests", Run{Stop: nan, MaxRequests: 10, MaxSeconds: nan, Warmup: TransientOf(0.2),
+			Cooldown: TransientOf(0.3)}, Window{4, 6.5}},
+		{"seconds are preferred", Run{Stop: 20, MaxRequests: 10, MaxSeconds: 20, Warmup: TransientOf(2),
+			Cooldown: TransientOf(3)}, Window{2, 17}},
 		{"requests are preferred", Run{Stop: 20, MaxRequests: 10, MaxSeconds: 20,
 			Warmup: transient(nan, 2, PreferRequests), Cooldown: transient(nan, 3, PreferRequests)}, Window{4, 6.5}},
 		{"both", Run{Stop: 20, MaxRequests: 10, MaxSeconds: 20,
 			Warmup: transient(nan, 2, ByBoth), Cooldown: transient(nan, 3, ByBoth)}, Window{4, 6.5}},
 		{"by time where there is no limit of time", Run{Stop: nan, MaxRequests: 10, MaxSeconds: nan,
 			Warmup: transient(nan, 2, ByDuration), Cooldown: transient(nan, 3, ByDuration)}, Window{0, 10.5}},
-		{"never warm", Run{Stop: nan, MaxRequests: 100, MaxSeconds: nan, Warmup: TransientOf(50), Cooldown: TransientOf(5)}, Window{0, 10.5}},
-		{"the zero mode", Run{Stop: 10, MaxRequests: nan, MaxSeconds: 10, Warmup: transient(nan, 3, ""), Cooldown: NoTransient()}, Window{3, 10}},
+		{"never warm", Run{Stop: nan, MaxRequests: 100, MaxSeconds: nan, Warmup: TransientOf(50),
+			Cooldown: TransientOf(5)}, Window{0, 10.5}},
+		{"the zero mode", Run{Stop: 10, MaxRequests: nan, MaxSeconds: 10, Warmup: transient(nan, 3, ""),
+			Cooldown: NoTransient()}, Window{3, 10}},
 	}
 	for _, tt := range tests {
-		if got := MeasuredWindow(tt.run, requests); math.Abs(got.Start-tt.want.Start) > 1e-12 || math.Abs(got.End-tt.want.End) > 1e-12 {
+		if got := MeasuredWindow(tt.run, requests); math.Abs(got.Start-tt.want.Start) > 1e-12 ||
+			math.Abs(got.End-tt.want.End) > 1e-12 {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
 	}
-	if got := MeasuredWindow(Run{Start: 5, Stop: nan, MaxRequests: nan, MaxSeconds: nan, Warmup: NoTransient(), Cooldown: NoTransient()}, nil); got != (Window{5, 5}) {
+	if got := MeasuredWindow(Run{Start: 5, Stop: nan, MaxRequests: nan, MaxSeconds: nan, Warmup: NoTransient(),
+		Cooldown: NoTransient()}, nil); got != (Window{5, 5}) {
 		t.Errorf("no requests: %v", got)
 	}
 }

@@ -10,7 +10,8 @@ import (
 func watchMemory() func() uint64 {
 	stop, highest := make(chan struct{}), make(chan uint64)
 	go func() {
-		samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+		samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"},
+			{Name: "/memory/classes/heap/released:bytes"}}
 		ticker := time.NewTicker(20 * time.Millisecond)
 		defer ticker.Stop()
 		most := uint64(0)

@@ -29,7 +29,11 @@ func TestWrite(t *testing.T) {
 	folder := t.TempDir()
 	name := filepath.Join(folder, "report.json")
 	for _, content := range []string{"first", "second, longer than the first"} {
-		if err := Write(name, func(w io.Writer) error { _, err := io.WriteString(w, content); return err }); err != nil {
+		if err := Write(name, func(w io.Writer) error {
+			_, err := io.WriteString(w,
+				content)
+			return err
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := os.ReadFile(name); string(got) != content {
@@ -125,7 +129,11 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("%s: got %v, closed %d times", name, err, f.closed)
 		}
 	}
-	if err := fill(&fullDisk{room: size}, func(w io.Writer) error { _, err := w.Write(make([]byte, size)); return err }); err != nil {
+	if err := fill(&fullDisk{room: size}, func(w io.Writer) error {
+		_,
+			err := w.Write(make([]byte, size))
+		return err
+	}); err != nil {
 		t.Errorf("a disk with room: %v", err)
 	}
 }

@@ -1,0 +1,228 @@
+package guidellm
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/openloop/openloop/guidellm/oversaturation"
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/sweep"
+)
+
+// measured is a stage of four requests: with usage, without, failed, and cut at the end.
+func measured(load loadgen.Load) *loadgen.Measured {
+	at := func(seconds float64) int64 { return int64(seconds * 1e9) }
+	record := func(start, end float64, status loadgen.Status) loadgen.Record {
+		return loadgen.Record{
+			Scheduled: at(start), Started: at(start + 0.001), Sent: at(start + 0.002), FirstEvent: at(start + 0.1),
+			FirstToken: at(start + 0.1), LastToken: at(end), LastEvent: at(end), End: at(end), Status: status,
+			Lines: 20, TokenEvents: 8, PromptTokens: 30, OutputTokens: 16, CachedTokens: -1, AskedPrompt: 32,
+			AskedOutput: 16, PromptWords: 25, PromptChars: 120, OutputWords: 12, OutputChars: 60, HTTPStatus: 200,
+		}
+	}
+	m := &loadgen.Measured{
+		Stage: loadgen.Stage{
+			Load: load, MaxDuration: 3 * time.Second, MaxRequests: 100, MaxErrors: 5, MaxErrorRate: 0.5,
+			MaxGlobalErrorRate: 0.25,
+		},
+		Origin: time.Unix(1795501839, 0), Start: at(1), Stopped: at(4), End: at(4.1), Reason: loadgen.StopDuration,
+		Records: []loadgen.Record{
+			record(1, 1.5, loadgen.Completed), record(1.5, 2, loadgen.Completed), record(2, 2.2, loadgen.Errored),
+			record(3.9, 4.1, loadgen.Incomplete), {Scheduled: at(3.99)},
+		},
+		Offered: 5, Gaps: hdr.New(1000, 3_600_000_000_000, 3),
+	}
+	m.Records[1].PromptTokens, m.Records[1].OutputTokens = -1, -1
+	m.Records[2].Err = loadgen.ErrStatus
+	return m
+}
+
+func built(load loadgen.Load, profile string) *Report {
+	run := &Run{
+		Args: DefaultArgs(), Profile: profile, Rates: []float64{10}, Streams: []int{4}, Size: 5,
+		RequestType: "chat_completions", Stream: true, Model: "m", Version: "1.0", MaxConcurrency: 77,
+		OverSaturation: new(oversaturation.Config),
+	}
+	run.Args.Target, run.Args.Data, run.Args.MaxSeconds = "http://server", []string{"kind=synthetic_text,prompt_tokens=32"}, 3.0
+	run.Args.Warmup = 0.1
+	stage := &sweep.Stage{Load: load, Measured: measured(load)}
+	return Build(run, &sweep.Result{Stages: []*sweep.Stage{stage}, SynchronousRate: 2, SaturationRate: 9,
+		Rates: []float64{5, 9}})
+}
+
+var everyLoad = map[string]loadgen.Load{
+	"synchronous": {Kind: loadgen.Synchronous, Streams: 1},
+	"concurrent":  {Kind: loadgen.Concurrent, Streams: 4},
+	"throughput":  {Kind: loadgen.Throughput, Streams: 8, RampUp: time.Second},
+	"constant":    {Kind: loadgen.ConstantGap, Rate: 10},
+	"poisson":     {Kind: loadgen.PoissonGaps, Rate: 10, Seed: 42},
+	"sweep":       {Kind: loadgen.ConstantGap, Rate: 10},
+}
+
+// What is built has GuideLLM's fields and no other outside of "openloop", each of its kind, and its metrics come out
+// of its requests.
+func TestBuildHasGuideLLMsFields(t *testing.T) {
+	for profile, load := range everyLoad {
+		text := writeText(t, built(load, profile))
+		problems, err := validate(strings.NewReader(text))
+		if err != nil || len(problems) > 0 {
+			t.Errorf("%s: %v %v", profile, problems, err)
+		}
+		r := readText(t, text)
+		if len(r.Unknown) > 0 || len(r.Missing) > 0 || !IsOpenLoop(r) {
+			t.Errorf("%s: unknown %v, missing %v", profile, r.Unknown, r.Missing)
+		}
+		if out := Recompute(r); len(out.Differences) > 0 || out.Benchmarks[0] == nil || len(out.NotRecomputed) != 1 {
+			t.Errorf("%s: %v, %v", profile, out.Differences, out.NotRecomputed)
+		}
+		withoutOurs := *r
+		withoutOurs.OpenLoop = nil
+		for _, b := range withoutOurs.Benchmarks {
+			b.OpenLoop = nil
+			for _, seq := range []RequestSeq{b.Requests.Successful, b.Requests.Errored, b.Requests.Incomplete} {
+				for _, request := range seq.List() {
+					request.OpenLoop = nil
+				}
+			}
+		}
+		if ours := ourKey.FindString(writeText(t, &withoutOurs)); ours != "" {
+			t.Errorf("%s: a key of openloop's stands outside of \"openloop\": %s", profile, ours)
+		}
+	}
+}
+
+var ourKey = regexp.MustCompile(`"openloop[^"]*": .{0,50}`)
+
+// The objects of a configuration, in GuideLLM's order.
+func TestConfigObjects(t *testing.T) {
+	for profile, want := range map[string][2]string{
+		"synchronous": {
+			`{"type_": "synchronous", "worker_count": 1, "max_concurrency": 1}`,
+			`[type_ completed_strategies constraints rampup_duration strategy_types]`,
+		},
+		"concurrent": {
+			`{"type_": "concurrent", "worker_count": 1, "max_concurrency": 4, "streams": 4, "rampup_duration": 0.0}`,
+			`[type_ completed_strategies constraints rampup_duration streams strategy_types]`,
+		},
+		"throughput": {
+			`{"type_": "throughput", "worker_count": 1, "max_concurrency": 8, "rampup_duration": 1.0}`,
+			`[type_ completed_strategies constraints rampup_duration max_concurrency strategy_types]`,
+		},
+		"constant": {
+			`{"type_": "constant", "worker_count": 1, "max_concurrency": 77, "rate": 10.0}`,
+			`[type_ completed_strategies constraints rampup_duration strategy_type rate max_concurrency random_seed strategy_types]`,
+		},
+		"poisson": {
+			`{"type_": "poisson", "worker_count": 1, "max_concurrency": 77, "rate": 10.0, "random_seed": 42}`,
+			`[type_ completed_strategies constraints rampup_duration strategy_type rate max_concurrency random_seed strategy_types]`,
+		},
+		"sweep": {
+			`{"type_": "constant", "worker_count": 1, "max_concurrency": 77, "rate": 10.0}`,
+			`[type_ completed_strategies constraints rampup_duration sweep_size strategy_type max_concurrency random_seed ` +
+				`synchronous_rate throughput_rate async_rates measured_rates strategy_types]`,
+		},
+	} {
+		c := built(everyLoad[profile], profile).Benchmarks[0].Config
+		if string(c.Strategy) != want[0] {
+			t.Errorf("%s: got %s, want %s", profile, c.Strategy, want[0])
+		}
+		if got := "[" + strings.Join(keys(t, c.Profile), " ") + "]"; got != want[1] {
+			t.Errorf("%s: got %s, want %s", profile, got, want[1])
+		}
+		wantLimits := []string{
+			"max_seconds", "max_requests", "max_errors", "max_error_rate", "max_global_error_rate", "over_saturation",
+		}
+		if got := keys(t, c.Constraints); !slices.Equal(got, wantLimits) {
+			t.Errorf("%s: constraints %v", profile, got)
+		}
+	}
+	if s := strategyOf(everyLoad["constant"], 0); s.MaxConcurrency.Value != loadgen.DefaultMaxConcurrency {
+		t.Errorf("without a cap of its own: %+v", s)
+	}
+}
+
+// keys are those of an object, in their order.
+func keys(t *testing.T, object json.RawMessage) (names []string) {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(object))
+	if _, err := d.Token(); err != nil {
+		t.Fatal(err)
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, name.(string))
+		var skipped json.RawMessage
+		if err := d.Decode(&skipped); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return names
+}
+
+// A stage's requests: which are listed, and what is counted for them. Output tokens are the server's count, else the
+// events that carried some, as the objectives count them, and not what was asked for.
+func TestConvertStage(t *testing.T) {
+	b := built(everyLoad["constant"], "constant").Benchmarks[0]
+	done, failed, cut := b.Requests.Successful.List(), b.Requests.Errored.List(), b.Requests.Incomplete.List()
+	if len(done) != 2 || len(failed) != 1 || len(cut) != 1 {
+		t.Fatalf("%d, %d and %d requests", len(done), len(failed), len(cut))
+	}
+	for i, want := range []struct{ prompt, output int64 }{{30, 16}, {32, 8}} {
+		if r := done[i]; r.PromptTokens != Some(want.prompt) || r.OutputTokens != Some(want.output) {
+			t.Errorf("request %d: %v and %v tokens, want %+v", i, r.PromptTokens, r.OutputTokens, want)
+		}
+	}
+	if failed[0].OutputTokens.Valid || cut[0].OutputTokens.Valid {
+		t.Error("a request that did not complete has output tokens")
+	}
+	if got := done[0].TimeToFirstTokenMS.Value; got < 97.9 || got > 98.1 {
+		t.Errorf("TTFT %v ms, want 98", got)
+	}
+	ids := map[string]bool{}
+	for _, r := range slices.Concat(done, failed, cut) {
+		ids[r.RequestID] = true
+		if r.RequestID != r.Info.RequestID || len(r.RequestID) != 36 {
+			t.Errorf("ids %q and %q", r.RequestID, r.Info.RequestID)
+		}
+	}
+	if len(ids) != 4 || done[0].RequestID != b.Requests.Successful.List()[0].RequestID {
+		t.Error("ids are not a request's own, or change")
+	}
+	if got := keys(t, b.SchedulerState.EndQueuingConstraints); !slices.Equal(got, []string{"max_seconds"}) {
+		t.Errorf("ended by %v", got)
+	}
+	var notes struct {
+		StopReason string `json:"stop_reason"`
+	}
+	if err := DecodeFree(b.OpenLoop, &notes); err != nil || notes.StopReason != string(loadgen.StopDuration) {
+		t.Errorf("%+v %v", notes, err)
+	}
+}
+
+// A run that is saved after every stage keeps its ids, and converts no stage twice.
+func TestBuildAgain(t *testing.T) {
+	load := everyLoad["constant"]
+	run := &Run{Args: DefaultArgs(), Profile: "constant"}
+	result := &sweep.Result{Stages: []*sweep.Stage{{Load: load, Measured: measured(load)}}}
+	first := Build(run, result)
+	result.Stages = append(result.Stages, &sweep.Stage{Load: load, Measured: measured(load)})
+	second := Build(run, result)
+	if len(second.Benchmarks) != 2 || len(run.compiled) != 2 {
+		t.Fatalf("%d benchmarks, %d conversions", len(second.Benchmarks), len(run.compiled))
+	}
+	a, b := first.Benchmarks[0], second.Benchmarks[0]
+	if a.Config.RunID != b.Config.RunID ||
+		a.Requests.Successful.List()[0].RequestID != b.Requests.Successful.List()[0].RequestID {
+		t.Error("ids have changed")
+	}
+}
