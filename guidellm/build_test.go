@@ -50,8 +50,8 @@ func built(load loadgen.Load, profile string) *Report {
 		RequestType: "chat_completions", Stream: true, Model: "m", Version: "1.0", MaxConcurrency: 77,
 		OverSaturation: new(oversaturation.Config),
 	}
-	run.Args.Target, run.Args.Data, run.Args.MaxSeconds = "http://server", []string{"kind=synthetic_text,prompt_tokens=32"}, 3.0
-	run.Args.Warmup = 0.1
+	run.Args.Target, run.Args.Data = "http://server", []string{"kind=synthetic_text,prompt_tokens=32"}
+	run.Args.MaxSeconds, run.Args.Warmup = 3.0, 0.1
 	stage := &sweep.Stage{Load: load, Measured: measured(load)}
 	return Build(run, &sweep.Result{Stages: []*sweep.Stage{stage}, SynchronousRate: 2, SaturationRate: 9,
 		Rates: []float64{5, 9}})
@@ -100,32 +100,34 @@ func TestBuildHasGuideLLMsFields(t *testing.T) {
 
 var ourKey = regexp.MustCompile(`"openloop[^"]*": .{0,50}`)
 
+const everyProfile = "type_ completed_strategies constraints rampup_duration"
+
 // The objects of a configuration, in GuideLLM's order.
 func TestConfigObjects(t *testing.T) {
 	for profile, want := range map[string][2]string{
 		"synchronous": {
 			`{"type_": "synchronous", "worker_count": 1, "max_concurrency": 1}`,
-			`[type_ completed_strategies constraints rampup_duration strategy_types]`,
+			`[` + everyProfile + ` strategy_types]`,
 		},
 		"concurrent": {
 			`{"type_": "concurrent", "worker_count": 1, "max_concurrency": 4, "streams": 4, "rampup_duration": 0.0}`,
-			`[type_ completed_strategies constraints rampup_duration streams strategy_types]`,
+			`[` + everyProfile + ` streams strategy_types]`,
 		},
 		"throughput": {
 			`{"type_": "throughput", "worker_count": 1, "max_concurrency": 8, "rampup_duration": 1.0}`,
-			`[type_ completed_strategies constraints rampup_duration max_concurrency strategy_types]`,
+			`[` + everyProfile + ` max_concurrency strategy_types]`,
 		},
 		"constant": {
 			`{"type_": "constant", "worker_count": 1, "max_concurrency": 77, "rate": 10.0}`,
-			`[type_ completed_strategies constraints rampup_duration strategy_type rate max_concurrency random_seed strategy_types]`,
+			`[` + everyProfile + ` strategy_type rate max_concurrency random_seed strategy_types]`,
 		},
 		"poisson": {
 			`{"type_": "poisson", "worker_count": 1, "max_concurrency": 77, "rate": 10.0, "random_seed": 42}`,
-			`[type_ completed_strategies constraints rampup_duration strategy_type rate max_concurrency random_seed strategy_types]`,
+			`[` + everyProfile + ` strategy_type rate max_concurrency random_seed strategy_types]`,
 		},
 		"sweep": {
 			`{"type_": "constant", "worker_count": 1, "max_concurrency": 77, "rate": 10.0}`,
-			`[type_ completed_strategies constraints rampup_duration sweep_size strategy_type max_concurrency random_seed ` +
+			`[` + everyProfile + ` sweep_size strategy_type max_concurrency random_seed ` +
 				`synchronous_rate throughput_rate async_rates measured_rates strategy_types]`,
 		},
 	} {

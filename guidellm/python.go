@@ -8,7 +8,7 @@ import (
 	"unicode"
 )
 
-// pythonText writes a JSON value as Python's repr writes what json.loads makes of it. Where the text is no JSON, it is
+// pythonText writes a JSON value as Python's repr writes what json.loads makes of it. Where the text is not JSON, it is
 // written as a Python string.
 func pythonText(raw []byte) string {
 	d := json.NewDecoder(bytes.NewReader(raw))

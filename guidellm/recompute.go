@@ -93,8 +93,8 @@ func (out *Recomputed) benchmark(b *Benchmark, path string, holdsAll bool) *stat
 			"requests are missing of a report that claims to hold all, so that no metric would be the same"})
 		return nil
 	} else if fewer {
-		out.NotRecomputed = append(out.NotRecomputed, NotRecomputed{path + ".metrics", fmt.Sprintf(
-			"they are of %d successful, %d incomplete and %d errored requests, of which the report kept %d, %d and %d: a sample",
+		out.NotRecomputed = append(out.NotRecomputed, NotRecomputed{path + ".metrics", fmt.Sprintf("they are of "+
+			"%d successful, %d incomplete and %d errored requests, of which the report kept %d, %d and %d: a sample",
 			stored.Successful, stored.Incomplete, stored.Errored, now.Successful, now.Incomplete, now.Errored)})
 		return nil
 	}

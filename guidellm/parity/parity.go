@@ -162,7 +162,8 @@ func (l *Stage) compare(g, o *guidellm.Benchmark) {
 		return
 	case s.Type == "poisson" && s.WorkerCount > 1:
 		l.Refused = fmt.Sprintf("other arrivals: GuideLLM's %d workers all drew the same gaps, "+
-			"so its arrivals are bursts and not a Poisson process (GUIDELLM__MAX_WORKER_PROCESSES=1 avoids it)", s.WorkerCount)
+			"so its arrivals are bursts and not a Poisson process (GUIDELLM__MAX_WORKER_PROCESSES=1 avoids it)",
+			s.WorkerCount)
 		return
 	}
 	if a.atEpoch > 0 {

@@ -113,9 +113,9 @@ func Compile(w Window, requests []Request) *Metrics {
 	m.RequestTotals.Total = m.RequestTotals.Successful + m.RequestTotals.Errored + m.RequestTotals.Incomplete
 
 	var blocks []func()
-	perRequest := func(to *StatusDistribution, figure func(*Request) weighted) {
+	perRequest := func(to *StatusDistribution, value func(*Request) weighted) {
 		blocks = append(blocks, func() {
-			*to = distributions(g, func(r *Request, add func(weighted)) { add(figure(r)) }, summarize)
+			*to = distributions(g, func(r *Request, add func(weighted)) { add(value(r)) }, summarize)
 		})
 	}
 	// The token rates take longest and go first, so that the others fill the cores beside them.
@@ -168,7 +168,7 @@ func Compile(w Window, requests []Request) *Metrics {
 		}, summarize)
 	})
 	for _, s := range m.summaries() {
-		blocks = append(blocks, func() { *s.to = compileSummary(g, s.figure) })
+		blocks = append(blocks, func() { *s.to = compileSummary(g, s.count) })
 	}
 	runAll(blocks)
 	return m

@@ -2,17 +2,17 @@ package stats
 
 import "slices"
 
-// usageFigure reads one amount from a usage; false where it is not known.
-type usageFigure func(*Usage) (float64, bool)
+// usageCount reads one amount from a usage; false where it is not known.
+type usageCount func(*Usage) (float64, bool)
 
-func count(get func(*Usage) int64) usageFigure {
+func count(get func(*Usage) int64) usageCount {
 	return func(u *Usage) (float64, bool) {
 		n := get(u)
 		return float64(n), n >= 0
 	}
 }
 
-func mediaCount(get func(*Media) int64) usageFigure {
+func mediaCount(get func(*Media) int64) usageCount {
 	return func(u *Usage) (float64, bool) {
 		if u.Media == nil {
 			return 0, false
@@ -22,7 +22,7 @@ func mediaCount(get func(*Media) int64) usageFigure {
 	}
 }
 
-func mediaSeconds(get func(*Media) float64) usageFigure {
+func mediaSeconds(get func(*Media) float64) usageCount {
 	return func(u *Usage) (float64, bool) {
 		if u.Media == nil {
 			return 0, false
@@ -33,8 +33,8 @@ func mediaSeconds(get func(*Media) float64) usageFigure {
 }
 
 type summaryOf struct {
-	to     **Summary
-	figure usageFigure
+	to    **Summary
+	count usageCount
 }
 
 // summaries lists the fifteen units of the four modalities.
@@ -62,12 +62,12 @@ func (m *Metrics) summaries() []summaryOf {
 // the two does not know counts as 0; a direction that sums up to 0 is nil, and so is the total unless both
 // directions have data. In the total each request counts twice, with its input and with its output
 // (metrics.py, GenerativeMetricsSummary.compile).
-func compileSummary(g byStatus, figure usageFigure) *Summary {
+func compileSummary(g byStatus, count usageCount) *Summary {
 	var input, output, total [statuses][]interval
 	for status, requests := range g {
 		for _, r := range requests {
-			in, hasIn := figure(&r.Input)
-			out, hasOut := figure(&r.Output)
+			in, hasIn := count(&r.Input)
+			out, hasOut := count(&r.Output)
 			start, end := orZero(r.Start()), orZero(r.End())
 			if start == 0 || end == 0 || !hasIn && !hasOut {
 				continue
