@@ -22,6 +22,8 @@ import (
 	"time"
 
 	sse "github.com/tmaxmax/go-sse"
+
+	"github.com/openloop/openloop/internal/memnet"
 )
 
 // bubble serves cfg in virtual time on a network in memory. It must be called inside a synctest bubble.
@@ -32,7 +34,7 @@ func bubble(t *testing.T, cfg Config) (*Server, *http.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln := NewMemoryListener()
+	ln := memnet.Listen()
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ln) }()
 	transport := &http.Transport{DialContext: ln.Dial, MaxIdleConnsPerHost: 1 << 16}

@@ -5,63 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/openloop/openloop/internal/memnet"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/tokens"
 )
-
-// memoryNet is a network in memory, for bubbles of testing/synctest: its connections wait on channels.
-type memoryNet struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newMemoryNet() *memoryNet {
-	return &memoryNet{conns: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-func (m *memoryNet) Accept() (net.Conn, error) {
-	select {
-	case c := <-m.conns:
-		return c, nil
-	case <-m.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (m *memoryNet) Close() error {
-	m.once.Do(func() { close(m.closed) })
-	return nil
-}
-
-func (m *memoryNet) Addr() net.Addr { return &net.TCPAddr{} }
-
-func (m *memoryNet) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case m.conns <- server:
-		return client, nil
-	case <-m.closed:
-		return nil, errors.New("connection refused")
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
 
 // bench is a simulated engine in virtual time with a plan to load it.
 type bench struct {
 	*Plan
 	config llmsim.Config
 	server *llmsim.Server
-	net    *memoryNet
+	net    *memnet.Listener
 }
 
 // inBubble runs f in virtual time against the engine of a spec.
@@ -91,7 +51,7 @@ func inBubble(t *testing.T, spec string, prompt, output int, f func(t *testing.T
 		if err != nil {
 			t.Fatal(err)
 		}
-		wire := newMemoryNet()
+		wire := memnet.Listen()
 		go server.Serve(wire)
 		client, err := loadgen.NewClient(loadgen.Target{URL: "http://llmsim/v1/chat/completions", Dial: wire.Dial})
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"gonum.org/v1/gonum/mathext"
 
+	"github.com/openloop/openloop/internal/memnet"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
@@ -70,7 +71,7 @@ func (e engine) search(t *testing.T, seed int64, requestsPerStage int, rate floa
 			t.Fatal(err)
 		}
 		defer server.Close()
-		wire := llmsim.NewMemoryListener()
+		wire := memnet.Listen()
 		go server.Serve(wire)
 		plan := e.plan(t, loadgen.Target{URL: "http://llmsim/v1/chat/completions", Dial: wire.Dial}, true)
 		result, stages := &sweep.Result{SaturationRate: rate / 0.75}, 1 // a search begins at 0.75 of the saturation rate

@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/openloop/openloop/llmsim"
+	"github.com/openloop/openloop/internal/memnet"
 )
 
 const vllmText = `# HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -168,7 +168,7 @@ func TestURL(t *testing.T) {
 
 func TestNotDrained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wire := llmsim.NewMemoryListener()
+		wire := memnet.Listen()
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte("vllm:num_requests_running 1\nvllm:num_requests_waiting 0\n"))
 		})}
