@@ -3,12 +3,12 @@ package llmsim
 import "math"
 
 // Capacity is the highest rate, in requests per second, that the engine sustains for requests of promptTokens (template
-// included) and outputTokens, all seats kept busy. With [Config.Fixed] it is +Inf; for an invalid configuration NaN.
+// included) and outputTokens, all slots kept busy. With [Config.Fixed] it is +Inf; for an invalid configuration NaN.
 //
 // In the steady state each request costs the engine
 //
 //   - its own work: PerSequence for each decoding step, of which it has O−1, and PerPrefillToken for each of its P prompt tokens;
-//   - a share of Base. A request needs S seat-steps of the N seats that a step has, P+O−1 tokens of the step's budget B, and H
+//   - a share of Base. A request needs S slot-steps of the N slots that a step has, P+O−1 tokens of the step's budget B, and H
 //     token-steps of the KV cache's K tokens. Whichever is the scarcest decides how many requests share a step.
 //
 // so that with own = PerSequence·(O−1) + PerPrefillToken·P
@@ -34,14 +34,14 @@ func (c Config) Capacity(promptTokens, outputTokens int) float64 {
 	base := float64(c.Base)
 
 	steps := o - 1 + math.Ceil(p/math.Max(1, b-n+1))
-	seats := steps / n
+	slots := steps / n
 	budget := (p + o - 1) / b
 	// A sequence holds P tokens in its first step and one more in each further one; the last block is half empty on average.
 	held := o*(p+(o-1)/2+(block-1)/2) + (steps-o)*p/2
 	kv := held / (math.Floor(float64(c.KVCacheTokens)/block) * block)
 
 	own := float64(c.PerSequence)*(o-1) + float64(c.PerPrefillToken)*p
-	scarcest := math.Max(seats, budget)
+	scarcest := math.Max(slots, budget)
 	rate := 1e9 / (own + base*scarcest)
 	if kv > scarcest {
 		// Where the cache is but a little too small, preemption is rare: its cost comes in over the first tenth.

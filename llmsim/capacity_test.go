@@ -8,7 +8,7 @@ import (
 )
 
 // served runs the engine alone with a queue that never empties and gives the rate at which it finishes requests, per second
-// of its own time. Requests of equal length run in cohorts, so it measures over whole rounds of all seats.
+// of its own time. Requests of equal length run in cohorts, so it measures over whole rounds of all slots.
 func served(t *testing.T, cfg Config, prompt int, output func(i int) int, rounds int) (rate float64, preemptions int) {
 	t.Helper()
 	e, err := NewEngine(cfg)
@@ -23,11 +23,11 @@ func served(t *testing.T, cfg Config, prompt int, output func(i int) int, rounds
 			t.Fatal(err)
 		}
 	}
-	seats := e.maxSeqs
-	for range seats + 8 {
+	slots := e.maxSeqs
+	for range slots + 8 {
 		submit(new(Sequence))
 	}
-	warmup, requests := 4*seats, rounds*seats
+	warmup, requests := 4*slots, rounds*slots
 	var clock, start time.Duration
 	done := 0
 	for done < warmup+requests {

@@ -48,7 +48,8 @@ type Config struct {
 	// TemplateTokens is what the chat template adds to the prompt tokens of a chat request. Default 8, the overhead of Qwen's
 	// template around one message; -1 is none.
 	TemplateTokens int
-	// CountTokens counts the tokens of a text; it must be deterministic and safe for concurrent use. Default: [ApproxTokens].
+	// CountTokens counts the tokens of a text; it must be deterministic and safe for concurrent use. Default: an estimate
+	// that is exact for openloop's synthetic prompts.
 	CountTokens func(text string) int
 	// PrefixCaching lets prompts that begin as an earlier one did skip that part of their prefill.
 	PrefixCaching bool
@@ -72,23 +73,19 @@ type Config struct {
 	VirtualTime bool
 }
 
-// Defaults of [Config], in the fields' units.
-const (
-	DefaultModel               = "llmsim"
-	DefaultMaxNumSeqs          = 256
-	DefaultMaxNumBatchedTokens = 2048
-	DefaultKVCacheTokens       = 1 << 20
-	DefaultBlockSize           = 16
-	DefaultMaxModelLen         = 32768
-	DefaultTemplateTokens      = 8
-	DefaultTruthLimit          = 200_000
-)
+// DefaultTemplateTokens is the default of [Config.TemplateTokens].
+const DefaultTemplateTokens = 8
 
-// Validate says what is wrong with the configuration, every fault in one error; nil when nothing is.
-func (c Config) Validate() error {
-	_, err := c.normalized()
-	return err
-}
+// The defaults of [Config]'s other fields, in their units.
+const (
+	defaultModel               = "llmsim"
+	defaultMaxNumSeqs          = 256
+	defaultMaxNumBatchedTokens = 2048
+	defaultKVCacheTokens       = 1 << 20
+	defaultBlockSize           = 16
+	defaultMaxModelLen         = 32768
+	defaultTruthLimit          = 200_000
+)
 
 // normalized fills in defaults and multiplies the durations by TimeScale. The result has TimeScale 1, so that normalizing
 // it again changes nothing.
@@ -104,12 +101,12 @@ func (c Config) normalized() (Config, error) {
 			bad("%s is %d, must be positive", name, *v)
 		}
 	}
-	count(&c.MaxNumSeqs, "max_num_seqs", DefaultMaxNumSeqs)
-	count(&c.MaxNumBatchedTokens, "max_num_batched_tokens", DefaultMaxNumBatchedTokens)
-	count(&c.BlockSize, "block_size", DefaultBlockSize)
-	count(&c.KVCacheTokens, "kv_cache_tokens", DefaultKVCacheTokens)
+	count(&c.MaxNumSeqs, "max_num_seqs", defaultMaxNumSeqs)
+	count(&c.MaxNumBatchedTokens, "max_num_batched_tokens", defaultMaxNumBatchedTokens)
+	count(&c.BlockSize, "block_size", defaultBlockSize)
+	count(&c.KVCacheTokens, "kv_cache_tokens", defaultKVCacheTokens)
 	blocks := max(c.BlockSize, 1)
-	count(&c.MaxModelLen, "max_model_len", min(DefaultMaxModelLen, max(c.KVCacheTokens/blocks*blocks, 1)))
+	count(&c.MaxModelLen, "max_model_len", min(defaultMaxModelLen, max(c.KVCacheTokens/blocks*blocks, 1)))
 	if c.KVCacheTokens > 0 && c.BlockSize > c.KVCacheTokens {
 		bad("kv_cache_tokens is %d, less than one block of %d tokens", c.KVCacheTokens, c.BlockSize)
 	} else if c.BlockSize > 0 && c.MaxModelLen > c.KVCacheTokens/blocks*blocks {
@@ -142,7 +139,7 @@ func (c Config) normalized() (Config, error) {
 		errs = append(errs, err)
 	}
 	if c.Model == "" {
-		c.Model = DefaultModel
+		c.Model = defaultModel
 	}
 	switch {
 	case c.TemplateTokens == 0:
@@ -151,11 +148,11 @@ func (c Config) normalized() (Config, error) {
 		bad("template_tokens is %d, must be -1 (none) or more", c.TemplateTokens)
 	}
 	if c.CountTokens == nil {
-		c.CountTokens = ApproxTokens
+		c.CountTokens = approxTokens
 	}
 	switch {
 	case c.TruthLimit == 0:
-		c.TruthLimit = DefaultTruthLimit
+		c.TruthLimit = defaultTruthLimit
 	case c.TruthLimit < -1:
 		bad("truth_limit is %d, must be -1 (none) or more", c.TruthLimit)
 	}
@@ -171,10 +168,10 @@ func (c Config) normalized() (Config, error) {
 // templateTokens is the chat template's overhead of a normalized configuration.
 func (c *Config) templateTokens() int { return max(c.TemplateTokens, 0) }
 
-// ApproxTokens estimates the tokens of an English text without a tokenizer: a token for every word of up to twelve letters,
+// approxTokens estimates the tokens of an English text without a tokenizer: a token for every word of up to twelve letters,
 // one more for every further six, one for every other character that is not a space. It is deterministic and cheap, and no
 // tokenizer agrees with it exactly, but on openloop's own synthetic prompts, words of one token each, it is exact.
-func ApproxTokens(text string) int {
+func approxTokens(text string) int {
 	n, word := 0, 0
 	for i := 0; i < len(text); i++ {
 		c := text[i]

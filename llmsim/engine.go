@@ -10,8 +10,8 @@ import (
 var ErrTooLong = errors.New("sequence does not fit the KV cache")
 
 // Sequence is one request inside an [Engine]. The caller fills Prompt, Output, Cached and Tag, submits it, and must not
-// change it until the engine reports it finished or has aborted it; afterwards it may be reset and submitted again, so that a
-// long study allocates nothing.
+// change it until the engine reports it finished or has aborted it; afterwards it may be submitted again, so that a long
+// study allocates nothing.
 type Sequence struct {
 	Prompt int // prompt tokens; less than 1 counts as 1
 	Output int // output tokens after which the sequence is finished; less than 1 counts as 1
@@ -19,7 +19,7 @@ type Sequence struct {
 	Tag    any // the caller's own; the engine does not look at it
 
 	Generated   int // output tokens so far
-	Preemptions int // times the sequence lost its KV blocks and had to be computed anew
+	Preemptions int // times the sequence lost its KV blocks and had to be recomputed
 
 	computed int // tokens whose KV entries exist
 	prefill  int // tokens to compute before the next output token: the prompt, after a preemption also the output so far
@@ -36,11 +36,6 @@ const (
 	stateDone
 )
 
-// Reset makes a finished or aborted sequence ready to be submitted again with the same Prompt, Output, Cached and Tag.
-func (s *Sequence) Reset() {
-	*s = Sequence{Prompt: s.Prompt, Output: s.Output, Cached: s.Cached, Tag: s.Tag}
-}
-
 // Step is what one engine step did. Its slices belong to the engine and are valid until the next call of [Engine.Step].
 type Step struct {
 	Duration time.Duration // what the step costs
@@ -48,7 +43,7 @@ type Step struct {
 	Prefill  int           // prompt tokens prefilled, recomputation after preemption included
 	// Tokens lists the sequences that have one more output token at the end of the step, in scheduling order.
 	Tokens []*Sequence
-	// Finished lists those of Tokens whose token was their last. They hold no seat and no KV blocks any more.
+	// Finished lists those of Tokens whose token was their last. They hold neither a slot nor KV blocks any more.
 	Finished []*Sequence
 	// Preempted lists the sequences that lost their KV blocks when the step began.
 	Preempted []*Sequence
@@ -59,7 +54,7 @@ type Step struct {
 //
 //   - Running sequences are served first, in the order of their admission: one token for a decoding sequence, as much of its
 //     prompt as the step's token budget allows for one still in prefill (chunked prefill).
-//   - Then waiting sequences are admitted first come, first served, while a seat, budget and KV blocks for the whole prompt
+//   - Then waiting sequences are admitted first come, first served, while a slot, budget and KV blocks for the whole prompt
 //     are free. The head of the queue blocks those behind it. Nobody is admitted in a step that preempted.
 //   - When a running sequence needs a KV block and none is free, the sequence admitted last is preempted: it loses its
 //     blocks, goes back to the head of the queue, and later prefills its prompt and its output so far again.
@@ -73,8 +68,8 @@ type Engine struct {
 	blockSize, totalBlocks        int
 
 	running []*Sequence
-	waiting deque
-	free    int // KV blocks
+	waiting ring[*Sequence] // first come, first served; the preempted go back to the front
+	free    int             // KV blocks
 
 	step Step
 }
@@ -141,7 +136,7 @@ func (e *Engine) Abort(s *Sequence) bool {
 // Busy reports whether any sequence is running or waiting.
 func (e *Engine) Busy() bool { return len(e.running) > 0 || e.waiting.len() > 0 }
 
-// Running is the number of sequences that hold a seat.
+// Running is the number of sequences that hold a slot.
 func (e *Engine) Running() int { return len(e.running) }
 
 // Waiting is the length of the waiting queue.
@@ -172,7 +167,7 @@ func (e *Engine) Step() *Step {
 	return st
 }
 
-// scheduleRunning serves the sequences that hold a seat and returns the budget they left.
+// scheduleRunning serves the sequences that hold a slot and returns the budget they left.
 func (e *Engine) scheduleRunning(budget int) int {
 	for i := 0; i < len(e.running) && budget > 0; i++ {
 		s := e.running[i]
@@ -189,7 +184,7 @@ func (e *Engine) scheduleRunning(budget int) int {
 	return budget
 }
 
-// admit moves sequences from the queue to seats while seats, budget and KV blocks last.
+// admit moves sequences from the queue to slots while slots, budget and KV blocks last.
 func (e *Engine) admit(budget int) {
 	for budget > 0 && e.waiting.len() > 0 && len(e.running) < e.maxSeqs {
 		s := e.waiting.front()
@@ -267,7 +262,7 @@ func (e *Engine) compute(s *Sequence, n int) {
 	}
 }
 
-// finish takes the finished sequences from their seats.
+// finish takes the finished sequences from their slots.
 func (e *Engine) finish() {
 	if len(e.step.Finished) == 0 {
 		return
@@ -286,64 +281,3 @@ func (e *Engine) finish() {
 }
 
 func (e *Engine) blocksFor(tokens int) int { return (tokens + e.blockSize - 1) / e.blockSize }
-
-// deque is a ring buffer of sequences: first come, first served, with a way back to the front for the preempted.
-type deque struct {
-	ring []*Sequence // length is a power of two, or zero
-	head int
-	n    int
-}
-
-func (d *deque) len() int { return d.n }
-
-func (d *deque) front() *Sequence { return d.ring[d.head] }
-
-func (d *deque) at(i int) *Sequence { return d.ring[(d.head+i)&(len(d.ring)-1)] }
-
-func (d *deque) pushBack(s *Sequence) {
-	d.reserve()
-	d.ring[(d.head+d.n)&(len(d.ring)-1)] = s
-	d.n++
-}
-
-func (d *deque) pushFront(s *Sequence) {
-	d.reserve()
-	d.head = (d.head - 1) & (len(d.ring) - 1)
-	d.ring[d.head] = s
-	d.n++
-}
-
-func (d *deque) popFront() *Sequence {
-	s := d.ring[d.head]
-	d.ring[d.head] = nil
-	d.head = (d.head + 1) & (len(d.ring) - 1)
-	d.n--
-	return s
-}
-
-func (d *deque) remove(s *Sequence) {
-	mask := len(d.ring) - 1
-	for i := range d.n {
-		if d.ring[(d.head+i)&mask] != s {
-			continue
-		}
-		for j := i; j < d.n-1; j++ {
-			d.ring[(d.head+j)&mask] = d.ring[(d.head+j+1)&mask]
-		}
-		d.n--
-		d.ring[(d.head+d.n)&mask] = nil
-		return
-	}
-}
-
-// reserve makes room for one more.
-func (d *deque) reserve() {
-	if d.n < len(d.ring) {
-		return
-	}
-	bigger := make([]*Sequence, max(16, 2*len(d.ring)))
-	for i := range d.n {
-		bigger[i] = d.at(i)
-	}
-	d.ring, d.head = bigger, 0
-}

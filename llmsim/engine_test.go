@@ -57,7 +57,7 @@ func TestSchedule(t *testing.T) {
 			[]string{"0+8:", "0+8:", "0+4: a", "1+0: a /a"}},
 		{"decoding goes before prefill", plain(4, 8, 1000), []seq{{"a", 4, 3, 0}, {"b", 10, 1, 0}},
 			[]string{"0+8: a", "1+6: a b /b", "1+0: a /a"}},
-		{"seats are given first come, first served", plain(2, 100, 1000), []seq{{"a", 5, 2, 0}, {"b", 5, 1, 0}, {"c", 5, 1, 0}, {"d", 5, 1, 0}},
+		{"slots are given first come, first served", plain(2, 100, 1000), []seq{{"a", 5, 2, 0}, {"b", 5, 1, 0}, {"c", 5, 1, 0}, {"d", 5, 1, 0}},
 			[]string{"0+10: a b /b", "1+5: a c /a /c", "0+5: d /d"}},
 		{"a cached prefix costs no prefill, but for its last token", plain(4, 100, 1000), []seq{{"a", 10, 1, 8}, {"b", 10, 1, 10}},
 			[]string{"0+3: a b /a /b"}},
@@ -66,7 +66,7 @@ func TestSchedule(t *testing.T) {
 		{"the head of the queue blocks those behind it while its prompt finds no room", plain(4, 100, 16), []seq{{"a", 8, 3, 0}, {"b", 12, 1, 0}, {"c", 1, 1, 0}},
 			[]string{"0+8: a", "1+0: a", "1+0: a /a", "0+13: b c /b /c"}},
 		// Six blocks of four: a and b hold two each at first, and take a third at their fifth output token. Then all six are full.
-		{"the last admitted is preempted, and computed anew with what it had said", plain(4, 100, 24), []seq{{"a", 8, 9, 0}, {"b", 8, 9, 0}},
+		{"the last admitted is preempted, and recomputed with what it had said", plain(4, 100, 24), []seq{{"a", 8, 9, 0}, {"b", 8, 9, 0}},
 			[]string{"0+16: a b", "2+0: a b", "2+0: a b", "2+0: a b", "2+0: a b", "1+0: a !b", "1+0: a", "1+0: a", "1+0: a /a", "0+13: b", "1+0: b", "1+0: b", "1+0: b /b"}},
 		{"zero lengths count as one", plain(4, 100, 24), []seq{{"a", 0, 0, 0}}, []string{"0+1: a /a"}},
 	} {
@@ -196,7 +196,6 @@ func TestStepAllocatesNothing(t *testing.T) {
 	}
 	step := func() {
 		for _, s := range e.Step().Finished {
-			s.Reset()
 			if err := e.Submit(s); err != nil {
 				t.Fatal(err)
 			}
@@ -210,17 +209,19 @@ func TestStepAllocatesNothing(t *testing.T) {
 	}
 }
 
-// replay gives, per request, the time to the first token and the mean gap between tokens.
-func replay(t *testing.T, cfg Config, prompt, output int, arrivals []time.Duration) (ttft, itl []time.Duration, end time.Duration) {
+// latencies replays arrivals. It gives, per request, the time to the first token and the mean gap between tokens.
+func latencies(
+	t *testing.T, cfg Config, prompt, output int, arrivals []time.Duration,
+) (ttft, itl []time.Duration, end time.Duration) {
 	t.Helper()
 	ttft, itl = make([]time.Duration, len(arrivals)), make([]time.Duration, len(arrivals))
-	err := Replay(cfg, func(i int) (Arrival, bool) {
+	err := replay(cfg, func(i int) (arrival, bool) {
 		if i == len(arrivals) {
-			return Arrival{}, false
+			return arrival{}, false
 		}
-		return Arrival{arrivals[i], prompt, output}, true
-	}, func(i int, a Arrival, first, last time.Duration) {
-		ttft[i], itl[i] = first-a.At, (last-first)/time.Duration(output-1)
+		return arrival{arrivals[i], prompt, output}, true
+	}, func(i int, a arrival, first, last time.Duration) {
+		ttft[i], itl[i] = first-a.at, (last-first)/time.Duration(output-1)
 		end = max(end, last)
 	})
 	if err != nil {
@@ -248,7 +249,7 @@ func TestL4Preset(t *testing.T) {
 		t.Logf("%s: %v", what, got)
 	}
 
-	ttft, itl, end := replay(t, cfg, prompt, output, make([]time.Duration, 1))
+	ttft, itl, end := latencies(t, cfg, prompt, output, make([]time.Duration, 1))
 	between("synchronous: TTFT", ttft[0], 28*time.Millisecond, 36*time.Millisecond)
 	between("synchronous: ITL", itl[0], 5400*time.Microsecond, 6*time.Millisecond)
 	if rate := 1 / end.Seconds(); rate < 1.25 || rate > 1.4 {
@@ -256,7 +257,7 @@ func TestL4Preset(t *testing.T) {
 	}
 
 	const streams = 512
-	ttft, itl, end = replay(t, cfg, prompt, output, make([]time.Duration, streams))
+	ttft, itl, end = latencies(t, cfg, prompt, output, make([]time.Duration, streams))
 	between("512 at once: TTFT", median(ttft), 2*time.Second, 30*time.Second)
 	between("512 at once: ITL", median(itl), 70*time.Millisecond, 125*time.Millisecond)
 	if rate := streams / end.Seconds(); rate < 13.5 || rate > 18.5 {
@@ -270,7 +271,7 @@ func TestL4Preset(t *testing.T) {
 	for i := range arrivals {
 		arrivals[i] = time.Duration(i) * time.Second / 12
 	}
-	ttft, itl, _ = replay(t, cfg, prompt, output, arrivals)
+	ttft, itl, _ = latencies(t, cfg, prompt, output, arrivals)
 	between("constant 12 req/s: TTFT", median(ttft), 0, 100*time.Millisecond)
 	between("constant 12 req/s: ITL", median(itl), 0, 20*time.Millisecond)
 }
@@ -315,9 +316,9 @@ func BenchmarkReplay(b *testing.B) {
 	}
 	requests := 0
 	for b.Loop() {
-		err := Replay(cfg, func(i int) (Arrival, bool) {
-			return Arrival{time.Duration(i) * time.Second / 12, 264, 128}, i < 20_000
-		}, func(int, Arrival, time.Duration, time.Duration) { requests++ })
+		err := replay(cfg, func(i int) (arrival, bool) {
+			return arrival{time.Duration(i) * time.Second / 12, 264, 128}, i < 20_000
+		}, func(int, arrival, time.Duration, time.Duration) { requests++ })
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -7,7 +7,7 @@ package llmsim
 func (l *loop) runFixed() {
 	defer close(l.done)
 	var (
-		first, next fifo
+		first, next ring[*stream]
 		ttft        = int64(l.server.cfg.TTFT)
 		itl         = int64(l.server.cfg.ITL)
 		m           = &l.server.metrics
@@ -22,7 +22,7 @@ func (l *loop) runFixed() {
 		}
 		for _, st := range incoming {
 			st.loopPos.due = st.arrival + ttft
-			first.push(st)
+			pushByDue(&first, st)
 			m.submitted(&st.seq)
 			running++
 		}
@@ -34,17 +34,17 @@ func (l *loop) runFixed() {
 		}
 
 		queue := &first
-		if first.n == 0 || next.n > 0 && next.front().loopPos.due < first.front().loopPos.due {
+		if first.len() == 0 || next.len() > 0 && next.front().loopPos.due < first.front().loopPos.due {
 			queue = &next
 		}
 		m.running.Store(int64(running))
-		if queue.n == 0 {
+		if queue.len() == 0 {
 			<-l.kick
 			continue
 		}
 		st := queue.front()
 		if st.loopPos.released {
-			queue.pop()
+			queue.popFront()
 			continue
 		}
 		due, now := st.loopPos.due, l.server.since()
@@ -52,7 +52,7 @@ func (l *loop) runFixed() {
 			l.sleep(min(due, now+nap))
 			continue
 		}
-		queue.pop()
+		queue.popFront()
 		m.late(now - due)
 		// A loop that is late by more than an ITL owes this stream several tokens. They go out in one write: that is cheaper, and
 		// so the loop can catch up.
@@ -75,45 +75,15 @@ func (l *loop) runFixed() {
 			continue
 		}
 		st.loopPos.due = due + int64(count)*itl
-		next.push(st)
+		pushByDue(&next, st)
 	}
 }
 
-// fifo is a ring buffer of streams, ordered by when they are due.
-type fifo struct {
-	ring []*stream // length is a power of two, or zero
-	head int
-	n    int
-}
-
-func (q *fifo) front() *stream { return q.ring[q.head] }
-
-func (q *fifo) pop() {
-	q.ring[q.head] = nil
-	q.head = (q.head + 1) & (len(q.ring) - 1)
-	q.n--
-}
-
-// push adds a stream behind all that are due no later. That is nearly always the end: handlers may submit two requests in
-// another order than they read them.
-func (q *fifo) push(st *stream) {
-	if q.n == len(q.ring) {
-		bigger := make([]*stream, max(64, 2*len(q.ring)))
-		for i := range q.n {
-			bigger[i] = q.ring[(q.head+i)&(len(q.ring)-1)]
-		}
-		q.ring, q.head = bigger, 0
+// pushByDue adds a stream behind all that are due no later. That is nearly always the end: handlers may submit two requests
+// in another order than they read them.
+func pushByDue(q *ring[*stream], st *stream) {
+	q.pushBack(st)
+	for i := q.len() - 1; i > 0 && q.at(i-1).loopPos.due > st.loopPos.due; i-- {
+		q.swap(i-1, i)
 	}
-	mask := len(q.ring) - 1
-	i := q.n
-	for i > 0 {
-		before := q.ring[(q.head+i-1)&mask]
-		if before.loopPos.due <= st.loopPos.due {
-			break
-		}
-		q.ring[(q.head+i)&mask] = before
-		i--
-	}
-	q.ring[(q.head+i)&mask] = st
-	q.n++
 }

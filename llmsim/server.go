@@ -63,9 +63,6 @@ func NewServer(cfg Config) (*Server, error) {
 // Config is the server's configuration with defaults filled in and TimeScale multiplied in.
 func (s *Server) Config() Config { return s.cfg }
 
-// Origin is the wall time of the instant from which the nanoseconds of [Truth] count.
-func (s *Server) Origin() time.Time { return s.wallOrigin }
-
 // since is the server's clock: nanoseconds since its origin.
 func (s *Server) since() int64 { return int64(time.Since(s.origin)) }
 

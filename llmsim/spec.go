@@ -47,7 +47,7 @@ func presets() map[string]Config {
 			Base: 100 * time.Millisecond, PerSequence: 2 * time.Millisecond, PerPrefillToken: 400 * time.Microsecond,
 			MaxNumSeqs: 8, MaxNumBatchedTokens: 2048,
 		},
-		"prefill-bound": { // 8.3 req/s: the step's token budget is what runs out, not the seats
+		"prefill-bound": { // 8.3 req/s: the step's token budget is what runs out, not the slots
 			Base: 50 * time.Millisecond, PerSequence: 20 * time.Microsecond, PerPrefillToken: 300 * time.Microsecond,
 			MaxNumSeqs: 256, MaxNumBatchedTokens: 512,
 		},
@@ -190,7 +190,7 @@ func ParseSpec(spec string) (Config, error) {
 			c.MaxModelLen = 0
 		}
 	}
-	if err := c.Validate(); err != nil {
+	if _, err := c.normalized(); err != nil {
 		return Config{}, &SpecError{Spec: spec, Reason: err.Error(), Hint: "correct the value"}
 	}
 	return c, nil

@@ -63,7 +63,7 @@ func TestPresetsAreValid(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Validate(); err != nil {
+		if _, err := c.normalized(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if c.Name != name {
@@ -186,7 +186,7 @@ func TestParseFault(t *testing.T) {
 
 func TestApproxTokens(t *testing.T) {
 	for text, want := range map[string]int{"": 0, "hello there": 2, "Hello, world!": 4, "a b\tc\nd": 4, "internationalisation": 3, "12": 2, "naïve": 1} {
-		if got := ApproxTokens(text); got != want {
+		if got := approxTokens(text); got != want {
 			t.Errorf("%q: %d tokens, want %d", text, got, want)
 		}
 	}

@@ -199,7 +199,7 @@ func (st *stream) serveWhole(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// garbage is what a garbage fault writes: an event whose data looks like JSON and is none.
+// garbage is what a garbage fault writes: an event whose data looks like JSON and is not.
 const garbage = `{"id":"llmsim","choices":[{"delta":{"content":"tru`
 
 // generationError is what vLLM reports for a request that failed inside its engine.

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Truth is what the server itself knows about one request. Times are nanoseconds since the server's origin
-// ([Server.Origin]), on its monotonic clock; 0 is "never".
+// Truth is what the server itself knows about one request. Times are nanoseconds since the server was made, on its monotonic
+// clock; 0 is "never". Wall − Read is when the server was made.
 type Truth struct {
 	ID        string `json:"id"`                   // the id in the answer
 	RequestID string `json:"request_id,omitempty"` // the request's X-Request-Id header

@@ -62,7 +62,7 @@ func TestTemplateSurvivesAnyModelName(t *testing.T) {
 func TestWordsNeedNoEscaping(t *testing.T) {
 	for _, w := range words {
 		data, err := json.Marshal(w)
-		if err != nil || string(data) != `"`+w+`"` || w[0] != ' ' || ApproxTokens(w) != 1 {
+		if err != nil || string(data) != `"`+w+`"` || w[0] != ' ' || approxTokens(w) != 1 {
 			t.Errorf("%q is written %s", w, data)
 		}
 	}

@@ -153,10 +153,10 @@ func grid() []engine {
 	}{
 		// Prefill and decode cost alike, as the L4 preset; latency grows long before capacity.
 		{"l4-like", llmsim.Config{Base: 5430 * time.Microsecond, PerSequence: 200 * time.Microsecond, PerPrefillToken: 100 * time.Microsecond}, 64, 13, 6, 3},
-		// Few seats: requests queue for them.
-		{"few seats", llmsim.Config{Base: 10 * time.Millisecond, PerSequence: 500 * time.Microsecond, PerPrefillToken: 50 * time.Microsecond, MaxNumSeqs: 4}, 64, 0.5, 10, 3},
-		// Fast decode, many seats, nothing but the step's base to share.
-		{"many seats", llmsim.Config{Base: 8 * time.Millisecond, PerSequence: 20 * time.Microsecond, PerPrefillToken: 20 * time.Microsecond, MaxNumSeqs: 64}, 64, 200, 4, 3},
+		// Few slots: requests queue for them.
+		{"few slots", llmsim.Config{Base: 10 * time.Millisecond, PerSequence: 500 * time.Microsecond, PerPrefillToken: 50 * time.Microsecond, MaxNumSeqs: 4}, 64, 0.5, 10, 3},
+		// Fast decode, many slots, nothing but the step's base to share.
+		{"many slots", llmsim.Config{Base: 8 * time.Millisecond, PerSequence: 20 * time.Microsecond, PerPrefillToken: 20 * time.Microsecond, MaxNumSeqs: 64}, 64, 200, 4, 3},
 		// A small token budget: prompts are prefilled in chunks and decoding shares the budget.
 		{"small budget", llmsim.Config{Base: 6 * time.Millisecond, PerSequence: 100 * time.Microsecond, PerPrefillToken: 60 * time.Microsecond, MaxNumSeqs: 32, MaxNumBatchedTokens: 48}, 96, 5, 6, 3},
 	}
