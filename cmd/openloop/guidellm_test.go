@@ -9,6 +9,7 @@ import (
 
 // TestGuideLLMScripts runs the commands that take GuideLLM's reports and flags. $GOLDEN holds recordings of GuideLLM's.
 func TestGuideLLMScripts(t *testing.T) {
+	t.Parallel()
 	golden, err := filepath.Abs("../../testdata/golden")
 	if err != nil {
 		t.Fatal(err)

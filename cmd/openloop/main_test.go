@@ -2,12 +2,15 @@ package main
 
 import (
 	"cmp"
+	"flag"
 	"fmt"
 	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +26,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// The scripts mostly wait for load to be sent, so more of them run at once than there are processors.
+	if err := flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){
 		"openloop": func() { os.Exit(mainExit(os.Args[1:], os.Stdout, os.Stderr)) },
 	})
@@ -30,6 +37,7 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the real program, as its users do. Servers live in the test, in another process than the program.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
@@ -44,8 +52,8 @@ func TestScripts(t *testing.T) {
 			"unused":     unusedPort,
 			"report":     checkReport,
 			"exits":      checkExit,
-			"waitfor":    waitFor,
-			"pause":      pauseFor,
+			"decides":    checkDecision,
+			"served":     waitServed,
 			"killsim":    killSim,
 			"terminate":  terminate,
 			"truth":      checkTruth,
@@ -87,7 +95,7 @@ func terminate(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 // checkTruth checks what the engine at $URL received since the last look, the trial request of each run left out:
-// truth prompts=N,N,… outputs=N,N,… count=N span=MIN..MAX gaps=EQUAL. Lengths are listed in the order of arrival.
+// truth prompts=N,N,… outputs=N,N,… count=N. Lengths are listed in the order of arrival.
 func checkTruth(ts *testscript.TestScript, _ bool, args []string) {
 	value, _ := sims.Load(ts.Getenv("URL"))
 	all := value.(*llmsim.Server).Truth()
@@ -110,12 +118,6 @@ func checkTruth(ts *testscript.TestScript, _ bool, args []string) {
 			have = strings.Join(prompts, ",")
 		case "outputs":
 			have = strings.Join(outputs, ",")
-		case "after": // the time of each request after the first, in half seconds, rounded
-			var times []string
-			for _, r := range got {
-				times = append(times, strconv.FormatFloat(math.Round(float64(r.Read-got[0].Read)/5e8)/2, 'g', -1, 64))
-			}
-			have = strings.Join(times, ",")
 		default:
 			ts.Fatalf("nothing known of %q", name)
 		}
@@ -125,11 +127,26 @@ func checkTruth(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// pauseFor waits: pause DURATION.
-func pauseFor(ts *testscript.TestScript, _ bool, args []string) {
-	d, err := time.ParseDuration(args[0])
+// waitServed waits until the engine at $URL has answered so many requests in full, trial requests included, or fails after a
+// minute: served N.
+func waitServed(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	time.Sleep(d)
+	value, _ := sims.Load(ts.Getenv("URL"))
+	server := value.(*llmsim.Server)
+	done := 0
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		done = 0
+		for _, r := range server.Truth() {
+			if r.Outcome == "length" || r.Outcome == "stop" {
+				done++
+			}
+		}
+		if done >= want {
+			return
+		}
+	}
+	ts.Fatalf("the server answered %d requests in a minute, want %d", done, want)
 }
 
 // startHTTP starts a server with one answer to everything and sets $URL: httpserver STATUS [CONTENT-TYPE BODY].
@@ -179,29 +196,40 @@ func unusedPort(ts *testscript.TestScript, _ bool, _ []string) {
 
 // checkExit runs a command and checks its exit code: exits CODE COMMAND ARGS….
 func checkExit(ts *testscript.TestScript, _ bool, args []string) {
-	want := args[0]
-	err := ts.Exec(args[1], args[2:]...)
-	got := "0"
-	if err != nil {
-		var ok bool
-		if got, ok = strings.CutPrefix(err.Error(), "exit status "); !ok {
-			ts.Fatalf("%v", err)
-		}
-	}
-	if got != want {
-		ts.Fatalf("exit code %s, want %s", got, want)
+	if got := exitCode(ts, ts.Exec(args[1], args[2:]...)); got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
 	}
 }
 
-// waitFor waits until a file is there, at most ten seconds.
-func waitFor(ts *testscript.TestScript, _ bool, args []string) {
-	for range 1000 {
-		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+// checkDecision is checkExit for a command whose outcome rests on what it measures: decides CODE COMMAND ARGS…. A gate that
+// ought to hold is undecided where this machine was too busy to be a client, and the command says so on stdout. It may then
+// try again, in the same folder, up to five times; every other outcome counts at once.
+func checkDecision(ts *testscript.TestScript, _ bool, args []string) {
+	invalid := regexp.MustCompile(`(?i)client (is |was )?(invalid|not fit)`)
+	for attempt := 1; ; attempt++ {
+		got := exitCode(ts, ts.Exec(args[1], args[2:]...))
+		if got == args[0] {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		if attempt == 5 || !invalid.MatchString(ts.ReadFile("stdout")) {
+			ts.Fatalf("exit code %s, want %s, at attempt %d", got, args[0], attempt)
+		}
+		if i := slices.Index(args, "--output-dir"); i >= 0 {
+			ts.Check(os.RemoveAll(ts.MkAbs(args[i+1])))
+		}
 	}
-	ts.Fatalf("%s did not appear", args[0])
+}
+
+// exitCode is the code that a command ended with.
+func exitCode(ts *testscript.TestScript, err error) string {
+	if err == nil {
+		return "0"
+	}
+	code, ok := strings.CutPrefix(err.Error(), "exit status ")
+	if !ok {
+		ts.Fatalf("%v", err)
+	}
+	return code
 }
 
 // checkReport reads a report and checks what it holds: report FILE NAME=VALUE….
@@ -212,7 +240,7 @@ func checkReport(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("missing fields %v, unknown fields %v", r.Missing, r.Unknown)
 	}
 	var kinds []string
-	var rates []float64
+	var rates, scheduled []float64
 	completed, errored := 0, 0
 	for _, b := range r.Benchmarks {
 		load := b.Config.Load()
@@ -222,6 +250,9 @@ func checkReport(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		completed += len(b.Requests.Successful.List())
 		errored += len(b.Requests.Errored.List())
+		for q := range b.Requests.Successful {
+			scheduled = append(scheduled, q.Info.Timings.TargetedStart.Value)
+		}
 	}
 	for _, arg := range args[1:] {
 		name, want, _ := strings.Cut(arg, "=")
@@ -247,6 +278,15 @@ func checkReport(ts *testscript.TestScript, _ bool, args []string) {
 		case "errored": // at least
 			if n, _ := strconv.Atoi(want); errored < n {
 				ts.Fatalf("%d requests failed, want at least %s", errored, want)
+			}
+		case "scheduled": // when each was due after the first, in seconds, exact to a millisecond
+			slices.Sort(scheduled)
+			var times []string
+			for _, at := range scheduled {
+				times = append(times, strconv.FormatFloat(math.Round(1e3*(at-scheduled[0]))/1e3, 'g', -1, 64))
+			}
+			if got := strings.Join(times, ","); got != want {
+				ts.Fatalf("requests were scheduled at %s s, want %s", got, want)
 			}
 		case "output":
 			n, _ := strconv.Atoi(want)
