@@ -17,19 +17,20 @@ import (
 // bare is the yardstick for the client's processor time: the least that a program of Go's net/http can do with the same
 // load. A goroutine a request reads lines and takes the time of each; nothing is parsed, nothing kept.
 func bare(arg string) error {
-	var j job
-	if err := json.Unmarshal([]byte(arg), &j); err != nil {
+	var a clientArgs
+	if err := json.Unmarshal([]byte(arg), &a); err != nil {
 		return err
 	}
-	debug.SetGCPercent(j.GC)
+	debug.SetGCPercent(a.GC)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1 << 16, DisableCompression: true}}
-	body := requestBody(j.Output)
+	body := requestBody(a.Output)
 	var all sync.WaitGroup
 	var mu sync.Mutex
-	var m measured
+	var m clientMeasured
+	url := a.URL + "/v1/chat/completions"
 	request := func() {
 		tokens := 0
-		req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, j.URL+"/v1/chat/completions", bytes.NewReader(body))
+		req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, bytes.NewReader(body))
 		if err == nil {
 			req.Header.Set("Content-Type", "application/json")
 			var resp *http.Response
@@ -47,14 +48,14 @@ func bare(arg string) error {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		m.Tokens += max(tokens-4, 0) // role, end, usage and [DONE] are none
+		m.Tokens += max(tokens-4, 0) // role, end, usage and [DONE] are not tokens
 		if err != io.EOF {
 			m.Errored++
 		}
 	}
 	start := time.Now()
-	for i := range int(j.Rate * j.Seconds) {
-		time.Sleep(time.Until(start.Add(time.Duration(float64(i+1) / j.Rate * 1e9))))
+	for i := range int(a.Rate * a.Seconds) {
+		time.Sleep(time.Until(start.Add(time.Duration(float64(i+1) / a.Rate * 1e9))))
 		all.Go(request)
 	}
 	all.Wait()

@@ -8,32 +8,28 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/openloop/openloop/llmsim"
 )
 
-// run starts a server and a client, and puts together what both say.
-func (r row) run(as string, j job) (*result, error) {
+// run starts a server and a client, openloop's ("send") or the bare one ("bare"), and puts together what both say.
+func (r *row) run(as string, o clientOptions) (_ *runResult, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	server, err := startServer(r.Engine, j.Apart)
+	server, err := startServer(r.Engine, o.Apart)
 	if err != nil {
 		return nil, err
 	}
-	defer server.stop()
-	j.URL = server.url
-	arg, err := json.Marshal(j)
+	defer func() { err = errors.Join(err, server.close()) }()
+	arg, err := json.Marshal(clientArgs{row: *r, clientOptions: o, URL: server.url})
 	if err != nil {
 		return nil, err
 	}
-	client := command(j.Apart, "1", self, as, string(arg))
+	client := command(o.Apart, "1", self, as, string(arg))
 	started, busy := time.Now(), busyTime()
 	answer, err := client.Output()
 	if err != nil {
@@ -43,16 +39,17 @@ func (r row) run(as string, j job) (*result, error) {
 	if err := server.stop(); err != nil {
 		return nil, err
 	}
-	var m measured
+	var m clientMeasured
 	if err := json.Unmarshal(answer, &m); err != nil {
 		return nil, err
 	}
 	usage := client.ProcessState.SysUsage().(*syscall.Rusage)
-	res := &result{measured: m, FirstRequest: m.FirstSent.Sub(started).Seconds(), PeakMB: float64(usage.Maxrss) / 1024}
+	res := &runResult{clientMeasured: m, PeakMB: float64(usage.Maxrss) / 1024}
+	res.FirstRequest = m.FirstSent.Sub(started).Seconds()
 	res.ServerCPU = server.cpu()
 	own := res.ServerCPU + (client.ProcessState.UserTime() + client.ProcessState.SystemTime()).Seconds()
 	res.Others = max(busy-own, 0) / elapsed
-	if res.truth, err = server.truth(); err != nil {
+	if res.serverMeasured, err = server.measured(r.Rate); err != nil {
 		return nil, err
 	}
 	res.Lost = res.Errored
@@ -78,18 +75,24 @@ type server struct {
 	url  string
 	cmd  *exec.Cmd
 	hold io.Closer // the process ends when this is closed
-	dir  string
+	dir  string    // of its record
 }
 
-func startServer(engine string, apart bool) (*server, error) {
+// startServer starts a server. Whoever has it must close it.
+func startServer(engine string, apart bool) (_ *server, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	s := &server{}
-	if s.dir, err = os.MkdirTemp("", "truthbench"); err != nil {
+	if s.dir, err = os.MkdirTemp("", "openloop-bench-truth"); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
 	s.cmd = command(apart, "0", self, "serve", engine, s.truthFile())
 	s.cmd.Env = append(s.cmd.Env, "GOGC=400")
 	if s.hold, err = s.cmd.StdinPipe(); err != nil {
@@ -104,7 +107,7 @@ func startServer(engine string, apart bool) (*server, error) {
 	}
 	url, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("the server did not start: %w", err), s.stop())
+		return nil, fmt.Errorf("the server did not start: %w", err)
 	}
 	s.url = strings.TrimSpace(url)
 	return s, nil
@@ -112,10 +115,10 @@ func startServer(engine string, apart bool) (*server, error) {
 
 func (s *server) truthFile() string { return filepath.Join(s.dir, "truth.jsonl") }
 
-// stop ends the process; the truth is whole then.
+// stop ends the process, if it runs. Its record is whole then.
 func (s *server) stop() error {
-	if s.cmd.ProcessState != nil {
-		return os.RemoveAll(s.dir)
+	if s.cmd == nil || s.cmd.Process == nil || s.cmd.ProcessState != nil {
+		return nil
 	}
 	s.hold.Close()
 	if err := s.cmd.Wait(); err != nil {
@@ -124,45 +127,25 @@ func (s *server) stop() error {
 	return nil
 }
 
+// close ends the process and removes its record.
+func (s *server) close() error { return errors.Join(s.stop(), os.RemoveAll(s.dir)) }
+
+// cpu is the processor time of the ended process, in seconds.
 func (s *server) cpu() float64 {
 	return (s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime()).Seconds()
 }
 
-// serve is the server's process. It ends with its standard input.
-func serve(spec, truthFile string) error {
-	config, err := llmsim.ParseSpec(spec)
-	if err != nil {
-		return err
-	}
-	config.TruthLimit = -1
-	server, err := llmsim.NewServer(config)
-	if err != nil {
-		return err
-	}
-	f, err := os.Create(truthFile)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	server.WriteTruth(f)
-	if err := server.Start("127.0.0.1:0"); err != nil {
-		return err
-	}
-	fmt.Println(server.URL())
-	signal.Ignore(os.Interrupt)
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	return server.Close()
-}
-
-// busyTime is the processor time that all processes of the machine have used, and what the hypervisor gave to other machines
-// (steal), in seconds; 0 where it can't be read.
+// busyTime is the processor time that all processes of the machine have used, and what the hypervisor gave to other
+// machines (steal), in seconds; 0 where it can't be read.
 func busyTime() float64 {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return 0
 	}
 	var user, nice, system, idle, iowait, irq, softirq, steal float64
-	if _, err := fmt.Sscanf(string(b), "cpu %g %g %g %g %g %g %g %g", &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal); err != nil {
+	_, err = fmt.Sscanf(string(b), "cpu %g %g %g %g %g %g %g %g",
+		&user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal)
+	if err != nil {
 		return 0
 	}
 	return (user + nice + system + irq + softirq + steal) / 100 // USER_HZ is 100 on every Linux

@@ -22,36 +22,42 @@ import (
 // defaultGC is the GOGC that the command runs its load with: Go's own.
 const defaultGC = 100
 
-// job is what the client's process is asked to do.
-type job struct {
-	row
-	URL     string
-	GC      int
-	Apart   bool
-	Profile string
-	Trace   string
+// clientOptions are what the flags ask of the client's process.
+type clientOptions struct {
+	GC      int    // its GOGC
+	Apart   bool   // on a processor of its own
+	Profile string // file for its processor profile; "" for none
+	Trace   string // file for its execution trace; "" for none
 }
 
-// measured is what the client says. Times are ms, delays and lateness µs, each as median and 99th percentile.
-type measured struct {
+// clientArgs are the arguments of the client's process: the load, the options, and the server's base URL.
+type clientArgs struct {
+	row
+	clientOptions
+	URL string
+}
+
+// clientMeasured is what the client's process says at its end. Pairs are the median and the 99th percentile.
+type clientMeasured struct {
 	FirstSent time.Time
 	Offered   int
 	Sent      int
 	Completed int
 	Errored   int
 	Tokens    int
-	TTFT      [2]float64
-	ITL       float64
-	Lateness  [2]float64
-	Started   [2]float64 // of it: until the request's goroutine ran
-	Connect   [2]float64 // of the requests that opened a connection
+	TTFT      [2]float64 // ms
+	ITL       float64    // ms, mean
+	SendDelay [2]float64 // µs
+	Started   [2]float64 // µs, of it: until the request's goroutine ran
+	Connect   [2]float64 // µs, of the requests that opened a connection
 	NewConns  int
-	Delay     [2]float64
-	CPU       float64 // s
-	Elapsed   float64 // s
+	Delay     [2]float64 // µs from the kernel's receipt of a token to the client's reading it
+	CPU       float64    // s
+	Elapsed   float64    // s
 	GCs       int
 
-	// Of a run of two minutes at least: resident memory after the first minute and at the end, and the send lateness.
+	// Of a run of two minutes at least: resident memory after the first minute and at the end, and the send delay in
+	// µs.
 	MinuteMB, EndMB         float64
 	FirstMinute, LastMinute [2]float64
 
@@ -67,47 +73,47 @@ type measured struct {
 
 // send is the client's process.
 func send(arg string) error {
-	var j job
-	if err := json.Unmarshal([]byte(arg), &j); err != nil {
+	var a clientArgs
+	if err := json.Unmarshal([]byte(arg), &a); err != nil {
 		return err
 	}
-	debug.SetGCPercent(j.GC)
-	client, err := loadgen.NewClient(loadgen.Target{URL: j.URL + "/v1/chat/completions"})
+	debug.SetGCPercent(a.GC)
+	client, err := loadgen.NewClient(loadgen.Target{URL: a.URL + "/v1/chat/completions"})
 	if err != nil {
 		return err
 	}
-	body := requestBody(j.Output)
+	body := requestBody(a.Output)
 	hooks := loadgen.Hooks{Source: func(int) (loadgen.Request, error) {
-		return loadgen.Request{Body: body, PromptTokens: 256, OutputTokens: int32(j.Output)}, nil
+		return loadgen.Request{Body: body, PromptTokens: 256, OutputTokens: int32(a.Output)}, nil
 	}}
 	stage := loadgen.Stage{
-		MaxDuration: time.Duration(j.Seconds * float64(time.Second)),
+		MaxDuration: time.Duration(a.Seconds * float64(time.Second)),
 		Grace:       time.Minute, // every stream is followed to its end: a lost one would show
 		KeepDetails: true,
 	}
-	if j.Streams > 0 {
-		stage.Load = loadgen.Load{Kind: loadgen.Concurrent, Streams: j.Streams, RampUp: time.Second}
+	if a.Streams > 0 {
+		stage.Load = loadgen.Load{Kind: loadgen.Concurrent, Streams: a.Streams, RampUp: time.Second}
 	} else {
-		stage.Load = loadgen.Load{Kind: loadgen.ConstantGap, Rate: j.Rate}
+		stage.Load = loadgen.Load{Kind: loadgen.ConstantGap, Rate: a.Rate}
 	}
 	runner := &loadgen.Runner{Client: client, MaxConcurrency: 20_000}
-	if j.Report > 0 {
-		stage.MaxDuration, stage.MaxRequests = 0, j.Report
+	if a.Report > 0 {
+		stage.MaxDuration, stage.MaxRequests = 0, a.Report
 	}
-	if j.Busy > 0 {
+	if a.Busy > 0 {
 		runtime.GOMAXPROCS(1)
-		for range j.Busy {
+		for range a.Busy {
 			go func() {
 				for start := time.Now(); time.Since(start) < time.Hour; { // nothing but work
 				}
 			}()
 		}
 	}
-	if j.Stall > 0 {
-		runner.Sleep = stallOnce(stage.MaxDuration/2, j.Stall)
+	if a.Stall > 0 {
+		runner.Sleep = stallOnce(stage.MaxDuration/2, a.Stall)
 	}
-	if j.Profile != "" {
-		f, err := os.Create(j.Profile)
+	if a.Profile != "" {
+		f, err := os.Create(a.Profile)
 		if err != nil {
 			return err
 		}
@@ -116,8 +122,8 @@ func send(arg string) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	if j.Trace != "" {
-		f, err := os.Create(j.Trace)
+	if a.Trace != "" {
+		f, err := os.Create(a.Trace)
 		if err != nil {
 			return err
 		}
@@ -134,8 +140,8 @@ func send(arg string) error {
 		return err
 	}
 	verdict := audit.Check(left)
-	var m measured
-	if j.Report > 0 {
+	var m clientMeasured
+	if a.Report > 0 {
 		if m, err = writeReport(left, verdict); err != nil {
 			return err
 		}
@@ -169,16 +175,19 @@ func residentMB() float64 {
 }
 
 func requestBody(output int) []byte {
-	return fmt.Appendf(nil, `{"model":"llmsim","messages":[{"role":"user","content":%q}],"max_completion_tokens":%d,"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}`,
+	return fmt.Appendf(nil, `{"model":"llmsim","messages":[{"role":"user","content":%q}],"max_completion_tokens":%d,`+
+		`"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}`,
 		strings.Repeat("word ", 256), output)
 }
 
-// add takes in what the stage says.
-func (m *measured) add(stage *loadgen.Measured) {
-	m.Offered, m.CPU, m.GCs, m.Stamps = stage.Offered, stage.Client.CPU.Seconds(), stage.Client.GCs, string(stage.Client.Stamps)
+// add takes in what was measured of the stage.
+func (m *clientMeasured) add(stage *loadgen.Measured) {
+	c := &stage.Client
+	m.Offered, m.CPU, m.GCs, m.Stamps = stage.Offered, c.CPU.Seconds(), c.GCs, string(c.Stamps)
 	m.Elapsed = time.Duration(stage.End - stage.Start).Seconds()
-	m.Delay = [2]float64{float64(stage.ClientDelay.ValueAtQuantile(50)) / 1e3, float64(stage.ClientDelay.ValueAtQuantile(99)) / 1e3}
-	var ttft, lateness, started, connect, first, last []float64
+	m.Delay[0] = float64(stage.ClientDelay.ValueAtQuantile(50)) / 1e3
+	m.Delay[1] = float64(stage.ClientDelay.ValueAtQuantile(99)) / 1e3
+	var ttft, delays, started, connect, first, last []float64
 	var span, gaps float64
 	for i := range stage.Records {
 		r := &stage.Records[i]
@@ -189,7 +198,7 @@ func (m *measured) add(stage *loadgen.Measured) {
 		if m.Sent++; m.Sent == 1 {
 			m.FirstSent = stage.Wall(r.Sent)
 		}
-		lateness = append(lateness, float64(r.Lateness())/1e3)
+		delays = append(delays, float64(r.Lateness())/1e3)
 		if r.Scheduled < stage.Start+int64(time.Minute) {
 			first = append(first, float64(r.Lateness())/1e3)
 		}
@@ -215,7 +224,8 @@ func (m *measured) add(stage *loadgen.Measured) {
 			}
 		}
 	}
-	m.TTFT, m.Lateness, m.Started, m.Connect = twoPercentiles(ttft), twoPercentiles(lateness), twoPercentiles(started), twoPercentiles(connect)
+	m.TTFT, m.SendDelay = twoPercentiles(ttft), twoPercentiles(delays)
+	m.Started, m.Connect = twoPercentiles(started), twoPercentiles(connect)
 	m.ITL, m.FirstMinute, m.LastMinute = span/gaps, twoPercentiles(first), twoPercentiles(last)
 }
 
@@ -232,8 +242,8 @@ func stallOnce(after, by time.Duration) func(time.Duration) {
 }
 
 // writeReport writes what the command writes of a stage, and takes the time.
-func writeReport(stage *loadgen.Measured, verdict audit.Verdict) (m measured, err error) {
-	dir, err := os.MkdirTemp("", "truthbench")
+func writeReport(stage *loadgen.Measured, verdict audit.Verdict) (m clientMeasured, err error) {
+	dir, err := os.MkdirTemp("", "openloop-bench-truth")
 	if err != nil {
 		return m, err
 	}
@@ -241,7 +251,10 @@ func writeReport(stage *loadgen.Measured, verdict audit.Verdict) (m measured, er
 	debug.SetGCPercent(50) // as the command does after its load
 	start := time.Now()
 	strategy := loadgen.Load{Kind: loadgen.Throughput, Streams: stage.Stage.Load.Streams}
-	run := &guidellm.Run{Args: guidellm.DefaultArgs(), Profile: string(strategy.Kind), RequestType: "chat_completions", Stream: true, Model: "llmsim"}
+	run := &guidellm.Run{
+		Args: guidellm.DefaultArgs(), Profile: string(strategy.Kind), RequestType: "chat_completions", Stream: true,
+		Model: "llmsim",
+	}
 	r := guidellm.Build(run, &sweep.Result{Stages: []*sweep.Stage{{Load: strategy, Measured: stage, Audit: verdict}}})
 	outputs, err := guidellm.ParseOutputs([]string{"json", "csv"})
 	if err != nil {
