@@ -1,7 +1,7 @@
-// Package memnet is a network in memory, for tests that run in a testing/synctest bubble, where real sockets would stop the
-// virtual clock from advancing. A [Listener] connects what dials it to what accepts from it. Its connections behave as TCP's
-// do: each direction buffers bytes that nobody has read yet, writing waits when the buffer is full, deadlines work, and
-// whoever writes to an end that is closed gets an error.
+// Package memnet is a network in memory, for tests that run in a testing/synctest bubble, where real sockets would stop
+// the virtual clock from advancing. A [Listener] connects what dials it to what accepts from it. Its connections behave
+// as TCP's do: each direction buffers bytes that nobody has read yet, writing waits when the buffer is full, deadlines
+// work, and whoever writes to an end that is closed gets an error.
 package memnet
 
 import (

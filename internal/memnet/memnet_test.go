@@ -44,7 +44,8 @@ func TestHTTPInABubble(t *testing.T) {
 		go func() { served <- server.Serve(l) }()
 		transport := &http.Transport{DialContext: l.Dial}
 		start := time.Now()
-		resp, err := (&http.Client{Transport: transport}).Post("http://anywhere/", "text/plain", strings.NewReader("hello"))
+		client := &http.Client{Transport: transport}
+		resp, err := client.Post("http://anywhere/", "text/plain", strings.NewReader("hello"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +76,8 @@ func TestDialFails(t *testing.T) {
 		l.Close()
 		l.Close()
 		var op *net.OpError
-		if _, err := l.Dial(t.Context(), "", ""); !errors.As(err, &op) || !strings.Contains(err.Error(), "connection refused") {
+		_, err := l.Dial(t.Context(), "", "")
+		if !errors.As(err, &op) || !strings.Contains(err.Error(), "connection refused") {
 			t.Errorf("the listener is closed: %v", err)
 		}
 		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -124,7 +126,8 @@ func TestDeadlines(t *testing.T) {
 		if err := client.SetDeadline(start.Add(time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := client.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != time.Second {
+		_, err := client.Read(make([]byte, 1))
+		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != time.Second {
 			t.Errorf("reading: %v after %v", err, time.Since(start))
 		}
 		if _, err := client.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
