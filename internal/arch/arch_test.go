@@ -1,0 +1,155 @@
+// Package arch has one test: that imports point the way the project's plan has it (docs/architecture.md).
+package arch
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/openloop/openloop/"
+
+// The rooms, from the ground up, each with those below it that a higher room may use too.
+const (
+	engine  = "loadgen internal"                // how load is sent
+	judging = "slo audit " + engine             // what is made of it
+	asking  = "spec endpoint tokens " + judging // what was asked for, and of whom
+	trying  = "sweep " + asking                 // what to try next
+	showing = "report " + trying                // what came out
+	all     = "guidellm llmsim " + showing      // but for cmd and bench
+	tests   = "llmsim internal"                 // what the tests of any package may import, too
+)
+
+// allowed lists for each package which packages of the project it may import. A name stands for the packages under it, too.
+var allowed = map[string]string{
+	"internal/arch":    "",
+	"internal/memnet":  "",
+	"internal/num":     "",
+	"internal/precise": "",
+
+	"loadgen":           engine,
+	"loadgen/stream":    "internal",
+	"loadgen/transport": "loadgen/stream internal",
+
+	"slo":      engine,
+	"audit":    engine,
+	"endpoint": engine,
+	"tokens":   engine,
+	"spec":     "endpoint tokens slo " + engine,
+
+	"sweep":               "sweep/enginemetrics " + asking,
+	"sweep/enginemetrics": "endpoint " + engine,
+
+	"report": trying,
+
+	"guidellm":                "guidellm/stats " + showing,
+	"guidellm/cli":            "guidellm guidellm/oversaturation " + showing,
+	"guidellm/oversaturation": "guidellm/stats internal",
+	"guidellm/parity":         "guidellm internal",
+	"guidellm/stats":          "internal",
+
+	"llmsim": "internal",
+
+	"cmd/openloop": all,
+	"bench/knee":   all,
+	"bench/truth":  all,
+}
+
+// importsOf reads the imports of every package of the project, of all platforms' files, by the package's path below the
+// module's; tests are the imports of its test files.
+func importsOf(t *testing.T, root string) (code, tests map[string][]string) {
+	t.Helper()
+	code, tests = map[string][]string{}, map[string][]string{}
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if base := d.Name(); name != root && (base == "testdata" || base[0] == '.' || base[0] == '_') {
+				return filepath.SkipDir
+			}
+			if _, err := os.Stat(filepath.Join(name, "go.mod")); err == nil && name != root {
+				return filepath.SkipDir // another module
+			}
+			return nil
+		}
+		if filepath.Ext(name) != ".go" {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		below, err := filepath.Rel(root, filepath.Dir(name))
+		if err != nil {
+			return err
+		}
+		pkg, to := filepath.ToSlash(below), code
+		code[pkg] = slices.Clip(code[pkg]) // also where there are only tests, or no imports
+		if strings.HasSuffix(name, "_test.go") {
+			to = tests
+		}
+		for _, spec := range file.Imports {
+			value, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			if own, ok := strings.CutPrefix(value, module); ok {
+				to[pkg] = append(to[pkg], own)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code, tests
+}
+
+// may says whether a list of names, each standing for what is under it too, holds a package.
+func may(list, pkg string) bool {
+	names := strings.Fields(list)
+	for ; pkg != "."; pkg = path.Dir(pkg) {
+		if slices.Contains(names, pkg) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	code, inTests := importsOf(t, filepath.Join("..", ".."))
+	for _, pkg := range slices.Sorted(maps.Keys(code)) {
+		list, known := allowed[pkg]
+		if !known {
+			t.Errorf("%s is not in the table: say there what it may import", pkg)
+			continue
+		}
+		for _, imported := range code[pkg] {
+			if !may(list, imported) {
+				t.Errorf("%s imports %s; it may import: %s", pkg, imported, list)
+			}
+		}
+		for _, imported := range inTests[pkg] {
+			if imported != pkg && !may(list+" "+tests, imported) {
+				t.Errorf("a test of %s imports %s; it may import: %s %s", pkg, imported, list, tests)
+			}
+		}
+	}
+	for pkg := range allowed {
+		if _, there := code[pkg]; !there {
+			t.Errorf("%s is in the table, and there is no such package", pkg)
+		}
+	}
+	if len(code["loadgen"]) == 0 {
+		t.Error("no import of loadgen was found: this test sees nothing")
+	}
+}
