@@ -13,17 +13,20 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 CONTAINER   ?= docker
 IMAGE       ?= openloop:dev
 NAMESPACE   ?=
+# A file of deploy/targets, such as deploy/targets/vllm.yaml.
 TARGET      ?=
 RESULTS     ?= openloop-results
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt-check vet staticcheck race build-all fuzz bench bench-truth parity knee-study check-deploy check-links image bench-openloop clean
+.PHONY: help run build build-all test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
+        bench bench-truth parity knee-study check-deploy check-links image bench-openloop clean
 
-help: ## list the targets
+help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## sweep the simulated engine in a short form, and print the result (ARGS='…' adds flags)
-	$(BIN) sweep --target sim:l4-qwen2.5-0.5b --no-search --sweep-size 5 --max-seconds 4 --slo 'ttft:p95<250ms tpot:p95<15ms errors<1%' --allow-invalid $(ARGS)
+	$(BIN) sweep --target sim:l4-qwen2.5-0.5b --no-search --sweep-size 5 --max-seconds 4 \
+	  --slo 'ttft:p95<250ms tpot:p95<15ms errors<1%' --allow-invalid $(ARGS)
 
 build: ## build bin/openloop for this machine
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/openloop
@@ -34,21 +37,31 @@ test: ## run all tests
 race: ## run all tests under the race detector (needs a C compiler)
 	$(GO) test -race ./...
 
-lint: fmt-check vet staticcheck ## gofmt, go vet and staticcheck
+lint: fmt-check vet staticcheck golangci-lint ## gofmt, go vet, staticcheck and golangci-lint
 
-fmt-check:
-	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { printf 'gofmt would change:\n%s\n' "$$unformatted"; exit 1; }
+fmt-check: ## gofmt alone: list the files that it would change
+	@unformatted=$$(gofmt -l .); \
+	test -z "$$unformatted" || { printf 'gofmt would change:\n%s\n' "$$unformatted"; exit 1; }
 
-vet:
+vet: ## go vet alone
 	$(GO) vet ./...
 
-staticcheck:
+staticcheck: ## staticcheck alone
 	$(GO) tool staticcheck ./...
+
+golangci-lint: ## golangci-lint alone: .golangci.yml, among it lines of at most 120 columns
+	$(GO) tool -modfile=tools/go.mod golangci-lint run
+
+lint-lines: ## count the lines over 120 columns, by package
+	@$(GO) tool -modfile=tools/go.mod golangci-lint run --enable-only lll --output.text.print-issued-lines=false | \
+	  awk -F: '/\(lll\)$$/ { sub("/[^/]*$$", "", $$1); count[$$1]++; all++ } \
+	    END { for (p in count) printf "%5d %s\n", count[p], p; printf "%5d in all\n", all }' | sort -n
 
 build-all: ## build bin/openloop-OS-ARCH for linux and darwin, amd64 and arm64
 	@set -e; for platform in $(PLATFORMS); do \
 	  os=$${platform%/*}; arch=$${platform#*/}; echo "bin/openloop-$$os-$$arch"; \
-	  CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/openloop-$$os-$$arch ./cmd/openloop; \
+	  CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' \
+	    -o bin/openloop-$$os-$$arch ./cmd/openloop; \
 	done
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
@@ -60,25 +73,26 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 bench: ## run the Go benchmarks, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-bench-truth: ## hold the client against a server that knows the truth, in a process of its own (ARGS='-row 300')
+bench-truth: ## compare the client with a server that knows the truth, in a process of its own (ARGS='-row 300')
 	$(GO) run ./bench/truth $(ARGS)
 
-parity: build ## run the pinned GuideLLM and openloop at equal rates and compare their reports (installs GuideLLM)
+parity: build ## run the pinned GuideLLM and openloop at equal rates, compare the reports (installs GuideLLM)
 	OPENLOOP=$(BIN) bench/parity/run.sh $(ARGS)
 
-knee-study: ## hold the search for the knee against engines whose knee is known (about 15 minutes)
+knee-study: ## compare the search with simulated engines whose answer is known (about 15 minutes)
 	$(GO) test ./bench/knee -run '^TestKneeStudy$$' -count=1 -timeout 90m -v -args -study $(ARGS)
 
 check-deploy: build ## check the manifests, and that the command in them is one that openloop takes
 	.ci/check-deploy $(BIN)
 
-check-links:
+check-links: ## check that every relative link of the docs leads to a file
 	.ci/check-links
 
 image: ## build the container image IMAGE (openloop:dev) with CONTAINER (docker)
-	$(CONTAINER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) -t $(IMAGE) .
+	$(CONTAINER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) \
+	  -t $(IMAGE) .
 
-bench-openloop: ## run the Job in the current cluster and fetch its results (IMAGE, NAMESPACE, TARGET=deploy/targets/vllm.yaml)
+bench-openloop: ## run the Job in the current cluster, fetch its results (IMAGE, NAMESPACE, TARGET)
 	IMAGE='$(IMAGE)' NAMESPACE='$(NAMESPACE)' TARGET='$(TARGET)' RESULTS='$(RESULTS)' deploy/bench.sh
 
 clean: ## remove what was built; results stay

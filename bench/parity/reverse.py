@@ -16,14 +16,14 @@ from guidellm.benchmark.schemas.generative.accumulator import GenerativeBenchmar
 from guidellm.benchmark.schemas.generative.metrics import GenerativeMetrics
 
 
-def figures(value, path=""):
+def numbers(value, path=""):
     """Every leaf of a nested value with its path."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from figures(item, f"{path}.{key}")
+            yield from numbers(item, f"{path}.{key}")
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            yield from figures(item, f"{path}[{index}]")
+            yield from numbers(item, f"{path}[{index}]")
     else:
         yield path, value
 
@@ -54,8 +54,8 @@ def check(name):
         print(loads.output, loads.exception, file=sys.stderr)
     count = different = 0
     for index, benchmark in enumerate(GenerativeBenchmarksReport.load_file(name).benchmarks):
-        stored = dict(figures(benchmark.metrics.model_dump()))
-        made = dict(figures(recompute(benchmark)))
+        stored = dict(numbers(benchmark.metrics.model_dump()))
+        made = dict(numbers(recompute(benchmark)))
         for path in sorted(stored.keys() | made.keys()):
             if path.endswith(".pdf"):  # kept on request only
                 continue

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Runs GuideLLM 0.5.0 and openloop at equal rates against the simulated engine in its own process, and compares their reports.
-# Both get the same arguments, but for the first word.
-#   bench/parity/run.sh [--write]      --write puts the figures into docs/parity.md
+# Runs GuideLLM 0.5.0 and openloop at equal rates against the simulated engine in a process of its own, and compares
+# their reports. Both get the same arguments, but for the first word.
+#   bench/parity/run.sh [--write]      --write puts the tables into bench/results/parity.md
 #   GUIDELLM_VENV   where GuideLLM is installed, or is to be
 #   OPENLOOP        an openloop that is built already
 #   RESULTS         folder for reports and tables (default: parity-results)
 #   SECONDS_A_STAGE   default 10
-# It exits 0 if everything holds, 3 if a figure is outside its tolerance, 1 otherwise.
+# It exits 0 if everything holds, 3 if a metric is outside its tolerance, 1 otherwise.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -46,23 +46,25 @@ engine() {
 both() {
   local name=$1
   shift
-  local args=(benchmark run --target "$url" --processor "$results/tokenizer" --data "$data" --outputs report.json --disable-progress "$@")
+  local args=(benchmark run --target "$url" --processor "$results/tokenizer" --data "$data" --outputs report.json)
+  args+=(--disable-progress "$@")
   echo "== $name: ${args[*]}" >&2
   mkdir -p "$results/$name-guidellm" "$results/$name"
-  HF_HUB_OFFLINE=1 NO_COLOR=1 "$programs/guidellm" "${args[@]}" --output-dir "$results/$name-guidellm" >"$results/$name-guidellm/console.txt" 2>&1 ||
-    { tail -20 "$results/$name-guidellm/console.txt" >&2; exit 1; }
-  "$OPENLOOP" "${args[@]}" --output-dir "$results/$name" --allow-invalid >"$results/$name/console.txt" 2>"$results/$name/stderr.txt" ||
-    { tail -20 "$results/$name/stderr.txt" >&2; exit 1; }
+  HF_HUB_OFFLINE=1 NO_COLOR=1 "$programs/guidellm" "${args[@]}" --output-dir "$results/$name-guidellm" \
+    >"$results/$name-guidellm/console.txt" 2>&1 || { tail -20 "$results/$name-guidellm/console.txt" >&2; exit 1; }
+  "$OPENLOOP" "${args[@]}" --output-dir "$results/$name" --allow-invalid \
+    >"$results/$name/console.txt" 2>"$results/$name/stderr.txt" || { tail -20 "$results/$name/stderr.txt" >&2; exit 1; }
 }
 
 verdict=0
 # compare NAME [GUIDELLM]: compares the two reports of a case.
 compare() {
-  "$OPENLOOP" parity "${2:-$results/$1-guidellm/report.json}" "$results/$1/report.json" --markdown "$results/$1.md" >"$results/$1.txt" 2>>"$results/$1/stderr.txt"
+  "$OPENLOOP" parity "${2:-$results/$1-guidellm/report.json}" "$results/$1/report.json" --markdown "$results/$1.md" \
+    >"$results/$1.txt" 2>>"$results/$1/stderr.txt"
 }
 
-# measure NAME ARGS…: a case is measured once; where something is outside its tolerance, twice more, and both must hold. One
-# bad second of a busy machine is then no verdict on either tool, and a real difference is.
+# measure NAME ARGS…: a case is measured once; where something is outside its tolerance, twice more, and both must hold.
+# One bad second of a busy machine then decides nothing about either tool, and a real difference does.
 measure() {
   local name=$1 code=0 held=0
   both "$@"
@@ -76,14 +78,15 @@ measure() {
       compare "$name" || code=$?
       [ "$code" -ne 0 ] || held=$((held + 1))
     done
-    echo "$name: outside its tolerance at first, within it in $held of 2 further measurements" | tee -a "$results/repeated.txt" >&2
+    echo "$name: outside its tolerance at first, within it in $held of 2 further measurements" |
+      tee -a "$results/repeated.txt" >&2
     [ "$held" -eq 2 ] || verdict=3
   fi
   cat "$results/$name.txt"
 }
 
-# A fixed engine, whose times are known. Its TTFT is so long because GuideLLM's own part of it, 2 to 3 ms, would be outside the
-# tolerance of a shorter one: what is wanted is the difference, and not that it is there.
+# A fixed engine, whose times are known. Its TTFT is so long because GuideLLM's own part of it, 2 to 3 ms, would be
+# outside the tolerance of a shorter one: what is wanted is the size of the difference, and not that it is there.
 data=kind=synthetic_text,prompt_tokens=64,output_tokens=64
 engine 'fixed?ttft=120ms&itl=8ms'
 measure synchronous --profile synchronous --max-seconds "$seconds"
@@ -96,8 +99,10 @@ measure concurrent --profile concurrent --rate 4 --max-seconds "$seconds"
 engine 'few-sequences?per_prefill_token=3ms&max_num_seqs=8' # its TTFT is long for the same reason
 sweep=$results/sweep-guidellm
 mkdir -p "$sweep"
-HF_HUB_OFFLINE=1 NO_COLOR=1 "$programs/guidellm" benchmark run --target "$url" --processor "$results/tokenizer" --data "$data" --outputs report.json \
-  --disable-progress --output-dir "$sweep" --profile sweep --rate 5 --max-seconds "$seconds" >"$sweep/console.txt" 2>&1 || { tail -20 "$sweep/console.txt" >&2; exit 1; }
+common=(benchmark run --target "$url" --processor "$results/tokenizer" --data "$data" --outputs report.json)
+common+=(--disable-progress)
+HF_HUB_OFFLINE=1 NO_COLOR=1 "$programs/guidellm" "${common[@]}" --output-dir "$sweep" --profile sweep --rate 5 \
+  --max-seconds "$seconds" >"$sweep/console.txt" 2>&1 || { tail -20 "$sweep/console.txt" >&2; exit 1; }
 rates=$("$programs/python" - "$sweep/report.json" <<'PYTHON'
 import json, sys
 stages = json.load(open(sys.argv[1]))["benchmarks"]
@@ -106,21 +111,22 @@ print(",".join(rates[:-1]))
 PYTHON
 )
 mkdir -p "$results/sweep"
-"$OPENLOOP" benchmark run --target "$url" --processor "$results/tokenizer" --data "$data" --outputs report.json --disable-progress --allow-invalid \
-  --output-dir "$results/sweep" --profile constant --rate "$rates" --max-seconds "$seconds" >"$results/sweep/console.txt" 2>"$results/sweep/stderr.txt"
+"$OPENLOOP" "${common[@]}" --allow-invalid --output-dir "$results/sweep" --profile constant --rate "$rates" \
+  --max-seconds "$seconds" >"$results/sweep/console.txt" 2>"$results/sweep/stderr.txt"
 compare sweep || verdict=3
 cat "$results/sweep.txt"
 # And a sweep of openloop's own, for what GuideLLM makes of its report.
 mkdir -p "$results/sweep-openloop"
-"$OPENLOOP" benchmark run --target "$url" --processor "$results/tokenizer" --data "$data" --outputs report.json --disable-progress --allow-invalid \
-  --output-dir "$results/sweep-openloop" --profile sweep --rate 4 --max-seconds 4 --max-concurrency 64 >"$results/sweep-openloop/console.txt" 2>"$results/sweep-openloop/stderr.txt"
+"$OPENLOOP" "${common[@]}" --allow-invalid --output-dir "$results/sweep-openloop" --profile sweep --rate 4 \
+  --max-seconds 4 --max-concurrency 64 >"$results/sweep-openloop/console.txt" 2>"$results/sweep-openloop/stderr.txt"
 
 echo "== GuideLLM's own code on openloop's reports" >&2
 reverse=0
 {
-  echo "| report | from-file | figures recomputed | different |"
+  echo "| report | from-file | metrics recomputed | different |"
   echo "|---|---|---|---|"
-  "$programs/python" bench/parity/reverse.py "$results"/{synchronous,constant,poisson-one-worker,concurrent,sweep,sweep-openloop}/report.json || reverse=1
+  "$programs/python" bench/parity/reverse.py \
+    "$results"/{synchronous,constant,poisson-one-worker,concurrent,sweep,sweep-openloop}/report.json || reverse=1
 } >"$results/reverse.md"
 cat "$results/reverse.md"
 
@@ -132,12 +138,15 @@ requests = [json.loads(line) for line in open(sys.argv[1])]
 done = [r for r in requests if r["stream"] and r["outcome"] in ("stop", "length") and r["output_tokens"] > 1]
 ttft = statistics.median(r["first_token_ns"] - r["read_ns"] for r in done) / 1e6
 itl = statistics.median((r["last_token_ns"] - r["first_token_ns"]) / (r["output_tokens"] - 1) for r in done) / 1e6
-print(f"The engine's own record of these {len(done)} requests, from reading one to having written its first token: TTFT p50 {ttft:.2f} ms; ITL p50 {itl:.3f} ms.")
+print(f"The engine's own record of these {len(done)} requests, from reading one to having written its first token:")
+print(f"TTFT p50 {ttft:.2f} ms; ITL p50 {itl:.3f} ms.")
 PYTHON
 }
 
-# The figures, as they stand in docs/parity.md.
+# The tables, as they stand in bench/results/parity.md.
 {
+  printf 'Commit %s, %s: `SECONDS_A_STAGE=%s bench/parity/run.sh`\n\n' \
+    "$(git describe --always --dirty)" "$(date '+%-d %B %Y')" "$seconds"
   truth "$results/engine-0.jsonl"
   [ ! -f "$results/repeated.txt" ] || { echo; sed 's/$/./' "$results/repeated.txt"; }
   echo
@@ -148,18 +157,18 @@ PYTHON
   done
   printf '### GuideLLM reads openloop\n\n'
   cat "$results/reverse.md"
-} >"$results/figures.md"
+} >"$results/tables.md"
 if [ "${1:-}" = --write ]; then
-  "$programs/python" - docs/parity.md "$results/figures.md" <<'PYTHON'
+  "$programs/python" - bench/results/parity.md "$results/tables.md" <<'PYTHON'
 import pathlib, sys
-page, figures = (pathlib.Path(p) for p in sys.argv[1:])
+page, tables = (pathlib.Path(p) for p in sys.argv[1:])
 text = page.read_text()
-begin, end = "<!-- figures: written by bench/parity/run.sh --write -->\n", "<!-- end of figures -->"
+begin, end = "<!-- tables: written by bench/parity/run.sh --write -->\n", "<!-- end of tables -->"
 head, rest = text.split(begin, 1)
-page.write_text(head + begin + "\n" + figures.read_text() + "\n" + end + rest.split(end, 1)[1])
+page.write_text(head + begin + "\n" + tables.read_text() + "\n" + end + rest.split(end, 1)[1])
 PYTHON
 fi
-[ "$reverse" -eq 0 ] || { echo "GuideLLM's own code does not get openloop's figures" >&2; exit 1; }
+[ "$reverse" -eq 0 ] || { echo "GuideLLM's own code does not compute openloop's metrics" >&2; exit 1; }
 if [ "$verdict" -ne 0 ]; then
   echo "outside tolerance" >&2
   exit "$verdict"

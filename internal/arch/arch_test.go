@@ -24,7 +24,7 @@ const (
 	asking  = "spec endpoint tokens " + judging // what was asked for, and of whom
 	trying  = "sweep " + asking                 // what to try next
 	showing = "report " + trying                // what came out
-	all     = "guidellm llmsim " + showing      // but for cmd and bench
+	all     = "guidellm llmsim " + showing      // what cmd and bench may import
 	tests   = "llmsim internal"                 // what the tests of any package may import, too
 )
 
@@ -93,7 +93,9 @@ func importsOf(t *testing.T, root string) (code, tests map[string][]string) {
 			return err
 		}
 		pkg, to := filepath.ToSlash(below), code
-		code[pkg] = slices.Clip(code[pkg]) // also where there are only tests, or no imports
+		if _, known := code[pkg]; !known {
+			code[pkg] = nil // a package of tests alone is one as well
+		}
 		if strings.HasSuffix(name, "_test.go") {
 			to = tests
 		}
