@@ -7,19 +7,21 @@ import "math"
 //
 // In the steady state each request costs the engine
 //
-//   - its own work: PerSequence for each decoding step, of which it has O−1, and PerPrefillToken for each of its P prompt tokens;
-//   - a share of Base. A request needs S slot-steps of the N slots that a step has, P+O−1 tokens of the step's budget B, and H
-//     token-steps of the KV cache's K tokens. Whichever is the scarcest decides how many requests share a step.
+//   - its own work: PerSequence for each decoding step, of which it has O−1, and PerPrefillToken for each of its P
+//     prompt tokens;
+//   - a share of Base. A request needs S slot-steps of the N slots that a step has, P+O−1 tokens of the step's budget
+//     B, and H token-steps of the KV cache's K tokens. Whichever is the scarcest decides how many requests share a
+//     step.
 //
 // so that with own = PerSequence·(O−1) + PerPrefillToken·P
 //
 //	rate = min( 1/(own + Base·max(S/N, (P+O−1)/B)), κ/(own + Base·H/K) )
 //
-// with S = O−1 + ⌈P/B′⌉ steps, where B′ = B−N+1 is the budget left by decoding neighbours, and H the sum over a request's steps
-// of the tokens it holds, rounded up to blocks. κ = 0.93 is what preemption leaves where the KV cache is what binds: sequences
-// are computed twice. It has no closed form; for equal lengths the step loop serves between 0.89 and 0.96 of the rate without
-// preemption, and less where the lengths vary widely. Everything else is exact in the long run: the step loop agrees to
-// within a percent.
+// with S = O−1 + ⌈P/B′⌉ steps, where B′ = B−N+1 is the budget left by decoding neighbours, and H the sum over a
+// request's steps of the tokens it holds, rounded up to blocks. κ = 0.93 is what preemption leaves where the KV cache
+// is what binds: sequences are computed twice. It has no closed form; for equal lengths the step loop serves between
+// 0.89 and 0.96 of the rate without preemption, and less where the lengths vary widely. Everything else is exact in the
+// long run: the step loop agrees to within a percent.
 func (c Config) Capacity(promptTokens, outputTokens int) float64 {
 	c, err := c.normalized()
 	if err != nil {
@@ -36,7 +38,8 @@ func (c Config) Capacity(promptTokens, outputTokens int) float64 {
 	steps := o - 1 + math.Ceil(p/math.Max(1, b-n+1))
 	slots := steps / n
 	budget := (p + o - 1) / b
-	// A sequence holds P tokens in its first step and one more in each further one; the last block is half empty on average.
+	// A sequence holds P tokens in its first step and one more in each further one; the last block is half empty on
+	// average.
 	held := o*(p+(o-1)/2+(block-1)/2) + (steps-o)*p/2
 	kv := held / (math.Floor(float64(c.KVCacheTokens)/block) * block)
 

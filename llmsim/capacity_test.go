@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// served runs the engine alone with a queue that never empties and gives the rate at which it finishes requests, per second
-// of its own time. Requests of equal length run in cohorts, so it measures over whole rounds of all slots.
+// served runs the engine alone with a queue that never empties and gives the rate at which it finishes requests, per
+// second of its own time. Requests of equal length run in cohorts, so it measures over whole rounds of all slots.
 func served(t *testing.T, cfg Config, prompt int, output func(i int) int, rounds int) (rate float64, preemptions int) {
 	t.Helper()
 	e, err := NewEngine(cfg)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Config describes a simulated engine and its server. The zero value is an engine whose steps cost nothing; [ParseSpec] and
-// [Preset] give more useful ones. All durations are multiplied by TimeScale.
+// Config describes a simulated engine and its server. The zero value is an engine whose steps cost nothing; [ParseSpec]
+// and [Preset] give more useful ones. All durations are multiplied by TimeScale.
 type Config struct {
 	// Name says where the configuration came from: a preset's name, or a whole spec.
 	Name string
@@ -32,8 +32,8 @@ type Config struct {
 	// KVCacheTokens where that is less.
 	MaxModelLen int
 
-	// Fixed turns the engine off: every request gets its first token TTFT after it was read and a further one every ITL,
-	// whatever the load. It is for judging clients.
+	// Fixed turns the engine off: every request gets its first token TTFT after it was read and a further one every
+	// ITL, whatever the load. It is for judging clients.
 	Fixed bool
 	TTFT  time.Duration // with Fixed: request read to first token
 	ITL   time.Duration // with Fixed: token to token
@@ -45,21 +45,22 @@ type Config struct {
 	Output OutputLengths
 	// Seed seeds the output lengths. The length of a request depends on Seed and its arrival index alone.
 	Seed uint64
-	// TemplateTokens is what the chat template adds to the prompt tokens of a chat request. Default 8, the overhead of Qwen's
-	// template around one message; -1 is none.
+	// TemplateTokens is what the chat template adds to the prompt tokens of a chat request. Default 8, the overhead of
+	// Qwen's template around one message; -1 is none.
 	TemplateTokens int
-	// CountTokens counts the tokens of a text; it must be deterministic and safe for concurrent use. Default: an estimate
-	// that is exact for openloop's synthetic prompts.
+	// CountTokens counts the tokens of a text; it must be deterministic and safe for concurrent use. Default: an
+	// estimate that is exact for openloop's synthetic prompts.
 	CountTokens func(text string) int
 	// PrefixCaching lets prompts that begin as an earlier one did skip that part of their prefill.
 	PrefixCaching bool
-	// FinishWithLastToken puts the finish reason into the chunk of the last token, as vLLM does, and leaves out the separate
-	// finish chunk.
+	// FinishWithLastToken puts the finish reason into the chunk of the last token, as vLLM does, and leaves out the
+	// separate finish chunk.
 	FinishWithLastToken bool
 
 	// APIKey, where set, is asked of every request under /v1 as a bearer token.
 	APIKey string
-	// Fault is done to every FaultEvery-th request (1 or less: to every one). A request's own [FaultHeader] goes before it.
+	// Fault is done to every FaultEvery-th request (1 or less: to every one). A request's own [FaultHeader] goes before
+	// it.
 	Fault      Fault
 	FaultEvery int
 
@@ -68,8 +69,8 @@ type Config struct {
 	// TruthLimit bounds the records kept in memory; when there are more the oldest go. Default 200,000; -1 keeps none.
 	TruthLimit int
 
-	// VirtualTime makes the server sleep with time.Sleep alone, as is needed inside a testing/synctest bubble. Without it a
-	// Linux server sleeps with clock_nanosleep, which Go's virtual clock does not know.
+	// VirtualTime makes the server sleep with time.Sleep alone, as is needed inside a testing/synctest bubble. Without
+	// it a Linux server sleeps with clock_nanosleep, which Go's virtual clock does not know.
 	VirtualTime bool
 }
 
@@ -87,8 +88,8 @@ const (
 	defaultTruthLimit          = 200_000
 )
 
-// normalized fills in defaults and multiplies the durations by TimeScale. The result has TimeScale 1, so that normalizing
-// it again changes nothing.
+// normalized fills in defaults and multiplies the durations by TimeScale. The result has TimeScale 1, so that
+// normalizing it again changes nothing.
 func (c Config) normalized() (Config, error) {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
@@ -168,9 +169,10 @@ func (c Config) normalized() (Config, error) {
 // templateTokens is the chat template's overhead of a normalized configuration.
 func (c *Config) templateTokens() int { return max(c.TemplateTokens, 0) }
 
-// approxTokens estimates the tokens of an English text without a tokenizer: a token for every word of up to twelve letters,
-// one more for every further six, one for every other character that is not a space. It is deterministic and cheap, and no
-// tokenizer agrees with it exactly, but on openloop's own synthetic prompts, words of one token each, it is exact.
+// approxTokens estimates the tokens of an English text without a tokenizer: a token for every word of up to twelve
+// letters, one more for every further six, one for every other character that is not a space. It is deterministic and
+// cheap, and no tokenizer agrees with it exactly, but on openloop's own synthetic prompts, words of one token each, it
+// is exact.
 func approxTokens(text string) int {
 	n, word := 0, 0
 	for i := 0; i < len(text); i++ {

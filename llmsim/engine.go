@@ -10,8 +10,8 @@ import (
 var ErrTooLong = errors.New("sequence does not fit the KV cache")
 
 // Sequence is one request inside an [Engine]. The caller fills Prompt, Output, Cached and Tag, submits it, and must not
-// change it until the engine reports it finished or has aborted it; afterwards it may be submitted again, so that a long
-// study allocates nothing.
+// change it until the engine reports it finished or has aborted it; afterwards it may be submitted again, so that a
+// long study allocates nothing.
 type Sequence struct {
 	Prompt int // prompt tokens; less than 1 counts as 1
 	Output int // output tokens after which the sequence is finished; less than 1 counts as 1
@@ -49,13 +49,14 @@ type Step struct {
 	Preempted []*Sequence
 }
 
-// Engine is a continuous-batching scheduler as a pure step machine: [Engine.Submit] adds a sequence, [Engine.Step] does one
-// step and says what it cost. It follows vLLM's V1 scheduler (vllm/v1/core/sched/scheduler.py, 0.23.0, policy FCFS):
+// Engine is a continuous-batching scheduler as a pure step machine: [Engine.Submit] adds a sequence, [Engine.Step] does
+// one step and says what it cost. It follows vLLM's V1 scheduler (vllm/v1/core/sched/scheduler.py, 0.23.0, policy
+// FCFS):
 //
-//   - Running sequences are served first, in the order of their admission: one token for a decoding sequence, as much of its
-//     prompt as the step's token budget allows for one still in prefill (chunked prefill).
-//   - Then waiting sequences are admitted first come, first served, while a slot, budget and KV blocks for the whole prompt
-//     are free. The head of the queue blocks those behind it. Nobody is admitted in a step that preempted.
+//   - Running sequences are served first, in the order of their admission: one token for a decoding sequence, as much
+//     of its prompt as the step's token budget allows for one still in prefill (chunked prefill).
+//   - Then waiting sequences are admitted first come, first served, while a slot, budget and KV blocks for the whole
+//     prompt are free. The head of the queue blocks those behind it. Nobody is admitted in a step that preempted.
 //   - When a running sequence needs a KV block and none is free, the sequence admitted last is preempted: it loses its
 //     blocks, goes back to the head of the queue, and later prefills its prompt and its output so far again.
 //   - The first output token comes out of the step in which the prefill completes.
@@ -94,8 +95,8 @@ func NewEngine(cfg Config) (*Engine, error) {
 	return e, nil
 }
 
-// Submit puts a sequence at the end of the waiting queue. The error wraps [ErrTooLong] when the KV cache cannot hold the
-// sequence even alone.
+// Submit puts a sequence at the end of the waiting queue. The error wraps [ErrTooLong] when the KV cache cannot hold
+// the sequence even alone.
 func (e *Engine) Submit(s *Sequence) error {
 	s.Prompt = max(s.Prompt, 1)
 	s.Output = max(s.Output, 1)
@@ -111,8 +112,8 @@ func (e *Engine) Submit(s *Sequence) error {
 	return nil
 }
 
-// Abort takes a sequence out of the engine, wherever it is, and frees what it held. It must not be called between reading a
-// [Step] and the end of its use. It reports whether the sequence was in the engine.
+// Abort takes a sequence out of the engine, wherever it is, and frees what it held. It must not be called between
+// reading a [Step] and the end of its use. It reports whether the sequence was in the engine.
 func (e *Engine) Abort(s *Sequence) bool {
 	switch s.state {
 	case stateWaiting:
@@ -147,8 +148,8 @@ func (e *Engine) KVUsage() float64 {
 	return float64(e.totalBlocks-e.free) / float64(e.totalBlocks)
 }
 
-// Step does one step: it schedules, computes, and hands out tokens. With nothing to do it returns a zero Step. The step's
-// tokens exist at its end: a caller on a clock shows them Duration after the step began.
+// Step does one step: it schedules, computes, and hands out tokens. With nothing to do it returns a zero Step. The
+// step's tokens exist at its end: a caller on a clock shows them Duration after the step began.
 func (e *Engine) Step() *Step {
 	st := &e.step
 	st.Decoding, st.Prefill = 0, 0
@@ -206,8 +207,8 @@ func (e *Engine) admit(budget int) {
 	}
 }
 
-// allocate gets s the KV blocks for n more tokens, preempting the last of the running as often as needed. It reports false
-// when s itself had to go.
+// allocate gets s the KV blocks for n more tokens, preempting the last of the running as often as needed. It reports
+// false when s itself had to go.
 func (e *Engine) allocate(s *Sequence, n int) bool {
 	for !e.grow(s, n) {
 		last := e.running[len(e.running)-1]
@@ -241,8 +242,8 @@ func (e *Engine) grow(s *Sequence, n int) bool {
 	return true
 }
 
-// compute accounts for n tokens of s in this step. When all that precedes the next output token is computed, that token is
-// out, and it is the one token to compute in the next step.
+// compute accounts for n tokens of s in this step. When all that precedes the next output token is computed, that token
+// is out, and it is the one token to compute in the next step.
 func (e *Engine) compute(s *Sequence, n int) {
 	if s.Generated > 0 && s.prefill-s.computed == 1 {
 		e.step.Decoding++

@@ -16,8 +16,8 @@ func plain(seqs, budget, kv int) Config {
 		MaxNumSeqs: seqs, MaxNumBatchedTokens: budget, KVCacheTokens: kv, BlockSize: 4}
 }
 
-// trace runs the engine until it is idle and writes each step as "decoding+prefill: tokens /finished !preempted", sequences by
-// their Tag.
+// trace runs the engine until it is idle and writes each step as "decoding+prefill: tokens /finished !preempted",
+// sequences by their Tag.
 func trace(e *Engine) []string {
 	names := func(mark string, list []*Sequence) string {
 		var b strings.Builder
@@ -65,7 +65,8 @@ func TestSchedule(t *testing.T) {
 			[]string{"0+2: a b", "2+0: a b /a /b", "0+1: c /c"}},
 		{"the head of the queue blocks those behind it while its prompt finds no room", plain(4, 100, 16), []seq{{"a", 8, 3, 0}, {"b", 12, 1, 0}, {"c", 1, 1, 0}},
 			[]string{"0+8: a", "1+0: a", "1+0: a /a", "0+13: b c /b /c"}},
-		// Six blocks of four: a and b hold two each at first, and take a third at their fifth output token. Then all six are full.
+		// Six blocks of four: a and b hold two each at first, and take a third at their fifth output token. Then all
+		// six are full.
 		{"the last admitted is preempted, and recomputed with what it had said", plain(4, 100, 24), []seq{{"a", 8, 9, 0}, {"b", 8, 9, 0}},
 			[]string{"0+16: a b", "2+0: a b", "2+0: a b", "2+0: a b", "2+0: a b", "1+0: a !b", "1+0: a", "1+0: a", "1+0: a /a", "0+13: b", "1+0: b", "1+0: b", "1+0: b /b"}},
 		{"zero lengths count as one", plain(4, 100, 24), []seq{{"a", 0, 0, 0}}, []string{"0+1: a /a"}},

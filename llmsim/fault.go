@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// FaultHeader is the request header that asks for a fault in the answer to that request, in the notation of [ParseFault].
+// FaultHeader is the request header that asks for a fault in the answer to that request, in the notation of
+// [ParseFault].
 const FaultHeader = "X-Llmsim-Fault"
 
 // Fault is what goes wrong with a request, on demand. The zero value is none. Token positions count from 1: a fault at

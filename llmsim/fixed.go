@@ -2,8 +2,8 @@ package llmsim
 
 // runFixed gives every stream its tokens at fixed times after it was read: TTFT, TTFT+ITL, TTFT+2·ITL, …
 //
-// All first tokens are owed in the order of arrival, and all further tokens in the order in which their forerunners were
-// owed: two queues do, and no heap is needed.
+// All first tokens are owed in the order of arrival, and all further tokens in the order in which their forerunners
+// were owed: two queues do, and no heap is needed.
 func (l *loop) runFixed() {
 	defer close(l.done)
 	var (
@@ -54,8 +54,8 @@ func (l *loop) runFixed() {
 		}
 		queue.popFront()
 		m.late(now - due)
-		// A loop that is late by more than an ITL owes this stream several tokens. They go out in one write: that is cheaper, and
-		// so the loop can catch up.
+		// A loop that is late by more than an ITL owes this stream several tokens. They go out in one write: that is
+		// cheaper, and so the loop can catch up.
 		count := 1
 		if itl > 0 {
 			count += int((now - due) / itl)
@@ -79,8 +79,8 @@ func (l *loop) runFixed() {
 	}
 }
 
-// pushByDue adds a stream behind all that are due no later. That is nearly always the end: handlers may submit two requests
-// in another order than they read them.
+// pushByDue adds a stream behind all that are due no later. That is nearly always the end: handlers may submit two
+// requests in another order than they read them.
 func pushByDue(q *ring[*stream], st *stream) {
 	q.pushBack(st)
 	for i := q.len() - 1; i > 0 && q.at(i-1).loopPos.due > st.loopPos.due; i-- {

@@ -20,8 +20,8 @@ const (
 	LengthLognormal   LengthKind = "lognormal"   // log-normal with mean Mean and log-scale deviation Shape
 )
 
-// OutputLengths is the distribution of output lengths, in tokens, of requests that may stop by themselves. A drawn length
-// is rounded up to a whole token, so at least 1, and cut off at the request's max_tokens.
+// OutputLengths is the distribution of output lengths, in tokens, of requests that may stop by themselves. A drawn
+// length is rounded up to a whole token, so at least 1, and cut off at the request's max_tokens.
 type OutputLengths struct {
 	Kind  LengthKind
 	Mean  float64 // tokens, before rounding and cutting
@@ -91,7 +91,8 @@ func (o OutputLengths) validate() error {
 }
 
 // Draw gives the length of the request with this arrival index, at least 1 and at most limit tokens, and whether the
-// sequence ended by itself (finish reason "stop") rather than at the limit ("length"). It is a function of its arguments alone.
+// sequence ended by itself (finish reason "stop") rather than at the limit ("length"). It is a function of its
+// arguments alone.
 func (o OutputLengths) Draw(seed, index uint64, limit int) (tokens int, stopped bool) {
 	if o.Kind == LengthMax {
 		return limit, false

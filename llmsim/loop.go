@@ -132,9 +132,9 @@ func (l *loop) release(st *stream, outcome string) {
 	st.release(outcome)
 }
 
-// runEngine steps the engine on the clock. Step times are a function of the requests' arrival stamps alone: a step begins
-// where the one before it ended, or when a request found the engine idle, and takes in what had arrived by then. If the
-// loop is late, it is late in writing; the engine's schedule does not move.
+// runEngine steps the engine on the clock. Step times are a function of the requests' arrival stamps alone: a step
+// begins where the one before it ended, or when a request found the engine idle, and takes in what had arrived by then.
+// If the loop is late, it is late in writing; the engine's schedule does not move.
 func (l *loop) runEngine(engine *Engine) {
 	defer close(l.done)
 	var arrived []*stream // submitted to the loop, not yet to the engine

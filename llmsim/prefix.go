@@ -11,8 +11,8 @@ type prefixSource struct {
 	text     string
 }
 
-// prefixCache remembers the beginnings of prompts, in blocks of text, each identified by a hash of all up to its end. It
-// stands for vLLM's block hashes; as the simulator has no tokens, it counts the share of the text.
+// prefixCache remembers the beginnings of prompts, in blocks of text, each identified by a hash of all up to its end.
+// It stands for vLLM's block hashes; as the simulator has no tokens, it counts the share of the text.
 type prefixCache struct {
 	mu   sync.Mutex
 	seed maphash.Seed

@@ -1,7 +1,7 @@
 package llmsim
 
-// ring is a queue in a ring buffer that grows as needed. Its zero value is empty. front, at, popFront and swap need an element
-// at that place.
+// ring is a queue in a ring buffer that grows as needed. Its zero value is empty. front, at, popFront and swap need an
+// element at that place.
 type ring[T comparable] struct {
 	items []T // length is a power of two, or zero
 	head  int

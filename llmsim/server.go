@@ -66,7 +66,8 @@ func (s *Server) Config() Config { return s.cfg }
 // since is the server's clock: nanoseconds since its origin.
 func (s *Server) since() int64 { return int64(time.Since(s.origin)) }
 
-// Start listens on a TCP address and serves in the background. "127.0.0.1:0" picks a free port; [Server.URL] tells which.
+// Start listens on a TCP address and serves in the background. "127.0.0.1:0" picks a free port; [Server.URL] tells
+// which.
 func (s *Server) Start(addr string) error {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -107,8 +108,8 @@ func (s *Server) Close() error {
 		s.closed = true
 		s.closeErr = s.http.Close()
 		s.loop.stop()
-		// Handlers have nothing to wait for any more. Let them file their records; one that is stuck in a foreign server's
-		// connection is not waited for.
+		// Handlers have nothing to wait for any more. Let them file their records; one that is stuck in a foreign
+		// server's connection is not waited for.
 		for waited := 0; s.active.Load() > 0 && waited < 1000; waited++ {
 			time.Sleep(time.Millisecond)
 		}
@@ -120,8 +121,8 @@ func (s *Server) Close() error {
 // Truth returns the records of all requests done with, in the order of their ends, as far back as [Config.TruthLimit].
 func (s *Server) Truth() []Truth { return s.truth.records() }
 
-// WriteTruth sends the record of every further request to w as a line of JSON. Lines are buffered; [Server.Close] writes
-// the last of them and returns what went wrong.
+// WriteTruth sends the record of every further request to w as a line of JSON. Lines are buffered; [Server.Close]
+// writes the last of them and returns what went wrong.
 func (s *Server) WriteTruth(w io.Writer) { s.truth.writeTo(w) }
 
 func (s *Server) routes() {

@@ -572,8 +572,8 @@ func waitUntil(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// TestRealConnections sends over TCP and looks at what only there can go wrong: reuse of connections, TLS, HTTP/2, HTTP/1.0, a
-// foreign listener. Times are only checked to be no earlier than they may be.
+// TestRealConnections sends over TCP and looks at what only there can go wrong: reuse of connections, TLS, HTTP/2,
+// HTTP/1.0, a foreign listener. Times are only checked to be no earlier than they may be.
 func TestRealConnections(t *testing.T) {
 	cfg := Config{Fixed: true, TTFT: 2 * time.Millisecond, ITL: 100 * time.Microsecond, TruthTokens: true}
 	newServer := func(t *testing.T) *Server {

@@ -24,8 +24,9 @@ func (e *SpecError) Error() string {
 // presets are the named configurations. Rates are Capacity(256+8, 128).
 func presets() map[string]Config {
 	return map[string]Config{
-		// In shape what was recorded with vLLM 0.23.0 serving Qwen2.5-0.5B-Instruct on one NVIDIA L4. KV cache: 24 layers
-		// × 2 KV heads × 64 × 2 bytes, keys and values, is 12 KiB a token; about 18 GB of the card's 24 are free for it.
+		// In shape what was recorded with vLLM 0.23.0 serving Qwen2.5-0.5B-Instruct on one NVIDIA L4. KV cache: 24
+		// layers × 2 KV heads × 64 × 2 bytes, keys and values, is 12 KiB a token; about 18 GB of the card's 24 are free
+		// for it.
 		"l4-qwen2.5-0.5b": { // 18 req/s
 			Model: "Qwen/Qwen2.5-0.5B-Instruct", Base: 5430 * time.Microsecond, PerSequence: 200 * time.Microsecond,
 			PerPrefillToken: 100 * time.Microsecond, MaxNumSeqs: 256, MaxNumBatchedTokens: 2048, KVCacheTokens: 1_500_000,
@@ -156,8 +157,8 @@ func specKeys() map[string]func(*Config, string) error {
 	}
 }
 
-// ParseSpec reads PRESET or PRESET?KEY=VALUE&KEY=VALUE…, as in "l4-qwen2.5-0.5b?max_num_seqs=64&time_scale=0.1". Values are
-// percent-decoded as in a URL. Errors are [*SpecError] and list the presets or keys where one was wrong.
+// ParseSpec reads PRESET or PRESET?KEY=VALUE&KEY=VALUE…, as in "l4-qwen2.5-0.5b?max_num_seqs=64&time_scale=0.1". Values
+// are percent-decoded as in a URL. Errors are [*SpecError] and list the presets or keys where one was wrong.
 func ParseSpec(spec string) (Config, error) {
 	name, query, _ := strings.Cut(spec, "?")
 	c, err := Preset(name)

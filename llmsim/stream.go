@@ -15,9 +15,10 @@ var errCut = errors.New("connection cut")
 
 // stream is one completion between the engine's loop and the request's handler.
 //
-// The loop writes each token itself, straight to the connection, so that a token costs one system call and wakes nobody. It
-// must never wait, though: where the connection cannot be written to directly (TLS, HTTP/2, a foreign listener), takes no more
-// (a slow client), or is to stall on demand, the bytes go to pending and the handler writes them.
+// The loop writes each token itself, straight to the connection, so that a token costs one system call and wakes
+// nobody. It must never wait, though: where the connection cannot be written to directly (TLS, HTTP/2, a foreign
+// listener), takes no more (a slow client), or is to stall on demand, the bytes go to pending and the handler writes
+// them.
 type stream struct {
 	seq     Sequence
 	server  *Server
@@ -85,8 +86,9 @@ func (st *stream) serveStream(w http.ResponseWriter, r *http.Request) error {
 		st.truth.Outcome = "abort"
 		return nil
 	}
-	// After the flush net/http holds nothing back, and the response is chunked: the loop may write chunks to the connection
-	// until this handler returns. Then net/http ends the response and keeps the connection for the next request.
+	// After the flush net/http holds nothing back, and the response is chunked: the loop may write chunks to the
+	// connection until this handler returns. Then net/http ends the response and keeps the connection for the next
+	// request.
 	if conn, ok := r.Context().Value(connKey{}).(*directConn); ok && conn.usable() && r.Proto == "HTTP/1.1" && r.TLS == nil {
 		st.conn = conn
 	} else {
@@ -207,9 +209,9 @@ func generationError() *apiError {
 	return &apiError{http.StatusInternalServerError, "Internal server error", "InternalServerError", ""}
 }
 
-// emit writes count tokens of the stream, the last token and all that follows it when the sequence is done, as one write.
-// due is when the engine owed the (first of the) tokens. The loop calls it; scratch is the loop's. It reports whether the
-// stream goes on.
+// emit writes count tokens of the stream, the last token and all that follows it when the sequence is done, as one
+// write. due is when the engine owed the (first of the) tokens. The loop calls it; scratch is the loop's. It reports
+// whether the stream goes on.
 func (st *stream) emit(scratch *scratch, due int64, generated, count int) bool {
 	t := st.truth
 	last := generated >= st.seq.Output
@@ -309,7 +311,8 @@ func (st *stream) enqueue(payload []byte, tokens int) {
 		return
 	}
 	if st.conn != nil {
-		// The handler may have given the connection back a moment ago; what is pending must go out before anything else.
+		// The handler may have given the connection back a moment ago; what is pending must go out before anything
+		// else.
 		st.slow.Store(true)
 		st.pending = appendChunk(st.pending, payload)
 	} else {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Truth is what the server itself knows about one request. Times are nanoseconds since the server was made, on its monotonic
-// clock; 0 is "never". Wall − Read is when the server was made.
+// Truth is what the server itself knows about one request. Times are nanoseconds since the server was made, on its
+// monotonic clock; 0 is "never". Wall − Read is when the server was made.
 type Truth struct {
 	ID        string `json:"id"`                   // the id in the answer
 	RequestID string `json:"request_id,omitempty"` // the request's X-Request-Id header
@@ -26,8 +26,8 @@ type Truth struct {
 	Preemptions  int `json:"preemptions,omitempty"`
 
 	Wall time.Time `json:"wall"` // when the request was read, as wall time
-	// Read is the instant that the engine counts from: when the kernel received the end of the request's header, or, where it
-	// does not say (systems other than Linux, TLS, HTTP/2, a listener in memory), when the handler was called.
+	// Read is the instant that the engine counts from: when the kernel received the end of the request's header, or,
+	// where it does not say (systems other than Linux, TLS, HTTP/2, a listener in memory), when the handler was called.
 	Read int64 `json:"read_ns"`
 	// Handled is when the handler was called; Handled − Read is what the server itself took to get there.
 	Handled    int64 `json:"handled_ns"`
@@ -36,8 +36,8 @@ type Truth struct {
 	FirstToken int64 `json:"first_token_ns"` // when the write of the first token returned
 	LastToken  int64 `json:"last_token_ns"`  // when the write of the last token returned
 	End        int64 `json:"end_ns"`         // when the request was done with
-	// Tokens holds for each output token when its write returned; only with [Config.TruthTokens]. Tokens that had to share a
-	// write share its time.
+	// Tokens holds for each output token when its write returned; only with [Config.TruthTokens]. Tokens that had to
+	// share a write share its time.
 	Tokens []int64 `json:"token_ns,omitempty"`
 }
 

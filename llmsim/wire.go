@@ -11,11 +11,12 @@ import (
 // systemFingerprint is what vLLM 0.23.0 sends where it names the system, with its own name for the build.
 const systemFingerprint = "vllm-0.23.0-llmsim"
 
-// mark stands for the token's text while a chunk's template is encoded. It must survive JSON and SSE encoding unchanged.
+// mark stands for the token's text while a chunk's template is encoded. It must survive JSON and SSE encoding
+// unchanged.
 const mark = "@TOKEN@"
 
-// template holds the bytes of one streamed answer, encoded once per request by go-sse. All that differs between two token
-// events of a request is the token's text, so per token the server only puts prefix, text and suffix together.
+// template holds the bytes of one streamed answer, encoded once per request by go-sse. All that differs between two
+// token events of a request is the token's text, so per token the server only puts prefix, text and suffix together.
 // (BenchmarkTokenEvent in wire_test.go compares this with a go-sse Message per token.)
 type template struct {
 	role   []byte // the event before the first token; chat only
@@ -155,7 +156,8 @@ func buildTemplate(req *request, id, model string, created int64, finishReason s
 	return t
 }
 
-// cutAtMark splits an event where the token's text goes: at the last mark, for a model's name precedes it and may hold anything.
+// cutAtMark splits an event where the token's text goes: at the last mark, for a model's name precedes it and may hold
+// anything.
 func cutAtMark(b []byte) (before, after []byte) {
 	i := bytes.LastIndex(b, []byte(mark))
 	return b[:i:i], b[i+len(mark):]
@@ -179,7 +181,8 @@ func appendChunk(b, payload []byte) []byte {
 	return append(b, '\r', '\n')
 }
 
-// words are the token texts: frequent English words that common tokenizers hold as one token with the space before them.
+// words are the token texts: frequent English words that common tokenizers hold as one token with the space before
+// them.
 var words = [...]string{
 	" the", " of", " and", " to", " in", " a", " is", " that", " for", " it", " as", " was", " with", " be", " by", " on",
 	" not", " he", " this", " are", " or", " his", " from", " at", " which", " but", " have", " an", " had", " they", " you", " were",

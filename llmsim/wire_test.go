@@ -15,7 +15,8 @@ func testTemplate(chat, merged bool) template {
 	return buildTemplate(req, "chatcmpl-0000000000000007", "Qwen/Qwen2.5-0.5B-Instruct", 1795503866, "length", 128, merged)
 }
 
-// TestTemplateIsGoSSE holds the bytes put together per token against go-sse's encoding of the same event, and reads them back.
+// TestTemplateIsGoSSE holds the bytes put together per token against go-sse's encoding of the same event, and reads
+// them back.
 func TestTemplateIsGoSSE(t *testing.T) {
 	for _, chat := range []bool{true, false} {
 		tm := testTemplate(chat, false)

@@ -8,8 +8,8 @@ import (
 
 // writeNonblocking does one send on a socket. A full socket buffer is no error: n is then less than len(b).
 //
-// The system call is raw because it never blocks: the scheduler need not be told, and cannot take the processor away from the
-// loop in the midst of a burst of tokens, which costs more than the call itself.
+// The system call is raw because it never blocks: the scheduler need not be told, and cannot take the processor away
+// from the loop in the midst of a burst of tokens, which costs more than the call itself.
 func writeNonblocking(fd uintptr, b []byte) (n int, err error) {
 	if len(b) == 0 {
 		return 0, nil
