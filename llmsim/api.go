@@ -29,7 +29,9 @@ func badRequest(param, format string, args ...any) *apiError {
 
 // invalid is vLLM's answer to a body that does not have the right shape.
 func invalid(param, format string, args ...any) *apiError {
-	return &apiError{http.StatusBadRequest, "1 validation error:\n  " + fmt.Sprintf(format, args...), "Bad Request", param}
+	return &apiError{
+		http.StatusBadRequest, "1 validation error:\n  " + fmt.Sprintf(format, args...), "Bad Request", param,
+	}
 }
 
 type errorBody struct {
@@ -172,7 +174,10 @@ func readBody(r *http.Request, v any) *apiError {
 	}
 	size := r.ContentLength
 	if size > maxBody {
-		return &apiError{http.StatusRequestEntityTooLarge, fmt.Sprintf("body of %d bytes, at most %d are taken", size, maxBody), "Bad Request", ""}
+		return &apiError{
+			http.StatusRequestEntityTooLarge, fmt.Sprintf("body of %d bytes, at most %d are taken", size, maxBody),
+			"Bad Request", "",
+		}
 	}
 	var data []byte
 	var err error
@@ -191,7 +196,9 @@ func readBody(r *http.Request, v any) *apiError {
 		}
 		var syntax *json.SyntaxError
 		if errors.As(err, &syntax) {
-			return invalid("", "{'type': 'json_invalid', 'loc': ('body', %d), 'msg': 'JSON decode error', 'ctx': {'error': %q}}", syntax.Offset, err.Error())
+			return invalid("",
+				"{'type': 'json_invalid', 'loc': ('body', %d), 'msg': 'JSON decode error', 'ctx': {'error': %q}}",
+				syntax.Offset, err.Error())
 		}
 		return invalid("", "{'loc': ('body',), 'msg': %q}", err.Error())
 	}
@@ -210,7 +217,9 @@ func (s *Server) parseRequest(r *http.Request, chat bool) (*request, *apiError) 
 	req := &request{chat: chat, stream: b.Stream, ignoreEOS: b.IgnoreEOS, minTokens: b.MinTokens}
 	if b.StreamOptions != nil {
 		if !b.Stream {
-			return nil, invalid("stream_options", "{'type': 'value_error', 'loc': ('body',), 'msg': 'Value error, Stream options can only be defined when `stream=True`. (parameter=stream_options)'}")
+			return nil, invalid("stream_options",
+				"{'type': 'value_error', 'loc': ('body',), 'msg': "+
+					"'Value error, Stream options can only be defined when `stream=True`. (parameter=stream_options)'}")
 		}
 		req.includeUsage = b.StreamOptions.IncludeUsage
 	}
@@ -229,7 +238,9 @@ func (s *Server) parseRequest(r *http.Request, chat bool) (*request, *apiError) 
 	case b.Prompt.ids > 0:
 		req.promptTokens = b.Prompt.ids
 	case b.Prompt.text == "":
-		return nil, invalid("prompt", "{'type': 'value_error', 'loc': ('body',), 'msg': 'Value error, Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)'}")
+		return nil, invalid("prompt",
+			"{'type': 'value_error', 'loc': ('body',), 'msg': "+
+				"'Value error, Either prompt or prompt_embeds must be provided and non-empty. (parameter=prompt)'}")
 	default:
 		req.promptTokens = s.cfg.CountTokens(b.Prompt.text)
 		req.prefix.text = b.Prompt.text
@@ -250,16 +261,20 @@ func (s *Server) checkLengths(req *request, b *completionBody) *apiError {
 	case given == nil:
 		limit = min(16, s.cfg.MaxModelLen-req.promptTokens) // the completions API's documented default
 	case *given < 1:
-		return badRequest("max_tokens", "max_tokens must be at least 1, got %d. (parameter=max_tokens, value=%d)", *given, *given)
+		return badRequest("max_tokens", "max_tokens must be at least 1, got %d. (parameter=max_tokens, value=%d)",
+			*given, *given)
 	case *given > s.cfg.MaxModelLen:
-		return badRequest("max_tokens", "max_tokens=%d cannot be greater than max_model_len=max_total_tokens=%d. Please request fewer output tokens. (parameter=max_tokens, value=%d)",
+		return badRequest("max_tokens",
+			"max_tokens=%d cannot be greater than max_model_len=max_total_tokens=%d. "+
+				"Please request fewer output tokens. (parameter=max_tokens, value=%d)",
 			*given, s.cfg.MaxModelLen, *given)
 	default:
 		limit = *given
 	}
 	if req.promptTokens+max(limit, 1) > s.cfg.MaxModelLen {
-		return badRequest("input_tokens", "This model's maximum context length is %d tokens. However, you requested %d output tokens and your prompt contains %d input tokens, "+
-			"for a total of %d tokens. Please reduce the length of the input prompt or the number of requested output tokens. (parameter=input_tokens, value=%d)",
+		return badRequest("input_tokens", "This model's maximum context length is %d tokens. However, you requested "+
+			"%d output tokens and your prompt contains %d input tokens, for a total of %d tokens. Please reduce the "+
+			"length of the input prompt or the number of requested output tokens. (parameter=input_tokens, value=%d)",
 			s.cfg.MaxModelLen, max(limit, 1), req.promptTokens, req.promptTokens+max(limit, 1), req.promptTokens)
 	}
 	if b.MinTokens > limit {
@@ -273,7 +288,9 @@ func (s *Server) checkModel(model string) *apiError {
 	if model == "" || model == s.cfg.Model {
 		return nil
 	}
-	return &apiError{http.StatusNotFound, fmt.Sprintf("The model `%s` does not exist.", model), "NotFoundError", "model"}
+	return &apiError{
+		http.StatusNotFound, fmt.Sprintf("The model `%s` does not exist.", model), "NotFoundError", "model",
+	}
 }
 
 func (s *Server) countMessages(ms []message) int {
@@ -370,7 +387,8 @@ type modelPermission struct {
 func (s *Server) handleModels(w http.ResponseWriter, _ *http.Request) {
 	created := s.wallOrigin.Unix()
 	writeJSON(w, http.StatusOK, modelList{Object: "list", Data: []modelCard{{
-		ID: s.cfg.Model, Object: "model", Created: created, OwnedBy: "vllm", Root: s.cfg.Model, MaxModelLen: s.cfg.MaxModelLen,
+		ID: s.cfg.Model, Object: "model", Created: created, OwnedBy: "vllm", Root: s.cfg.Model,
+		MaxModelLen: s.cfg.MaxModelLen,
 		Permission: []modelPermission{{ID: "modelperm-llmsim", Object: "model_permission", Created: created,
 			AllowSampling: true, AllowLogprobs: true, AllowView: true, Organization: "*"}},
 	}}})

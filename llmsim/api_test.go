@@ -28,7 +28,8 @@ func FuzzRequest(f *testing.F) {
 			}
 			return
 		}
-		if req.promptTokens < 1 || req.maxTokens < 1 || req.promptTokens+req.maxTokens > 64 || req.minTokens > req.maxTokens {
+		if req.promptTokens < 1 || req.maxTokens < 1 || req.promptTokens+req.maxTokens > 64 ||
+			req.minTokens > req.maxTokens {
 			t.Fatalf("%q is taken as %+v", body, req)
 		}
 	})

@@ -95,7 +95,8 @@ func TestCapacityIsWhatTheEngineServes(t *testing.T) {
 			}
 			got, preemptions := served(t, cfg, p.prompt, always(p.output), rounds)
 			want := cfg.Capacity(p.prompt, p.output)
-			t.Logf("served %.3f, capacity %.3f: %+.2f %%, %.3f preemptions a request", got, want, 100*(want/got-1), float64(preemptions)/float64(rounds*cfg.MaxNumSeqs))
+			t.Logf("served %.3f, capacity %.3f: %+.2f %%, %.3f preemptions a request", got, want, 100*(want/got-1),
+				float64(preemptions)/float64(rounds*cfg.MaxNumSeqs))
 			if math.Abs(want/got-1) > p.within {
 				t.Errorf("the engine serves %.3f req/s, Capacity says %.3f", got, want)
 			}

@@ -22,7 +22,7 @@ type Sequence struct {
 	Preemptions int // times the sequence lost its KV blocks and had to be recomputed
 
 	computed int // tokens whose KV entries exist
-	prefill  int // tokens to compute before the next output token: the prompt, after a preemption also the output so far
+	prefill  int // tokens to compute before the next output token: the prompt, once preempted also the output so far
 	blocks   int // KV blocks held
 	state    sequenceState
 }
@@ -103,7 +103,8 @@ func (e *Engine) Submit(s *Sequence) error {
 	// The last output token is never fed back, so it needs no KV entry.
 	if need := e.blocksFor(s.Prompt + s.Output - 1); need > e.totalBlocks {
 		return fmt.Errorf("%w: %d prompt and %d output tokens need %d blocks of %d tokens, the cache has %d: "+
-			"raise kv_cache_tokens or ask for fewer tokens", ErrTooLong, s.Prompt, s.Output, need, e.blockSize, e.totalBlocks)
+			"raise kv_cache_tokens or ask for fewer tokens",
+			ErrTooLong, s.Prompt, s.Output, need, e.blockSize, e.totalBlocks)
 	}
 	s.Generated, s.Preemptions, s.computed, s.blocks = 0, 0, 0, 0
 	s.prefill = s.Prompt
@@ -163,7 +164,8 @@ func (e *Engine) Step() *Step {
 
 	st.Duration = 0
 	if st.Decoding > 0 || st.Prefill > 0 {
-		st.Duration = time.Duration(e.base + e.perSequence*float64(st.Decoding) + e.perPrefill*float64(st.Prefill) + 0.5)
+		ns := e.base + e.perSequence*float64(st.Decoding) + e.perPrefill*float64(st.Prefill)
+		st.Duration = time.Duration(ns + 0.5)
 	}
 	return st
 }

@@ -30,7 +30,8 @@ func trace(e *Engine) []string {
 	for e.Busy() && len(lines) < 1000 {
 		st := e.Step()
 		want := time.Second + time.Duration(st.Decoding)*time.Millisecond + time.Duration(st.Prefill)*time.Microsecond
-		line := fmt.Sprintf("%d+%d:%s%s%s", st.Decoding, st.Prefill, names("", st.Tokens), names("/", st.Finished), names("!", st.Preempted))
+		line := fmt.Sprintf("%d+%d:%s%s%s", st.Decoding, st.Prefill, names("", st.Tokens), names("/", st.Finished),
+			names("!", st.Preempted))
 		if st.Duration != want {
 			line += fmt.Sprintf(" COSTS %v NOT %v", st.Duration, want)
 		}
@@ -51,24 +52,31 @@ func TestSchedule(t *testing.T) {
 		seqs []seq
 		want []string
 	}{
-		{"the first token comes out of the step that completes the prefill", plain(4, 100, 1000), []seq{{"a", 10, 3, 0}},
+		{"the first token comes out of the step that completes the prefill", plain(4, 100, 1000),
+			[]seq{{"a", 10, 3, 0}},
 			[]string{"0+10: a", "1+0: a", "1+0: a /a"}},
 		{"a prompt longer than the budget is prefilled in chunks", plain(4, 8, 1000), []seq{{"a", 20, 2, 0}},
 			[]string{"0+8:", "0+8:", "0+4: a", "1+0: a /a"}},
 		{"decoding goes before prefill", plain(4, 8, 1000), []seq{{"a", 4, 3, 0}, {"b", 10, 1, 0}},
 			[]string{"0+8: a", "1+6: a b /b", "1+0: a /a"}},
-		{"slots are given first come, first served", plain(2, 100, 1000), []seq{{"a", 5, 2, 0}, {"b", 5, 1, 0}, {"c", 5, 1, 0}, {"d", 5, 1, 0}},
+		{"slots are given first come, first served", plain(2, 100, 1000),
+			[]seq{{"a", 5, 2, 0}, {"b", 5, 1, 0}, {"c", 5, 1, 0}, {"d", 5, 1, 0}},
 			[]string{"0+10: a b /b", "1+5: a c /a /c", "0+5: d /d"}},
-		{"a cached prefix costs no prefill, but for its last token", plain(4, 100, 1000), []seq{{"a", 10, 1, 8}, {"b", 10, 1, 10}},
+		{"a cached prefix costs no prefill, but for its last token", plain(4, 100, 1000),
+			[]seq{{"a", 10, 1, 8}, {"b", 10, 1, 10}},
 			[]string{"0+3: a b /a /b"}},
-		{"more sequences than budget: the later ones wait for their turn", plain(4, 2, 1000), []seq{{"a", 1, 2, 0}, {"b", 1, 2, 0}, {"c", 1, 1, 0}},
+		{"more sequences than budget: the later ones wait for their turn", plain(4, 2, 1000),
+			[]seq{{"a", 1, 2, 0}, {"b", 1, 2, 0}, {"c", 1, 1, 0}},
 			[]string{"0+2: a b", "2+0: a b /a /b", "0+1: c /c"}},
-		{"the head of the queue blocks those behind it while its prompt finds no room", plain(4, 100, 16), []seq{{"a", 8, 3, 0}, {"b", 12, 1, 0}, {"c", 1, 1, 0}},
+		{"the head of the queue blocks those behind it while its prompt finds no room", plain(4, 100, 16),
+			[]seq{{"a", 8, 3, 0}, {"b", 12, 1, 0}, {"c", 1, 1, 0}},
 			[]string{"0+8: a", "1+0: a", "1+0: a /a", "0+13: b c /b /c"}},
 		// Six blocks of four: a and b hold two each at first, and take a third at their fifth output token. Then all
 		// six are full.
-		{"the last admitted is preempted, and recomputed with what it had said", plain(4, 100, 24), []seq{{"a", 8, 9, 0}, {"b", 8, 9, 0}},
-			[]string{"0+16: a b", "2+0: a b", "2+0: a b", "2+0: a b", "2+0: a b", "1+0: a !b", "1+0: a", "1+0: a", "1+0: a /a", "0+13: b", "1+0: b", "1+0: b", "1+0: b /b"}},
+		{"the last admitted is preempted, and recomputed with what it had said", plain(4, 100, 24),
+			[]seq{{"a", 8, 9, 0}, {"b", 8, 9, 0}},
+			[]string{"0+16: a b", "2+0: a b", "2+0: a b", "2+0: a b", "2+0: a b", "1+0: a !b", "1+0: a", "1+0: a",
+				"1+0: a /a", "0+13: b", "1+0: b", "1+0: b", "1+0: b /b"}},
 		{"zero lengths count as one", plain(4, 100, 24), []seq{{"a", 0, 0, 0}}, []string{"0+1: a /a"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -77,7 +85,8 @@ func TestSchedule(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, s := range c.seqs {
-				if err := e.Submit(&Sequence{Prompt: s.prompt, Output: s.output, Cached: s.cached, Tag: s.name}); err != nil {
+				seq := &Sequence{Prompt: s.prompt, Output: s.output, Cached: s.cached, Tag: s.name}
+				if err := e.Submit(seq); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -128,7 +137,8 @@ func TestEngineKeepsItsLimits(t *testing.T) {
 		finished, aborted, submitted := 0, 0, 0
 		for step := 0; step < 3000 || e.Busy(); step++ {
 			if step > 100_000 {
-				t.Fatalf("seed %d: the engine does not come to an end: %d running, %d waiting", seed, e.Running(), e.Waiting())
+				t.Fatalf("seed %d: the engine does not come to an end: %d running, %d waiting", seed, e.Running(),
+					e.Waiting())
 			}
 			if step < 3000 && rng.IntN(6) == 0 {
 				s := &Sequence{Prompt: 1 + rng.IntN(40), Output: 1 + rng.IntN(20), Cached: rng.IntN(10)}
@@ -154,7 +164,8 @@ func TestEngineKeepsItsLimits(t *testing.T) {
 				t.Fatalf("seed %d step %d: busy, and nothing done", seed, step)
 			}
 			if st.Decoding+st.Prefill > cfg.MaxNumBatchedTokens {
-				t.Fatalf("seed %d: %d+%d tokens in a step, budget %d", seed, st.Decoding, st.Prefill, cfg.MaxNumBatchedTokens)
+				t.Fatalf("seed %d: %d+%d tokens in a step, budget %d", seed, st.Decoding, st.Prefill,
+					cfg.MaxNumBatchedTokens)
 			}
 			if e.Running() > cfg.MaxNumSeqs || e.KVUsage() < 0 || e.KVUsage() > 1 {
 				t.Fatalf("seed %d: %d running of %d, KV %v", seed, e.Running(), cfg.MaxNumSeqs, e.KVUsage())
@@ -176,7 +187,8 @@ func TestEngineKeepsItsLimits(t *testing.T) {
 			}
 		}
 		if finished+aborted != submitted || len(live) != 0 || e.KVUsage() != 0 {
-			t.Fatalf("seed %d: %d submitted, %d finished, %d aborted, %d left, KV %v", seed, submitted, finished, aborted, len(live), e.KVUsage())
+			t.Fatalf("seed %d: %d submitted, %d finished, %d aborted, %d left, KV %v", seed, submitted, finished,
+				aborted, len(live), e.KVUsage())
 		}
 	}
 }

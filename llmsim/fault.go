@@ -18,10 +18,10 @@ type Fault struct {
 	RetryAfter  time.Duration // with Status: a Retry-After header of so many seconds, rounded up
 	SlowHeaders time.Duration // wait so long before reading the request into the engine: the headers come late as well
 	StallAt     int           // before this token …
-	Stall       time.Duration // … hold the stream's output so long; the engine goes on, and what it made meanwhile comes in one piece
+	Stall       time.Duration // … hold the output so long; the engine goes on, and what it made comes in one piece
 	CutAt       int           // close the connection before this token
 	GarbageAt   int           // write an event that is no JSON before this token
-	ErrorAt     int           // write vLLM's error event, with HTTP status 200, instead of this token and end the stream
+	ErrorAt     int           // write vLLM's error event instead of this token and end the stream, with status 200
 }
 
 // ParseFault reads a comma-separated list of
@@ -104,7 +104,8 @@ func (f *Fault) parse(part string) (err error) {
 	case "error":
 		f.ErrorAt, err = position, form(false, true, "error@4")
 	default:
-		return fmt.Errorf("unknown; known are status=N, retry-after=D, slow-headers=D, stall=D@K, cut@K, garbage@K and error@K")
+		return fmt.Errorf("unknown; known are status=N, retry-after=D, slow-headers=D, stall=D@K, cut@K, garbage@K " +
+			"and error@K")
 	}
 	return err
 }

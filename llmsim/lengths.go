@@ -28,6 +28,9 @@ type OutputLengths struct {
 	Shape float64 // pareto: tail index, above 1 (default 1.5, infinite variance); lognormal: sigma (default 1)
 }
 
+// lengthForms is how the distributions are written.
+const lengthForms = "max, fixed:N, exponential:MEAN, pareto:MEAN[:ALPHA] or lognormal:MEAN[:SIGMA]"
+
 // ParseOutputLengths reads "max", "fixed:N", "exponential:MEAN", "pareto:MEAN[:ALPHA]" or "lognormal:MEAN[:SIGMA]".
 func ParseOutputLengths(text string) (OutputLengths, error) {
 	kind, rest, _ := strings.Cut(text, ":")
@@ -36,13 +39,13 @@ func ParseOutputLengths(text string) (OutputLengths, error) {
 	}
 	if kind == "" {
 		// The zero kind is written "max"; left empty it would be taken for that.
-		return OutputLengths{}, fmt.Errorf("output lengths %q: no kind: write max, fixed:N, exponential:MEAN, pareto:MEAN[:ALPHA] or lognormal:MEAN[:SIGMA]", text)
+		return OutputLengths{}, fmt.Errorf("output lengths %q: no kind: write %s", text, lengthForms)
 	}
 	mean, shape, hasShape := strings.Cut(rest, ":")
 	o := OutputLengths{Kind: LengthKind(kind)}
 	var err error
 	if o.Mean, err = strconv.ParseFloat(mean, 64); err != nil {
-		return OutputLengths{}, fmt.Errorf("output lengths %q: no mean: write max, fixed:N, exponential:MEAN, pareto:MEAN[:ALPHA] or lognormal:MEAN[:SIGMA]", text)
+		return OutputLengths{}, fmt.Errorf("output lengths %q: no mean: write %s", text, lengthForms)
 	}
 	if hasShape {
 		if o.Shape, err = strconv.ParseFloat(shape, 64); err != nil {
@@ -73,7 +76,8 @@ func (o OutputLengths) validate() error {
 		return nil
 	case LengthFixed, LengthExponential, LengthPareto, LengthLognormal:
 	default:
-		return fmt.Errorf("output lengths: unknown kind %q, known are max, fixed, exponential, pareto and lognormal", string(o.Kind))
+		return fmt.Errorf("output lengths: unknown kind %q, known are max, fixed, exponential, pareto and lognormal",
+			string(o.Kind))
 	}
 	if !(o.Mean >= 1 && o.Mean <= 1e9) {
 		return fmt.Errorf("output lengths %s: mean %v must lie between 1 and 1e9", o.Kind, o.Mean)
@@ -81,7 +85,8 @@ func (o OutputLengths) validate() error {
 	switch {
 	case o.Shape == 0:
 	case o.Kind == LengthPareto && !(o.Shape > 1 && o.Shape <= 100):
-		return fmt.Errorf("output lengths pareto: tail index %v must be above 1 (else there is no mean) and at most 100", o.Shape)
+		return fmt.Errorf(
+			"output lengths pareto: tail index %v must be above 1 (else there is no mean) and at most 100", o.Shape)
 	case o.Kind == LengthLognormal && !(o.Shape > 0 && o.Shape <= 5):
 		return fmt.Errorf("output lengths lognormal: sigma %v must be above 0 and at most 5", o.Shape)
 	case o.Kind == LengthFixed || o.Kind == LengthExponential:

@@ -50,7 +50,8 @@ func (h *histogram) observe(ns int64) {
 }
 
 func (m *metrics) init() {
-	m.ttft.init(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160, 640, 2560)
+	m.ttft.init(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160,
+		640, 2560)
 	m.itl.init(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
 }
 
@@ -110,25 +111,34 @@ func (s *Server) handleMetrics(w http.ResponseWriter, _ *http.Request) {
 	one := func(kind, name, help string, value float64) {
 		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n%s%s} %s\n", name, help, name, kind, name, label, number(value))
 	}
-	one("gauge", "vllm:num_requests_running", "Number of requests in model execution batches.", float64(m.running.Load()))
+	one("gauge", "vllm:num_requests_running", "Number of requests in model execution batches.",
+		float64(m.running.Load()))
 	one("gauge", "vllm:num_requests_waiting", "Number of requests waiting to be processed.", float64(m.waiting.Load()))
-	one("gauge", "vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.", math.Float64frombits(m.kvUsage.Load()))
-	one("counter", "vllm:prefix_cache_queries_total", "Prefix cache queries, in terms of number of queried tokens.", float64(m.prefixQueries.Load()))
-	one("counter", "vllm:prefix_cache_hits_total", "Prefix cache hits, in terms of number of cached tokens.", float64(m.prefixHits.Load()))
-	one("counter", "vllm:num_preemptions_total", "Cumulative number of preemption from the engine.", float64(m.preemptions.Load()))
+	one("gauge", "vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.",
+		math.Float64frombits(m.kvUsage.Load()))
+	one("counter", "vllm:prefix_cache_queries_total", "Prefix cache queries, in terms of number of queried tokens.",
+		float64(m.prefixQueries.Load()))
+	one("counter", "vllm:prefix_cache_hits_total", "Prefix cache hits, in terms of number of cached tokens.",
+		float64(m.prefixHits.Load()))
+	one("counter", "vllm:num_preemptions_total", "Cumulative number of preemption from the engine.",
+		float64(m.preemptions.Load()))
 	one("counter", "vllm:prompt_tokens_total", "Number of prefill tokens processed.", float64(m.prompt.Load()))
-	one("counter", "vllm:generation_tokens_total", "Number of generation tokens processed.", float64(m.generated.Load()))
-	b.WriteString("# HELP vllm:request_success_total Count of successfully processed requests.\n# TYPE vllm:request_success_total counter\n")
+	one("counter", "vllm:generation_tokens_total", "Number of generation tokens processed.",
+		float64(m.generated.Load()))
+	b.WriteString("# HELP vllm:request_success_total Count of successfully processed requests.\n" +
+		"# TYPE vllm:request_success_total counter\n")
 	for _, r := range []struct {
 		reason string
 		n      *atomic.Uint64
 	}{{"stop", &m.stop}, {"length", &m.length}, {"abort", &m.aborted}, {"error", &m.erroneous}} {
-		fmt.Fprintf(&b, "vllm:request_success_total{engine=\"0\",finished_reason=%q,model_name=%q} %s\n", r.reason, s.cfg.Model, number(float64(r.n.Load())))
+		fmt.Fprintf(&b, "vllm:request_success_total{engine=\"0\",finished_reason=%q,model_name=%q} %s\n", r.reason,
+			s.cfg.Model, number(float64(r.n.Load())))
 	}
 	m.ttft.write(&b, "vllm:time_to_first_token_seconds", "Histogram of time to first token in seconds.", s.cfg.Model)
 	m.itl.write(&b, "vllm:inter_token_latency_seconds", "Histogram of inter-token latency in seconds.", s.cfg.Model)
 	one("counter", "llmsim:engine_steps_total", "Steps that the simulated engine made.", float64(m.steps.Load()))
-	one("gauge", "llmsim:max_lateness_seconds", "The longest that the simulator was behind its own schedule.", time.Duration(m.maxLate.Load()).Seconds())
+	one("gauge", "llmsim:max_lateness_seconds", "The longest that the simulator was behind its own schedule.",
+		time.Duration(m.maxLate.Load()).Seconds())
 	_, _ = io.WriteString(w, b.String()) // the scraper may be gone; there is nobody left to tell
 }
 

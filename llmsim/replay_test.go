@@ -15,7 +15,8 @@ type arrival struct {
 // replay feeds arrivals to the engine of cfg on the engine's own clock, without a server, a client or any waiting. next
 // gives the i-th arrival, or false when there are no more; done is told of each finished request when its first and
 // last token came out, since the start. It is the oracle that the server in virtual time is compared with.
-func replay(cfg Config, next func(i int) (arrival, bool), done func(i int, a arrival, first, last time.Duration)) error {
+func replay(cfg Config, next func(i int) (arrival, bool),
+	done func(i int, a arrival, first, last time.Duration)) error {
 	e, err := NewEngine(cfg)
 	if err != nil {
 		return err

@@ -146,8 +146,10 @@ func (s *Server) routes() {
 	handle(http.MethodGet, "/metrics", s.handleMetrics)
 	handle(http.MethodGet, "/v1/models", s.handleModels)
 	handle(http.MethodPost, "/tokenize", s.handleTokenize)
-	handle(http.MethodPost, "/v1/chat/completions", func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, true) })
-	handle(http.MethodPost, "/v1/completions", func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, false) })
+	handle(http.MethodPost, "/v1/chat/completions",
+		func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, true) })
+	handle(http.MethodPost, "/v1/completions",
+		func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, false) })
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusNotFound, map[string]string{"detail": "Not Found"})
 	})
@@ -205,7 +207,8 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 		if fault.RetryAfter > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(int((fault.RetryAfter+time.Second-1)/time.Second)))
 		}
-		refuse(&apiError{fault.Status, "fault on demand: " + http.StatusText(fault.Status), http.StatusText(fault.Status), ""})
+		text := http.StatusText(fault.Status)
+		refuse(&apiError{fault.Status, "fault on demand: " + text, text, ""})
 		return
 	}
 	req, refused := s.parseRequest(r, chat)

@@ -29,7 +29,8 @@ func presets() map[string]Config {
 		// for it.
 		"l4-qwen2.5-0.5b": { // 18 req/s
 			Model: "Qwen/Qwen2.5-0.5B-Instruct", Base: 5430 * time.Microsecond, PerSequence: 200 * time.Microsecond,
-			PerPrefillToken: 100 * time.Microsecond, MaxNumSeqs: 256, MaxNumBatchedTokens: 2048, KVCacheTokens: 1_500_000,
+			PerPrefillToken: 100 * time.Microsecond, MaxNumSeqs: 256, MaxNumBatchedTokens: 2048,
+			KVCacheTokens: 1_500_000,
 		},
 		"fixed": {Fixed: true, TTFT: 30 * time.Millisecond, ITL: 5 * time.Millisecond},
 		"fast": { // 218 req/s
@@ -169,7 +170,8 @@ func ParseSpec(spec string) (Config, error) {
 	c.Name = spec
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return Config{}, &SpecError{Spec: spec, Reason: fmt.Sprintf("bad parameters: %v", err), Hint: "write PRESET?KEY=VALUE&KEY=VALUE"}
+		return Config{}, &SpecError{Spec: spec, Reason: fmt.Sprintf("bad parameters: %v", err),
+			Hint: "write PRESET?KEY=VALUE&KEY=VALUE"}
 	}
 	keys := specKeys()
 	for _, key := range slices.Sorted(maps.Keys(values)) {
@@ -179,7 +181,8 @@ func ParseSpec(spec string) (Config, error) {
 				Hint: "parameters are " + strings.Join(slices.Sorted(maps.Keys(keys)), ", ")}
 		}
 		if n := len(values[key]); n != 1 {
-			return Config{}, &SpecError{Spec: spec, Reason: fmt.Sprintf("%s is given %d times", key, n), Hint: "give it once"}
+			return Config{}, &SpecError{Spec: spec, Reason: fmt.Sprintf("%s is given %d times", key, n),
+				Hint: "give it once"}
 		}
 		if err := set(&c, values.Get(key)); err != nil {
 			return Config{}, &SpecError{Spec: spec, Reason: key + ": " + err.Error(), Hint: "correct the value"}

@@ -10,12 +10,17 @@ import (
 )
 
 func TestParseSpec(t *testing.T) {
-	c, err := ParseSpec("l4-qwen2.5-0.5b?max_num_seqs=64&time_scale=0.1&seed=7&output=pareto:100:1.2&fault=stall=2s@5&fault_every=10&model=a%2Fb&prefix_caching=true")
+	c, err := ParseSpec(
+		"l4-qwen2.5-0.5b?max_num_seqs=64&time_scale=0.1&seed=7&output=pareto:100:1.2&" +
+			"fault=stall=2s@5&fault_every=10&model=a%2Fb&prefix_caching=true")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.MaxNumSeqs != 64 || c.TimeScale != 0.1 || c.Seed != 7 || c.Model != "a/b" || c.FaultEvery != 10 || !c.PrefixCaching ||
-		c.Output != (OutputLengths{LengthPareto, 100, 1.2}) || c.Fault != (Fault{StallAt: 5, Stall: 2 * time.Second}) || c.Base != 5430*time.Microsecond {
+	if c.MaxNumSeqs != 64 || c.TimeScale != 0.1 || c.Seed != 7 || c.Model != "a/b" || c.FaultEvery != 10 ||
+		!c.PrefixCaching ||
+		c.Output != (OutputLengths{LengthPareto, 100, 1.2}) ||
+		c.Fault != (Fault{StallAt: 5, Stall: 2 * time.Second}) ||
+		c.Base != 5430*time.Microsecond {
 		t.Errorf("got %+v", c)
 	}
 	if _, err := ParseSpec("fast?kv_cache_tokens=5000"); err != nil {
@@ -174,8 +179,10 @@ func TestParseFault(t *testing.T) {
 		}
 	}
 	for text, word := range map[string]string{
-		"status=200": "400 to 599", "status": "status=503", "status=503@2": "status=503", "stall=2s": "stall=2s@5", "stall=x@5": `"x"`,
-		"stall=2s@0": `"0"`, "cut": "cut@7", "cut=3@7": "cut@7", "melt@3": "known are", "retry-after=1s": "needs a status", "error@": `""`, ",": "unknown",
+		"status=200": "400 to 599", "status": "status=503", "status=503@2": "status=503",
+		"stall=2s": "stall=2s@5", "stall=x@5": `"x"`,
+		"stall=2s@0": `"0"`, "cut": "cut@7", "cut=3@7": "cut@7", "melt@3": "known are",
+		"retry-after=1s": "needs a status", "error@": `""`, ",": "unknown",
 		"slow-headers=-1s": "positive",
 	} {
 		if f, err := ParseFault(text); err == nil || !strings.Contains(err.Error(), word) {
@@ -185,7 +192,9 @@ func TestParseFault(t *testing.T) {
 }
 
 func TestApproxTokens(t *testing.T) {
-	for text, want := range map[string]int{"": 0, "hello there": 2, "Hello, world!": 4, "a b\tc\nd": 4, "internationalisation": 3, "12": 2, "naïve": 1} {
+	for text, want := range map[string]int{
+		"": 0, "hello there": 2, "Hello, world!": 4, "a b\tc\nd": 4, "internationalisation": 3, "12": 2, "naïve": 1,
+	} {
 		if got := approxTokens(text); got != want {
 			t.Errorf("%q: %d tokens, want %d", text, got, want)
 		}

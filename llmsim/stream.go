@@ -58,7 +58,10 @@ func (s *Server) newStream(req *request, truth *Truth, fault Fault) *stream {
 		output, stopped = s.cfg.Output.Draw(s.cfg.Seed, truth.Index, req.maxTokens)
 		output = max(output, req.minTokens)
 	}
-	st := &stream{server: s, truth: truth, fault: fault, arrival: truth.Read, streams: req.stream, finish: "length", wake: make(chan struct{}, 1)}
+	st := &stream{
+		server: s, truth: truth, fault: fault, arrival: truth.Read, streams: req.stream, finish: "length",
+		wake: make(chan struct{}, 1),
+	}
 	if stopped {
 		st.finish = "stop"
 	}
@@ -89,7 +92,8 @@ func (st *stream) serveStream(w http.ResponseWriter, r *http.Request) error {
 	// After the flush net/http holds nothing back, and the response is chunked: the loop may write chunks to the
 	// connection until this handler returns. Then net/http ends the response and keeps the connection for the next
 	// request.
-	if conn, ok := r.Context().Value(connKey{}).(*directConn); ok && conn.usable() && r.Proto == "HTTP/1.1" && r.TLS == nil {
+	conn, ok := r.Context().Value(connKey{}).(*directConn)
+	if ok && conn.usable() && r.Proto == "HTTP/1.1" && r.TLS == nil {
 		st.conn = conn
 	} else {
 		st.slow.Store(true)
@@ -375,7 +379,7 @@ type null = *struct{}
 
 // wholeAnswer builds the answer to a request that does not stream.
 func wholeAnswer(t *Truth, s *Server, text, finish string, chat bool) any {
-	u := wholeUsage{usage: usage{PromptTokens: t.PromptTokens, CompletionTokens: t.OutputTokens, TotalTokens: t.PromptTokens + t.OutputTokens}}
+	u := wholeUsage{usage: usageOf(t.PromptTokens, t.OutputTokens)}
 	created := t.Wall.Unix()
 	if !chat {
 		type choice struct {
@@ -399,8 +403,11 @@ func wholeAnswer(t *Truth, s *Server, text, finish string, chat bool) any {
 			SystemFingerprint string     `json:"system_fingerprint"`
 			Usage             wholeUsage `json:"usage"`
 			KVTransferParams  null       `json:"kv_transfer_params"`
-		}{ID: t.ID, Object: "text_completion", Created: created, Model: s.cfg.Model, SystemFingerprint: systemFingerprint, Usage: u,
-			Choices: []choice{{Text: text, FinishReason: finish}}}
+		}{
+			ID: t.ID, Object: "text_completion", Created: created, Model: s.cfg.Model,
+			SystemFingerprint: systemFingerprint, Usage: u,
+			Choices: []choice{{Text: text, FinishReason: finish}},
+		}
 	}
 	type answerMessage struct {
 		Role         string     `json:"role"`
@@ -434,6 +441,12 @@ func wholeAnswer(t *Truth, s *Server, text, finish string, chat bool) any {
 		PromptTokenIDs    null       `json:"prompt_token_ids"`
 		PromptText        null       `json:"prompt_text"`
 		KVTransferParams  null       `json:"kv_transfer_params"`
-	}{ID: t.ID, Object: "chat.completion", Created: created, Model: s.cfg.Model, SystemFingerprint: systemFingerprint, Usage: u,
-		Choices: []choice{{FinishReason: finish, Message: answerMessage{Role: "assistant", Content: text, ToolCalls: []struct{}{}}}}}
+	}{
+		ID: t.ID, Object: "chat.completion", Created: created, Model: s.cfg.Model,
+		SystemFingerprint: systemFingerprint, Usage: u,
+		Choices: []choice{{
+			FinishReason: finish,
+			Message:      answerMessage{Role: "assistant", Content: text, ToolCalls: []struct{}{}},
+		}},
+	}
 }

@@ -80,6 +80,10 @@ type usage struct {
 	CompletionTokens int `json:"completion_tokens"`
 }
 
+func usageOf(prompt, completion int) usage {
+	return usage{PromptTokens: prompt, CompletionTokens: completion, TotalTokens: prompt + completion}
+}
+
 type usageChunk struct {
 	chunk
 	Usage             usage  `json:"usage"`
@@ -103,7 +107,9 @@ func jsonEvent(to *bytes.Buffer, v any) {
 }
 
 // buildTemplate encodes the events of a streamed answer.
-func buildTemplate(req *request, id, model string, created int64, finishReason string, completion int, merged bool) template {
+func buildTemplate(
+	req *request, id, model string, created int64, finishReason string, completion int, merged bool,
+) template {
 	var (
 		t    template
 		buf  bytes.Buffer
@@ -118,13 +124,14 @@ func buildTemplate(req *request, id, model string, created int64, finishReason s
 	head := chunk{ID: id, Object: "text_completion", Created: created, Model: model}
 	token := func(finish *string) chunk {
 		c := head
+		chat := chatChunkChoice{Delta: chunkChoiceDelta{Content: &text}, FinishReason: finish}
 		switch {
 		case !req.chat:
 			c.Choices = []any{textChunkChoice{Text: text, FinishReason: finish}}
 		case finish == nil:
-			c.Choices = []any{chatTokenChoice{chatChunkChoice: chatChunkChoice{Delta: chunkChoiceDelta{Content: &text}}}}
+			c.Choices = []any{chatTokenChoice{chatChunkChoice: chat}}
 		default:
-			c.Choices = []any{chatFinishChoice{chatChunkChoice: chatChunkChoice{Delta: chunkChoiceDelta{Content: &text}, FinishReason: finish}}}
+			c.Choices = []any{chatFinishChoice{chatChunkChoice: chat}}
 		}
 		return c
 	}
@@ -146,8 +153,8 @@ func buildTemplate(req *request, id, model string, created int64, finishReason s
 		jsonEvent(&buf, token(&finishReason))
 	}
 	if req.includeUsage {
-		c := usageChunk{chunk: head, SystemFingerprint: systemFingerprint,
-			Usage: usage{PromptTokens: req.promptTokens, CompletionTokens: completion, TotalTokens: req.promptTokens + completion}}
+		c := usageChunk{chunk: head, SystemFingerprint: systemFingerprint}
+		c.Usage = usageOf(req.promptTokens, completion)
 		c.Choices = []any{}
 		jsonEvent(&buf, c)
 	}
@@ -184,10 +191,14 @@ func appendChunk(b, payload []byte) []byte {
 // words are the token texts: frequent English words that common tokenizers hold as one token with the space before
 // them.
 var words = [...]string{
-	" the", " of", " and", " to", " in", " a", " is", " that", " for", " it", " as", " was", " with", " be", " by", " on",
-	" not", " he", " this", " are", " or", " his", " from", " at", " which", " but", " have", " an", " had", " they", " you", " were",
-	" there", " one", " all", " we", " can", " her", " has", " their", " been", " if", " more", " when", " will", " would", " who", " so",
-	" no", " out", " up", " into", " than", " them", " only", " some", " could", " time", " these", " two", " may", " then", " do", " first",
+	" the", " of", " and", " to", " in", " a", " is", " that",
+	" for", " it", " as", " was", " with", " be", " by", " on",
+	" not", " he", " this", " are", " or", " his", " from", " at",
+	" which", " but", " have", " an", " had", " they", " you", " were",
+	" there", " one", " all", " we", " can", " her", " has", " their",
+	" been", " if", " more", " when", " will", " would", " who", " so",
+	" no", " out", " up", " into", " than", " them", " only", " some",
+	" could", " time", " these", " two", " may", " then", " do", " first",
 }
 
 // tokenText is the text of a request's k-th token: always the same for the same request index and position.

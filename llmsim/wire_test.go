@@ -12,7 +12,8 @@ import (
 
 func testTemplate(chat, merged bool) template {
 	req := &request{chat: chat, stream: true, includeUsage: true, promptTokens: 256}
-	return buildTemplate(req, "chatcmpl-0000000000000007", "Qwen/Qwen2.5-0.5B-Instruct", 1795503866, "length", 128, merged)
+	return buildTemplate(req, "chatcmpl-0000000000000007", "Qwen/Qwen2.5-0.5B-Instruct", 1795503866, "length", 128,
+		merged)
 }
 
 // TestTemplateIsGoSSE holds the bytes put together per token against go-sse's encoding of the same event, and reads
@@ -54,7 +55,9 @@ func TestTemplateSurvivesAnyModelName(t *testing.T) {
 		tm := buildTemplate(req, "id", name, 0, "stop", 1, true)
 		got := string(tm.appendToken(nil, " word", false))
 		var c struct{ Model string }
-		if err := json.Unmarshal([]byte(strings.TrimPrefix(strings.TrimSpace(got), "data: ")), &c); err != nil || c.Model != name || !strings.Contains(got, `"content":" word"`) {
+		if err := json.Unmarshal([]byte(strings.TrimPrefix(strings.TrimSpace(got), "data: ")),
+			&c); err != nil || c.Model != name ||
+			!strings.Contains(got, `"content":" word"`) {
 			t.Errorf("%q: %s (%v)", name, got, err)
 		}
 	}
@@ -82,7 +85,9 @@ func emitter(tb testing.TB) (st *stream, token func()) {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { _ = s.Close() })
-	req := &request{chat: true, stream: true, includeUsage: true, promptTokens: 256, maxTokens: 1 << 30, ignoreEOS: true}
+	req := &request{
+		chat: true, stream: true, includeUsage: true, promptTokens: 256, maxTokens: 1 << 30, ignoreEOS: true,
+	}
 	truth := &Truth{ID: "chatcmpl-0000000000000007", Index: 7}
 	st = &stream{server: s, truth: truth, arrival: 0, streams: true, finish: "length", wake: make(chan struct{}, 1)}
 	st.seq = Sequence{Prompt: req.promptTokens, Output: req.maxTokens, Tag: st}
@@ -139,7 +144,9 @@ func BenchmarkTokenEvent(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			// The JSON is put together as cheaply as in the template; only the event is go-sse's.
-			data = append(append(append(data[:0], tm.prefix[len("data: "):]...), tokenText(7, k)...), tm.suffix[:len(tm.suffix)-2]...)
+			data = append(
+				append(append(data[:0], tm.prefix[len("data: "):]...), tokenText(7, k)...),
+				tm.suffix[:len(tm.suffix)-2]...)
 			out.Reset()
 			var m sse.Message
 			m.AppendData(string(data))
@@ -155,8 +162,15 @@ func BenchmarkTokenEvent(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			text := tokenText(7, k)
-			c := chunk{ID: "chatcmpl-0000000000000007", Object: "chat.completion.chunk", Created: 1795503866, Model: "Qwen/Qwen2.5-0.5B-Instruct",
-				Choices: []any{chatTokenChoice{chatChunkChoice: chatChunkChoice{Delta: chunkChoiceDelta{Content: &text}}}}}
+			c := chunk{
+				ID:      "chatcmpl-0000000000000007",
+				Object:  "chat.completion.chunk",
+				Created: 1795503866,
+				Model:   "Qwen/Qwen2.5-0.5B-Instruct",
+				Choices: []any{
+					chatTokenChoice{chatChunkChoice: chatChunkChoice{Delta: chunkChoiceDelta{Content: &text}}},
+				},
+			}
 			out.Reset()
 			jsonEvent(&out, c)
 			k++

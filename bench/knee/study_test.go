@@ -26,7 +26,9 @@ import (
 // body is a request of an exact prompt length by llmsim's count: words of one token, and what the chat template adds.
 func (e engine) body() loadgen.Request {
 	words := strings.TrimSpace(strings.Repeat("word ", e.prompt-llmsim.DefaultTemplateTokens))
-	text := fmt.Sprintf(`{"model":"llmsim","stream":true,"stream_options":{"include_usage":true},"max_tokens":%d,"messages":[{"role":"user","content":"%s"}]}`, e.limit, words)
+	text := fmt.Sprintf(
+		`{"model":"llmsim","stream":true,"stream_options":{"include_usage":true},"max_tokens":%d,`+
+			`"messages":[{"role":"user","content":"%s"}]}`, e.limit, words)
 	return loadgen.Request{Body: []byte(text), PromptTokens: int32(e.prompt), OutputTokens: int32(e.limit)}
 }
 
@@ -74,7 +76,8 @@ func (e engine) search(t *testing.T, seed int64, requestsPerStage int, rate floa
 		wire := memnet.Listen()
 		go server.Serve(wire)
 		plan := e.plan(t, loadgen.Target{URL: "http://llmsim/v1/chat/completions", Dial: wire.Dial}, true)
-		result, stages := &sweep.Result{SaturationRate: rate / 0.75}, 1 // a search begins at 0.75 of the saturation rate
+		// A search begins at 0.75 of the saturation rate.
+		result, stages := &sweep.Result{SaturationRate: rate / 0.75}, 1
 		if rate == 0 {
 			stages = 0 // the default
 			if result, err = plan.Sweep(t.Context(), sweep.SweepConfig{Size: 2}); err != nil {
@@ -170,7 +173,8 @@ func TestKneeStudy(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	text := table(engines, rows) + fmt.Sprintf("\n%d processors, %v.\n", runtime.GOMAXPROCS(0), time.Since(began).Round(time.Second))
+	text := table(engines, rows) + fmt.Sprintf("\n%d processors, %v.\n", runtime.GOMAXPROCS(0),
+		time.Since(began).Round(time.Second))
 	fmt.Print(text)
 	if *outFile != "" {
 		if err := os.WriteFile(*outFile, []byte(text), 0o644); err != nil {
@@ -215,14 +219,17 @@ func middle(v []float64) float64 {
 // table writes the study in Markdown.
 func table(engines []engine, rows []row) string {
 	var b strings.Builder
-	b.WriteString("| engine | true knee, req/s | bracket / knee, median | width, median | holds the knee | worst miss | to 5 % | stages | passes at +10 % | fails at −10 % |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| engine | true max rate, req/s | bracket / truth, median | width, median | holds the truth | " +
+		"worst miss | to 5 % | stages | passes at +10 % | fails at −10 % |\n" +
+		"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	var total row
 	searches := 0
 	for i, e := range engines {
 		r := &rows[i]
 		n := len(r.width)
-		fmt.Fprintf(&b, "| %s | %.3g | %.2f – %.2f | %.0f %% | %d/%d | %.1f %% | %d/%d | %.0f | %d/%d | %d/%d |\n", e.name, r.knee, middle(r.low), middle(r.high), 100*middle(r.width),
-			r.held, n, 100*r.worst, r.precise, n, middle(r.stages), r.passAbove, r.n, r.failBelow, r.n)
+		fmt.Fprintf(&b, "| %s | %.3g | %.2f – %.2f | %.0f %% | %d/%d | %.1f %% | %d/%d | %.0f | %d/%d | %d/%d |\n",
+			e.name, r.knee, middle(r.low), middle(r.high), 100*middle(r.width), r.held, n, 100*r.worst, r.precise, n,
+			middle(r.stages), r.passAbove, r.n, r.failBelow, r.n)
 		searches += n
 		total.held += r.held
 		total.precise += r.precise
@@ -233,9 +240,12 @@ func table(engines []engine, rows []row) string {
 		total.decidedAbove += r.decidedAbove
 		total.decidedLow += r.decidedLow
 	}
-	fmt.Fprintf(&b, "| **all** | | | | **%d/%d** | **%.1f %%** | %d/%d | | **%d/%d** | **%d/%d** |\n\n", total.held, searches, 100*total.worst, total.precise, searches, total.passAbove, total.n, total.failBelow, total.n)
-	fmt.Fprintf(&b, "Stages 10 %% above the knee: %d of %d pass, at 95 %% confidence at most %.1f %% would; %d were decided. Stages 10 %% below: %d of %d fail, at most %.1f %%; %d were decided.\n",
-		total.passAbove, total.n, 100*upper(total.passAbove, total.n), total.decidedAbove, total.failBelow, total.n, 100*upper(total.failBelow, total.n), total.decidedLow)
+	fmt.Fprintf(&b, "| **all** | | | | **%d/%d** | **%.1f %%** | %d/%d | | **%d/%d** | **%d/%d** |\n\n", total.held,
+		searches, 100*total.worst, total.precise, searches, total.passAbove, total.n, total.failBelow, total.n)
+	fmt.Fprintf(&b, "Stages 10 %% above the truth: %d of %d pass, at 95 %% confidence at most %.1f %% would; "+
+		"%d were decided. Stages 10 %% below: %d of %d fail, at most %.1f %%; %d were decided.\n",
+		total.passAbove, total.n, 100*upper(total.passAbove, total.n), total.decidedAbove, total.failBelow, total.n,
+		100*upper(total.failBelow, total.n), total.decidedLow)
 	return b.String()
 }
 
@@ -280,13 +290,15 @@ func (e engine) overTCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := plan.Search(t.Context(), result, sweep.SearchConfig{Arrival: e.arrival(), Seed: 1, MaxPerStage: min(e.timeFor(*perStage), time.Minute)})
+	k, err := plan.Search(t.Context(), result,
+		sweep.SearchConfig{Arrival: e.arrival(), Seed: 1, MaxPerStage: min(e.timeFor(*perStage), time.Minute)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	fmt.Printf("%s: true knee %.3g; %s; %v\n", e.name, knee, k.Headline(), time.Since(began).Round(time.Second))
 	for _, tr := range k.Trials {
-		fmt.Printf("    %-12s %-12s %.4g  %d requests, %v %v\n", tr.Role, tr.Outcome, tr.Rate, tr.Requests, tr.At.Round(time.Second), tr.Reasons)
+		fmt.Printf("    %-12s %-12s %.4g  %d requests, %v %v\n", tr.Role, tr.Outcome, tr.Rate, tr.Requests,
+			tr.At.Round(time.Second), tr.Reasons)
 	}
 	r := row{knee: knee}
 	if r.add(k); r.worst > 0 {
