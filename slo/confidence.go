@@ -59,47 +59,6 @@ func shareBounds(misses, n, alpha float64) (lower, upper float64) {
 	return lower, upper
 }
 
-// autocorrelationTime is the integrated autocorrelation time τ of a series, in observations, with its standard error: the
-// mean of n observations is as uncertain as that of n/τ independent ones. The sum over the autocorrelations ends at the
-// first lag M ≥ 5·τ(M) (A. Sokal, Monte Carlo Methods in Statistical Mechanics, 1997, section 3); the correction for the
-// bias and the error are U. Wolff's (Comput. Phys. Commun. 156, 2004, equations 49 and 42). At least 1: where neighbours
-// repel each other, no credit is taken for it.
-func autocorrelationTime(x []float64) (tau, stderr float64) {
-	n := len(x)
-	if n < 3 {
-		return 1, 0
-	}
-	mean := 0.0
-	for _, v := range x {
-		mean += v
-	}
-	mean /= float64(n)
-	covariance := func(lag int) float64 {
-		sum := 0.0
-		for i := lag; i < n; i++ {
-			sum += (x[i] - mean) * (x[i-lag] - mean)
-		}
-		return sum / float64(n)
-	}
-	c0 := covariance(0)
-	if c0 <= 1e-20*mean*mean { // equal values, but for rounding
-		return 1, 0
-	}
-	tau = 1
-	lag := 1
-	for ; lag < n/2; lag++ {
-		tau += 2 * covariance(lag) / c0
-		if float64(lag) >= sokalWindow*tau {
-			break
-		}
-	}
-	window := float64(2*lag + 1)
-	tau = min(max(tau*(1+window/float64(n)), 1), float64(n))
-	return tau, tau * math.Sqrt(2*window/float64(n))
-}
-
-const sokalWindow = 5
-
 // studentQuantile is the quantile 1 − alpha of Student's t; +Inf where there are no degrees of freedom.
 func studentQuantile(alpha, degrees float64) float64 {
 	if !(degrees > 0) {
@@ -108,17 +67,17 @@ func studentQuantile(alpha, degrees float64) float64 {
 	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: degrees}.Quantile(1 - alpha)
 }
 
-// Look is one moment at which a stage under way is judged, with the error that may be made then.
+// Look is one interim analysis: a moment at which a stage under way is judged, with the error that may be made then.
 type Look struct {
 	At    time.Duration // since the stage's start
 	Alpha float64       // of each of the two errors: passing what should fail, failing what should pass
 }
 
-// Looks plans the moments at which a stage of at most limit is judged, at least first after its start, each √2 times later
-// than the one before. The errors of all looks add up to alpha, so that however the looks depend on each other, the
-// probability of a wrong outcome at any of them is at most alpha (Bonferroni). The share spent until time t is (t/limit)²,
-// of the spending functions of Kim and DeMets (Biometrika 74, 1987; the idea is Lan and DeMets', Biometrika 70, 1983): what
-// is plain early is plain at a small error too, and most of the error is left for the last look.
+// Looks plans the interim analyses of a stage of at most limit: at least first after its start, each √2 times later than
+// the one before. Their errors add up to alpha, so that however they depend on each other, the probability of a wrong
+// outcome at any of them is at most alpha (Bonferroni). The share spent until time t is (t/limit)², one of the spending
+// functions of Kim and DeMets (Biometrika 74, 1987; the idea is Lan and DeMets', Biometrika 70, 1983): what is clear early
+// is clear at a small error too, and most of the error is left for the last analysis.
 func Looks(first, limit time.Duration, alpha float64) []Look {
 	var all []Look
 	for at := float64(limit); at >= float64(first) && len(all) < maxLooks; at /= math.Sqrt2 {

@@ -3,7 +3,6 @@ package slo
 import (
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/openloop/openloop/internal/num"
@@ -367,31 +366,4 @@ func (o Objective) judgeGapWindow(s *loadgen.Measured, from, gaps, over int64, p
 	}
 	j.decide(sample{share: share, n: n, nFail: nFail, values: means}, passAlpha, failAlpha)
 	return j
-}
-
-// clustering is the autocorrelation time of the misses, with its standard error. The misses of an objective that is kept
-// are too few to show how they cluster; then the longest latencies show it, as many as might miss. Where all miss, there
-// are too few that do not; then all latencies show it.
-func clustering(values, misses []float64, limit float64) (tau, stderr float64) {
-	if slices.Min(misses) == 1 {
-		finite := slices.Clone(values)
-		for i, v := range finite {
-			if math.IsInf(v, 1) {
-				finite[i] = float64(24 * time.Hour) // a request that failed: longer than any bound
-			}
-		}
-		return autocorrelationTime(finite)
-	}
-	tau, stderr = autocorrelationTime(misses)
-	sorted := slices.Clone(values)
-	slices.Sort(sorted)
-	threshold := sorted[num.Rank(1-limit, len(sorted))-1]
-	longest := make([]float64, len(values))
-	for i, v := range values {
-		longest[i] = indicator(v > threshold)
-	}
-	if t, e := autocorrelationTime(longest); t > tau {
-		return t, e
-	}
-	return tau, stderr
 }

@@ -1,0 +1,126 @@
+package slo
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"gonum.org/v1/gonum/dsp/fourier"
+
+	"github.com/openloop/openloop/internal/num"
+)
+
+// autocorrelationTime is the integrated autocorrelation time τ of a series, in observations, with its standard error: the
+// mean of n observations is as uncertain as that of n/τ independent ones. The sum over the autocorrelations ends at the
+// first lag M ≥ 5·τ(M) (A. Sokal, Monte Carlo Methods in Statistical Mechanics, 1997, section 3); the correction for the
+// bias and the error are U. Wolff's (Comput. Phys. Commun. 156, 2004, equations 49 and 42). At least 1: where neighbours
+// repel each other, no credit is taken for it. It takes n·log n steps, also where a trend moves M to n/2.
+func autocorrelationTime(x []float64) (tau, stderr float64) {
+	n := len(x)
+	if n < 3 {
+		return 1, 0
+	}
+	mean := 0.0
+	for _, v := range x {
+		mean += v
+	}
+	mean /= float64(n)
+	d := make([]float64, n)
+	for i, v := range x {
+		d[i] = v - mean
+	}
+	c0 := laggedProduct(d, 0)
+	if c0/float64(n) <= 1e-20*mean*mean { // equal values, but for rounding
+		return 1, 0
+	}
+	tau = 1
+	var products []float64
+	lag := 1
+	for ; lag < n/2; lag++ {
+		if lag <= directLags {
+			tau += 2 * laggedProduct(d, lag) / c0
+		} else {
+			if products == nil {
+				products = laggedProducts(d, n/2)
+			}
+			tau += 2 * products[lag] / c0
+		}
+		if float64(lag) >= sokalWindow*tau {
+			break
+		}
+	}
+	window := float64(2*lag + 1)
+	tau = min(max(tau*(1+window/float64(n)), 1), float64(n))
+	return tau, tau * math.Sqrt(2*window/float64(n))
+}
+
+const (
+	sokalWindow = 5
+	// directLags is how many lags are summed directly before the Fourier transform is worth its cost.
+	directLags = 24
+)
+
+// laggedProduct is Σ d[i]·d[i−lag].
+func laggedProduct(d []float64, lag int) float64 {
+	sum := 0.0
+	late := d[lag:]
+	early := d[:len(late)]
+	for i, v := range late {
+		sum += v * early[i]
+	}
+	return sum
+}
+
+// laggedProducts is laggedProduct for all lags below the given number, by the Wiener–Khinchin theorem: the inverse
+// transform of the power spectrum, padded with zeros so that the series does not meet its own end.
+func laggedProducts(d []float64, lags int) []float64 {
+	size := transformSize(len(d) + lags)
+	fft := fourier.NewFFT(size)
+	padded := make([]float64, size)
+	copy(padded, d)
+	spectrum := fft.Coefficients(nil, padded)
+	for i, c := range spectrum {
+		spectrum[i] = complex((real(c)*real(c)+imag(c)*imag(c))/float64(size), 0)
+	}
+	return fft.Sequence(padded, spectrum)[:lags]
+}
+
+// transformSize is the smallest length of at least n that the transform takes apart into factors of 2 and one of 3 or 5.
+func transformSize(n int) int {
+	best := 0
+	for _, odd := range []int{1, 3, 5} {
+		size := odd
+		for size < n {
+			size *= 2
+		}
+		if best == 0 || size < best {
+			best = size
+		}
+	}
+	return best
+}
+
+// clustering is the autocorrelation time of the misses, with its standard error. The misses of an objective that is kept
+// are too few to show how they cluster; then the longest latencies show it, as many as might miss. Where all miss, there
+// are too few that do not; then all latencies show it.
+func clustering(values, misses []float64, limit float64) (tau, stderr float64) {
+	if slices.Min(misses) == 1 {
+		finite := slices.Clone(values)
+		for i, v := range finite {
+			if math.IsInf(v, 1) {
+				finite[i] = float64(24 * time.Hour) // a request that failed: longer than any bound
+			}
+		}
+		return autocorrelationTime(finite)
+	}
+	tau, stderr = autocorrelationTime(misses)
+	threshold := num.Select(slices.Clone(values), num.Rank(1-limit, len(values)))
+	longest := make([]float64, len(values))
+	for i, v := range values {
+		longest[i] = indicator(v > threshold)
+	}
+	if t, e := autocorrelationTime(longest); t > tau {
+		return t, e
+	}
+	return tau, stderr
+}
