@@ -17,40 +17,40 @@ type Level string
 
 // The levels.
 const (
-	Valid   Level = "valid"   // nothing speaks against the figures
+	Valid   Level = "valid"   // nothing speaks against what was measured
 	Suspect Level = "suspect" // the client may have added to them, by no more than the reasons say
-	Invalid Level = "invalid" // the figures are the client's, not the server's
+	Invalid Level = "invalid" // what was measured is the client's, not the server's
 )
 
-// Verdict is whether a stage's client can be believed, with the reasons and the figures behind them.
+// Verdict is whether a stage's client can be believed, with the reasons and the measurements behind them.
 type Verdict struct {
-	Level   Level    `json:"level"`
-	Reasons []Reason `json:"reasons"`
-	Figures Figures  `json:"figures"`
+	Level        Level        `json:"level"`
+	Reasons      []Reason     `json:"reasons"` // empty where the client is valid
+	Measurements Measurements `json:"measurements"`
 }
 
 // Reason is one check that did not come out well.
 type Reason struct {
-	Check string  `json:"check"` // which one, by its name in the table of limits
+	Check string  `json:"check"` // which one: sent, send_delay, client_delay, cpu, …
 	Level Level   `json:"level"`
-	Value float64 `json:"value"`
-	Limit float64 `json:"limit"`
-	Text  string  `json:"text"` // the same in words
+	Value float64 `json:"value"` // times in seconds, all else as a share or a number
+	Limit float64 `json:"limit"` // in the same unit
+	Text  string  `json:"text"`  // the same in words
 }
 
-// Figures are what the client can say about itself. Durations are in nanoseconds.
-type Figures struct {
-	OfferedRate  float64 `json:"offered_rate"`  // requests per second that the schedule asked for; closed loops: as achieved
-	AchievedRate float64 `json:"achieved_rate"` // requests per second that were sent
-	Achieved     float64 `json:"achieved"`      // their ratio
+// Measurements are what the client can say about itself. Durations are in nanoseconds.
+type Measurements struct {
+	AskedRate float64 `json:"asked_rate"` // requests per second of the schedule; closed loops: as sent
+	SentRate  float64 `json:"sent_rate"`  // requests per second that were sent
+	SentShare float64 `json:"sent_share"` // sent/asked
 
-	LatenessP50 time.Duration `json:"send_lateness_p50_ns"`
-	LatenessP99 time.Duration `json:"send_lateness_p99_ns"`
-	LatenessMax time.Duration `json:"send_lateness_max_ns"`
+	SendDelayP50 time.Duration `json:"send_delay_p50_ns"` // sent − scheduled
+	SendDelayP99 time.Duration `json:"send_delay_p99_ns"`
+	SendDelayMax time.Duration `json:"send_delay_max_ns"`
 
-	DelayP50 time.Duration `json:"client_delay_p50_ns"` // user-space stamp − kernel stamp
-	DelayP99 time.Duration `json:"client_delay_p99_ns"`
-	DelayMax time.Duration `json:"client_delay_max_ns"`
+	ClientDelayP50 time.Duration `json:"client_delay_p50_ns"` // user-space stamp − kernel stamp
+	ClientDelayP99 time.Duration `json:"client_delay_p99_ns"`
+	ClientDelayMax time.Duration `json:"client_delay_max_ns"`
 
 	// Dispersion is variance/mean of the requests sent in equal windows: 1 for Poisson arrivals, near 0 for constant ones.
 	// 0 too where there are too few windows to tell.
@@ -86,18 +86,20 @@ type Figures struct {
 // The limits of the audit, each with its reason. They stand here and nowhere else.
 const (
 	// A stage that sent less than it was to send was not the load it claims to be. 99 % is also what a stage needs to pass
-	// its objectives; below 95 % the achieved rate belongs to another point of the curve.
-	AchievedSuspect = 0.99
-	achievedInvalid = 0.95
+	// its objectives; below 95 % the rate that was sent belongs to another point of the curve.
+	SentSuspect = 0.99
+	sentInvalid = 0.95
 
-	// Late sends arrive in bunches that the schedule did not hold. A lateness that is small beside the TTFT cannot matter
-	// to it: 5 % is within what two runs differ by, a quarter is not. Below the floors it does not matter to any server.
-	latenessShareSuspect = 0.05
-	latenessShareInvalid = 0.25
-	latenessFloorSuspect = time.Millisecond
-	latenessFloorInvalid = 5 * time.Millisecond
-	// Below 100 requests their 99th percentile is the latest of all: one hiccup of the machine is worth a word, not a stage.
-	lateCount = 3
+	// Delayed sends arrive in bunches that the schedule did not hold. A send delay that is small beside the TTFT cannot
+	// matter to it: 5 % is within what two runs differ by, a quarter is not. Below the floors it does not matter to any
+	// server.
+	sendDelayShareSuspect = 0.05
+	sendDelayShareInvalid = 0.25
+	sendDelayFloorSuspect = time.Millisecond
+	sendDelayFloorInvalid = 5 * time.Millisecond
+	// Below 100 requests their 99th percentile is the latest of all: one transient stall of the machine is worth a word, not
+	// a stage.
+	delayedCount = 3
 
 	// The kernel's stamps stay true while the client is slow to read; but a client this slow is short of processor time,
 	// and its sends will be late too. At 250 ms a fast server's stream fills the receive buffer and is held back.
@@ -115,7 +117,7 @@ const (
 	// period in a hundred shows in a 99th percentile.
 	throttledSuspect = 0.01
 
-	// Requests that failed for want of a descriptor or a port here are the client's errors; more than 1 % is another load. Where
+	// Requests that failed because this machine had no descriptor or port left are the client's errors; more than 1 % is another load. Where
 	// there is no room for so many more connections, one burst more and some would have failed.
 	localInvalid    = 0.01
 	headroomSuspect = 50
@@ -133,24 +135,24 @@ const (
 
 // Check gives the verdict on a stage.
 func Check(l *loadgen.Measured) Verdict {
-	v := Verdict{Level: Valid, Figures: figures(l), Reasons: []Reason{}}
-	f, c := &v.Figures, &l.Client
+	v := Verdict{Level: Valid, Measurements: measure(l), Reasons: []Reason{}}
+	f, c := &v.Measurements, &l.Client
 	if l.Stage.Load.Kind.Open() {
-		if f.Achieved < AchievedSuspect {
-			v.add("achieved", pick(f.Achieved < achievedInvalid), f.Achieved, AchievedSuspect,
-				"%.1f of %.1f req/s were sent (%.1f %%)", f.AchievedRate, f.OfferedRate, 100*f.Achieved)
+		if f.SentShare < SentSuspect {
+			v.add("sent", pick(f.SentShare < sentInvalid), f.SentShare, SentSuspect,
+				"%.1f of %.1f req/s were sent (%.1f %%)", f.SentRate, f.AskedRate, 100*f.SentShare)
 		}
 		ttft := time.Duration(l.TTFT.ValueAtQuantile(50))
-		limit := max(latenessFloorInvalid, time.Duration(latenessShareInvalid*float64(ttft)))
-		invalid := f.LatenessP99 > limit && lateSends(l, limit) >= lateCount
-		if invalid || f.LatenessP99 > latenessFloorSuspect && float64(f.LatenessP99) > latenessShareSuspect*float64(ttft) {
-			v.add("send_lateness", pick(invalid), f.LatenessP99.Seconds(), max(latenessFloorSuspect.Seconds(), latenessShareSuspect*ttft.Seconds()),
-				"1 %% of the requests were sent %v late or more, beside a median TTFT of %v", num.RoundDuration(f.LatenessP99), num.RoundDuration(ttft))
+		limit := max(sendDelayFloorInvalid, time.Duration(sendDelayShareInvalid*float64(ttft)))
+		invalid := f.SendDelayP99 > limit && delayedSends(l, limit) >= delayedCount
+		if invalid || f.SendDelayP99 > sendDelayFloorSuspect && float64(f.SendDelayP99) > sendDelayShareSuspect*float64(ttft) {
+			v.add("send_delay", pick(invalid), f.SendDelayP99.Seconds(), max(sendDelayFloorSuspect.Seconds(), sendDelayShareSuspect*ttft.Seconds()),
+				"1 %% of the requests were sent %v late or more, beside a median TTFT of %v", num.RoundDuration(f.SendDelayP99), num.RoundDuration(ttft))
 		}
 		if n := f.DelayedByCap; n > 0 {
 			share := float64(n) / float64(max(1, len(l.Records)))
 			v.add("concurrency_cap", pick(share > capInvalid), share, 0,
-				"%d arrivals waited for the cap on requests in flight (--max-concurrency)", n)
+				"%d arrivals waited for the cap on requests in flight", n)
 		}
 		if share := float64(f.SourceWaits) / float64(max(1, len(l.Records))); share > sourceSuspect {
 			v.add("request_source", Suspect, share, sourceSuspect, "%d arrivals waited for their request to be built", f.SourceWaits)
@@ -160,9 +162,9 @@ func Check(l *loadgen.Measured) Verdict {
 		}
 	}
 	if c.Stamps == loadgen.KernelStamps {
-		if f.DelayP99 > delaySuspect {
-			v.add("client_delay", pick(f.DelayP99 > delayInvalid), f.DelayP99.Seconds(), delaySuspect.Seconds(),
-				"1 %% of the tokens were read %v or more after the kernel had them", num.RoundDuration(f.DelayP99))
+		if f.ClientDelayP99 > delaySuspect {
+			v.add("client_delay", pick(f.ClientDelayP99 > delayInvalid), f.ClientDelayP99.Seconds(), delaySuspect.Seconds(),
+				"1 %% of the tokens were read %v or more after the kernel had them", num.RoundDuration(f.ClientDelayP99))
 		}
 	} else if f.SchedP99 > schedSuspect {
 		v.add("scheduling", pick(f.SchedP99 > schedInvalid), f.SchedP99.Seconds(), schedSuspect.Seconds(),
@@ -192,7 +194,7 @@ func (v *Verdict) headroom(check string, h loadgen.Headroom, what string) {
 }
 
 // lateSends counts the requests of a stage that were sent later than a limit.
-func lateSends(l *loadgen.Measured, limit time.Duration) int {
+func delayedSends(l *loadgen.Measured, limit time.Duration) int {
 	n := 0
 	for i := range l.Records {
 		if l.Records[i].Lateness() > limit {
@@ -216,14 +218,14 @@ func (v *Verdict) add(check string, level Level, value, limit float64, format st
 	}
 }
 
-// figures measures the client of a stage.
-func figures(l *loadgen.Measured) Figures {
+// measure measures the client of a stage.
+func measure(l *loadgen.Measured) Measurements {
 	seconds := float64(l.Stopped-l.Start) / 1e9
 	c := &l.Client
-	f := Figures{
-		DelayP50:       time.Duration(l.ClientDelay.ValueAtQuantile(50)),
-		DelayP99:       time.Duration(l.ClientDelay.ValueAtQuantile(99)),
-		DelayMax:       time.Duration(l.ClientDelay.Max()),
+	f := Measurements{
+		ClientDelayP50: time.Duration(l.ClientDelay.ValueAtQuantile(50)),
+		ClientDelayP99: time.Duration(l.ClientDelay.ValueAtQuantile(99)),
+		ClientDelayMax: time.Duration(l.ClientDelay.Max()),
 		SchedP99:       c.SchedP99,
 		GCPause:        c.GCPause,
 		DelayedByCap:   c.DelayedByCap,
@@ -241,7 +243,7 @@ func figures(l *loadgen.Measured) Figures {
 		Stamps:         string(c.Stamps),
 		Pacer:          c.Pacer,
 	}
-	var lateness []time.Duration
+	var delays []time.Duration
 	var sent, planned []int64
 	for i := range l.Records {
 		rec := &l.Records[i]
@@ -251,20 +253,20 @@ func figures(l *loadgen.Measured) Figures {
 		if rec.Sent == 0 || rec.Sent > l.Stopped {
 			continue
 		}
-		lateness = append(lateness, rec.Lateness())
+		delays = append(delays, rec.Lateness())
 		sent = append(sent, rec.Sent-l.Start)
 		planned = append(planned, rec.Scheduled-l.Start)
 	}
-	slices.Sort(lateness)
+	slices.Sort(delays)
 	slices.Sort(sent)
-	f.LatenessP50, f.LatenessP99 = num.Quantile(lateness, 0.5), num.Quantile(lateness, 0.99)
-	f.LatenessMax = num.Quantile(lateness, 1)
+	f.SendDelayP50, f.SendDelayP99 = num.Quantile(delays, 0.5), num.Quantile(delays, 0.99)
+	f.SendDelayMax = num.Quantile(delays, 1)
 	f.Unsent = unsent(l, len(sent))
 	if seconds > 0 {
-		f.AchievedRate = float64(len(sent)) / seconds
-		f.OfferedRate = f.AchievedRate
+		f.SentRate = float64(len(sent)) / seconds
+		f.AskedRate = f.SentRate
 		if l.Stage.Load.Kind.Open() {
-			f.OfferedRate = float64(len(sent)+f.Unsent) / seconds
+			f.AskedRate = float64(len(sent)+f.Unsent) / seconds
 		}
 		f.CPU = c.CPU.Seconds() / (float64(l.End-l.Start) / 1e9)
 		f.CPULimit = float64(max(1, c.Procs))
@@ -273,9 +275,9 @@ func figures(l *loadgen.Measured) Figures {
 		}
 		f.CPUShare = f.CPU / f.CPULimit
 	}
-	f.Achieved = 1
-	if f.OfferedRate > 0 {
-		f.Achieved = f.AchievedRate / f.OfferedRate
+	f.SentShare = 1
+	if f.AskedRate > 0 {
+		f.SentShare = f.SentRate / f.AskedRate
 	}
 	f.Dispersion = dispersion(sent, l.Stopped-l.Start)
 	if _, ok := l.Stage.Load.Schedule().(*loadgen.Poisson); ok {

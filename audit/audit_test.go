@@ -65,13 +65,13 @@ func TestAudit(t *testing.T) {
 	}{
 		{"healthy", func(*loadgen.Measured) {}, Valid, ""},
 		{"late by what does not matter", late(1, 900*time.Microsecond), Valid, ""},
-		{"2 % late by 2 ms beside 30", late(0.02, 2*time.Millisecond), Suspect, "send_lateness"},
-		{"2 % late by 40 ms beside 30", late(0.02, 40*time.Millisecond), Invalid, "send_lateness"},
+		{"2 % late by 2 ms beside 30", late(0.02, 2*time.Millisecond), Suspect, "send_delay"},
+		{"2 % late by 40 ms beside 30", late(0.02, 40*time.Millisecond), Invalid, "send_delay"},
 		{"half a percent late by 40 ms", late(0.005, 40*time.Millisecond), Valid, ""},
-		{"a pacer that stalls for the second half", late(0.5, time.Second), Invalid, "send_lateness"},
+		{"a pacer that stalls for the second half", late(0.5, time.Second), Invalid, "send_delay"},
 		{"the last three not sent", unsent(3), Valid, ""}, // due in the last 50 ms
-		{"2 % not sent", unsent(24), Suspect, "achieved"},
-		{"a server beyond reach", unsent(300), Invalid, "achieved"},
+		{"2 % not sent", unsent(24), Suspect, "sent"},
+		{"a server beyond reach", unsent(300), Invalid, "sent"},
 		{"two waited for the cap", func(l *loadgen.Measured) { l.Client.DelayedByCap = 2 }, Suspect, "concurrency_cap"},
 		{"5 % waited for the cap", func(l *loadgen.Measured) { l.Client.DelayedByCap = 50 }, Invalid, "concurrency_cap"},
 		{"prompts not built in time", func(l *loadgen.Measured) { l.Client.SourceWaits = 10 }, Suspect, "request_source"},
@@ -97,7 +97,7 @@ func TestAudit(t *testing.T) {
 			l.Client.Stamps, l.Client.SchedP99 = loadgen.UserStamps, 50*time.Millisecond
 		}, Invalid, "scheduling"},
 		{"kernel stamps make the same no error of the times", func(l *loadgen.Measured) { l.Client.SchedP99 = 50 * time.Millisecond }, Valid, ""},
-		{"two faults", func(l *loadgen.Measured) { late(0.02, 40*time.Millisecond)(l); l.Client.SourceWaits = 10 }, Invalid, "send_lateness request_source"},
+		{"two faults", func(l *loadgen.Measured) { late(0.02, 40*time.Millisecond)(l); l.Client.SourceWaits = 10 }, Invalid, "send_delay request_source"},
 	} {
 		for _, kind := range []loadgen.Kind{loadgen.ConstantGap, loadgen.PoissonGaps} {
 			l := fitStage(loadgen.Load{Kind: kind, Rate: 100, Seed: 42})
@@ -139,7 +139,7 @@ func TestAuditOfClosedLoops(t *testing.T) {
 	for i := range l.Records {
 		l.Records[i].Sent += int64(time.Second) // a stream's own business
 	}
-	if v := Check(l); v.Level != Valid || v.Figures.Unsent != 0 || v.Figures.Achieved != 1 {
+	if v := Check(l); v.Level != Valid || v.Measurements.Unsent != 0 || v.Measurements.SentShare != 1 {
 		t.Errorf("%+v", v)
 	}
 }

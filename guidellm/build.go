@@ -115,8 +115,8 @@ func buildNotes(run *Run, result *sweep.Result) Object {
 			{"streams", int64(result.Probe.Streams)}, {"steps", steps},
 		}})
 	}
-	if result.Knee != nil {
-		notes = append(notes, Member{"knee", result.Knee})
+	if result.Answer != nil {
+		notes = append(notes, Member{"knee", result.Answer})
 	}
 	return append(notes, run.Notes...)
 }

@@ -33,8 +33,8 @@ func WriteScreen(w io.Writer, target, model, data string, result *sweep.Result) 
 // Answer is the headline: what the search found, or without one the highest rate among the stages at which all objectives
 // held.
 func Answer(result *sweep.Result) string {
-	if result.Knee != nil {
-		return result.Knee.Headline()
+	if result.Answer != nil {
+		return result.Answer.Headline()
 	}
 	objectives := objectivesOf(result)
 	open, unfit, next := 0, 0, (*sweep.Stage)(nil)
@@ -98,7 +98,7 @@ func failing(l *sweep.Stage) string {
 func StageLine(l *sweep.Stage) string {
 	rate := figure(completionRate(l.Measured)) + " req/s done"
 	if l.Load.Kind.Open() {
-		rate = figure(l.Audit.Figures.AchievedRate) + " req/s sent"
+		rate = figure(l.Audit.Measurements.SentRate) + " req/s sent"
 	}
 	line := fmt.Sprintf("%s: %s, TTFT p50 %s p95 %s ms, ITL p50 %s ms, %d errors",
 		l.Load, rate, figure(float64(l.TTFT.ValueAtQuantile(50))/1e6), figure(float64(l.TTFT.ValueAtQuantile(95))/1e6),
@@ -129,13 +129,13 @@ func writeStages(b *strings.Builder, result *sweep.Result) {
 		{"stage", "req/s", "req/s", "flight", "p50", "p95", "p99", "p50", "p99", "per s", "errors", "p99", "client", "objectives"},
 	}
 	for _, l := range result.Stages {
-		f := &l.Audit.Figures
+		f := &l.Audit.Measurements
 		judged := outcome(l.Judgement)
 		offered, late := "-", "-"
 		achieved := completionRate(l.Measured) // a closed loop's sends follow the answers, but for its first ones
 		if l.Load.Kind.Open() {
-			achieved = f.AchievedRate
-			offered, late = figure(f.OfferedRate), figure(float64(f.LatenessP99)/1e6)
+			achieved = f.SentRate
+			offered, late = figure(f.AskedRate), figure(float64(f.SendDelayP99)/1e6)
 		}
 		ms := func(h *hdr.Histogram, q float64) string {
 			if h.TotalCount() == 0 {
@@ -176,7 +176,7 @@ func outcome(t slo.StageJudgement) string {
 		}
 	}
 	switch {
-	case len(decisive) > 0 && !t.Client:
+	case len(decisive) > 0 && !t.ClientAtFault:
 		text += ": " + strings.Join(decisive, ", ")
 	case len(t.Reasons) > 0 && t.Outcome != slo.Pass: // the client, or a growing backlog
 		text += ": " + t.Reasons[len(t.Reasons)-1]
@@ -202,9 +202,11 @@ func writeRemarks(b *strings.Builder, result *sweep.Result) {
 	for _, w := range result.Warnings {
 		lines = append(lines, w.Text)
 	}
-	if k := result.Knee; k != nil {
+	if k := result.Answer; k != nil {
 		lines = append(lines, fmt.Sprintf("search: %s (%v)", k.Why, k.Took.Round(time.Second)))
-		lines = append(lines, k.Notes...)
+		for _, note := range k.Notes {
+			lines = append(lines, note.Text)
+		}
 	}
 	if len(lines) > 0 {
 		fmt.Fprintf(b, "\n%s\n", strings.Join(lines, "\n"))

@@ -10,12 +10,22 @@ import (
 	"github.com/openloop/openloop/internal/num"
 )
 
-// autocorrelationTime is the integrated autocorrelation time τ of a series, in observations, with its standard error: the
-// mean of n observations is as uncertain as that of n/τ independent ones. The sum over the autocorrelations ends at the
-// first lag M ≥ 5·τ(M) (A. Sokal, Monte Carlo Methods in Statistical Mechanics, 1997, section 3); the correction for the
-// bias and the error are U. Wolff's (Comput. Phys. Commun. 156, 2004, equations 49 and 42). At least 1: where neighbours
-// repel each other, no credit is taken for it. It takes n·log n steps, also where a trend moves M to n/2.
-func autocorrelationTime(x []float64) (tau, stderr float64) {
+// autocorrelation computes autocorrelation times. Its room to work in is used again, so it is for one goroutine. The zero
+// value works.
+type autocorrelation struct {
+	deviations []float64
+	fft        *fourier.FFT
+	dct        *fourier.DCT
+	padded     []float64
+	spectrum   []complex128
+}
+
+// time is the integrated autocorrelation time τ of a series, in observations, with its standard error: the mean of n
+// observations is as uncertain as that of n/τ independent ones. The sum over the autocorrelations ends at the first lag
+// M ≥ 5·τ(M) (A. Sokal, Monte Carlo Methods in Statistical Mechanics, 1997, section 3); the correction for the bias and
+// the error are U. Wolff's (Comput. Phys. Commun. 156, 2004, equations 49 and 42). At least 1: where neighbours repel each
+// other, no credit is taken for it. It takes n·log n steps, also where a trend moves M to n/2.
+func (a *autocorrelation) time(x []float64) (tau, stderr float64) {
 	n := len(x)
 	if n < 3 {
 		return 1, 0
@@ -25,10 +35,11 @@ func autocorrelationTime(x []float64) (tau, stderr float64) {
 		mean += v
 	}
 	mean /= float64(n)
-	d := make([]float64, n)
-	for i, v := range x {
-		d[i] = v - mean
+	d := a.deviations[:0]
+	for _, v := range x {
+		d = append(d, v-mean)
 	}
+	a.deviations = d
 	c0 := laggedProduct(d, 0)
 	if c0/float64(n) <= 1e-20*mean*mean { // equal values, but for rounding
 		return 1, 0
@@ -41,7 +52,7 @@ func autocorrelationTime(x []float64) (tau, stderr float64) {
 			tau += 2 * laggedProduct(d, lag) / c0
 		} else {
 			if products == nil {
-				products = laggedProducts(d, n/2)
+				products = a.laggedProducts(d, n/2)
 			}
 			tau += 2 * products[lag] / c0
 		}
@@ -57,7 +68,7 @@ func autocorrelationTime(x []float64) (tau, stderr float64) {
 const (
 	sokalWindow = 5
 	// directLags is how many lags are summed directly before the Fourier transform is worth its cost.
-	directLags = 24
+	directLags = 16
 )
 
 // laggedProduct is Σ d[i]·d[i−lag].
@@ -72,24 +83,28 @@ func laggedProduct(d []float64, lag int) float64 {
 }
 
 // laggedProducts is laggedProduct for all lags below the given number, by the Wiener–Khinchin theorem: the inverse
-// transform of the power spectrum, padded with zeros so that the series does not meet its own end.
-func laggedProducts(d []float64, lags int) []float64 {
+// transform of the power spectrum, padded with zeros so that the series does not meet its own end. The spectrum is real and
+// symmetric, so that a cosine transform of half the length is the inverse.
+func (a *autocorrelation) laggedProducts(d []float64, lags int) []float64 {
 	size := transformSize(len(d) + lags)
-	fft := fourier.NewFFT(size)
-	padded := make([]float64, size)
-	copy(padded, d)
-	spectrum := fft.Coefficients(nil, padded)
-	for i, c := range spectrum {
-		spectrum[i] = complex((real(c)*real(c)+imag(c)*imag(c))/float64(size), 0)
+	if len(a.padded) != size {
+		a.fft, a.dct = fourier.NewFFT(size), fourier.NewDCT(size/2+1)
+		a.padded, a.spectrum = make([]float64, size), make([]complex128, size/2+1)
 	}
-	return fft.Sequence(padded, spectrum)[:lags]
+	clear(a.padded[copy(a.padded, d):])
+	a.fft.Coefficients(a.spectrum, a.padded)
+	power := a.padded[:len(a.spectrum)]
+	for i, c := range a.spectrum {
+		power[i] = (real(c)*real(c) + imag(c)*imag(c)) / float64(size)
+	}
+	return a.dct.Transform(power, power)[:lags]
 }
 
-// transformSize is the smallest length of at least n that the transform takes apart into factors of 2 and one of 3 or 5.
+// transformSize is an even length of at least n that the transform takes apart into factors of 2 and one of 3, 5 or 15.
 func transformSize(n int) int {
 	best := 0
-	for _, odd := range []int{1, 3, 5} {
-		size := odd
+	for _, odd := range []int{1, 3, 5, 15} {
+		size := 2 * odd
 		for size < n {
 			size *= 2
 		}
@@ -101,9 +116,10 @@ func transformSize(n int) int {
 }
 
 // clustering is the autocorrelation time of the misses, with its standard error. The misses of an objective that is kept
-// are too few to show how they cluster; then the longest latencies show it, as many as might miss. Where all miss, there
-// are too few that do not; then all latencies show it.
-func clustering(values, misses []float64, limit float64) (tau, stderr float64) {
+// are too few to show how they cluster; then the longest latencies show it, as many as might miss, unless they stand out by
+// less than a hundredth of what is left to the bound: such differences say nothing of it. Where all miss, there are too few
+// that do not; then all latencies show it.
+func (a *autocorrelation) clustering(values, misses []float64, limit, bound float64) (tau, stderr float64) {
 	if slices.Min(misses) == 1 {
 		finite := slices.Clone(values)
 		for i, v := range finite {
@@ -111,15 +127,16 @@ func clustering(values, misses []float64, limit float64) (tau, stderr float64) {
 				finite[i] = float64(24 * time.Hour) // a request that failed: longer than any bound
 			}
 		}
-		return autocorrelationTime(finite)
+		return a.time(finite)
 	}
-	tau, stderr = autocorrelationTime(misses)
-	threshold := num.Select(slices.Clone(values), num.Rank(1-limit, len(values)))
-	longest := make([]float64, len(values))
+	tau, stderr = a.time(misses)
+	longest := slices.Clone(values)
+	threshold := num.Select(longest, num.Rank(1-limit, len(longest)))
+	threshold += max(bound-threshold, 0) / 100
 	for i, v := range values {
 		longest[i] = indicator(v > threshold)
 	}
-	if t, e := autocorrelationTime(longest); t > tau {
+	if t, e := a.time(longest); t > tau {
 		return t, e
 	}
 	return tau, stderr

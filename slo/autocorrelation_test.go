@@ -56,7 +56,7 @@ func TestAutocorrelationTimeEqualsTheDirectSum(t *testing.T) {
 				before = value(i, before)
 				x[i] = before
 			}
-			tau, stderr := autocorrelationTime(x)
+			tau, stderr := new(autocorrelation).time(x)
 			wantTau, wantErr := directTime(x)
 			if math.Abs(tau-wantTau) > 1e-9*wantTau || math.Abs(stderr-wantErr) > 1e-9*max(wantErr, 1) {
 				t.Errorf("%s of %d: τ = %v ± %v, want %v ± %v", name, n, tau, stderr, wantTau, wantErr)
@@ -73,7 +73,7 @@ func BenchmarkAutocorrelationTime(b *testing.B) {
 		}
 		b.Run(fmt.Sprintf("trend of %d", n), func(b *testing.B) {
 			for b.Loop() {
-				autocorrelationTime(x)
+				new(autocorrelation).time(x)
 			}
 		})
 	}

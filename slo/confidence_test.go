@@ -55,7 +55,7 @@ func TestAutocorrelationTime(t *testing.T) {
 			v = a*v + rng.NormFloat64()
 			x[i] = v
 		}
-		tau, stderr := autocorrelationTime(x)
+		tau, stderr := new(autocorrelation).time(x)
 		if want := (1 + a) / (1 - a); math.Abs(tau-want) > 3*stderr+0.05*want || stderr > 0.3*want {
 			t.Errorf("a = %v: τ = %.2f ± %.2f, want %.2f", a, tau, stderr, want)
 		}
@@ -64,10 +64,10 @@ func TestAutocorrelationTime(t *testing.T) {
 	for i := range constant {
 		constant[i] = 0.1
 	}
-	if tau, _ := autocorrelationTime(constant); tau != 1 {
+	if tau, _ := new(autocorrelation).time(constant); tau != 1 {
 		t.Errorf("equal values: τ = %v", tau)
 	}
-	if tau, _ := autocorrelationTime(nil); tau != 1 {
+	if tau, _ := new(autocorrelation).time(nil); tau != 1 {
 		t.Errorf("no values: τ = %v", tau)
 	}
 }
@@ -86,5 +86,21 @@ func TestLooks(t *testing.T) {
 	}
 	if one := Looks(time.Hour, time.Minute, 0.05); len(one) != 1 || one[0].At != time.Minute || math.Abs(one[0].Alpha-0.05) > 1e-12 {
 		t.Errorf("a single look: %v", one)
+	}
+}
+
+func TestDrift(t *testing.T) {
+	a, b := make([]float64, 400), make([]float64, 400)
+	for i := range a {
+		a[i], b[i] = float64(i%40), float64(i%37)
+	}
+	if d := Drift(a, b); d != 0 {
+		t.Errorf("alike: %v", d)
+	}
+	for i := range b {
+		b[i] += 20
+	}
+	if d := Drift(a, b); d < 0.5 {
+		t.Errorf("twice as slow: %v", d)
 	}
 }

@@ -11,10 +11,10 @@ import (
 // Values returns what an objective observes of the requests that were due from a time to another, in nanoseconds since the
 // start of the stage.
 func Values(m *loadgen.Measured, o Objective, from, to int64) []float64 {
-	s := Snapshot(m, m.Records, m.Start+to)
-	var values []float64
-	for _, ob := range o.window(s, m.Start+from) {
-		values = append(values, ob.value)
+	obs := o.window(Snapshot(m, m.Records, m.Start+to), m.Start+from, math.MaxInt64)
+	values := make([]float64, len(obs))
+	for i := range obs {
+		values[i] = obs[i].value
 	}
 	return values
 }
@@ -25,8 +25,9 @@ func Drift(a, b []float64) float64 {
 	if len(a) < 20 || len(b) < 20 {
 		return 0
 	}
-	tauA, errA := autocorrelationTime(a)
-	tauB, errB := autocorrelationTime(b)
+	var work autocorrelation
+	tauA, errA := work.time(a)
+	tauB, errB := work.time(b)
 	nA, nB := float64(len(a))/(tauA+errA), float64(len(b))/(tauB+errB)
 	sorted := slices.Clone(b)
 	slices.Sort(sorted)

@@ -9,10 +9,11 @@ import (
 	"github.com/openloop/openloop/internal/num"
 )
 
-// Gate is a condition on the answer that a pipeline depends on: "rate>=10" or "slo@10".
+// Gate is a condition that a pipeline depends on: "rate>=10" (the max rate at SLO is no lower) or "slo@10" (the objectives
+// hold at this very rate).
 type Gate struct {
 	Rate float64 // req/s
-	At   bool    // "slo@": the objectives hold at this very rate; else: the knee lies no lower
+	At   bool    // "slo@"
 }
 
 // ParseGate reads a gate.
@@ -27,7 +28,7 @@ func ParseGate(s string) (Gate, error) {
 	}
 	rate, err := strconv.ParseFloat(rest, 64)
 	if err != nil || !(rate > 0) || math.IsInf(rate, 0) {
-		return Gate{}, fmt.Errorf("gate %q: %q is no rate above 0", s, rest)
+		return Gate{}, fmt.Errorf("gate %q: %q is not a rate above 0", s, rest)
 	}
 	g.Rate = rate
 	return g, nil
@@ -39,4 +40,13 @@ func (g Gate) String() string {
 		return "slo@" + num.Exact(g.Rate)
 	}
 	return "rate>=" + num.Exact(g.Rate)
+}
+
+// MarshalText writes the gate as ParseGate reads it.
+func (g Gate) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
+
+// UnmarshalText reads a gate.
+func (g *Gate) UnmarshalText(text []byte) (err error) {
+	*g, err = ParseGate(string(text))
+	return err
 }

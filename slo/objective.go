@@ -116,6 +116,33 @@ func (o Objective) String() string {
 	return head + string(o.Op) + o.Format(o.Bound)
 }
 
+// Name is the objective without its bound: "ttft:p95", "errors".
+func (o Objective) Name() string {
+	if o.Metric.Latency() {
+		return string(o.Metric) + ":" + o.Statistic.String()
+	}
+	return string(o.Metric)
+}
+
+// Unit is the unit of the objective's figures: "ns" for latencies, else "share".
+func (o Objective) Unit() string {
+	if o.Metric.Latency() {
+		return "ns"
+	}
+	return "share"
+}
+
+// MissLimit is the greatest share of observations that may miss the bound. It says nothing of means and maxima.
+func (o Objective) MissLimit() float64 {
+	switch {
+	case o.Statistic.Kind == Quantile:
+		return 1 - o.Statistic.Q
+	case o.Metric == Goodput:
+		return 1 - o.Bound
+	}
+	return o.Bound
+}
+
 // MarshalText writes the canonical form.
 func (o Objective) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
@@ -150,7 +177,7 @@ func (o Objective) Seen(v float64) string {
 	return o.Format(num.Round(v))
 }
 
-// ParseError says where and why a text is no list of objectives.
+// ParseError says where and why a text is not a list of objectives.
 type ParseError struct {
 	Input   string
 	Offset  int // in bytes

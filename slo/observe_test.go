@@ -55,7 +55,7 @@ func TestJudgeFromSchedule(t *testing.T) {
 		{"e2e:max<400ms", 330, 300, true},
 		{"ntpot:p50<29ms", 30, 300.0 / 11, false},
 	} {
-		j := objective(t, tc.objective).Judge(l)
+		j := Observe(l, objective(t, tc.objective))
 		if math.Abs(float64(j.Value)-tc.value*1e6) > 1 || math.Abs(float64(j.ValueFromSent)-tc.fromSent*1e6) > 1 || j.Holds != tc.holds || j.N != 1 {
 			t.Errorf("%s: %+v", tc.objective, j)
 		}
@@ -83,7 +83,7 @@ func TestQuantileMatchesMisses(t *testing.T) {
 			}
 			records = append(records, completedRecord(int64(i)*ms, 0, ttft, ms, 2))
 		}
-		j := objective(t, "ttft:"+tc.q+"<250ms").Judge(judgedStage(records...))
+		j := Observe(judgedStage(records...), objective(t, "ttft:"+tc.q+"<250ms"))
 		if j.Holds != tc.holds || j.Misses != tc.misses || j.N != tc.n {
 			t.Errorf("%d of %d at %s: %+v", tc.misses, tc.n, tc.q, j)
 		}
@@ -131,15 +131,15 @@ func TestJudgeWhatDidNotComplete(t *testing.T) {
 		{"never sent", loadgen.Record{Scheduled: 9900 * ms}, "ttft:p95<250ms", 1, 0},
 		{"never sent", loadgen.Record{Scheduled: 9000 * ms}, "errors<1%", 1, 0},
 	} {
-		j := objective(t, tc.objective).Judge(judgedStage(good, tc.record))
+		j := Observe(judgedStage(good, tc.record), objective(t, tc.objective))
 		if j.N != tc.n || j.Misses != tc.misses {
 			t.Errorf("%s, %s: %d of %d missed, want %d of %d", tc.name, tc.objective, j.Misses, j.N, tc.misses, tc.n)
 		}
 	}
-	if j := objective(t, "ttft:p95<250ms").Judge(judgedStage(good, failed)); !math.IsInf(float64(j.Value), 1) {
+	if j := Observe(judgedStage(good, failed), objective(t, "ttft:p95<250ms")); !math.IsInf(float64(j.Value), 1) {
 		t.Errorf("p95 falls on a failed request: %v", j.Value)
 	}
-	if j := objective(t, "ttft:p50<250ms").Judge(judgedStage(good, failed)); float64(j.Value) != 100e6 || !j.Holds {
+	if j := Observe(judgedStage(good, failed), objective(t, "ttft:p50<250ms")); float64(j.Value) != 100e6 || !j.Holds {
 		t.Errorf("p50 falls on the good one: %+v", j)
 	}
 }
@@ -149,7 +149,7 @@ func TestJudgeArrivalsWithoutRecords(t *testing.T) {
 	l := judgedStage(completedRecord(1000*ms, 0, 100*ms, 10*ms, 11))
 	l.Stage.Load = loadgen.Load{Kind: loadgen.ConstantGap, Rate: 1}
 	l.Offered = 9
-	if j := objective(t, "ttft:p95<250ms").Judge(l); j.N != 9 || j.Misses != 8 {
+	if j := Observe(l, objective(t, "ttft:p95<250ms")); j.N != 9 || j.Misses != 8 {
 		t.Errorf("%d of %d missed, want 8 of 9", j.Misses, j.N)
 	}
 	if len(l.Records) != 1 {
@@ -159,13 +159,13 @@ func TestJudgeArrivalsWithoutRecords(t *testing.T) {
 
 func TestJudgeWindow(t *testing.T) {
 	l := judgedStage(
-		completedRecord(100*ms, 0, 900*ms, 0, 1),  // ends in the warm-up
-		completedRecord(1000*ms, 0, 100*ms, 0, 1), // ends at 1100 ms
+		completedRecord(100*ms, 0, 900*ms, 0, 1),
+		completedRecord(1000*ms, 0, 900*ms, 0, 1), // due in the warm-up, ends after it
 		completedRecord(5000*ms, 0, 100*ms, 0, 1),
-		completedRecord(9500*ms, 0, 900*ms, 0, 1), // sent in the cool-down
+		completedRecord(9500*ms, 0, 900*ms, 0, 1), // due in the cool-down
 	)
 	l.Stage = loadgen.Stage{MaxDuration: 10 * time.Second, Warmup: 1050 * time.Millisecond, Cooldown: time.Second}
-	if j := objective(t, "ttft:p95<250ms").Judge(l); j.N != 2 || j.Misses != 0 {
+	if j := Observe(l, objective(t, "ttft:p95<250ms")); j.N != 1 || j.Misses != 0 {
 		t.Errorf("%d of %d missed", j.Misses, j.N)
 	}
 }
@@ -174,14 +174,14 @@ func TestJudgeShares(t *testing.T) {
 	slow := completedRecord(1000*ms, 0, 400*ms, 10*ms, 11)
 	late := completedRecord(1000*ms, 300*ms, 100*ms, 10*ms, 11) // good from the send, bad from the schedule
 	good := completedRecord(1000*ms, 0, 100*ms, 10*ms, 11)
-	j := objective(t, "goodput:ttft<250ms,tpot<50ms>=60%").Judge(judgedStage(slow, late, good, good))
+	j := Observe(judgedStage(slow, late, good, good), objective(t, "goodput:ttft<250ms,tpot<50ms>=60%"))
 	if j.Value != 0.5 || j.ValueFromSent != 0.75 || j.Holds || math.Abs(float64(j.Margin)+0.1) > 1e-12 {
 		t.Errorf("%+v", j)
 	}
-	if j := objective(t, "errors<1%").Judge(judgedStage(good, slow)); j.Value != 0 || !j.Holds || j.Margin != 1 {
+	if j := Observe(judgedStage(good, slow), objective(t, "errors<1%")); j.Value != 0 || !j.Holds || j.Margin != 1 {
 		t.Errorf("%+v", j)
 	}
-	if j := objective(t, "errors<=0%").Judge(judgedStage(good, slow)); !j.Holds {
+	if j := Observe(judgedStage(good, slow), objective(t, "errors<=0%")); !j.Holds {
 		t.Errorf("%+v", j)
 	}
 }
@@ -212,21 +212,21 @@ func TestJudgeGaps(t *testing.T) {
 		{"itl:p99<5ms", stage(0, good), 1000, 0, true},
 		{"itl:p99<4.9ms", stage(0, good), 1000, 1000, false},
 	} {
-		if j := objective(t, tc.objective).Judge(tc.stage); j.N != tc.n || j.Misses != tc.misses || j.Holds != tc.holds {
+		if j := Observe(tc.stage, objective(t, tc.objective)); j.N != tc.n || j.Misses != tc.misses || j.Holds != tc.holds {
 			t.Errorf("%s: %+v", tc.objective, j)
 		}
 	}
 }
 
 func TestJudgeNothing(t *testing.T) {
-	if j := objective(t, "ttft:p95<250ms").Judge(judgedStage()); j.Holds || !math.IsNaN(float64(j.Value)) {
+	if j := Observe(judgedStage(), objective(t, "ttft:p95<250ms")); j.Holds || !math.IsNaN(float64(j.Value)) {
 		t.Errorf("an empty stage: %+v", j)
 	}
 	one := completedRecord(1000*ms, 0, 100*ms, 0, 1)
-	if j := objective(t, "tpot:p95<250ms").Judge(judgedStage(one)); !j.Holds || j.N != 0 {
+	if j := Observe(judgedStage(one), objective(t, "tpot:p95<250ms")); !j.Holds || j.N != 0 {
 		t.Errorf("one-token answers: %+v", j)
 	}
-	if j := objective(t, "goodput:ttft<250ms,tpot<1ms>=90%").Judge(judgedStage(one)); !j.Holds || j.N != 1 {
+	if j := Observe(judgedStage(one), objective(t, "goodput:ttft<250ms,tpot<1ms>=90%")); !j.Holds || j.N != 1 {
 		t.Errorf("one-token answers: %+v", j)
 	}
 }

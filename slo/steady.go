@@ -2,7 +2,6 @@ package slo
 
 import (
 	"math"
-	"slices"
 	"time"
 
 	"github.com/openloop/openloop/internal/num"
@@ -73,25 +72,31 @@ func warmUp(series []float64, most float64) (cut int, steady bool) {
 	return cut * mserBatch, cut < limit
 }
 
-// longestWarmUp is the greatest share of a stage that may be left out at its start: a tenth, or ten mean stays of a
-// request where that is more, but never more than half. A queue that starts empty is close to its steady state well before
-// that; beyond it, MSER would cut at whatever chance did.
-func longestWarmUp(length, stay float64) float64 {
-	return min(max(0.1, warmUpStays*stay/length), 0.5)
+// longestWarmUp is the greatest share of a stage that may be left out at its start: a tenth, or ten mean residence times
+// where that is more, but never more than half. A queue that starts empty is close to its steady state well before that;
+// beyond it, MSER would cut at whatever chance did.
+func longestWarmUp(length, residence float64) float64 {
+	return min(max(0.1, warmUpResidences*residence/length), 0.5)
 }
 
-const warmUpStays = 10
+const warmUpResidences = 10
 
 // Growth is how the number of requests in flight develops over the later half of a stage.
 type Growth struct {
-	Slope num.Value `json:"slope"` // requests per second that are added
-	Error num.Value `json:"error"` // its standard error
-	Share num.Value `json:"share"` // slope / arrivals per second
+	Slope num.Value `json:"added_rate"`        // requests that are added a second
+	Error num.Value `json:"added_rate_stderr"` // its standard error
+	Share num.Value `json:"share"`             // slope / arrivals per second
 	// Limit is the share that is allowed: a hundredth, and what the stage's start may still add.
-	Limit num.Value `json:"limit"`
+	Limit num.Value `json:"share_limit"`
 	// PValue is the probability of such a slope or a steeper one if no more than the allowed share of the arrivals stayed.
 	PValue float64 `json:"p_value"`
-	Parts  int     `json:"parts"` // that the half was divided into, each at least a mean stay long
+	Parts  int     `json:"parts"` // that the half was divided into, each at least a mean residence time long
+}
+
+// noGrowth is the Growth of a stage that is not tested for it.
+func noGrowth() Growth {
+	none := num.Absent()
+	return Growth{Slope: none, Error: none, Share: none, Limit: none, PValue: 1}
 }
 
 // growthLimit is the share of the arrivals that may be added to the backlog: the one per cent by which a stage may also
@@ -99,17 +104,18 @@ type Growth struct {
 const growthLimit = 0.01
 
 // growthAllowance is the share of the arrivals that may stay at a time since the start of a stage. Requests in flight
-// approach their steady number as 1 − exp(−t/W), W being how long a request stays; a busy server approaches it more slowly,
+// approach their steady number as 1 − exp(−t/W), W being the mean residence time; a busy server approaches it more slowly,
 // hence twice that time.
-func growthAllowance(t, stay float64) float64 {
-	if !(stay > 0) {
+func growthAllowance(t, residence float64) float64 {
+	if !(residence > 0) {
 		return 1
 	}
-	return growthLimit + math.Exp(-t/(2*stay))
+	return growthLimit + math.Exp(-t/(2*residence))
 }
 
-// meanStay is how long the completed requests of a stage were in flight on average, ns; 0 where none completed.
-func meanStay(records []loadgen.Record) float64 {
+// meanResidence is how long the completed requests of a stage were in the server on average, ns, counted from their
+// scheduled time; 0 where none completed.
+func meanResidence(records []loadgen.Record) float64 {
 	sum, n := 0.0, 0.0
 	for i := range records {
 		if d, ok := records[i].ScheduledLatency(); ok {
@@ -121,21 +127,21 @@ func meanStay(records []loadgen.Record) float64 {
 }
 
 // growth tests whether more than the share allowed of the arrivals stays in flight, over a series whose samples lie step
-// apart. It divides it into parts at least as long as a mean stay, and asks with Student's t whether the changes from part
+// apart. It divides it into parts at least as long as a mean residence time, and asks with Student's t whether the changes from part
 // to part are above what is allowed on average. For a number that goes up and down freely (a random walk, as a server's
 // queue is near its limit) that test is exact; for one that returns to its mean it errs on the side of no growth. A line
 // fitted to the series would not do: it takes every long way up for growth.
-func growth(series []float64, step time.Duration, rate, allowed, stay float64) Growth {
-	nan := num.Value(math.NaN())
-	g := Growth{PValue: 1, Slope: nan, Error: nan, Share: nan, Limit: num.Value(allowed)}
+func growth(series []float64, step time.Duration, rate, allowed, residence float64) Growth {
+	g := noGrowth()
+	g.Limit = num.Value(allowed)
 	n := len(series) - 1
-	if n < growthParts || step <= 0 || rate <= 0 || !(stay > 0) {
+	if n < growthParts || step <= 0 || rate <= 0 || !(residence > 0) {
 		return g
 	}
 	length := time.Duration(n) * step
 	slope := (series[n] - series[0]) / length.Seconds()
 	g.Slope, g.Share = num.Value(slope), num.Value(slope/rate)
-	g.Parts = min(int(float64(length)/stay), growthParts)
+	g.Parts = min(int(float64(length)/residence), growthParts)
 	if g.Parts < 3 {
 		return g // too short to tell
 	}
@@ -158,39 +164,3 @@ func growth(series []float64, step time.Duration, rate, allowed, stay float64) G
 
 // growthParts is the most parts that growth divides a stage's half into.
 const growthParts = 10
-
-// Snapshot is a stage as it stood at a moment: requests due by then, and of them what had happened. The result shares
-// nothing with the stage that is written to.
-func Snapshot(l *loadgen.Measured, records []loadgen.Record, at int64) *loadgen.Measured {
-	s := *l
-	s.Stopped, s.End = at, at
-	s.Records = make([]loadgen.Record, 0, len(records))
-	for _, r := range records {
-		if r.Scheduled >= at {
-			continue
-		}
-		if r.Sent > at {
-			r = loadgen.Record{Scheduled: r.Scheduled, Started: r.Started, AskedOutput: r.AskedOutput, AskedPrompt: r.AskedPrompt, OutputTokens: -1}
-		}
-		if r.End > at || r.End == 0 && r.Sent > 0 || r.Status == loadgen.Incomplete {
-			r.Status = loadgen.Incomplete
-			r.End = min(at, nonZero(r.End, at))
-			r.OutputTokens = -1
-		}
-		if r.FirstToken > at {
-			r.FirstToken, r.LastToken, r.TokenEvents = 0, 0, 0
-		}
-		r.LastToken = min(r.LastToken, at)
-		s.Records = append(s.Records, r)
-	}
-	s.Offered = len(s.Records)
-	slices.SortFunc(s.Records, func(a, b loadgen.Record) int { return int(min(max(a.Scheduled-b.Scheduled, -1), 1)) })
-	return &s
-}
-
-func nonZero(v, otherwise int64) int64 {
-	if v != 0 {
-		return v
-	}
-	return otherwise
-}

@@ -1,40 +1,196 @@
 package sweep
 
 import (
-	"errors"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/spec"
 )
 
-func TestGate(t *testing.T) {
-	trials := []Trial{
-		{Rate: 10, StageJudgement: slo.StageJudgement{Outcome: slo.Pass}},
-		{Rate: 12, StageJudgement: slo.StageJudgement{Outcome: slo.Undecided}},
+// judgedAt is a stage at a rate with its outcome.
+func judgedAt(rate float64, o slo.Outcome) *Stage {
+	j := slo.StageJudgement{
+		Outcome: o, Confidence: 0.95, Requests: 400, At: time.Minute, ObservedHold: o == slo.Pass, Objectives: make([]slo.Judgement, 1),
 	}
-	knee := &Knee{HoldsAt: 11.8, FailsAt: 12.3, Trials: trials}
-	var stages []*Stage
-	for _, p := range trials {
-		p.Objectives = make([]slo.Judgement, 1)
-		stages = append(stages, &Stage{Load: loadgen.Load{Kind: loadgen.ConstantGap, Rate: p.Rate}, Judgement: p.StageJudgement})
+	if o != slo.Pass {
+		j.Reasons = []string{"ttft:p95: slow"}
 	}
+	return &Stage{Load: loadgen.Load{Kind: loadgen.ConstantGap, Rate: rate}, Judgement: j}
+}
+
+// short is a stage that was too short by so many requests.
+func short(rate float64, at time.Duration, has, more int) *Stage {
+	s := judgedAt(rate, slo.Undecided)
+	s.Judgement.At, s.Judgement.Requests, s.Judgement.ObservedHold = at, has, true
+	s.Judgement.Need = &slo.Need{Requests: more, Time: time.Duration(float64(more) / rate * float64(time.Second))}
+	return s
+}
+
+func TestEvaluate(t *testing.T) {
+	closed := &Stage{Load: loadgen.Load{Kind: loadgen.Concurrent, Streams: 8}, Judgement: judgedAt(0, slo.Pass).Judgement}
+	ramp := judgedAt(8, slo.Pass)
+	ramp.Load.Profile = loadgen.Profile{{}}
+	aimless := judgedAt(8, slo.Pass)
+	aimless.Judgement.Objectives = nil
+	unfit := judgedAt(6, slo.Undecided)
+	unfit.Judgement.ClientAtFault, unfit.Judgement.Reasons = true, []string{"the client is invalid: sent late"}
+	close := judgedAt(6, slo.Undecided)
+	pass, fail := slo.Pass, slo.Fail
 	for _, tc := range []struct {
-		gate string
-		knee *Knee
-		met  bool
-		err  error
+		name   string
+		gate   string
+		stages []*Stage
+		want   string // the beginning of the line
+		need   int
 	}{
-		{"rate>=10", knee, true, nil}, {"rate >= 11.8", knee, true, nil}, {"rate>=12", knee, false, ErrNoSuchStage}, {"rate>=12.3", knee, false, nil},
-		{"slo@10", knee, true, nil}, {"slo@12", knee, false, nil}, {"slo@9", knee, true, nil}, {"slo@13", knee, false, nil},
-		{"slo@12.1", knee, false, ErrNoSuchStage}, {"slo@10", nil, true, nil}, {"slo@11", nil, false, ErrNoSuchStage}, {"rate>=1", nil, true, nil}, {"rate>=11", nil, false, ErrNoSuchStage},
+		{"at the rate", "slo@6", []*Stage{judgedAt(6, pass)}, "PASS: the objectives hold at 6 req/s (400 requests, 95 % confidence)", 0},
+		{"at the rate", "rate>=6", []*Stage{judgedAt(6, pass)}, "PASS: the objectives hold at 6 req/s", 0},
+		{"above the rate", "rate>=5", []*Stage{judgedAt(6, pass)}, "PASS: the objectives hold at 6 req/s", 0},
+		{"above the rate", "slo@5", []*Stage{judgedAt(6, pass)}, "PASS: the objectives hold at 6 req/s", 0},
+		{"fails at the rate", "slo@6", []*Stage{judgedAt(6, fail)}, "FAIL: at 6 req/s ttft:p95: slow", 0},
+		{"fails at the rate", "rate>=6", []*Stage{judgedAt(6, fail)}, "FAIL: at 6 req/s ttft:p95: slow", 0},
+		{"fails below the rate", "slo@6", []*Stage{judgedAt(4, fail)}, "FAIL: at 4 req/s ttft:p95: slow", 0},
+		{"fails below the rate", "rate>=6", []*Stage{judgedAt(4, fail)}, "FAIL: at 4 req/s", 0},
+		{"fails above the rate", "slo@6", []*Stage{judgedAt(6, pass), judgedAt(8, fail)}, "PASS: the objectives hold at 6 req/s", 0},
+		{"a pass above a failure", "slo@6", []*Stage{judgedAt(4, fail), judgedAt(6, pass)}, "FAIL: at 4 req/s", 0},
+		{"a pass above a failure", "rate>=5", []*Stage{judgedAt(6, pass), judgedAt(4, fail)}, "FAIL: at 4 req/s", 0},
+		{"a pass above a failure", "rate>=3", []*Stage{judgedAt(6, pass), judgedAt(4, fail), judgedAt(3, pass)}, "PASS: the objectives hold at 3 req/s", 0},
+		{"failed, then passed", "slo@6", []*Stage{judgedAt(6, fail), judgedAt(6, pass)}, "PASS: the objectives hold at 6 req/s", 0},
+		{"passed, then failed", "slo@6", []*Stage{judgedAt(6, pass), judgedAt(6, fail)}, "FAIL: at 6 req/s", 0},
+		{"undecided below a pass", "slo@6", []*Stage{short(6, 2*time.Second, 12, 47), judgedAt(8, pass)}, "PASS: the objectives hold at 8 req/s", 0},
+		{"undecided above a failure", "slo@6", []*Stage{short(6, 2*time.Second, 12, 47), judgedAt(4, fail)}, "FAIL: at 4 req/s", 0},
+
+		{"too short", "slo@6", []*Stage{short(6, 2*time.Second, 12, 47)}, "UNDECIDED: 12 of about 59 requests needed; run at least 10s", 47},
+		{"too short", "rate>=6", []*Stage{short(6, 2*time.Second, 12, 47)}, "UNDECIDED: 12 of about 59 requests needed; run at least 10s", 47},
+		{"too short, above the rate", "rate>=5", []*Stage{judgedAt(4, pass), short(6, 2*time.Second, 12, 47)},
+			"UNDECIDED: at 6 req/s 12 of about 59 requests needed; run at least 10s", 47},
+		{"the nearest counts", "slo@5", []*Stage{short(8, time.Second, 8, 90), short(6, 2*time.Second, 12, 47)}, "UNDECIDED: at 6 req/s 12 of about 59", 47},
+		{"the last at the rate counts", "slo@6", []*Stage{short(6, 2*time.Second, 12, 47), short(6, 4*time.Second, 24, 35)}, "UNDECIDED: 24 of about 59", 35},
+		{"too close to its limit", "slo@6", []*Stage{close}, "UNDECIDED: ttft:p95: slow", 0},
+		{"the client's fault", "slo@6", []*Stage{unfit}, "UNDECIDED: the client is invalid: sent late", 0},
+		{"only lower rates", "rate>=10", []*Stage{judgedAt(4, pass), judgedAt(6, pass), closed},
+			"UNDECIDED: no open-loop stage at or above that rate was run; the highest was at 6 req/s", 0},
+		{"only closed loops", "slo@6", []*Stage{closed},
+			"UNDECIDED: no open-loop stage at or above 6 req/s was run: a closed loop sends as fast as the server answers", 0},
+		{"a rate that changes", "slo@6", []*Stage{ramp}, "UNDECIDED: no open-loop stage at or above 6 req/s was run: a rate that changes", 0},
+		{"no objectives", "slo@6", []*Stage{aimless}, "UNDECIDED: there are no objectives to judge by", 0},
+		{"no stage", "slo@6", nil, "UNDECIDED: no open-loop stage at or above 6 req/s was run", 0},
 	} {
 		g, err := slo.ParseGate(tc.gate)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if met, why, err := Evaluate(g, &Result{Knee: tc.knee, Stages: stages}); met != tc.met || !errors.Is(err, tc.err) || err == nil && why == "" {
-			t.Errorf("%s: %v, %q, %v", tc.gate, met, why, err)
+		plain := &Result{Stages: tc.stages}
+		searched := &Result{Stages: append([]*Stage{closed}, tc.stages...), Answer: &Answer{Trials: trialsOf(plain)}}
+		for with, r := range map[string]*Result{"without a search": plain, "after a search": searched} {
+			o := Evaluate(g, r)
+			if with == "after a search" && len(tc.stages) == 0 {
+				continue // the message is about the probes
+			}
+			if !strings.HasPrefix(o.String(), "gate "+tc.gate+": "+tc.want) || !strings.HasPrefix(tc.want, string(o.Outcome)+":") {
+				t.Errorf("%s, %s: %s\nwant %s", tc.name, with, o, tc.want)
+			}
+			if tc.need == 0 != (o.Need == nil) || o.Need != nil && o.Need.Requests != tc.need {
+				t.Errorf("%s, %s, %s: needs %+v, want %d", tc.name, with, tc.gate, o.Need, tc.need)
+			}
 		}
+	}
+}
+
+// Gates are decided first: the highest of them, with the time that it needs, and then the search goes on as it does.
+func TestGatesComeFirst(t *testing.T) {
+	gate := func(rate float64) slo.Gate { return slo.Gate{Rate: rate} }
+	known := bounds{saturation: 20}
+	trial := func(s *Stage, role Role) Trial {
+		return Trial{Role: role, Rate: s.Load.Rate, StageJudgement: s.Judgement}
+	}
+	unfit := judgedAt(6, slo.Undecided)
+	unfit.Judgement.ClientAtFault = true
+	for _, tc := range []struct {
+		name   string
+		config SearchConfig
+		trials []Trial
+		role   Role
+		rate   float64
+	}{
+		{"nothing known", SearchConfig{Gates: []slo.Gate{gate(6)}}, nil, AtGate, 6},
+		{"the highest", SearchConfig{Gates: []slo.Gate{gate(3), gate(6), {Rate: 5, At: true}}}, nil, AtGate, 6},
+		{"the next after a failure", SearchConfig{Gates: []slo.Gate{gate(3), gate(6)}}, []Trial{trial(judgedAt(6, slo.Fail), AtGate)}, AtGate, 3},
+		{"decided by the sweep", SearchConfig{Gates: []slo.Gate{gate(3)}},
+			[]Trial{trial(judgedAt(5, slo.Pass), Interpolated), trial(judgedAt(15, slo.Fail), Interpolated)}, Bisection, 8.66},
+		{"between the sweep's stages", SearchConfig{Gates: []slo.Gate{gate(7)}},
+			[]Trial{trial(judgedAt(5, slo.Pass), Interpolated), trial(judgedAt(15, slo.Fail), Interpolated)}, AtGate, 7},
+		{"a pass", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(judgedAt(6, slo.Pass), AtGate)}, FirstGuess, 15},
+		{"a failure", SearchConfig{Gates: []slo.Gate{gate(18)}}, []Trial{trial(judgedAt(18, slo.Fail), AtGate)}, FirstGuess, 15},
+		{"a failure at a low rate", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(judgedAt(6, slo.Fail), AtGate)}, Lower, 3.6},
+		{"too short", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(short(6, 100*time.Second, 600, 900), AtGate)}, AtGate, 6},
+		{"too short, and no longer allowed", SearchConfig{Search: spec.Search{MaxPerStage: 100 * time.Second}, Gates: []slo.Gate{gate(6)}},
+			[]Trial{trial(short(6, 100*time.Second, 600, 900), AtGate)}, FirstGuess, 15},
+		{"too close to its limit", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(judgedAt(6, slo.Undecided), AtGate)}, Lower, 3.6},
+		{"the client was not fit", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(unfit, AtGate)}, AtGate, 6},
+		{"it never is", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(unfit, AtGate), trial(unfit, AtGate), trial(unfit, AtGate)}, Lower, 3.6},
+	} {
+		n := tc.config.withDefaults().next(tc.trials, known, 9)
+		if n.role != tc.role || n.rate != tc.rate {
+			t.Errorf("%s: %s at %v (%s), want %s at %v", tc.name, n.role, n.rate, n.why, tc.role, tc.rate)
+		}
+	}
+	c := SearchConfig{Search: spec.Search{Budget: 20 * time.Minute}}.withDefaults()
+	if d := c.forGate(6, []Trial{trial(short(6, 100*time.Second, 600, 900), AtGate)}); d != 312500*time.Millisecond {
+		t.Errorf("a gate that needs 250 s is given %v", d)
+	}
+	if d := c.forGate(6, []Trial{trial(short(6, 100*time.Second, 600, 90000), AtGate)}); d != c.Budget {
+		t.Errorf("a gate that needs hours is given %v of %v", d, c.Budget)
+	}
+}
+
+// A server that meets a gate's objective by 14 times passes it with the first stage of the search, at that rate; one that
+// does not fails it at once.
+func TestGateSteersTheSearch(t *testing.T) {
+	for _, tc := range []struct {
+		name, gate, slo string
+		outcome         slo.Outcome
+		most            time.Duration // that the gate's stage may take
+	}{
+		{"met by far", "rate>=1.5", "ttft:p95<500ms errors<1%", slo.Pass, 5 * time.Minute},
+		{"missed by far", "rate>=1.5", "ttft:p95<20ms errors<1%", slo.Fail, 40 * time.Second},
+		// A stage whose latencies rise from its start to its end is worth one independent request: a lower rate decides.
+		{"overload", "slo@12", "ttft:p95<500ms errors<1%", slo.Fail, 90 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, "few-sequences", 256, 128, func(t *testing.T, b *bench) {
+				var err error
+				if b.Objectives, err = slo.ParseObjectives(tc.slo); err != nil {
+					t.Fatal(err)
+				}
+				gate, err := slo.ParseGate(tc.gate)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := &Result{SaturationRate: 2.52}
+				r.Answer, err = b.Search(t.Context(), r, SearchConfig{
+					Search: spec.Search{Seed: 1, Budget: 10 * time.Minute},
+					Gates:  []slo.Gate{gate},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				first := r.Answer.Trials[0]
+				t.Logf("%s; %v; first stage %v, %s", Evaluate(gate, r), r.Answer.Headline(), first.At, first.Outcome)
+				if o := Evaluate(gate, r); o.Outcome != tc.outcome {
+					t.Error(o)
+				}
+				if first.Rate != gate.Rate || first.Role != AtGate || first.At > tc.most {
+					t.Errorf("the first stage: %s at %v for %v", first.Role, first.Rate, first.At)
+				}
+				if len(r.Answer.Trials) < 2 || r.Answer.Trials[1].Role == AtGate {
+					t.Errorf("the search did not go on: %s", roles(r.Answer.Trials))
+				}
+			})
+		})
 	}
 }

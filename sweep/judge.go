@@ -18,7 +18,7 @@ func judge(l *Stage, objectives []slo.Objective, confidence float64) slo.StageJu
 // judgeClient takes in whether the client offered the load. What it did not offer, the server can't have failed.
 func judgeClient(j *slo.StageJudgement, l *Stage) {
 	add := func(format string, args ...any) {
-		j.Client = true
+		j.ClientAtFault, j.OnlyErrors, j.Need = true, false, nil
 		j.Reasons = append(j.Reasons, fmt.Sprintf(format, args...))
 		j.Outcome = slo.Undecided
 	}
@@ -50,10 +50,10 @@ func judgeClient(j *slo.StageJudgement, l *Stage) {
 			capped++
 		}
 	}
-	if l.Load.Kind.Open() && float64(sent) < audit.AchievedSuspect*float64(due) {
+	if l.Load.Kind.Open() && float64(sent) < audit.SentSuspect*float64(due) {
 		add("only %d of %d arrivals were sent", sent, due)
 	}
-	if capped > 0 {
+	if l.Load.Kind.Open() && capped > 0 { // in a closed loop requests wait for a stream
 		add("%d arrivals waited for the cap on requests in flight", capped)
 	}
 }

@@ -31,8 +31,8 @@ func TestJudgeStageClient(t *testing.T) {
 	check := func(name string, l *Stage, part string) {
 		t.Helper()
 		j := judge(l, ttft, 0)
-		if j.Outcome != slo.Undecided || !j.Client || !strings.Contains(strings.Join(j.Reasons, " "), part) {
-			t.Errorf("%s: %s %v %v", name, j.Outcome, j.Client, j.Reasons)
+		if j.Outcome != slo.Undecided || !j.ClientAtFault || !strings.Contains(strings.Join(j.Reasons, " "), part) {
+			t.Errorf("%s: %s %v %v", name, j.Outcome, j.ClientAtFault, j.Reasons)
 		}
 	}
 	invalid := answeredStage(100 * time.Millisecond)

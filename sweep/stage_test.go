@@ -19,7 +19,7 @@ func TestHealthyStageIsValid(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if f := r.Stages[0].Audit.Figures; f.LatenessMax != 0 || f.Achieved != 1 || f.Unsent != 0 {
+			if f := r.Stages[0].Audit.Measurements; f.SendDelayMax != 0 || f.SentShare != 1 || f.Unsent != 0 {
 				t.Errorf("%s: %+v", arrival, f)
 			}
 		}
@@ -30,7 +30,7 @@ func TestHealthyStageIsValid(t *testing.T) {
 func TestWindow(t *testing.T) {
 	inBubble(t, "l4-qwen2.5-0.5b", 64, 32, func(t *testing.T, b *bench) {
 		b.Stage.MaxDuration = 10 * time.Second
-		b.Metrics = &enginemetrics.Source{URL: "http://llmsim/metrics", Client: &http.Client{Transport: &http.Transport{DialContext: b.net.Dial, DisableKeepAlives: true}}}
+		b.Metrics = metricsSource(t, &http.Client{Transport: &http.Transport{DialContext: b.net.Dial, DisableKeepAlives: true}})
 		r, err := b.Run(t.Context(), []loadgen.Load{{Kind: loadgen.ConstantGap, Rate: 20}})
 		if err != nil {
 			t.Fatal(err)
@@ -47,4 +47,15 @@ func TestWindow(t *testing.T) {
 			t.Errorf("drained: %v, %v", drained, err)
 		}
 	})
+}
+
+// metricsSource reads the metrics of the simulated engine.
+func metricsSource(t *testing.T, client *http.Client) *enginemetrics.Source {
+	t.Helper()
+	m, err := enginemetrics.NewSource("http://llmsim/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Client = client
+	return m
 }

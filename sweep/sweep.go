@@ -1,10 +1,15 @@
-// Package sweep decides what to try next: the probes, the interpolated rates, whether a stage meets its objectives, and
-// whether its client can be believed.
+// Package sweep decides what to try next: the probes, the interpolated rates, and the search for the max rate at SLO.
 //
-//	sweep.go      the order of the stages
-//	probe.go      the saturation probe: how many streams, what rate
-//	objective.go  objectives: reading "ttft:p95<250ms", judging a stage by them
-//	verdict.go    whether the client was fit to be believed
+//	sweep.go   the order of the stages, and what they leave
+//	probe.go   the saturation probe: how many streams, what rate
+//	judge.go   a stage judged, and whether its client was fit
+//	search.go  the search under way: which stage is run, for how long, by what it is stopped
+//	config.go  what is asked of a search
+//	policy.go  what it does next: a pure function of the stages so far
+//	watch.go   the interim analyses of a stage under way
+//	answer.go  what a search found
+//	notes.go   what else the reader of the answer should know
+//	gate.go    conditions on the answer: what decides them
 package sweep
 
 import (
@@ -18,6 +23,7 @@ import (
 	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep/enginemetrics"
 )
 
@@ -33,8 +39,13 @@ type Stage struct {
 
 // Warning is something the reader of a result should know; report prints it once.
 type Warning struct {
-	Stage int // index of the stage it is about, −1 for the whole run
-	Text  string
+	Stage int    `json:"stage"` // index of the stage it is about, −1 for the whole run
+	Text  string `json:"text"`
+}
+
+// warning is about the whole run.
+func warning(format string, args ...any) Warning {
+	return Warning{Stage: -1, Text: fmt.Sprintf(format, args...)}
 }
 
 // Result is what a run of stages left. Stages that were measured are in it whatever ended the run.
@@ -47,8 +58,8 @@ type Result struct {
 	Rates           []float64 // the interpolated rates; sweeps only
 	Probe           Probe
 
-	Knee  *Knee // what the search found; nil: none was made
-	Plain int   // stages of the plain sweep, which are reported as GuideLLM's are; those after them are the search's. 0: all
+	Answer *Answer // what the search found; nil: none was made
+	Plain  int     // stages of the plain sweep, which are reported as GuideLLM's are; those after them are the search's. 0: all
 }
 
 // Best returns the index of the open-loop stage with the highest rate that passes below every one that fails, −1 if there
@@ -106,7 +117,7 @@ type Plan struct {
 	stages int // sources handed out so far: also those of the probe
 }
 
-// slo.Errors that end a run; what was measured is in the result.
+// Errors that end a run; what was measured is in the result.
 var (
 	ErrNothingSucceeded = errors.New("no request of the stage succeeded")
 	ErrServerGone       = errors.New("the server no longer accepts connections")
@@ -123,16 +134,10 @@ func (p *Plan) Run(ctx context.Context, loads []loadgen.Load) (*Result, error) {
 	return r, nil
 }
 
-// SweepConfig shapes a sweep.
-type SweepConfig struct {
-	Size    int             // stages in all: synchronous, throughput and Size − 2 open-loop ones; at least 2
-	Arrival loadgen.Arrival // of the open-loop stages
-	Seed    int64           // of random arrivals
-}
-
 // Sweep runs GuideLLM's sweep with a probe that does not collapse: synchronous, saturation, then rates between the two,
-// the last of them the saturation rate itself. When it returns an error, the result still holds what was measured.
-func (p *Plan) Sweep(ctx context.Context, c SweepConfig) (*Result, error) {
+// the last of them the saturation rate itself. The search is another step. When it returns an error, the result still holds
+// what was measured.
+func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 	r := &Result{}
 	sync, err := p.stage(ctx, r, loadgen.Load{Kind: loadgen.Synchronous, Streams: 1})
 	if err != nil {
@@ -281,5 +286,5 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 func (r *Result) warn(format string, args ...any) {
-	r.Warnings = append(r.Warnings, Warning{Stage: -1, Text: fmt.Sprintf(format, args...)})
+	r.Warnings = append(r.Warnings, warning(format, args...))
 }

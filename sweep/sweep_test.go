@@ -14,6 +14,7 @@ import (
 	"github.com/openloop/openloop/internal/memnet"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/tokens"
 )
 
@@ -103,7 +104,7 @@ func TestSaturationIsNearCapacity(t *testing.T) {
 			}
 			inBubble(t, c.spec, c.prompt, c.output, func(t *testing.T, b *bench) {
 				start := time.Now()
-				r, err := b.Sweep(t.Context(), SweepConfig{Size: 2})
+				r, err := b.Sweep(t.Context(), spec.Sweep{Size: 2})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -125,7 +126,7 @@ func TestSaturationIsNearCapacity(t *testing.T) {
 func TestSweepRises(t *testing.T) {
 	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
 		b.Stage.MaxDuration = 10 * time.Second
-		r, err := b.Sweep(t.Context(), SweepConfig{Size: 6, Arrival: loadgen.Arrival{Kind: loadgen.PoissonArrival}, Seed: 7})
+		r, err := b.Sweep(t.Context(), spec.Sweep{Size: 6, Arrival: loadgen.Arrival{Kind: loadgen.PoissonArrival}, Seed: 7})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,7 +152,7 @@ func TestSweepRises(t *testing.T) {
 func TestSweepOfOneSequence(t *testing.T) {
 	inBubble(t, "few-sequences?max_num_seqs=1", 64, 32, func(t *testing.T, b *bench) {
 		b.Stage.MaxDuration = 10 * time.Second
-		r, err := b.Sweep(t.Context(), SweepConfig{Size: 5})
+		r, err := b.Sweep(t.Context(), spec.Sweep{Size: 5})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +177,7 @@ func TestSweepKeepsWhatWasMeasured(t *testing.T) {
 				b.server.Close()
 			}
 		}
-		r, err := b.Sweep(t.Context(), SweepConfig{Size: 8})
+		r, err := b.Sweep(t.Context(), spec.Sweep{Size: 8})
 		if !errors.Is(err, ErrServerGone) && !errors.Is(err, ErrNothingSucceeded) {
 			t.Errorf("error %v, want that the server is gone", err)
 		}
@@ -195,7 +196,7 @@ func TestSweepStopsWhenInterrupted(t *testing.T) {
 				time.AfterFunc(3*time.Second, func() { cancel(why) })
 			}
 		}
-		r, err := b.Sweep(ctx, SweepConfig{Size: 8})
+		r, err := b.Sweep(ctx, spec.Sweep{Size: 8})
 		if !errors.Is(err, why) {
 			t.Errorf("error %v, want the cause of the interruption", err)
 		}

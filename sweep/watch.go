@@ -1,6 +1,7 @@
 package sweep
 
 import (
+	"sort"
 	"sync"
 	"time"
 
@@ -8,31 +9,50 @@ import (
 	"github.com/openloop/openloop/slo"
 )
 
-// watch judges a stage as it runs, and stops it at the first look that decides it. It knows of requests what
-// Stage.Observe tells, so its looks are estimates; what counts is what the stage's own records say of the same moments,
-// once it has ended.
+// watch judges a stage as it runs, and stops it at the first interim analysis that decides it. It knows of requests what
+// Hooks.Observe tells, so that its analyses are estimates; what counts is what the stage's own records say of the same
+// moments, once it has ended. Nothing of a watch is kept after its stage.
 type watch struct {
 	objectives []slo.Objective
 	looks      []slo.Look
+	stage      loadgen.Stage
 	schedule   loadgen.Schedule // an instance of its own: At is not for two goroutines
 
 	mu    sync.Mutex
-	ended []loadgen.Record
+	ended [][]loadgen.Record // requests that ended since the last analysis, in parts of the same size: none is ever moved
 
-	gaps []slo.GapCount // one a look that was taken
+	// What follows belongs to the goroutine that takes the analyses.
+	due     []int64          // when each arrival so far was due
+	known   []loadgen.Record // of each arrival so far; one that has not ended has no status
+	last    loadgen.Record   // the one with a first token that ended last
+	noToken int              // of those that ended, the ones that never had a first token
+
+	gaps []slo.GapCount // one for each analysis that was taken
 }
 
-// observe is for Stage.Observe.
+// endedPart is how many records are kept together.
+const endedPart = 1024
+
+func newWatch(objectives []slo.Objective, looks []slo.Look, stage loadgen.Stage) *watch {
+	return &watch{objectives: objectives, looks: looks, stage: stage, schedule: stage.Load.Schedule()}
+}
+
+// observe is for Hooks.Observe.
 func (w *watch) observe(e loadgen.Event) {
 	if !e.Ended || e.Record.Status == loadgen.NotSent {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.ended = append(w.ended, *e.Record)
+	n := len(w.ended)
+	if n == 0 || len(w.ended[n-1]) >= endedPart {
+		w.ended = append(w.ended, make([]loadgen.Record, 0, endedPart))
+		n++
+	}
+	w.ended[n-1] = append(w.ended[n-1], *e.Record)
 }
 
-// run takes the looks.
+// run takes the interim analyses.
 func (w *watch) run(run *loadgen.Run) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -48,7 +68,9 @@ func (w *watch) run(run *loadgen.Run) {
 			return // the stage ends by itself
 		}
 		at := run.Start() + int64(look.At)
-		s := slo.Snapshot(&loadgen.Measured{Start: run.Start()}, w.records(run, at), at)
+		w.take(run.Start(), at)
+		p := run.Progress()
+		s := w.estimate(run.Start(), at, p.Sent-int(p.Firsts))
 		if slo.JudgeAt(s, w.objectives, w.gaps[i], look.Alpha).Outcome != slo.Undecided {
 			run.Stop()
 			return
@@ -77,69 +99,97 @@ func (w *watch) countGaps(run *loadgen.Run) slo.GapCount {
 	return g
 }
 
-// records returns what is known of the requests due by a time: those that ended, and for the others what must be. Of the
-// requests in flight it is only known how many have no first token; they are taken to be those that came last. The rest
-// are given the wait of the request that ended last.
-func (w *watch) records(run *loadgen.Run, at int64) []loadgen.Record {
-	w.mu.Lock()
-	records := append([]loadgen.Record(nil), w.ended...)
-	w.mu.Unlock()
-	progress := run.Progress()
-
-	ended := make(map[int64]int, len(records))
-	var last loadgen.Record
-	waiting := progress.Sent - int(progress.Firsts)
-	for _, r := range records {
-		ended[r.Scheduled]++
-		if r.FirstToken > 0 {
-			last = r
-		} else {
-			waiting--
-		}
-	}
-	var open []loadgen.Record
-	for i := 0; ; i++ {
+// take puts what has ended in its place among the arrivals that were due before a moment.
+func (w *watch) take(start, at int64) {
+	for i := len(w.due); ; i++ {
 		offset, ok := w.schedule.At(i)
-		due := run.Start() + int64(offset)
+		due := start + int64(offset)
 		if !ok || due >= at {
 			break
 		}
-		if ended[due] > 0 {
-			ended[due]--
-			continue
+		w.due = append(w.due, due)
+	}
+	w.known = append(w.known, make([]loadgen.Record, len(w.due)-len(w.known))...)
+
+	w.mu.Lock()
+	ended := w.ended
+	w.ended = nil
+	w.mu.Unlock()
+	taken := map[int]int{} // arrivals that were due at once are alike; where the next of them goes
+	var later []loadgen.Record
+	for _, part := range ended {
+		for i := range part {
+			r := &part[i]
+			first := sort.Search(len(w.due), func(k int) bool { return w.due[k] >= r.Scheduled })
+			k := first + taken[first]
+			for k < len(w.due) && w.due[k] == r.Scheduled && w.known[k].Status != loadgen.NotSent {
+				k++
+			}
+			if k >= len(w.due) || w.due[k] != r.Scheduled { // due after the moment
+				later = append(later, *r)
+				continue
+			}
+			taken[first] = k - first + 1
+			w.known[k] = *r
+			if r.FirstToken > 0 {
+				w.last = *r
+			} else {
+				w.noToken++
+			}
 		}
-		open = append(open, loadgen.Record{Scheduled: due, Sent: due, AskedOutput: last.AskedOutput, OutputTokens: -1, Status: loadgen.Incomplete})
 	}
-	answered := len(open) - max(waiting, 0)
-	for i := range open[:max(answered, 0)] {
-		open[i].FirstToken = min(open[i].Scheduled+max(last.FirstToken-last.Scheduled, 1), at)
-		open[i].LastToken = open[i].FirstToken
+	if len(later) > 0 {
+		w.mu.Lock()
+		w.ended = append(w.ended, later)
+		w.mu.Unlock()
 	}
-	return append(records, open...)
 }
 
-// judge judges the stage that was watched, by its own records: as it stood at each look in turn, until one decides.
-func (w *watch) judge(l *Stage, confidence float64) slo.StageJudgement {
-	all := l.AllRecords()
+// estimate is the stage as it stands. Of the requests in flight it is only known how many have no first token; they are
+// taken to be those that came last. The rest are given the wait of the request that ended last.
+func (w *watch) estimate(start, at int64, withoutToken int) *loadgen.Measured {
+	records := make([]loadgen.Record, len(w.known))
+	copy(records, w.known)
+	open := 0
+	for i := range records {
+		open += count(records[i].Status == loadgen.NotSent)
+	}
+	answered := open - max(withoutToken-w.noToken, 0)
+	for i := range records {
+		r := &records[i]
+		if r.Status != loadgen.NotSent {
+			continue
+		}
+		*r = loadgen.Record{
+			Scheduled: w.due[i], Sent: w.due[i], AskedOutput: w.last.AskedOutput, OutputTokens: -1, Status: loadgen.Incomplete,
+		}
+		if answered > 0 {
+			answered--
+			r.FirstToken = min(r.Scheduled+max(w.last.FirstToken-w.last.Scheduled, 1), at)
+			r.LastToken = r.FirstToken
+		}
+	}
+	return slo.Snapshot(&loadgen.Measured{Stage: w.stage, Start: start}, records, at)
+}
+
+// judge judges the stage that was watched, by its own records: as it stood at each interim analysis in turn, until one
+// decides. The analysis that the end of the stage forestalled, whatever ended it, is taken at the end, with its error.
+func (w *watch) judge(s *Stage, confidence float64) slo.StageJudgement {
+	w.ended, w.known, w.due = nil, nil, nil // an idle connection may hold the run, and with it the watch
+	all := s.AllRecords()
 	var j slo.StageJudgement
 	for i, look := range w.looks {
-		at := l.Start + int64(look.At)
-		gaps := slo.GapCount{Over: make([]int64, len(w.objectives))}
-		switch {
-		case i < len(w.gaps):
-			gaps = w.gaps[i]
-		case i > 0 && at > l.Stopped:
-			// The stage ended before this look, for another reason than its outcome: it is taken now, with its error.
-			at = l.Stopped
-			gaps = slo.CountGaps(l.Measured, w.objectives)
+		at := s.Start + int64(look.At)
+		if at >= s.Stopped || i >= len(w.gaps) {
+			j = slo.JudgeEnd(s.Measured, w.objectives, look.Alpha)
+			break
 		}
-		at = min(at, l.Stopped)
-		j = slo.JudgeAt(slo.Snapshot(l.Measured, all, at), w.objectives, gaps, look.Alpha)
-		if j.Outcome != slo.Undecided || at == l.Stopped {
+		j = slo.JudgeAt(slo.Snapshot(s.Measured, all, at), w.objectives, w.gaps[i], look.Alpha)
+		if j.Outcome != slo.Undecided {
 			break
 		}
 	}
 	j.Confidence = confidence
-	judgeClient(&j, l)
+	judgeClient(&j, s)
 	return j
 }

@@ -95,7 +95,7 @@ func (e engine) meets(rate float64, n int, seed uint64) (bool, error) {
 	}
 	l := &loadgen.Measured{Records: records[n/10:], Stopped: 1 << 62}
 	for _, o := range objectives {
-		if !o.Judge(l).Holds {
+		if !slo.Observe(l, o).Holds {
 			return false, nil
 		}
 	}

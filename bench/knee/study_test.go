@@ -20,6 +20,7 @@ import (
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
 )
 
@@ -62,7 +63,7 @@ func (e engine) timeFor(requests int) time.Duration {
 
 // search runs probes and search against a server of the engine in virtual time, the wire in memory. With a rate given
 // there are no probes, and the search is one stage at that rate.
-func (e engine) search(t *testing.T, seed int64, requestsPerStage int, rate float64) (knee *sweep.Knee) {
+func (e engine) search(t *testing.T, seed int64, requestsPerStage int, rate float64) (answer *sweep.Answer) {
 	synctest.Test(t, func(t *testing.T) {
 		config := e.config
 		config.VirtualTime = true
@@ -80,20 +81,20 @@ func (e engine) search(t *testing.T, seed int64, requestsPerStage int, rate floa
 		result, stages := &sweep.Result{SaturationRate: rate / 0.75}, 1
 		if rate == 0 {
 			stages = 0 // the default
-			if result, err = plan.Sweep(t.Context(), sweep.SweepConfig{Size: 2}); err != nil {
+			if result, err = plan.Sweep(t.Context(), spec.Sweep{Size: 2}); err != nil {
 				t.Fatalf("%s: %v", e.name, err)
 			}
 		}
-		knee, err = plan.Search(t.Context(), result, sweep.SearchConfig{
+		answer, err = plan.Search(t.Context(), result, sweep.SearchConfig{Search: spec.Search{
 			Arrival: e.arrival(), Seed: seed, MaxPerStage: e.timeFor(requestsPerStage), MaxStages: stages,
-		})
+		}})
 		if err != nil {
 			t.Fatalf("%s: %v", e.name, err)
 		}
 		plan.Runner.Client.Close()
 		wire.Close()
 	})
-	return knee
+	return answer
 }
 
 func (e engine) arrival() loadgen.Arrival {
@@ -164,10 +165,10 @@ func TestKneeStudy(t *testing.T) {
 			r.n++
 			above := e.search(t, shuffled(2, 1000*i+stage), requests, 1.1*r.knee)
 			below := e.search(t, shuffled(3, 1000*i+stage), requests, 0.9*r.knee)
-			r.passAbove += count(above.HoldsAt > 0)
-			r.decidedAbove += count(above.HoldsAt > 0 || above.FailsAt > 0)
-			r.failBelow += count(below.FailsAt > 0)
-			r.decidedLow += count(below.HoldsAt > 0 || below.FailsAt > 0)
+			r.passAbove += count(above.PassRate > 0)
+			r.decidedAbove += count(above.PassRate > 0 || above.FailRate > 0)
+			r.failBelow += count(below.FailRate > 0)
+			r.decidedLow += count(below.PassRate > 0 || below.FailRate > 0)
 		}
 	})
 	if t.Failed() {
@@ -196,8 +197,8 @@ func count(b bool) int {
 }
 
 // add takes in one search.
-func (r *row) add(k *sweep.Knee) {
-	lo, hi := k.HoldsAt, k.FailsAt
+func (r *row) add(k *sweep.Answer) {
+	lo, hi := k.PassRate, k.FailRate
 	if hi == 0 {
 		hi = math.Inf(1)
 	}
@@ -286,12 +287,13 @@ func (e engine) overTCP(t *testing.T) {
 	}
 	plan := e.plan(t, loadgen.Target{URL: server.URL() + "/v1/chat/completions"}, false)
 	began := time.Now()
-	result, err := plan.Sweep(t.Context(), sweep.SweepConfig{Size: 2})
+	result, err := plan.Sweep(t.Context(), spec.Sweep{Size: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := plan.Search(t.Context(), result,
-		sweep.SearchConfig{Arrival: e.arrival(), Seed: 1, MaxPerStage: min(e.timeFor(*perStage), time.Minute)})
+	k, err := plan.Search(t.Context(), result, sweep.SearchConfig{
+		Search: spec.Search{Arrival: e.arrival(), Seed: 1, MaxPerStage: min(e.timeFor(*perStage), time.Minute)},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func runCommand(ctx context.Context, c *cli.Command, f *loadFlags, stdout, stder
 	if p.Sweep != nil {
 		s.run.Size = p.Sweep.Size
 		s.watch(p.Sweep.Size)
-		result, err = s.plan.Sweep(ctx, sweep.SweepConfig{Size: p.Sweep.Size, Seed: p.Sweep.Seed})
+		result, err = s.plan.Sweep(ctx, spec.Sweep{Size: p.Sweep.Size, Seed: p.Sweep.Seed})
 	} else {
 		for _, load := range p.Stages {
 			if load.Kind.Open() {

@@ -294,27 +294,28 @@ func refusal(ctx context.Context, err error) error {
 // metrics finds the engine's own metrics, nil where there are none.
 func (s *session) metrics(ctx context.Context, e *endpoint.Endpoint) (*enginemetrics.Source, error) {
 	address := s.flags.serverMetrics
-	m := &enginemetrics.Source{Client: &http.Client{
+	client := &http.Client{
 		Timeout:   5 * time.Second,
 		Transport: e.Transport(),
-		// A header with a key must not follow to another host.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	}
 	switch address {
 	case "off":
 		return nil, nil
 	case "auto":
-		var err error
-		if m.URL, err = enginemetrics.URL(e.Base().String()); err != nil {
-			return nil, usageError("%w", err)
+		m := &enginemetrics.Source{Address: e.Base().Root("/metrics"), Client: client}
+		for name := range e.Header() { // the same host: what may be sent to the one may be sent to the other
+			m.Headers = append(m.Headers, endpoint.Header{Name: name, Value: endpoint.NewSecret(e.Header().Get(name))})
 		}
-		m.Header = e.Header() // the same host: what may be sent to the one may be sent to the other
 		if _, err := m.Scrape(ctx); err != nil {
 			return nil, nil // there is nothing to say about what was not asked for
 		}
 		return m, nil
 	}
-	m.URL = address
+	m, err := enginemetrics.NewSource(address)
+	if err != nil {
+		return nil, usageError("--server-metrics: %w", err)
+	}
+	m.Client = client
 	if _, err := m.Scrape(ctx); err != nil {
 		return nil, usageError("--server-metrics: %w", err)
 	}
@@ -485,14 +486,10 @@ func (s *session) finish(result *sweep.Result, failed error) error {
 func (s *session) missedGates(result *sweep.Result) error {
 	var missed []string
 	for _, g := range s.gates {
-		met, why, err := sweep.Evaluate(g, result)
-		switch {
-		case err != nil:
-			missed = append(missed, err.Error())
-		case !met:
-			missed = append(missed, fmt.Sprintf("gate %s: %s", g, why))
-		default:
-			s.say("gate %s holds: %s", g, why)
+		if o := sweep.Evaluate(g, result); o.Outcome == slo.Pass {
+			s.say("%s", o)
+		} else {
+			missed = append(missed, o.String())
 		}
 	}
 	if len(missed) == 0 {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
 )
 
@@ -38,6 +39,10 @@ prints that rate, and writes GuideLLM 0.5.0's report.
 		return usageError("--arrival: %w", err)
 	}
 	search.Arrival, search.Seed, search.Confidence = arrival, f.seed, f.confidence
+	search.Gates, err = f.parseGates()
+	if err != nil {
+		return err
+	}
 	search.MaxPerStage, search.NoEarlyStop = time.Duration(*perStage*float64(time.Second)), !*earlyStop
 	if err := checkSearch(search, *noSearch, *fast); err != nil {
 		return err
@@ -56,7 +61,7 @@ prints that rate, and writes GuideLLM 0.5.0's report.
 	s.run.Profile, s.run.Size = "sweep", *size
 	s.run.Args.Profile, s.run.Args.Rate = "sweep", []float64{float64(*size)}
 	s.watch(*size)
-	result, err := s.plan.Sweep(ctx, sweep.SweepConfig{Size: *size, Arrival: arrival, Seed: f.seed})
+	result, err := s.plan.Sweep(ctx, spec.Sweep{Size: *size, Arrival: arrival, Seed: f.seed})
 	if err != nil || *noSearch || len(s.plan.Objectives) == 0 {
 		return s.finish(result, err)
 	}
@@ -71,7 +76,7 @@ prints that rate, and writes GuideLLM 0.5.0's report.
 		s.say("searching for the highest rate: about %d stages, %v, at most %v", stages, likely.Round(10*time.Second), most.Round(10*time.Second))
 	}
 	s.watch(0)
-	result.Knee, err = s.plan.Search(ctx, result, search)
+	result.Answer, err = s.plan.Search(ctx, result, search)
 	return s.finish(result, err)
 }
 

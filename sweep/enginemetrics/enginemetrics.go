@@ -8,32 +8,36 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/time/rate"
 
+	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
 )
 
-// Source reads what the engine says of itself at its Prometheus endpoint. It is safe for concurrent use.
+// Source reads what the engine says of itself at its Prometheus endpoint. It is safe for concurrent use. No error of it
+// holds a value of its headers.
 type Source struct {
-	URL    string
-	Header http.Header  // credentials, where the endpoint wants them
-	Client *http.Client // nil: one with a limit of 5 s
+	Address endpoint.Address
+	Headers []endpoint.Header // of every request; credentials, where the endpoint wants them
+	Client  *http.Client      // nil: one with a limit of 5 s. It follows no redirect: that could take credentials elsewhere
 }
 
-// URL is where an endpoint's metrics are expected: /metrics at the root of its host.
-func URL(target string) (string, error) {
-	u, err := url.Parse(target)
-	if err != nil || u.Host == "" {
-		return "", fmt.Errorf("target %q is no URL with a host", target)
+// NewSource reads the URL of an engine's metrics as people write it. A name and a password in it become a header.
+func NewSource(address string) (*Source, error) {
+	a, login, err := endpoint.ParseAddress(address)
+	if err != nil {
+		return nil, err
 	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/metrics"}).String(), nil
+	s := &Source{Address: a}
+	if !login.IsEmpty() {
+		s.Headers = []endpoint.Header{{Name: "Authorization", Value: login}}
+	}
+	return s, nil
 }
 
 // Scrape is the state of an engine at a moment. Gauges and counters that it does not have are NaN. Where a server runs
@@ -84,25 +88,42 @@ const scrapeLimit = 16 << 20
 
 // Scrape reads the endpoint once. The error is ErrNone where nothing in the answer is of use.
 func (m *Source) Scrape(ctx context.Context) (Scrape, error) {
-	client := m.Client
-	if client == nil {
-		client = &http.Client{Timeout: 5 * time.Second}
+	s, err := m.scrape(ctx)
+	switch {
+	case err == nil:
+		return s, nil
+	case errors.Is(err, ErrNone):
+		return s, fmt.Errorf("metrics: %s: %w", m.Address, ErrNone)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.URL, nil)
+	secrets := make([]endpoint.Secret, len(m.Headers))
+	for i, h := range m.Headers {
+		secrets[i] = h.Value
+	}
+	// A server may repeat what it was sent, so nothing of the error but its text is passed on.
+	return Scrape{}, fmt.Errorf("metrics: %s", endpoint.NewRedactor(secrets...).Redact(err.Error()))
+}
+
+func (m *Source) scrape(ctx context.Context) (Scrape, error) {
+	client := http.Client{Timeout: 5 * time.Second}
+	if m.Client != nil {
+		client = *m.Client
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.Address.String(), nil)
 	if err != nil {
-		return Scrape{}, fmt.Errorf("metrics: %w", err)
+		return Scrape{}, err
 	}
-	if m.Header != nil {
-		req.Header = m.Header.Clone()
+	for _, h := range m.Headers {
+		req.Header.Set(h.Name, h.Value.Reveal())
 	}
 	req.Header.Set("Accept", "text/plain;version=0.0.4")
 	resp, err := client.Do(req)
 	if err != nil {
-		return Scrape{}, fmt.Errorf("metrics: %w", err)
+		return Scrape{}, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return Scrape{}, fmt.Errorf("metrics: %s answers %s", m.URL, resp.Status)
+		return Scrape{}, fmt.Errorf("%s answers %s", m.Address, resp.Status)
 	}
 	samples, err := parseMetrics(io.LimitReader(resp.Body, scrapeLimit))
 	if err != nil {
@@ -111,7 +132,7 @@ func (m *Source) Scrape(ctx context.Context) (Scrape, error) {
 	s := readScrape(samples)
 	s.At = time.Now()
 	if math.IsNaN(s.Running) && math.IsNaN(s.Waiting) && math.IsNaN(s.GenerationTokens) {
-		return s, fmt.Errorf("%s: %w", m.URL, ErrNone)
+		return s, ErrNone
 	}
 	return s, nil
 }
@@ -433,13 +454,4 @@ func (m *Source) Drained(ctx context.Context, limit time.Duration) (bool, error)
 			return false, context.Cause(ctx)
 		}
 	}
-}
-
-// String names what is scraped, without a password that may be in its URL.
-func (m *Source) String() string {
-	u, err := url.Parse(m.URL)
-	if err != nil {
-		return "metrics"
-	}
-	return strings.TrimSuffix(u.Redacted(), "/")
 }

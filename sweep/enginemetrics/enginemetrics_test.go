@@ -2,7 +2,9 @@ package enginemetrics
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/internal/memnet"
+	"github.com/openloop/openloop/loadgen"
 )
 
 const vllmText = `# HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -143,26 +146,88 @@ func TestScrapeErrors(t *testing.T) {
 		{"no metrics", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }, "line 1"},
 	} {
 		server := httptest.NewServer(tc.answer)
-		_, err := (&Source{URL: server.URL + "/metrics"}).Scrape(context.Background())
+		_, err := source(t, server.URL+"/metrics").Scrape(context.Background())
 		server.Close()
 		if err == nil || !strings.Contains(err.Error(), tc.part) {
 			t.Errorf("%s: %v", tc.name, err)
 		}
 	}
-	if _, err := (&Source{URL: "http://127.0.0.1:1/metrics"}).Scrape(context.Background()); err == nil {
+	if _, err := source(t, "http://127.0.0.1:1/metrics").Scrape(context.Background()); err == nil {
 		t.Error("nobody listens")
 	}
 }
 
-func TestURL(t *testing.T) {
-	if u, err := URL("https://h:8000/v1/chat/completions?x=1"); err != nil || u != "https://h:8000/metrics" {
-		t.Errorf("%q, %v", u, err)
+func source(t *testing.T, address string) *Source {
+	t.Helper()
+	m, err := NewSource(address)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := URL("nonsense"); err == nil {
-		t.Error("no host")
+	return m
+}
+
+// Whatever a server answers, no error and no report of a stage holds a credential, and no redirect gets one.
+func TestScrapeKeepsSecrets(t *testing.T) {
+	const password, encoded = "pw-canary-7", "bWU6cHctY2FuYXJ5LTc=" // me:pw-canary-7
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("a redirect was followed, with %v", r.Header)
+	}))
+	defer elsewhere.Close()
+	asked := 0
+	for name, answer := range map[string]http.HandlerFunc{
+		"refused": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) },
+		"redirected": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+		},
+		"repeated in the body": func(w http.ResponseWriter, r *http.Request) {
+			_, p, _ := r.BasicAuth()
+			_, _ = w.Write([]byte("{" + p + " " + r.Header.Get("Authorization")))
+		},
+		"repeated in the status": func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err == nil {
+				_, p, _ := r.BasicAuth()
+				_, _ = conn.Write([]byte("HTTP/1.1 403 no " + p + " and " + r.Header.Get("Authorization") + "\r\n\r\n"))
+				_ = conn.Close()
+			}
+		},
+		"cut off": func(w http.ResponseWriter, _ *http.Request) {
+			if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+				_ = conn.Close()
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked++
+				if user, p, ok := r.BasicAuth(); !ok || user != "me" || p != password {
+					t.Errorf("asked with %v", r.Header)
+				}
+				answer(w, r)
+			}))
+			defer server.Close()
+			m := source(t, strings.Replace(server.URL, "http://", "http://me:"+password+"@", 1)+"/metrics")
+			_, err := m.Scrape(t.Context())
+			if err == nil {
+				t.Fatal("no error")
+			}
+			window := m.Collect(t.Context()).Finish(t.Context(), &loadgen.Measured{})
+			stored, jsonErr := json.Marshal(window)
+			if jsonErr != nil || window.Errors != 2 {
+				t.Fatalf("%v, %d errors", jsonErr, window.Errors)
+			}
+			for _, text := range []string{err.Error(), fmt.Sprintf("%+v %#v", err, err), string(stored), fmt.Sprintf("%v %+v %#v", m, *m, m.Headers)} {
+				if strings.Contains(text, password) || strings.Contains(text, encoded) {
+					t.Errorf("a secret shows: %s", text)
+				}
+			}
+		})
 	}
-	if s := (&Source{URL: "http://u:secret@h/metrics"}).String(); strings.Contains(s, "secret") {
-		t.Error(s)
+	if asked == 0 {
+		t.Error("no server was asked")
+	}
+	if _, err := NewSource("http://me:pw-canary-7@/metrics"); err == nil || strings.Contains(err.Error(), password) {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -174,7 +239,8 @@ func TestNotDrained(t *testing.T) {
 		})}
 		go server.Serve(wire)
 		defer server.Close()
-		m := &Source{URL: "http://x/metrics", Client: &http.Client{Transport: &http.Transport{DialContext: wire.Dial, DisableKeepAlives: true}}}
+		m := source(t, "http://x/metrics")
+		m.Client = &http.Client{Transport: &http.Transport{DialContext: wire.Dial, DisableKeepAlives: true}}
 		began := time.Now()
 		if drained, err := m.Drained(t.Context(), 3*time.Second); drained || err != nil {
 			t.Errorf("drained: %v, %v", drained, err)

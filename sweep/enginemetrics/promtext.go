@@ -1,7 +1,6 @@
 package enginemetrics
 
 import (
-	"fmt"
 	"io"
 	"strconv"
 
@@ -23,7 +22,7 @@ func parseMetrics(r io.Reader) ([]metricSample, error) {
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(r)
 	if err != nil {
-		return nil, fmt.Errorf("metrics: %w", err)
+		return nil, err
 	}
 	var samples []metricSample
 	for name, family := range families {

@@ -9,12 +9,12 @@ import (
 // A stage whose client was unfit is run again, twice at most; a search ends only where the client stays unfit.
 func TestUnfitClientIsTriedAgain(t *testing.T) {
 	trial := func(rate float64, role Role, client bool, o slo.Outcome) Trial {
-		return Trial{Rate: rate, Role: role, StageJudgement: slo.StageJudgement{Outcome: o, Leans: o == slo.Pass, Client: client}}
+		return Trial{Rate: rate, Role: role, StageJudgement: slo.StageJudgement{Outcome: o, ObservedHold: o == slo.Pass, ClientAtFault: client}}
 	}
 	known := bounds{saturation: 20, synchronous: 1}
 	c := SearchConfig{}.withDefaults()
 	trials := []Trial{trial(10, FirstGuess, true, slo.Undecided)}
-	for range hiccups {
+	for range stalls {
 		if n := c.next(trials, known, 10); n.role != Recheck || n.rate != 10 {
 			t.Fatalf("after %d unfit stages: %+v, want the rate again", len(trials), n)
 		}
