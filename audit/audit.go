@@ -1,5 +1,5 @@
-// Package audit says whether the client of a stage can be believed: whether it offered the load that it was asked for, and
-// added nothing to the times that it took. It is a pure function of what was measured.
+// Package audit says whether the client of a stage can be believed: whether it offered the load that it was asked for,
+// and added nothing to the times that it took. It is a pure function of what was measured.
 package audit
 
 import (
@@ -52,41 +52,45 @@ type Measurements struct {
 	ClientDelayP99 time.Duration `json:"client_delay_p99_ns"`
 	ClientDelayMax time.Duration `json:"client_delay_max_ns"`
 
-	// Dispersion is variance/mean of the requests sent in equal windows: 1 for Poisson arrivals, near 0 for constant ones.
-	// 0 too where there are too few windows to tell.
+	// Dispersion is variance/mean of the requests sent in equal windows: 1 for Poisson arrivals, near 0 for constant
+	// ones. 0 too where there are too few windows to tell.
 	Dispersion float64 `json:"index_of_dispersion"`
-	// KSDistance is the Kolmogorov–Smirnov distance of the gaps between sends from the exponential distribution, KSPlanned
-	// the same of the schedule; Poisson arrivals only.
+	// KSDistance is the Kolmogorov–Smirnov distance of the gaps between sends from the exponential distribution,
+	// KSPlanned the same of the schedule; Poisson arrivals only.
 	KSDistance float64 `json:"ks_distance,omitempty"`
 	KSPlanned  float64 `json:"ks_distance_scheduled,omitempty"`
 
-	CPU            float64       `json:"cpu_cores"`             // processors' worth of time that openloop used
-	CPULimit       float64       `json:"cpu_limit"`             // processors' worth of time that it may use: GOMAXPROCS, or less by its control groups
-	CPUShare       float64       `json:"cpu_share"`             // CPU/CPULimit
-	CPUPeriods     int           `json:"cpu_periods"`           // periods of the control groups' limit in which openloop ran …
-	CPUThrottled   int           `json:"cpu_throttled_periods"` // … and those in which it was stopped for having used it up
-	SchedP99       time.Duration `json:"sched_p99_ns"`          // how long runnable goroutines waited for a processor
-	GCPause        time.Duration `json:"gc_pause_ns"`           // sum of the stage's stop-the-world pauses
+	CPU float64 `json:"cpu_cores"` // processors' worth of time that openloop used
+	// Processors' worth of time that it may use: GOMAXPROCS, or less by its control groups.
+	CPULimit float64 `json:"cpu_limit"`
+	CPUShare float64 `json:"cpu_share"` // CPU/CPULimit
+	// Periods of the control groups' limit in which openloop ran …
+	CPUPeriods int `json:"cpu_periods"`
+	// … and those in which it was stopped for having used it up.
+	CPUThrottled   int           `json:"cpu_throttled_periods"`
+	SchedP99       time.Duration `json:"sched_p99_ns"` // how long runnable goroutines waited for a processor
+	GCPause        time.Duration `json:"gc_pause_ns"`  // sum of the stage's stop-the-world pauses
 	DelayedByCap   int           `json:"delayed_by_cap"`
 	SourceWaits    int           `json:"source_waits"`
 	NewConnections int           `json:"new_connections"`
 	Retries        int           `json:"retries"`
-	Resets         int           `json:"resets"`         // connections that ended before their response did
-	LocalFailures  int           `json:"local_failures"` // requests that failed because this machine had no descriptor or port left
-	Unsent         int           `json:"unsent"`         // arrivals due before the end of the stage, and not sent
-	PeakInFlight   int           `json:"peak_in_flight"`
-	FileLimit      int           `json:"file_descriptors"`      // that the process may have open; 0: not known
-	FilesLeft      int           `json:"file_descriptors_left"` // at the end of the stage
-	PortLimit      int           `json:"local_ports"`           // for connections to one server; 0: not known
-	PortsLeft      int           `json:"local_ports_left"`      // at the end of the stage
-	Stamps         string        `json:"stamps"`
-	Pacer          string        `json:"pacer"`
+	Resets         int           `json:"resets"` // connections that ended before their response did
+	// Requests that failed because this machine had no descriptor or port left.
+	LocalFailures int    `json:"local_failures"`
+	Unsent        int    `json:"unsent"` // arrivals due before the end of the stage, and not sent
+	PeakInFlight  int    `json:"peak_in_flight"`
+	FileLimit     int    `json:"file_descriptors"`      // that the process may have open; 0: not known
+	FilesLeft     int    `json:"file_descriptors_left"` // at the end of the stage
+	PortLimit     int    `json:"local_ports"`           // for connections to one server; 0: not known
+	PortsLeft     int    `json:"local_ports_left"`      // at the end of the stage
+	Stamps        string `json:"stamps"`
+	Pacer         string `json:"pacer"`
 }
 
 // The limits of the audit, each with its reason. They stand here and nowhere else.
 const (
-	// A stage that sent less than it was to send was not the load it claims to be. 99 % is also what a stage needs to pass
-	// its objectives; below 95 % the rate that was sent belongs to another point of the curve.
+	// A stage that sent less than it was to send was not the load it claims to be. 99 % is also what a stage needs to
+	// pass its objectives; below 95 % the rate that was sent belongs to another point of the curve.
 	SentSuspect = 0.99
 	sentInvalid = 0.95
 
@@ -97,12 +101,12 @@ const (
 	sendDelayShareInvalid = 0.25
 	sendDelayFloorSuspect = time.Millisecond
 	sendDelayFloorInvalid = 5 * time.Millisecond
-	// Below 100 requests their 99th percentile is the latest of all: one transient stall of the machine is worth a word, not
-	// a stage.
+	// Below 100 requests their 99th percentile is the latest of all: one transient stall of the machine is worth a
+	// word, not a stage.
 	delayedCount = 3
 
-	// The kernel's stamps stay true while the client is slow to read; but a client this slow is short of processor time,
-	// and its sends will be late too. At 250 ms a fast server's stream fills the receive buffer and is held back.
+	// The kernel's stamps stay true while the client is slow to read; but a client this slow is short of processor
+	// time, and its sends will be late too. At 250 ms a fast server's stream fills the receive buffer and is held back.
 	delaySuspect = 5 * time.Millisecond
 	delayInvalid = 250 * time.Millisecond
 
@@ -113,12 +117,12 @@ const (
 	// Above this share of its processors the client has no room for bursts.
 	cpuSuspect = 0.90
 
-	// A control group that has used up its period's time stands still for the rest of it, tens of milliseconds. More than one
-	// period in a hundred shows in a 99th percentile.
+	// A control group that has used up its period's time stands still for the rest of it, tens of milliseconds. More
+	// than one period in a hundred shows in a 99th percentile.
 	throttledSuspect = 0.01
 
-	// Requests that failed because this machine had no descriptor or port left are the client's errors; more than 1 % is another load. Where
-	// there is no room for so many more connections, one burst more and some would have failed.
+	// Requests that failed because this machine had no descriptor or port left are the client's errors; more than 1 %
+	// is another load. Where there is no room for so many more connections, one burst more and some would have failed.
 	localInvalid    = 0.01
 	headroomSuspect = 50
 
@@ -145,9 +149,12 @@ func Check(l *loadgen.Measured) Verdict {
 		ttft := time.Duration(l.TTFT.ValueAtQuantile(50))
 		limit := max(sendDelayFloorInvalid, time.Duration(sendDelayShareInvalid*float64(ttft)))
 		invalid := f.SendDelayP99 > limit && delayedSends(l, limit) >= delayedCount
-		if invalid || f.SendDelayP99 > sendDelayFloorSuspect && float64(f.SendDelayP99) > sendDelayShareSuspect*float64(ttft) {
-			v.add("send_delay", pick(invalid), f.SendDelayP99.Seconds(), max(sendDelayFloorSuspect.Seconds(), sendDelayShareSuspect*ttft.Seconds()),
-				"1 %% of the requests were sent %v late or more, beside a median TTFT of %v", num.RoundDuration(f.SendDelayP99), num.RoundDuration(ttft))
+		if invalid || f.SendDelayP99 > sendDelayFloorSuspect &&
+			float64(f.SendDelayP99) > sendDelayShareSuspect*float64(ttft) {
+			v.add("send_delay", pick(invalid), f.SendDelayP99.Seconds(),
+				max(sendDelayFloorSuspect.Seconds(), sendDelayShareSuspect*ttft.Seconds()),
+				"1 %% of the requests were sent %v late or more, beside a median TTFT of %v",
+				num.RoundDuration(f.SendDelayP99), num.RoundDuration(ttft))
 		}
 		if n := f.DelayedByCap; n > 0 {
 			share := float64(n) / float64(max(1, len(l.Records)))
@@ -155,31 +162,40 @@ func Check(l *loadgen.Measured) Verdict {
 				"%d arrivals waited for the cap on requests in flight", n)
 		}
 		if share := float64(f.SourceWaits) / float64(max(1, len(l.Records))); share > sourceSuspect {
-			v.add("request_source", Suspect, share, sourceSuspect, "%d arrivals waited for their request to be built", f.SourceWaits)
+			v.add("request_source", Suspect, share, sourceSuspect, "%d arrivals waited for their request to be built",
+				f.SourceWaits)
 		}
 		if d := f.KSDistance - f.KSPlanned; d > ksSuspect {
-			v.add("arrival_gaps", Suspect, d, ksSuspect, "the gaps between sends differ from the scheduled ones (Kolmogorov–Smirnov distance %.3f, scheduled %.3f)", f.KSDistance, f.KSPlanned)
+			v.add("arrival_gaps", Suspect, d, ksSuspect,
+				"the gaps between sends differ from the scheduled ones "+
+					"(Kolmogorov–Smirnov distance %.3f, scheduled %.3f)", f.KSDistance, f.KSPlanned)
 		}
 	}
 	if c.Stamps == loadgen.KernelStamps {
 		if f.ClientDelayP99 > delaySuspect {
-			v.add("client_delay", pick(f.ClientDelayP99 > delayInvalid), f.ClientDelayP99.Seconds(), delaySuspect.Seconds(),
-				"1 %% of the tokens were read %v or more after the kernel had them", num.RoundDuration(f.ClientDelayP99))
+			v.add("client_delay", pick(f.ClientDelayP99 > delayInvalid), f.ClientDelayP99.Seconds(),
+				delaySuspect.Seconds(),
+				"1 %% of the tokens were read %v or more after the kernel had them",
+				num.RoundDuration(f.ClientDelayP99))
 		}
 	} else if f.SchedP99 > schedSuspect {
 		v.add("scheduling", pick(f.SchedP99 > schedInvalid), f.SchedP99.Seconds(), schedSuspect.Seconds(),
-			"1 %% of the wake-ups waited %v or more for a processor, and the times are taken after them", num.RoundDuration(f.SchedP99))
+			"1 %% of the wake-ups waited %v or more for a processor, and the times are taken after them",
+			num.RoundDuration(f.SchedP99))
 	}
 	if f.CPUShare > cpuSuspect {
-		v.add("cpu", Suspect, f.CPUShare, cpuSuspect, "openloop used %.0f %% of the processor time it may use", 100*f.CPUShare)
+		v.add("cpu", Suspect, f.CPUShare, cpuSuspect, "openloop used %.0f %% of the processor time it may use",
+			100*f.CPUShare)
 	}
 	if share := float64(f.CPUThrottled) / float64(max(1, f.CPUPeriods)); share > throttledSuspect {
-		v.add("cpu_limit", Suspect, share, throttledSuspect, "openloop was stopped in %d of %d periods for having used up its CPU limit of %.3g processors",
+		v.add("cpu_limit", Suspect, share, throttledSuspect,
+			"openloop was stopped in %d of %d periods for having used up its CPU limit of %.3g processors",
 			f.CPUThrottled, f.CPUPeriods, c.CPULimit)
 	}
 	if f.LocalFailures > 0 {
 		share := float64(f.LocalFailures) / float64(max(1, len(l.Records)))
-		v.add("local_failures", pick(share > localInvalid), share, 0, "%d requests failed because this machine had no file descriptor or local port left", f.LocalFailures)
+		v.add("local_failures", pick(share > localInvalid), share, 0,
+			"%d requests failed because this machine had no file descriptor or local port left", f.LocalFailures)
 	}
 	v.headroom("file_descriptors", c.Files, "file descriptors (ulimit -n)")
 	v.headroom("local_ports", c.Ports, "local ports (net.ipv4.ip_local_port_range)")
@@ -286,8 +302,8 @@ func measure(l *loadgen.Measured) Measurements {
 	return f
 }
 
-// unsent counts the arrivals of an open loop that were due and not sent. One that was due in the last moments of the stage may
-// have met its end instead: in a stage of a few requests, that would be a percent of them.
+// unsent counts the arrivals of an open loop that were due and not sent. One that was due in the last moments of the
+// stage may have met its end instead: in a stage of a few requests, that would be a percent of them.
 func unsent(l *loadgen.Measured, sent int) int {
 	if !l.Stage.Load.Kind.Open() {
 		return 0
@@ -324,8 +340,8 @@ func dispersion(events []int64, length int64) float64 {
 	return variance / mean
 }
 
-// exponentialDistance is the Kolmogorov–Smirnov distance of the gaps of a process from the exponential distribution with
-// their mean; 0 below 20 gaps.
+// exponentialDistance is the Kolmogorov–Smirnov distance of the gaps of a process from the exponential distribution
+// with their mean; 0 below 20 gaps.
 func exponentialDistance(events []int64) float64 {
 	if len(events) < 21 {
 		return 0

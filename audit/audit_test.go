@@ -27,7 +27,8 @@ func fitStage(load loadgen.Load) *loadgen.Measured {
 		}
 		due := l.Start + int64(at)
 		sent := due + int64(50*time.Microsecond)
-		l.Records = append(l.Records, loadgen.Record{Scheduled: due, Started: sent, Sent: sent, FirstToken: sent + int64(30*time.Millisecond), Status: loadgen.Completed})
+		l.Records = append(l.Records, loadgen.Record{Scheduled: due, Started: sent, Sent: sent,
+			FirstToken: sent + int64(30*time.Millisecond), Status: loadgen.Completed})
 		l.TTFT.RecordValue(int64(30 * time.Millisecond))
 		l.ClientDelay.RecordValue(int64(100 * time.Microsecond))
 		l.Offered++
@@ -73,22 +74,32 @@ func TestAudit(t *testing.T) {
 		{"2 % not sent", unsent(24), Suspect, "sent"},
 		{"a server beyond reach", unsent(300), Invalid, "sent"},
 		{"two waited for the cap", func(l *loadgen.Measured) { l.Client.DelayedByCap = 2 }, Suspect, "concurrency_cap"},
-		{"5 % waited for the cap", func(l *loadgen.Measured) { l.Client.DelayedByCap = 50 }, Invalid, "concurrency_cap"},
-		{"prompts not built in time", func(l *loadgen.Measured) { l.Client.SourceWaits = 10 }, Suspect, "request_source"},
+		{"5 % waited for the cap", func(l *loadgen.Measured) { l.Client.DelayedByCap = 50 }, Invalid,
+			"concurrency_cap"},
+		{"prompts not built in time", func(l *loadgen.Measured) { l.Client.SourceWaits = 10 }, Suspect,
+			"request_source"},
 		{"slow to read", delay(20 * time.Millisecond), Suspect, "client_delay"},
 		{"far too slow to read", delay(time.Second), Invalid, "client_delay"},
 		{"no processor left", func(l *loadgen.Measured) { l.Client.CPU = 19 * time.Second }, Suspect, "cpu"},
-		{"little processor time, and much of a container's limit", func(l *loadgen.Measured) { l.Client.CPULimit, l.Client.CPU = 0.5, 48*time.Second/10 }, Suspect, "cpu"},
-		{"a limit that is never met", func(l *loadgen.Measured) { l.Client.CPULimit, l.Client.CPUPeriods = 4, 100 }, Valid, ""},
+		{"little processor time, and much of a container's limit",
+			func(l *loadgen.Measured) { l.Client.CPULimit, l.Client.CPU = 0.5, 48*time.Second/10 }, Suspect, "cpu"},
+		{"a limit that is never met", func(l *loadgen.Measured) { l.Client.CPULimit, l.Client.CPUPeriods = 4, 100 },
+			Valid, ""},
 		{"stopped by the container's limit", func(l *loadgen.Measured) {
 			l.Client.CPULimit, l.Client.CPUPeriods, l.Client.CPUThrottled = 0.5, 100, 7
 		}, Suspect, "cpu_limit"},
-		{"a request without a descriptor", func(l *loadgen.Measured) { l.Client.LocalFailures = 1 }, Suspect, "local_failures"},
+		{"a request without a descriptor", func(l *loadgen.Measured) { l.Client.LocalFailures = 1 }, Suspect,
+			"local_failures"},
 		{"many of them", func(l *loadgen.Measured) { l.Client.LocalFailures = 30 }, Invalid, "local_failures"},
-		{"few descriptors left", func(l *loadgen.Measured) { l.Client.Files = loadgen.Headroom{Limit: 1024, Left: 10} }, Suspect, "file_descriptors"},
-		{"few ports left", func(l *loadgen.Measured) { l.Client.Ports = loadgen.Headroom{Limit: 28_000} }, Suspect, "local_ports"},
+		{"few descriptors left", func(l *loadgen.Measured) {
+			l.Client.Files = loadgen.Headroom{Limit: 1024,
+				Left: 10}
+		}, Suspect, "file_descriptors"},
+		{"few ports left", func(l *loadgen.Measured) { l.Client.Ports = loadgen.Headroom{Limit: 28_000} }, Suspect,
+			"local_ports"},
 		{"room for more", func(l *loadgen.Measured) {
-			l.Client.Files, l.Client.Ports = loadgen.Headroom{Limit: 1024, Left: 900}, loadgen.Headroom{Limit: 28_000, Left: 20_000}
+			l.Client.Files, l.Client.Ports = loadgen.Headroom{Limit: 1024, Left: 900}, loadgen.Headroom{Limit: 28_000,
+				Left: 20_000}
 		}, Valid, ""},
 		{"user-space stamps, processors at hand", func(l *loadgen.Measured) {
 			l.Client.Stamps, l.Client.SchedP99 = loadgen.UserStamps, 100*time.Microsecond
@@ -96,8 +107,10 @@ func TestAudit(t *testing.T) {
 		{"user-space stamps, starved", func(l *loadgen.Measured) {
 			l.Client.Stamps, l.Client.SchedP99 = loadgen.UserStamps, 50*time.Millisecond
 		}, Invalid, "scheduling"},
-		{"kernel stamps make the same no error of the times", func(l *loadgen.Measured) { l.Client.SchedP99 = 50 * time.Millisecond }, Valid, ""},
-		{"two faults", func(l *loadgen.Measured) { late(0.02, 40*time.Millisecond)(l); l.Client.SourceWaits = 10 }, Invalid, "send_delay request_source"},
+		{"kernel stamps make the same no error of the times",
+			func(l *loadgen.Measured) { l.Client.SchedP99 = 50 * time.Millisecond }, Valid, ""},
+		{"two faults", func(l *loadgen.Measured) { late(0.02, 40*time.Millisecond)(l); l.Client.SourceWaits = 10 },
+			Invalid, "send_delay request_source"},
 	} {
 		for _, kind := range []loadgen.Kind{loadgen.ConstantGap, loadgen.PoissonGaps} {
 			l := fitStage(loadgen.Load{Kind: kind, Rate: 100, Seed: 42})
@@ -159,7 +172,8 @@ func TestDispersion(t *testing.T) {
 	if d := dispersion(events(loadgen.NewPoisson(10, 1), 10_000)); math.Abs(d-1) > 4*math.Sqrt(2.0/999) {
 		t.Errorf("poisson: %v", d)
 	}
-	if d := dispersion(events(loadgen.NewSchedule(loadgen.Arrival{Kind: loadgen.GammaArrival, CV: 3}, 10, 1), 10_000)); d < 3 {
+	if d := dispersion(events(loadgen.NewSchedule(loadgen.Arrival{Kind: loadgen.GammaArrival, CV: 3}, 10, 1),
+		10_000)); d < 3 {
 		t.Errorf("clumps: %v", d)
 	}
 	if d := dispersion(make([]int64, 99), 1); d != 0 {

@@ -10,8 +10,8 @@ import (
 	"github.com/openloop/openloop/internal/num"
 )
 
-// autocorrelation computes autocorrelation times. Its room to work in is used again, so it is for one goroutine. The zero
-// value works.
+// autocorrelation computes autocorrelation times. Its room to work in is used again, so it is for one goroutine. The
+// zero value works.
 type autocorrelation struct {
 	deviations []float64
 	fft        *fourier.FFT
@@ -23,8 +23,8 @@ type autocorrelation struct {
 // time is the integrated autocorrelation time τ of a series, in observations, with its standard error: the mean of n
 // observations is as uncertain as that of n/τ independent ones. The sum over the autocorrelations ends at the first lag
 // M ≥ 5·τ(M) (A. Sokal, Monte Carlo Methods in Statistical Mechanics, 1997, section 3); the correction for the bias and
-// the error are U. Wolff's (Comput. Phys. Commun. 156, 2004, equations 49 and 42). At least 1: where neighbours repel each
-// other, no credit is taken for it. It takes n·log n steps, also where a trend moves M to n/2.
+// the error are U. Wolff's (Comput. Phys. Commun. 156, 2004, equations 49 and 42). At least 1: where neighbours repel
+// each other, no credit is taken for it. It takes n·log n steps, also where a trend moves M to n/2.
 func (a *autocorrelation) time(x []float64) (tau, stderr float64) {
 	n := len(x)
 	if n < 3 {
@@ -83,8 +83,8 @@ func laggedProduct(d []float64, lag int) float64 {
 }
 
 // laggedProducts is laggedProduct for all lags below the given number, by the Wiener–Khinchin theorem: the inverse
-// transform of the power spectrum, padded with zeros so that the series does not meet its own end. The spectrum is real and
-// symmetric, so that a cosine transform of half the length is the inverse.
+// transform of the power spectrum, padded with zeros so that the series does not meet its own end. The spectrum is real
+// and symmetric, so that a cosine transform of half the length is the inverse.
 func (a *autocorrelation) laggedProducts(d []float64, lags int) []float64 {
 	size := transformSize(len(d) + lags)
 	if len(a.padded) != size {
@@ -115,10 +115,10 @@ func transformSize(n int) int {
 	return best
 }
 
-// clustering is the autocorrelation time of the misses, with its standard error. The misses of an objective that is kept
-// are too few to show how they cluster; then the longest latencies show it, as many as might miss, unless they stand out by
-// less than a hundredth of what is left to the bound: such differences say nothing of it. Where all miss, there are too few
-// that do not; then all latencies show it.
+// clustering is the autocorrelation time of the misses, with its standard error. The misses of an objective that is
+// kept are too few to show how they cluster; then the longest latencies show it, as many as might miss, unless they
+// stand out by less than a hundredth of what is left to the bound: such differences say nothing of it. Where all miss,
+// there are too few that do not; then all latencies show it.
 func (a *autocorrelation) clustering(values, misses []float64, limit, bound float64) (tau, stderr float64) {
 	if slices.Min(misses) == 1 {
 		finite := slices.Clone(values)

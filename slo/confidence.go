@@ -20,9 +20,9 @@ func WithDefault(confidence float64) float64 {
 	return confidence
 }
 
-// passProbability is the probability of seeing at most misses of n if the share of misses were limit: small where the true
-// share must lie below. It is the exact binomial test behind Clopper and Pearson's bound (Biometrika 26, 1934), and
-// behind MLPerf's early stopping. By the beta distribution it takes real numbers, as effective sample sizes are.
+// passProbability is the probability of seeing at most misses of n if the share of misses were limit: small where the
+// true share must lie below. It is the exact binomial test behind Clopper and Pearson's bound (Biometrika 26, 1934),
+// and behind MLPerf's early stopping. By the beta distribution it takes real numbers, as effective sample sizes are.
 func passProbability(misses, n, limit float64) float64 {
 	switch {
 	case n <= 0 || limit <= 0 || misses >= n:
@@ -73,11 +73,11 @@ type Look struct {
 	Alpha float64       // of each of the two errors: passing what should fail, failing what should pass
 }
 
-// Looks plans the interim analyses of a stage of at most limit: at least first after its start, each √2 times later than
-// the one before. Their errors add up to alpha, so that however they depend on each other, the probability of a wrong
-// outcome at any of them is at most alpha (Bonferroni). The share spent until time t is (t/limit)², one of the spending
-// functions of Kim and DeMets (Biometrika 74, 1987; the idea is Lan and DeMets', Biometrika 70, 1983): what is clear early
-// is clear at a small error too, and most of the error is left for the last analysis.
+// Looks plans the interim analyses of a stage of at most limit: at least first after its start, each √2 times later
+// than the one before. Their errors add up to alpha, so that however they depend on each other, the probability of a
+// wrong outcome at any of them is at most alpha (Bonferroni). The share spent until time t is (t/limit)², one of the
+// spending functions of Kim and DeMets (Biometrika 74, 1987; the idea is Lan and DeMets', Biometrika 70, 1983): what is
+// clear early is clear at a small error too, and most of the error is left for the last analysis.
 func Looks(first, limit time.Duration, alpha float64) []Look {
 	var all []Look
 	for at := float64(limit); at >= float64(first) && len(all) < maxLooks; at /= math.Sqrt2 {

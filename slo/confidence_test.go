@@ -21,7 +21,8 @@ func TestBinomial(t *testing.T) {
 		k, n int
 		p    float64
 	}{{0, 59, 0.05}, {0, 58, 0.05}, {3, 100, 0.05}, {12, 100, 0.05}, {1, 300, 0.01}, {5, 20, 0.5}} {
-		if got, want := passProbability(float64(tc.k), float64(tc.n), tc.p), atMost(tc.k, tc.n, tc.p); math.Abs(got-want) > 1e-9 {
+		if got, want := passProbability(float64(tc.k), float64(tc.n), tc.p), atMost(tc.k, tc.n,
+			tc.p); math.Abs(got-want) > 1e-9 {
 			t.Errorf("at most %d of %d at %v: %v, want %v", tc.k, tc.n, tc.p, got, want)
 		}
 		want := 1.0
@@ -84,7 +85,8 @@ func TestLooks(t *testing.T) {
 	if math.Abs(sum-0.05) > 1e-12 || all[0].At < 5*time.Second || all[len(all)-1].At != time.Minute || len(all) != 8 {
 		t.Errorf("%d looks spend %v: %v", len(all), sum, all)
 	}
-	if one := Looks(time.Hour, time.Minute, 0.05); len(one) != 1 || one[0].At != time.Minute || math.Abs(one[0].Alpha-0.05) > 1e-12 {
+	if one := Looks(time.Hour, time.Minute, 0.05); len(one) != 1 || one[0].At != time.Minute ||
+		math.Abs(one[0].Alpha-0.05) > 1e-12 {
 		t.Errorf("a single look: %v", one)
 	}
 }

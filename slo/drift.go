@@ -8,8 +8,8 @@ import (
 	"github.com/openloop/openloop/loadgen"
 )
 
-// Values returns what an objective observes of the requests that were due from a time to another, in nanoseconds since the
-// start of the stage.
+// Values returns what an objective observes of the requests that were due from a time to another, in nanoseconds since
+// the start of the stage.
 func Values(m *loadgen.Measured, o Objective, from, to int64) []float64 {
 	obs := o.window(Snapshot(m, m.Records, m.Start+to), m.Start+from, math.MaxInt64)
 	values := make([]float64, len(obs))
@@ -19,8 +19,8 @@ func Values(m *loadgen.Measured, o Objective, from, to int64) []float64 {
 	return values
 }
 
-// Drift is by how much the median changes from one series to another, as a share; 0 where that may be chance. The test is
-// Mann and Whitney's (Ann. Math. Stat. 18, 1947) on effective sample sizes, at an error of 0.001.
+// Drift is by how much the median changes from one series to another, as a share; 0 where that may be chance. The test
+// is Mann and Whitney's (Ann. Math. Stat. 18, 1947) on effective sample sizes, at an error of 0.001.
 func Drift(a, b []float64) float64 {
 	if len(a) < 20 || len(b) < 20 {
 		return 0

@@ -26,8 +26,8 @@ func countGaps(s *loadgen.Measured, objectives []Objective) GapCount {
 	return g
 }
 
-// observeGaps sums up the gaps between token events. A request that failed counts with the gaps that it was asked for and
-// did not deliver, at least one, all missed. The gaps that came are those of the histogram that the stage filled.
+// observeGaps sums up the gaps between token events. A request that failed counts with the gaps that it was asked for
+// and did not deliver, at least one, all missed. The gaps that came are those of the histogram that the stage filled.
 func (o Objective) observeGaps(s *loadgen.Measured, from, to int64) Observed {
 	lost := int64(0)
 	for i := range s.Records {
@@ -82,10 +82,11 @@ func (o Objective) gapStatistic(s *loadgen.Measured, seen, infinite int64) float
 	return value
 }
 
-// judgeGaps judges an objective on itl. Gaps are counted as the stage runs, the warm-up that the judge finds included. All
-// gaps of one request count as one observation, as if they were long or short together, and requests have the
+// judgeGaps judges an objective on itl. Gaps are counted as the stage runs, the warm-up that the judge finds included.
+// All gaps of one request count as one observation, as if they were long or short together, and requests have the
 // autocorrelation of their mean gap: a bound on how much less than independent the gaps are.
-func (o Objective) judgeGaps(s *loadgen.Measured, from, to, total, over int64, work *autocorrelation, alpha alphas) Judgement {
+func (o Objective) judgeGaps(s *loadgen.Measured, from, to, total, over int64, work *autocorrelation,
+	alpha alphas) Judgement {
 	j := newJudgement(o)
 	j.Observed = o.observeGaps(s, from, to)
 	if total == 0 {

@@ -9,8 +9,8 @@ import (
 	"github.com/openloop/openloop/internal/num"
 )
 
-// Gate is a condition that a pipeline depends on: "rate>=10" (the max rate at SLO is no lower) or "slo@10" (the objectives
-// hold at this very rate).
+// Gate is a condition that a pipeline depends on: "rate>=10" (the max rate at SLO is no lower) or "slo@10" (the
+// objectives hold at this very rate).
 type Gate struct {
 	Rate float64 // req/s
 	At   bool    // "slo@"

@@ -3,7 +3,8 @@ package slo
 import "testing"
 
 func TestParseGate(t *testing.T) {
-	for _, bad := range []string{"", "rate", "rate>=", "rate>=0", "rate>=-1", "rate>=x", "rate>10", "slo@", "slo@inf", "slo>=3", "rate>=1 2x"} {
+	for _, bad := range []string{"", "rate", "rate>=", "rate>=0", "rate>=-1", "rate>=x", "rate>10", "slo@", "slo@inf",
+		"slo>=3", "rate>=1 2x"} {
 		if g, err := ParseGate(bad); err == nil {
 			t.Errorf("%q is read as %v", bad, g)
 		}

@@ -10,7 +10,8 @@ import (
 	"github.com/openloop/openloop/loadgen"
 )
 
-// StageJudgement is what is known of a stage: whether the server meets the objectives under its load, and how that is known.
+// StageJudgement is what is known of a stage: whether the server meets the objectives under its load, and how that is
+// known.
 type StageJudgement struct {
 	Outcome    Outcome  `json:"outcome"`
 	Reasons    []string `json:"reasons"`    // why it does not pass; empty where it does
@@ -33,12 +34,12 @@ type StageJudgement struct {
 	Need *Need `json:"need,omitempty"`
 }
 
-// growthAlpha is the share of a test's error that the test for growth is given: latencies tell of a growing backlog sooner,
-// except where the objectives are very patient.
+// growthAlpha is the share of a test's error that the test for growth is given: latencies tell of a growing backlog
+// sooner, except where the objectives are very patient.
 const growthAlpha = 0.1
 
-// residencesToPass is for how many mean residence times of a request a stage has to be measured to pass. What happens within
-// one is not independent, and a sample that is no longer than a few can't show it.
+// residencesToPass is for how many mean residence times of a request a stage has to be measured to pass. What happens
+// within one is not independent, and a sample that is no longer than a few can't show it.
 const residencesToPass = 10
 
 // suspicion is the p-value of growth below which a stage does not pass.
@@ -55,15 +56,15 @@ func Judge(m *loadgen.Measured, objectives []Objective, confidence float64) Stag
 	return j
 }
 
-// JudgeEnd judges a stage that has ended as a whole, with error alpha for each of the two ways to be wrong: as the last of
-// several analyses, which share the error.
+// JudgeEnd judges a stage that has ended as a whole, with error alpha for each of the two ways to be wrong: as the last
+// of several analyses, which share the error.
 func JudgeEnd(m *loadgen.Measured, objectives []Objective, alpha float64) StageJudgement {
 	s := snapshot(m, m.AllRecords(), m.Stopped, max(m.Stopped, m.End))
 	return JudgeAt(s, objectives, countGaps(s, objectives), alpha)
 }
 
-// JudgeAt judges a stage as it stood at a moment (see Snapshot), with error alpha for each of the two ways to be wrong. It
-// asks nothing about the client. It takes n·log n steps, so that it can be asked while load is sent.
+// JudgeAt judges a stage as it stood at a moment (see Snapshot), with error alpha for each of the two ways to be wrong.
+// It asks nothing about the client. It takes n·log n steps, so that it can be asked while load is sent.
 func JudgeAt(s *loadgen.Measured, objectives []Objective, gaps GapCount, alpha float64) StageJudgement {
 	j := StageJudgement{
 		Outcome: Pass, Reasons: []string{}, At: time.Duration(s.Stopped - s.Start), EffectiveN: num.Absent(),
@@ -71,7 +72,8 @@ func JudgeAt(s *loadgen.Measured, objectives []Objective, gaps GapCount, alpha f
 	}
 	from, to := measuredWindow(s)
 	length := s.Stopped - from
-	// To fail it is enough that one thing fails, so they share the error; to pass all have to, so each may have all of it.
+	// To fail it is enough that one thing fails, so they share the error; to pass all have to, so each may have all of
+	// it.
 	errors := alphas{pass: alpha, fail: alpha / float64(len(objectives)+1)}
 	if length <= 0 || !slices.ContainsFunc(s.Records, func(r loadgen.Record) bool { return within(&r, from, to) }) {
 		reason := "no request was due"
@@ -140,7 +142,8 @@ func JudgeAt(s *loadgen.Measured, objectives []Objective, gaps GapCount, alpha f
 func within(r *loadgen.Record, from, to int64) bool { return r.Scheduled >= from && r.Scheduled <= to }
 
 // empty is the judgement of a stage in which nothing could be judged.
-func (j StageJudgement) empty(s *loadgen.Measured, objectives []Objective, errors alphas, reason string) StageJudgement {
+func (j StageJudgement) empty(s *loadgen.Measured, objectives []Objective, errors alphas,
+	reason string) StageJudgement {
 	j.WarmUp = min(j.At, s.Stage.Warmup)
 	j.ObservedHold = false
 	for _, o := range objectives {
@@ -205,13 +208,15 @@ func (j *StageJudgement) needTime(d time.Duration, perSecond float64) {
 		return
 	}
 	j.OnlyErrors = false
-	alreadyUnknown := j.Need == nil && slices.ContainsFunc(j.Objectives, func(o Judgement) bool { return o.Outcome == Undecided })
+	alreadyUnknown := j.Need == nil && slices.ContainsFunc(j.Objectives,
+		func(o Judgement) bool { return o.Outcome == Undecided })
 	if !alreadyUnknown {
 		j.Need = longer(j.Need, &Need{Requests: int(math.Ceil(d.Seconds() * perSecond)), Time: d})
 	}
 }
 
-// add takes one part's outcome: one that fails decides, then one that is undecided. The reasons are those of what decided.
+// add takes one part's outcome: one that fails decides, then one that is undecided. The reasons are those of what
+// decided.
 func (j *StageJudgement) add(o Outcome, format string, args ...any) {
 	switch {
 	case o == Pass || o == Undecided && j.Outcome == Fail:

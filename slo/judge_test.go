@@ -12,7 +12,8 @@ import (
 	"github.com/openloop/openloop/loadgen"
 )
 
-// steadyStage is a stage of n requests at a rate, each 1 s long, whose TTFT is drawn; the share of them beyond 250 ms is slow.
+// steadyStage is a stage of n requests at a rate, each 1 s long, whose TTFT is drawn; the share of them beyond 250 ms
+// is slow.
 func steadyStage(n int, rate, slow float64, seed uint64) *loadgen.Measured {
 	rng := rand.New(rand.NewPCG(seed, 9))
 	l := judgedStage()
@@ -47,7 +48,8 @@ func TestJudgeStage(t *testing.T) {
 		{"measured for less than ten residence times", steadyStage(300, 60, 0, 4), Undecided, true},
 	} {
 		j := Judge(tc.stage, ttft, 0)
-		if j.Outcome != tc.want || j.ObservedHold != tc.holds || (j.Outcome == Pass) != (len(j.Reasons) == 0) || j.Confidence != 0.95 {
+		if j.Outcome != tc.want || j.ObservedHold != tc.holds || (j.Outcome == Pass) != (len(j.Reasons) == 0) ||
+			j.Confidence != 0.95 {
 			t.Errorf("%s: %s, observed values hold %v, %v", tc.name, j.Outcome, j.ObservedHold, j.Reasons)
 		}
 	}
@@ -112,7 +114,8 @@ func TestWindowLeavesOutTheUndecided(t *testing.T) {
 	waiting := func(at int64) loadgen.Record {
 		return loadgen.Record{Scheduled: at, Sent: at, End: 10_000 * ms, Status: loadgen.Incomplete, OutputTokens: -1}
 	}
-	l := judgedStage(completedRecord(9000*ms, 0, 100*ms, ms, 2), waiting(9100*ms), completedRecord(9700*ms, 0, 100*ms, ms, 2),
+	l := judgedStage(completedRecord(9000*ms, 0, 100*ms, ms, 2), waiting(9100*ms),
+		completedRecord(9700*ms, 0, 100*ms, ms, 2),
 		waiting(9800*ms), completedRecord(9850*ms, 0, 100*ms, ms, 2))
 	obs := o.window(l, 0, math.MaxInt64)
 	if len(obs) != 3 || !obs[1].miss {
@@ -176,9 +179,12 @@ func TestReasonsNameTheErrors(t *testing.T) {
 		{"errors<1%", Fail, []string{"errors: 25 % of 776 failed (limit 1 %)"}, true},
 		{"ttft:p95<250ms errors<1%", Fail, []string{"errors: 25 % of 776 failed (limit 1 %)",
 			"ttft:p95: 194 of 776 failed, which count as misses; of the others the p95 is "}, true},
-		{"tpot:mean<60ms", Fail, []string{"tpot:mean: 194 of 776 failed, which count as misses; of the others the mean is 50ms"}, true},
-		{"e2e:max<3s", Fail, []string{"e2e:max: 194 of 776 failed, which count as misses; of the others the max is 1."}, true},
-		{"goodput:ttft<250ms>=90%", Fail, []string{"goodput: 194 of 776 failed, which count as misses; of the others 100% are good"}, true},
+		{"tpot:mean<60ms", Fail,
+			[]string{"tpot:mean: 194 of 776 failed, which count as misses; of the others the mean is 50ms"}, true},
+		{"e2e:max<3s", Fail,
+			[]string{"e2e:max: 194 of 776 failed, which count as misses; of the others the max is 1."}, true},
+		{"goodput:ttft<250ms>=90%", Fail,
+			[]string{"goodput: 194 of 776 failed, which count as misses; of the others 100% are good"}, true},
 		{"ttft:p95<150ms", Fail, []string{"ttft:p95: p95 is ∞: "}, false},
 		{"ttft:p95<150ms errors<1%", Fail, []string{"errors: 25 % of 776", "ttft:p95: p95 is ∞: "}, false},
 	} {
@@ -198,7 +204,8 @@ func TestReasonsNameTheErrors(t *testing.T) {
 		}
 	}
 	slow := Judge(steadyStage(800, 20, 0.2, 2), []Objective{objective(t, "ttft:p95<250ms")}, 0)
-	if len(slow.Reasons) != 1 || !strings.HasSuffix(slow.Reasons[0], " of 752 missed 250ms (limit 5 %)") || slow.OnlyErrors {
+	if len(slow.Reasons) != 1 || !strings.HasSuffix(slow.Reasons[0], " of 752 missed 250ms (limit 5 %)") ||
+		slow.OnlyErrors {
 		t.Errorf("slow without errors: %q", slow.Reasons)
 	}
 }
@@ -212,9 +219,11 @@ func TestNeed(t *testing.T) {
 		n         int
 		want      Outcome
 	}{
-		{"no miss among few", "ttft:p95<250ms", func(n int) *loadgen.Measured { return steadyStage(n, 6, 0, 4) }, 12, Pass},
+		{"no miss among few", "ttft:p95<250ms", func(n int) *loadgen.Measured { return steadyStage(n, 6, 0, 4) }, 12,
+			Pass},
 		{"nothing at all", "ttft:p95<250ms", func(n int) *loadgen.Measured { return steadyStage(n, 6, 0, 4) }, 0, Pass},
-		{"all miss among few", "ttft:p95<250ms", func(n int) *loadgen.Measured { return steadyStage(n, 6, 1, 4) }, 12, Fail},
+		{"all miss among few", "ttft:p95<250ms", func(n int) *loadgen.Measured { return steadyStage(n, 6, 1, 4) }, 12,
+			Fail},
 		{"a mean", "tpot:mean<51ms", func(n int) *loadgen.Measured {
 			l := steadyStage(n, 6, 0, 4)
 			for i := range l.Records {
@@ -222,7 +231,10 @@ func TestNeed(t *testing.T) {
 			}
 			return l
 		}, 12, Pass},
-		{"short beside its requests", "ttft:p95<250ms", func(n int) *loadgen.Measured { return steadyStage(n, 60, 0, 4) }, 400, Pass},
+		{"short beside its requests", "ttft:p95<250ms", func(n int) *loadgen.Measured {
+			return steadyStage(n, 60, 0,
+				4)
+		}, 400, Pass},
 	} {
 		o := []Objective{objective(t, tc.objective)}
 		j := Judge(tc.stage(tc.n), o, 0)
@@ -235,7 +247,8 @@ func TestNeed(t *testing.T) {
 		}
 		more := tc.stage(tc.n + 2*j.Need.Requests) // twice, since "about" it is
 		if again := Judge(more, o, 0); again.Outcome != tc.want {
-			t.Errorf("%s: %d requests are not enough after %+v: %s %v", tc.name, len(more.Records), j.Need, again.Outcome, again.Reasons)
+			t.Errorf("%s: %d requests are not enough after %+v: %s %v", tc.name, len(more.Records), j.Need,
+				again.Outcome, again.Reasons)
 		}
 	}
 	o := []Objective{objective(t, "ttft:p95<250ms")}
@@ -261,7 +274,8 @@ func TestJudgeClosedLoop(t *testing.T) {
 	for i := range l.Records {
 		l.Records[i] = completedRecord(l.Records[i].Scheduled, 0, 300*ms, int64(i)*ms/20, 21)
 	}
-	if j := Judge(l, []Objective{objective(t, "ttft:p95<250ms")}, 0); strings.Contains(strings.Join(j.Reasons, " "), "backlog") {
+	if j := Judge(l, []Objective{objective(t, "ttft:p95<250ms")}, 0); strings.Contains(strings.Join(j.Reasons, " "),
+		"backlog") {
 		t.Errorf("%s %v", j.Outcome, j.Reasons)
 	}
 }
@@ -284,12 +298,14 @@ func TestJudgeLeavesOutWarmUpAndCoolDown(t *testing.T) {
 	l.Stage.MaxDuration = 50 * time.Second
 	l.Stage.Warmup, l.Stage.Cooldown = 10100*time.Millisecond, 10*time.Second
 	j := Judge(l, o, 0)
-	if j.Outcome != Pass || j.WarmUp < l.Stage.Warmup || j.Requests > 600 || j.Requests < 500 || j.Objectives[0].Misses != 0 {
+	if j.Outcome != Pass || j.WarmUp < l.Stage.Warmup || j.Requests > 600 || j.Requests < 500 ||
+		j.Objectives[0].Misses != 0 {
 		t.Errorf("%s %v, %d requests, warm-up %v", j.Outcome, j.Reasons, j.Requests, j.WarmUp)
 	}
 	l.Stage.MaxDuration = 0
 	l.Stopped = 9000 * ms
-	if j := Judge(l, o, 0); j.Outcome != Undecided || len(j.Reasons) != 1 || !strings.Contains(j.Reasons[0], "warm-up") {
+	if j := Judge(l, o, 0); j.Outcome != Undecided || len(j.Reasons) != 1 ||
+		!strings.Contains(j.Reasons[0], "warm-up") {
 		t.Errorf("ended in its warm-up: %s %v", j.Outcome, j.Reasons)
 	}
 }
@@ -331,22 +347,27 @@ func TestStageJudgementJSON(t *testing.T) {
 		t.Errorf("%v\n%s\n%s", err, b, b2)
 	}
 	o := again.Objectives[0]
-	if !math.IsInf(float64(o.Value), 1) || o.EffectiveN < 100 || o.Failed != 194 || o.Objective.String() != "ttft:p95<250ms" {
+	if !math.IsInf(float64(o.Value), 1) || o.EffectiveN < 100 || o.Failed != 194 ||
+		o.Objective.String() != "ttft:p95<250ms" {
 		t.Errorf("%+v", o)
 	}
-	if !again.Objectives[2].MissShareUpper.IsAbsent() || !again.Objectives[1].ValueWithoutFailed.IsAbsent() && again.Objectives[1].ValueWithoutFailed != 0 {
+	if !again.Objectives[2].MissShareUpper.IsAbsent() || !again.Objectives[1].ValueWithoutFailed.IsAbsent() &&
+		again.Objectives[1].ValueWithoutFailed != 0 {
 		t.Errorf("%+v", again.Objectives[2])
 	}
-	for _, key := range []string{`"outcome":"FAIL"`, `"at_ns":`, `"warm_up_ns":`, `"unit":"ns"`, `"value":"+Inf"`, `"value_from_sent":`,
-		`"miss_share_upper":null`, `"effective_n":`, `"need":{"requests":3,"time_ns":1000000000}`, `"only_errors":`, `"observed_hold":`} {
+	for _, key := range []string{`"outcome":"FAIL"`, `"at_ns":`, `"warm_up_ns":`, `"unit":"ns"`, `"value":"+Inf"`,
+		`"value_from_sent":`,
+		`"miss_share_upper":null`, `"effective_n":`, `"need":{"requests":3,"time_ns":1000000000}`, `"only_errors":`,
+		`"observed_hold":`,
+	} {
 		if !strings.Contains(string(b), key) {
 			t.Errorf("no %s in %s", key, b)
 		}
 	}
 }
 
-// BenchmarkJudge300k is the time of one objective on a stage of 300,000 requests: where it is kept, and where the server
-// falls ever further behind, which makes the autocorrelation of the misses a sum over half of the stage.
+// BenchmarkJudge300k is the time of one objective on a stage of 300,000 requests: where it is kept, and where the
+// server falls ever further behind, which makes the autocorrelation of the misses a sum over half of the stage.
 func BenchmarkJudge300k(b *testing.B) {
 	o, err := ParseObjectives("ttft:p95<250ms")
 	if err != nil {

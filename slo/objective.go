@@ -196,22 +196,23 @@ func (e *ParseError) Error() string {
 	return fmt.Sprintf("objectives: %s\n  %s\n  %s^", e.Problem, line, strings.Repeat(" ", column))
 }
 
-// Preset is a named list of objectives.
-type Preset struct {
+// preset is a named list of objectives.
+type preset struct {
 	Name       string
 	Objectives string
 	Source     string // whose objectives these are
 }
 
 const (
-	guideLLMSource = "GuideLLM's guide to service level objectives (docs/guides/service_level_objectives.md). Its ITL is " +
-		"the mean gap of one request, which is TPOT here"
-	mlperfSource = "MLPerf Inference, loadgen/mlperf.conf: latency constraints of the server scenario, at the 99th percentile"
+	guideLLMSource = "GuideLLM's guide to service level objectives (docs/guides/service_level_objectives.md). " +
+		"Its ITL is the mean gap of one request, which is TPOT here"
+	mlperfSource = "MLPerf Inference, loadgen/mlperf.conf: latency constraints of the server scenario, " +
+		"at the 99th percentile"
 )
 
-// Presets returns the presets that ParseObjectives knows by name.
-func Presets() []Preset {
-	return []Preset{
+// presets returns the presets that ParseObjectives knows by name.
+func presets() []preset {
+	return []preset{
 		{"chat", "ttft:p99<=200ms,tpot:p99<=50ms", guideLLMSource + "; “Chat Applications”"},
 		{"rag", "ttft:p99<=300ms,tpot:p99<=100ms,e2e:p99<=3s", guideLLMSource + "; “Retrieval-Augmented Generation”"},
 		{"code", "ttft:p99<=500ms,tpot:p99<=150ms", guideLLMSource + "; “Code Generation”"},
@@ -304,7 +305,7 @@ func (p *objectiveParser) item() ([]Objective, error) {
 	case Goodput:
 		return p.goodputObjective(o)
 	}
-	for _, preset := range Presets() {
+	for _, preset := range presets() {
 		if preset.Name == strings.ToLower(name) {
 			os, err := ParseObjectives(preset.Objectives)
 			for i := range os {
@@ -313,12 +314,12 @@ func (p *objectiveParser) item() ([]Objective, error) {
 			return os, err
 		}
 	}
-	var presets []string
-	for _, preset := range Presets() {
-		presets = append(presets, preset.Name)
+	var names []string
+	for _, preset := range presets() {
+		names = append(names, preset.Name)
 	}
 	return nil, p.fail(start, "an objective begins with ttft, itl, tpot, ntpot, e2e, errors or goodput; presets are %s",
-		strings.Join(presets, ", "))
+		strings.Join(names, ", "))
 }
 
 // latencyObjective reads ":p95<250ms".
@@ -339,7 +340,8 @@ func (p *objectiveParser) latencyObjective(o Objective) ([]Objective, error) {
 	case strings.HasPrefix(lower, "p"):
 		q, err := strconv.ParseFloat(lower[1:], 64)
 		if err != nil || !(q > 0 && q < 100) || strings.Trim(lower[1:], "0123456789.") != "" {
-			return nil, p.fail(start, "a percentile lies between p0 and p100: p50, p95, p99.9; the greatest value is max")
+			return nil, p.fail(start,
+				"a percentile lies between p0 and p100: p50, p95, p99.9; the greatest value is max")
 		}
 		o.Statistic = Statistic{Quantile, percent(q)}
 	default:
@@ -412,7 +414,8 @@ func (p *objectiveParser) goodputObjective(o Objective) ([]Objective, error) {
 		switch metric {
 		case TTFT, TPOT, NTPOT, E2E:
 		case ITL:
-			return nil, p.fail(start, "goodput counts requests, and a request has many gaps: bound their mean with tpot")
+			return nil, p.fail(start,
+				"goodput counts requests, and a request has many gaps: bound their mean with tpot")
 		default:
 			return nil, p.fail(start, "goodput takes bounds on ttft, tpot, ntpot and e2e, for example %s", example)
 		}

@@ -24,7 +24,8 @@ func TestParseObjectives(t *testing.T) {
 		{"errors < 0.1%", "errors<0.1%"},
 		{"goodput:ttft<250ms,tpot<50ms >=90%", "goodput:ttft<250ms,tpot<50ms>=90%"},
 		{"goodput: ttft < 250ms , e2e<=3s > 99.5%, errors<1%", "goodput:ttft<250ms,e2e<=3s>99.5% errors<1%"},
-		{"goodput>=90% ttft:p95<250ms itl:p95<9ms tpot:mean<50ms", "goodput:ttft<250ms,tpot<50ms>=90% ttft:p95<250ms itl:p95<9ms tpot:mean<50ms"},
+		{"goodput>=90% ttft:p95<250ms itl:p95<9ms tpot:mean<50ms",
+			"goodput:ttft<250ms,tpot<50ms>=90% ttft:p95<250ms itl:p95<9ms tpot:mean<50ms"},
 		{"chat", "ttft:p99<=200ms tpot:p99<=50ms"},
 		{"rag", "ttft:p99<=300ms tpot:p99<=100ms e2e:p99<=3s"},
 		{"code", "ttft:p99<=500ms tpot:p99<=150ms"},
@@ -110,7 +111,8 @@ func TestParseObjectiveErrors(t *testing.T) {
 }
 
 func FuzzParseObjectives(f *testing.F) {
-	for _, s := range []string{"ttft:p95<250ms,errors<1%", "goodput:ttft<250ms,tpot<50ms >=90%", "chat rag", "itl:p99.9<=1.5µs",
+	for _, s := range []string{"ttft:p95<250ms,errors<1%", "goodput:ttft<250ms,tpot<50ms >=90%", "chat rag",
+		"itl:p99.9<=1.5µs",
 		"goodput>=90% e2e:max<3s", "ttft:p95<\x80", "errors<1e9%"} {
 		f.Add(s)
 	}

@@ -32,10 +32,10 @@ type Observed struct {
 	Failed int `json:"failed"` // of those, the ones of requests that failed
 }
 
-// Observe says what the measured part of a stage shows of an objective, its user's warm-up and cool-down left out. A request
-// that failed counts as a miss of every latency objective. One still in flight at the end counts as a miss if it has
-// already exceeded its bound, and not at all otherwise; but what of it is known counts: a first token that came has its
-// TTFT. Arrivals that were due but never sent count as waiting since their scheduled time.
+// Observe says what the measured part of a stage shows of an objective, its user's warm-up and cool-down left out. A
+// request that failed counts as a miss of every latency objective. One still in flight at the end counts as a miss if
+// it has already exceeded its bound, and not at all otherwise; but what of it is known counts: a first token that came
+// has its TTFT. Arrivals that were due but never sent count as waiting since their scheduled time.
 func Observe(m *loadgen.Measured, o Objective) Observed {
 	s := snapshot(m, m.AllRecords(), m.Stopped, max(m.Stopped, m.End))
 	from, to := measuredWindow(s)
@@ -77,8 +77,8 @@ func (o Objective) observed(s *loadgen.Measured, obs []observation) Observed {
 	return w
 }
 
-// nothing is what a stage shows where no request says anything. Responses of one token have no gaps: no gap was too long.
-// Where nothing completed, nothing is shown.
+// nothing is what a stage shows where no request says anything. Responses of one token have no gaps: no gap was too
+// long. Where nothing completed, nothing is shown.
 func (o Objective) nothing(s *loadgen.Measured) Observed {
 	none := num.Absent()
 	completed := slices.ContainsFunc(s.Records, func(r loadgen.Record) bool { return r.Status == loadgen.Completed })
@@ -107,8 +107,8 @@ func (w *Observed) onlyFailed(o Objective) bool {
 	return w.Failed > 0 && !w.ValueWithoutFailed.IsAbsent() && o.Op.holds(float64(w.ValueWithoutFailed), o.Bound)
 }
 
-// statistic computes the objective's statistic; it reorders the values. A quantile is the smallest value that at least the
-// share Q does not exceed, so that it keeps its bound exactly when no more than the share 1 − Q misses it.
+// statistic computes the objective's statistic; it reorders the values. A quantile is the smallest value that at least
+// the share Q does not exceed, so that it keeps its bound exactly when no more than the share 1 − Q misses it.
 func (o Objective) statistic(values []float64) float64 {
 	switch o.Statistic.Kind {
 	case Max:
@@ -137,8 +137,8 @@ type observation struct {
 }
 
 // window returns what the requests due in a part of a stage say. The last ones that were due are left out where the
-// objective leaves requests in flight undecided: there, those that were answered would count and those that were not would
-// not, which would flatter the server. The records are sorted by their scheduled times.
+// objective leaves requests in flight undecided: there, those that were answered would count and those that were not
+// would not, which would flatter the server. The records are sorted by their scheduled times.
 func (o Objective) window(s *loadgen.Measured, from, to int64) []observation {
 	obs := make([]observation, 0, len(s.Records))
 	until := int64(math.MaxInt64)

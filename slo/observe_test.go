@@ -27,7 +27,8 @@ func completedRecord(at, late, ttft, gap int64, tokens int32) loadgen.Record {
 	sent := at + late
 	last := sent + ttft + gap*int64(tokens-1)
 	return loadgen.Record{
-		Scheduled: at, Started: at, Sent: sent, FirstToken: sent + ttft, LastToken: last, End: last, TokenEvents: tokens,
+		Scheduled: at, Started: at, Sent: sent, FirstToken: sent + ttft, LastToken: last, End: last,
+		TokenEvents:  tokens,
 		PromptTokens: -1, OutputTokens: tokens, AskedOutput: tokens, Status: loadgen.Completed,
 	}
 }
@@ -56,7 +57,8 @@ func TestJudgeFromSchedule(t *testing.T) {
 		{"ntpot:p50<29ms", 30, 300.0 / 11, false},
 	} {
 		j := Observe(l, objective(t, tc.objective))
-		if math.Abs(float64(j.Value)-tc.value*1e6) > 1 || math.Abs(float64(j.ValueFromSent)-tc.fromSent*1e6) > 1 || j.Holds != tc.holds || j.N != 1 {
+		if math.Abs(float64(j.Value)-tc.value*1e6) > 1 || math.Abs(float64(j.ValueFromSent)-tc.fromSent*1e6) > 1 ||
+			j.Holds != tc.holds || j.N != 1 {
 			t.Errorf("%s: %+v", tc.objective, j)
 		}
 		if (j.Misses == 0) != tc.holds {
@@ -72,7 +74,8 @@ func TestQuantileMatchesMisses(t *testing.T) {
 		q         string
 		holds     bool
 	}{
-		{20, 1, "p95", true}, {20, 2, "p95", false}, {19, 1, "p95", false}, {100, 5, "p95", true}, {100, 6, "p95", false},
+		{20, 1, "p95", true}, {20, 2, "p95", false}, {19, 1, "p95", false}, {100, 5, "p95", true}, {100, 6, "p95",
+			false},
 		{1000, 1, "p99.9", true}, {1000, 2, "p99.9", false}, {10, 5, "p50", true}, {10, 6, "p50", false},
 	} {
 		var records []loadgen.Record
@@ -92,10 +95,12 @@ func TestQuantileMatchesMisses(t *testing.T) {
 
 func TestJudgeWhatDidNotComplete(t *testing.T) {
 	good := completedRecord(1000*ms, 0, 100*ms, 10*ms, 11)
-	failed := loadgen.Record{Scheduled: 1000 * ms, Sent: 1000 * ms, FirstToken: 1050 * ms, End: 1100 * ms, AskedOutput: 11,
+	failed := loadgen.Record{Scheduled: 1000 * ms, Sent: 1000 * ms, FirstToken: 1050 * ms, End: 1100 * ms,
+		AskedOutput:  11,
 		OutputTokens: -1, Status: loadgen.Errored, Err: loadgen.ErrReset}
 	waiting := func(since int64) loadgen.Record {
-		return loadgen.Record{Scheduled: since, Sent: since, End: 10_000 * ms, AskedOutput: 11, OutputTokens: -1, Status: loadgen.Incomplete}
+		return loadgen.Record{Scheduled: since, Sent: since, End: 10_000 * ms, AskedOutput: 11, OutputTokens: -1,
+			Status: loadgen.Incomplete}
 	}
 	generating := func(since, first int64) loadgen.Record {
 		r := waiting(since)
@@ -212,7 +217,8 @@ func TestJudgeGaps(t *testing.T) {
 		{"itl:p99<5ms", stage(0, good), 1000, 0, true},
 		{"itl:p99<4.9ms", stage(0, good), 1000, 1000, false},
 	} {
-		if j := Observe(tc.stage, objective(t, tc.objective)); j.N != tc.n || j.Misses != tc.misses || j.Holds != tc.holds {
+		if j := Observe(tc.stage, objective(t, tc.objective)); j.N != tc.n || j.Misses != tc.misses ||
+			j.Holds != tc.holds {
 			t.Errorf("%s: %+v", tc.objective, j)
 		}
 	}

@@ -18,8 +18,8 @@ const (
 	Undecided Outcome = "UNDECIDED"
 )
 
-// Judgement is what became of one objective on one stage: what was observed, and how sure that is. Figures are in the unit
-// of the objective's bound.
+// Judgement is what became of one objective on one stage: what was observed, and how sure that is. Figures are in the
+// unit of the objective's bound.
 type Judgement struct {
 	Objective Objective `json:"objective"` // in its canonical form
 	Outcome   Outcome   `json:"outcome"`
@@ -30,8 +30,9 @@ type Judgement struct {
 
 	// EffectiveN is how many independent requests the observations are worth.
 	EffectiveN num.Value `json:"effective_n"`
-	// MissShareLower and MissShareUpper are one-sided confidence bounds of the share of misses, at the error that failing and
-	// passing may have; absent for means and maxima, which no share decides. MissShareLimit is the share that is allowed.
+	// MissShareLower and MissShareUpper are one-sided confidence bounds of the share of misses, at the error that
+	// failing and passing may have; absent for means and maxima, which no share decides. MissShareLimit is the share
+	// that is allowed.
 	MissShareLower num.Value `json:"miss_share_lower"`
 	MissShareUpper num.Value `json:"miss_share_upper"`
 	MissShareLimit num.Value `json:"miss_share_limit"`
@@ -53,8 +54,8 @@ type sample struct {
 	deviation   float64 // standard deviation; means only
 }
 
-// forPassing and forFailing are effective sample sizes. What is not known of the autocorrelation time counts against a stage
-// that is to pass, as what is not known of the latencies does.
+// forPassing and forFailing are effective sample sizes. What is not known of the autocorrelation time counts against a
+// stage that is to pass, as what is not known of the latencies does.
 func (e sample) forPassing() float64 { return float64(e.requests) / (e.tau + e.stderr) }
 func (e sample) forFailing() float64 { return float64(e.requests) / e.tau }
 
@@ -140,8 +141,8 @@ func (j *Judgement) decideShare(alpha alphas) {
 	case passProbability(e.share*n, n, limit) <= alpha.pass:
 		j.Outcome = Pass
 	case j.Misses == 0 && (j.Objective.Metric == Errors || limit == 0):
-		// That less than 1 % fails could be shown by 300 requests without a failure; no one asks that of a stage where there
-		// was none, and nothing at all could show that a share is zero. The bound of the share stands beside it.
+		// That less than 1 % fails could be shown by 300 requests without a failure; no one asks that of a stage where
+		// there was none, and nothing at all could show that a share is zero. The bound of the share stands beside it.
 		j.Outcome = Pass
 	default:
 		j.Outcome = Undecided
@@ -204,11 +205,13 @@ func (j *Judgement) seen() string {
 	case j.Failed == j.N:
 		return fmt.Sprintf("all %s%s failed, which count as misses", n, what)
 	case j.onlyFailed(o):
-		return fmt.Sprintf("%s of %s%s failed, which count as misses; of the others %s", num.Thousands(j.Failed), n, what, value)
+		return fmt.Sprintf("%s of %s%s failed, which count as misses; of the others %s", num.Thousands(j.Failed), n,
+			what, value)
 	case o.Metric == Goodput:
 		missed += " missed a bound " + limit
 	case o.Statistic.Kind == Quantile:
-		missed = fmt.Sprintf("%s is %s: %s missed %s %s", o.Statistic, o.Seen(float64(j.Value)), missed, o.Format(o.Bound), limit)
+		missed = fmt.Sprintf("%s is %s: %s missed %s %s", o.Statistic, o.Seen(float64(j.Value)), missed,
+			o.Format(o.Bound), limit)
 	case math.IsInf(float64(j.Value), 0):
 		return fmt.Sprintf("%s of %s%s failed; of the others %s", num.Thousands(j.Failed), n, what, value)
 	default:

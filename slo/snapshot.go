@@ -14,8 +14,8 @@ func Snapshot(m *loadgen.Measured, records []loadgen.Record, at int64) *loadgen.
 	return snapshot(m, records, at, at)
 }
 
-// snapshot takes the requests that were due before one moment, with what was known of them at another, later one: at the
-// end of a stage's grace, how the last requests ended is known.
+// snapshot takes the requests that were due before one moment, with what was known of them at another, later one: at
+// the end of a stage's grace, how the last requests ended is known.
 func snapshot(m *loadgen.Measured, records []loadgen.Record, due, known int64) *loadgen.Measured {
 	s := *m
 	s.Stopped, s.End = due, known
@@ -57,8 +57,8 @@ func forget(r *loadgen.Record, at int64) {
 	r.LastToken = min(r.LastToken, at)
 }
 
-// measuredWindow is the part of a stage that its warm-up and cool-down leave, ns since its origin: requests due in it are
-// judged.
+// measuredWindow is the part of a stage that its warm-up and cool-down leave, ns since its origin: requests due in it
+// are judged.
 func measuredWindow(m *loadgen.Measured) (from, to int64) {
 	s := &m.Stage
 	from, to = m.Start+int64(s.Warmup), math.MaxInt64

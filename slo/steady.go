@@ -11,8 +11,9 @@ import (
 // inFlightSamples is how many times the number of requests in flight is sampled over a stage.
 const inFlightSamples = 500
 
-// inFlight samples the number of requests in flight at equal steps from the start of a stage to the given time: those due
-// by then that had not ended. Requests count from their scheduled time, so that a client that is late hides no backlog.
+// inFlight samples the number of requests in flight at equal steps from the start of a stage to the given time: those
+// due by then that had not ended. Requests count from their scheduled time, so that a client that is late hides no
+// backlog.
 func inFlight(records []loadgen.Record, start, end int64) []float64 {
 	diff := make([]float64, inFlightSamples+1)
 	step := float64(end-start) / inFlightSamples
@@ -39,9 +40,9 @@ func inFlight(records []loadgen.Record, start, end int64) []float64 {
 const mserBatch = 5
 
 // warmUp finds the part at the start of a series that is not steady yet, as a number of its values, by MSER-5: of all
-// places to cut, the one that leaves the smallest standard error of the mean of what remains (K. P. White, Simulation 69,
-// 1997; with batches of five: K. P. White, M. J. Cobb and S. C. Spratt, Winter Simulation Conference 2000). No more than
-// the share most can be cut; a minimum at the end of that means that the series did not become steady in it.
+// places to cut, the one that leaves the smallest standard error of the mean of what remains (K. P. White, Simulation
+// 69, 1997; with batches of five: K. P. White, M. J. Cobb and S. C. Spratt, Winter Simulation Conference 2000). No more
+// than the share most can be cut; a minimum at the end of that means that the series did not become steady in it.
 func warmUp(series []float64, most float64) (cut int, steady bool) {
 	n := len(series) / mserBatch
 	if n < 4 {
@@ -72,9 +73,9 @@ func warmUp(series []float64, most float64) (cut int, steady bool) {
 	return cut * mserBatch, cut < limit
 }
 
-// longestWarmUp is the greatest share of a stage that may be left out at its start: a tenth, or ten mean residence times
-// where that is more, but never more than half. A queue that starts empty is close to its steady state well before that;
-// beyond it, MSER would cut at whatever chance did.
+// longestWarmUp is the greatest share of a stage that may be left out at its start: a tenth, or ten mean residence
+// times where that is more, but never more than half. A queue that starts empty is close to its steady state well
+// before that; beyond it, MSER would cut at whatever chance did.
 func longestWarmUp(length, residence float64) float64 {
 	return min(max(0.1, warmUpResidences*residence/length), 0.5)
 }
@@ -88,7 +89,8 @@ type Growth struct {
 	Share num.Value `json:"share"`             // slope / arrivals per second
 	// Limit is the share that is allowed: a hundredth, and what the stage's start may still add.
 	Limit num.Value `json:"share_limit"`
-	// PValue is the probability of such a slope or a steeper one if no more than the allowed share of the arrivals stayed.
+	// PValue is the probability of such a slope or a steeper one if no more than the allowed share of the arrivals
+	// stayed.
 	PValue float64 `json:"p_value"`
 	Parts  int     `json:"parts"` // that the half was divided into, each at least a mean residence time long
 }
@@ -104,8 +106,8 @@ func noGrowth() Growth {
 const growthLimit = 0.01
 
 // growthAllowance is the share of the arrivals that may stay at a time since the start of a stage. Requests in flight
-// approach their steady number as 1 − exp(−t/W), W being the mean residence time; a busy server approaches it more slowly,
-// hence twice that time.
+// approach their steady number as 1 − exp(−t/W), W being the mean residence time; a busy server approaches it more
+// slowly, hence twice that time.
 func growthAllowance(t, residence float64) float64 {
 	if !(residence > 0) {
 		return 1
@@ -126,11 +128,11 @@ func meanResidence(records []loadgen.Record) float64 {
 	return sum / max(n, 1)
 }
 
-// growth tests whether more than the share allowed of the arrivals stays in flight, over a series whose samples lie step
-// apart. It divides it into parts at least as long as a mean residence time, and asks with Student's t whether the changes from part
-// to part are above what is allowed on average. For a number that goes up and down freely (a random walk, as a server's
-// queue is near its limit) that test is exact; for one that returns to its mean it errs on the side of no growth. A line
-// fitted to the series would not do: it takes every long way up for growth.
+// growth tests whether more than the share allowed of the arrivals stays in flight, over a series whose samples lie
+// step apart. It divides it into parts at least as long as a mean residence time, and asks with Student's t whether the
+// changes from part to part are above what is allowed on average. For a number that goes up and down freely (a random
+// walk, as a server's queue is near its limit) that test is exact; for one that returns to its mean it errs on the side
+// of no growth. A line fitted to the series would not do: it takes every long way up for growth.
 func growth(series []float64, step time.Duration, rate, allowed, residence float64) Growth {
 	g := noGrowth()
 	g.Limit = num.Value(allowed)

@@ -50,7 +50,7 @@ func TestWarmUp(t *testing.T) {
 }
 
 func TestGrowth(t *testing.T) {
-	const stay = 2e9
+	const residence = 2e9
 	rng := rand.New(rand.NewPCG(3, 4))
 	level := 0.0
 	noise := make([]float64, 250)
@@ -58,22 +58,23 @@ func TestGrowth(t *testing.T) {
 		level = 0.8*level + rng.NormFloat64()
 		noise[i] = 20 + level
 	}
-	if g := growth(noise, 100*time.Millisecond, 10, 0.01, stay); g.PValue < 0.05 || g.Parts != 10 {
+	if g := growth(noise, 100*time.Millisecond, 10, 0.01, residence); g.PValue < 0.05 || g.Parts != 10 {
 		t.Errorf("noise grows: %+v", g)
 	}
 	for i := range noise {
 		noise[i] += 0.1 * float64(i) // 1 request a second
 	}
-	if g := growth(noise, 100*time.Millisecond, 10, 0.01, stay); g.PValue > 0.01 || math.Abs(float64(g.Slope)-1) > 0.2 || math.Abs(float64(g.Share)-0.1) > 0.02 {
+	if g := growth(noise, 100*time.Millisecond, 10, 0.01, residence); g.PValue > 0.01 ||
+		math.Abs(float64(g.Slope)-1) > 0.2 || math.Abs(float64(g.Share)-0.1) > 0.02 {
 		t.Errorf("growth by 10 %% of the arrivals: %+v", g)
 	}
-	if g := growth(noise, 100*time.Millisecond, 10, 0.2, stay); g.PValue < 0.9 {
+	if g := growth(noise, 100*time.Millisecond, 10, 0.2, residence); g.PValue < 0.9 {
 		t.Errorf("allowed growth: %+v", g)
 	}
 	if g := growth(noise, 100*time.Millisecond, 10, 0.01, 20e9); g.PValue != 1 || g.Parts != 1 {
-		t.Errorf("hardly more than one stay: %+v", g)
+		t.Errorf("hardly more than one residence time: %+v", g)
 	}
-	if g := growth(noise[:4], time.Second, 10, 0.01, stay); g.PValue != 1 {
+	if g := growth(noise[:4], time.Second, 10, 0.01, residence); g.PValue != 1 {
 		t.Errorf("too short: %+v", g)
 	}
 }
@@ -106,13 +107,15 @@ func TestSnapshot(t *testing.T) {
 		first  int64
 		n      int
 	}{
-		{50, 0, 0, 0}, {105, loadgen.NotSent, 0, 1}, {150, loadgen.Incomplete, 0, 1}, {200, loadgen.Incomplete, 160, 1}, {260, loadgen.Completed, 160, 1}, {900, loadgen.Completed, 160, 1},
+		{50, 0, 0, 0}, {105, loadgen.NotSent, 0, 1}, {150, loadgen.Incomplete, 0, 1}, {200, loadgen.Incomplete, 160,
+			1}, {260, loadgen.Completed, 160, 1}, {900, loadgen.Completed, 160, 1},
 	} {
 		s := Snapshot(l, l.Records, tc.at)
 		if len(s.Records) != tc.n {
 			t.Fatalf("at %d: %d records", tc.at, len(s.Records))
 		}
-		if tc.n == 1 && (s.Records[0].Status != tc.status || s.Records[0].FirstToken != tc.first || s.Records[0].LastToken > tc.at) {
+		if tc.n == 1 && (s.Records[0].Status != tc.status || s.Records[0].FirstToken != tc.first ||
+			s.Records[0].LastToken > tc.at) {
 			t.Errorf("at %d: %+v", tc.at, s.Records[0])
 		}
 	}

@@ -54,7 +54,6 @@ const (
 	EndPrecision   EndReason = "precision"    // the bracket is narrow enough, and its lower end confirmed
 	EndUndecided   EndReason = "undecided"    // the rates inside the bracket can't be decided within a stage's time
 	EndNothing     EndReason = "all fail"     // even the lowest rate fails
-	EndNoFailure   EndReason = "all pass"     // no rate that could be offered fails
 	EndClient      EndReason = "client"       // the client can't offer higher rates
 	EndStages      EndReason = "max stages"   //
 	EndBudget      EndReason = "budget"       //
@@ -63,23 +62,24 @@ const (
 	EndError       EndReason = "error"        //
 )
 
-// Answer is what a search found: the max rate at SLO, as the highest rate that was shown to meet every objective and the
-// lowest that was shown to miss one.
+// Answer is what a search found: the max rate at SLO, as the highest rate that was shown to meet every objective and
+// the lowest that was shown to miss one.
 type Answer struct {
 	PassRate float64 `json:"pass_rate"` // req/s; 0: no rate was found to pass
 	FailRate float64 `json:"fail_rate"` // req/s; 0: no rate was found to fail
-	// ObservedRate is the rate, req/s, at which the observed values cross their bounds, by the stages next to it; 0 where
-	// unknown. It has no confidence of its own.
+	// ObservedRate is the rate, req/s, at which the observed values cross their bounds, by the stages next to it; 0
+	// where unknown. It has no confidence of its own.
 	ObservedRate float64 `json:"observed_rate"`
 	Confidence   float64 `json:"confidence"` // of the outcome of each of the two, 0.5 to 1
 	Precision    float64 `json:"precision"`  // as asked for: a share
 	Confirmed    bool    `json:"confirmed"`  // a second stage at PassRate, with another seed, passed too
 
-	Requests   int             `json:"requests"`    // judged at PassRate and FailRate
-	EffectiveN num.Value       `json:"effective_n"` // at PassRate: the fewest that an objective rests on, as independent ones
-	Arrivals   string          `json:"arrivals"`    // their process
-	Client     audit.Level     `json:"client"`      // the worst verdict at PassRate and FailRate
-	Objectives []slo.Judgement `json:"objectives"`  // at PassRate
+	Requests int `json:"requests"` // judged at PassRate and FailRate
+	// At PassRate: the fewest that an objective rests on, as independent ones.
+	EffectiveN num.Value       `json:"effective_n"`
+	Arrivals   string          `json:"arrivals"`   // their process
+	Client     audit.Level     `json:"client"`     // the worst verdict at PassRate and FailRate
+	Objectives []slo.Judgement `json:"objectives"` // at PassRate
 
 	Ended  EndReason     `json:"ended"`   // why the search ended
 	Why    string        `json:"why"`     // the same in a sentence
@@ -129,8 +129,10 @@ func (a *Answer) Headline() string {
 func (s *search) answer() *Answer {
 	c := s.config
 	a := &Answer{
-		Confidence: c.Confidence, Precision: c.Precision, Arrivals: c.Arrival.String(), Client: audit.Valid, EffectiveN: num.Absent(),
-		Ended: s.ended, Why: s.why, Trials: s.trials, Notes: []Warning{}, Took: time.Since(s.began), Objectives: []slo.Judgement{},
+		Confidence: c.Confidence, Precision: c.Precision, Arrivals: c.Arrival.String(), Client: audit.Valid,
+		EffectiveN: num.Absent(),
+		Ended:      s.ended, Why: s.why, Trials: s.trials, Notes: []Warning{}, Took: time.Since(s.began),
+		Objectives: []slo.Judgement{},
 	}
 	if a.Trials == nil {
 		a.Trials = []Trial{}
@@ -155,7 +157,8 @@ func (s *search) answer() *Answer {
 		}
 		if t.Rate == a.PassRate || t.Rate == a.FailRate || a.PassRate == 0 {
 			a.Requests += t.Requests
-			if v := s.result.Stages[t.Stage].Audit.Level; v == audit.Invalid || v == audit.Suspect && a.Client == audit.Valid {
+			if v := s.result.Stages[t.Stage].Audit.Level; v == audit.Invalid || v == audit.Suspect &&
+				a.Client == audit.Valid {
 				a.Client = v
 			}
 		}

@@ -44,11 +44,14 @@ func TestHeadline(t *testing.T) {
 
 // An answer is written to JSON and read again, with figures that JSON can't hold.
 func TestAnswerJSON(t *testing.T) {
-	ttft := slo.Objective{Metric: slo.TTFT, Statistic: slo.Statistic{Kind: slo.Quantile, Q: 0.95}, Op: slo.Below, Bound: 250e6}
+	ttft := slo.Objective{Metric: slo.TTFT, Statistic: slo.Statistic{Kind: slo.Quantile, Q: 0.95}, Op: slo.Below,
+		Bound: 250e6}
 	a := Answer{
-		PassRate: 11.8, EffectiveN: num.Absent(), Client: audit.Valid, Took: time.Minute, Ended: EndPrecision, Notes: []Warning{warning("note")},
+		PassRate: 11.8, EffectiveN: num.Absent(), Client: audit.Valid, Took: time.Minute, Ended: EndPrecision,
+		Notes: []Warning{warning("note")},
 		Trials: []Trial{{Rate: 12, Role: Bisection, StageJudgement: slo.StageJudgement{
-			Outcome: slo.Fail, Reasons: []string{"slow"}, At: time.Second, EffectiveN: 3, Need: &slo.Need{Requests: 1, Time: time.Second},
+			Outcome: slo.Fail, Reasons: []string{"slow"}, At: time.Second, EffectiveN: 3, Need: &slo.Need{Requests: 1,
+				Time: time.Second},
 			Objectives: []slo.Judgement{{
 				Objective: ttft, Outcome: slo.Fail, Unit: "ns", Bound: 250e6, EffectiveN: num.Absent(),
 				Observed: slo.Observed{Value: num.Value(math.Inf(1)), ValueFromSent: num.Absent(), N: 7, Misses: 7},
@@ -64,13 +67,15 @@ func TestAnswerJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	j := again.Trials[0].Objectives[0]
-	if !math.IsInf(float64(j.Value), 1) || !j.ValueFromSent.IsAbsent() || !again.EffectiveN.IsAbsent() || again.Trials[0].Need.Time != time.Second {
+	if !math.IsInf(float64(j.Value), 1) || !j.ValueFromSent.IsAbsent() || !again.EffectiveN.IsAbsent() ||
+		again.Trials[0].Need.Time != time.Second {
 		t.Errorf("%+v", again)
 	}
 	if b2, err := json.Marshal(again); err != nil || string(b2) != string(b) {
 		t.Errorf("%v\n%s\n%s", err, b, b2)
 	}
-	for _, key := range []string{`"pass_rate":11.8`, `"fail_rate":0`, `"took_ns":`, `"effective_n":null`, `"value":"+Inf"`, `"notes":[{"stage":-1,"text":"note"}]`} {
+	for _, key := range []string{`"pass_rate":11.8`, `"fail_rate":0`, `"took_ns":`, `"effective_n":null`,
+		`"value":"+Inf"`, `"notes":[{"stage":-1,"text":"note"}]`} {
 		if !strings.Contains(string(b), key) {
 			t.Errorf("no %s in %s", key, b)
 		}

@@ -8,8 +8,9 @@ import (
 	"github.com/openloop/openloop/spec"
 )
 
-// SearchConfig shapes a search: what was asked of it, at the confidence of every stage's outcome (0: slo.DefaultConfidence).
-// The zero value searches with constant arrivals to 5 %. Gates are decided before anything else is looked for.
+// SearchConfig shapes a search: what was asked of it, at the confidence of every stage's outcome (0:
+// slo.DefaultConfidence). The zero value searches with constant arrivals to 5 %. Gates are decided before anything else
+// is looked for.
 type SearchConfig struct {
 	spec.Search
 	Confidence float64
@@ -49,8 +50,8 @@ const longestStage = 10 * time.Minute
 // surplus is by how much more a stage is given than it is thought to need: the next one may have more slow periods.
 const surplus = 1.25
 
-// forGate is the longest that a stage which is to decide a gate may take: it is given what earlier ones at its rate needed
-// beyond their time, and only the budget bounds that.
+// forGate is the longest that a stage which is to decide a gate may take: it is given what earlier ones at its rate
+// needed beyond their time, and only the budget bounds that.
 func (c SearchConfig) forGate(rate float64, trials []Trial) time.Duration {
 	d := c.perStage(rate, trials)
 	if c.MaxPerStage > 0 {
@@ -69,10 +70,10 @@ func (c SearchConfig) forGate(rate float64, trials []Trial) time.Duration {
 	return d
 }
 
-// needs is how long a stage would have had to be to pass, if nothing had missed its bounds, where it was too short for that:
-// on many servers requests are slow in periods of seconds, and a stage that saw a few of them is worth few independent
-// requests. 0 if it was something else that was missing. It is the least that a stage can need; StageJudgement.Need is what
-// it needs if as many miss their bounds as did.
+// needs is how long a stage would have had to be to pass, if nothing had missed its bounds, where it was too short for
+// that: on many servers requests are slow in periods of seconds, and a stage that saw a few of them is worth few
+// independent requests. 0 if it was something else that was missing. It is the least that a stage can need;
+// StageJudgement.Need is what it needs if as many miss their bounds as did.
 func (t Trial) needs(confidence float64) time.Duration {
 	if t.Outcome != slo.Undecided || !t.ObservedHold || t.ClientAtFault {
 		return 0
@@ -88,9 +89,9 @@ func (t Trial) needs(confidence float64) time.Duration {
 	return time.Duration(surplus * times * float64(t.At))
 }
 
-// Estimate says, before a search, how many stages it is likely to take between two rates (req/s; lo may be 0), and how long:
-// at most, if no stage stops early, and what is likely, if each takes a third of that. Failing stages take a tenth, passing
-// ones about half.
+// Estimate says, before a search, how many stages it is likely to take between two rates (req/s; lo may be 0), and how
+// long: at most, if no stage stops early, and what is likely, if each takes a third of that. Failing stages take a
+// tenth, passing ones about half.
 func (c SearchConfig) Estimate(lo, hi float64) (stages int, likely, most time.Duration) {
 	c = c.withDefaults()
 	// The search begins at firstGuess of the saturation rate, and goes down by lowering if that fails.

@@ -26,8 +26,8 @@ func (g GateOutcome) String() string {
 }
 
 // Evaluate says whether a gate holds, by the open-loop stages of a run, whether or not there was a search. A stage that
-// passes at the gate's rate or above makes it PASS; one that fails at its rate or below makes it FAIL. Where both happened,
-// the rates from the first failure on do not hold, whatever passed above it.
+// passes at the gate's rate or above makes it PASS; one that fails at its rate or below makes it FAIL. Where both
+// happened, the rates from the first failure on do not hold, whatever passed above it.
 func Evaluate(g slo.Gate, r *Result) GateOutcome {
 	trials := trialsOf(r)
 	o := GateOutcome{Gate: g}
@@ -77,13 +77,15 @@ func undecidedGate(g slo.Gate, r *Result, trials []Trial) (text string, need *sl
 	// The stage that is nearest to deciding it: at the gate's rate, else at the next rate above it.
 	nearest := -1
 	for i, t := range trials {
-		if t.Outcome == slo.Undecided && t.Rate >= g.Rate*(1-sameRate) && (nearest < 0 || t.Rate <= trials[nearest].Rate) {
+		if t.Outcome == slo.Undecided && t.Rate >= g.Rate*(1-sameRate) &&
+			(nearest < 0 || t.Rate <= trials[nearest].Rate) {
 			nearest = i
 		}
 	}
 	if nearest < 0 {
 		highest := slices.MaxFunc(trials, func(a, b Trial) int { return int(math.Copysign(1, a.Rate-b.Rate)) })
-		return fmt.Sprintf("no open-loop stage at or above that rate was run; the highest was at %s req/s", num.Rate(highest.Rate)), nil
+		return fmt.Sprintf("no open-loop stage at or above that rate was run; the highest was at %s req/s",
+			num.Rate(highest.Rate)), nil
 	}
 	t := trials[nearest]
 	at := ""
@@ -143,7 +145,8 @@ func steadyLoad(l loadgen.Load) bool {
 // gateTries is how many stages may be run for a gate, each with the time that the one before turned out to need.
 const gateTries = 3
 
-// undecidedGate is the highest rate of a gate that more stages may decide: where that passes, the lower ones are decided too.
+// undecidedGate is the highest rate of a gate that more stages may decide: where that passes, the lower ones are
+// decided too.
 func (c SearchConfig) undecidedGate(trials []Trial) (rate float64, ok bool) {
 	for _, g := range c.Gates {
 		outcome, _ := decideGate(g, trials)
@@ -154,8 +157,8 @@ func (c SearchConfig) undecidedGate(trials []Trial) (rate float64, ok bool) {
 	return rate, ok
 }
 
-// worthTrying says whether a further stage at a gate's rate could decide it: it has been tried seldom, and the last stage was
-// given less than it is known to need.
+// worthTrying says whether a further stage at a gate's rate could decide it: it has been tried seldom, and the last
+// stage was given less than it is known to need.
 func (c SearchConfig) worthTrying(rate float64, trials []Trial) bool {
 	tries, last := 0, Trial{}
 	for _, t := range trials {

@@ -13,7 +13,8 @@ import (
 // judgedAt is a stage at a rate with its outcome.
 func judgedAt(rate float64, o slo.Outcome) *Stage {
 	j := slo.StageJudgement{
-		Outcome: o, Confidence: 0.95, Requests: 400, At: time.Minute, ObservedHold: o == slo.Pass, Objectives: make([]slo.Judgement, 1),
+		Outcome: o, Confidence: 0.95, Requests: 400, At: time.Minute, ObservedHold: o == slo.Pass,
+		Objectives: make([]slo.Judgement, 1),
 	}
 	if o != slo.Pass {
 		j.Reasons = []string{"ttft:p95: slow"}
@@ -30,7 +31,8 @@ func short(rate float64, at time.Duration, has, more int) *Stage {
 }
 
 func TestEvaluate(t *testing.T) {
-	closed := &Stage{Load: loadgen.Load{Kind: loadgen.Concurrent, Streams: 8}, Judgement: judgedAt(0, slo.Pass).Judgement}
+	closed := &Stage{Load: loadgen.Load{Kind: loadgen.Concurrent, Streams: 8},
+		Judgement: judgedAt(0, slo.Pass).Judgement}
 	ramp := judgedAt(8, slo.Pass)
 	ramp.Load.Profile = loadgen.Profile{{}}
 	aimless := judgedAt(8, slo.Pass)
@@ -46,7 +48,8 @@ func TestEvaluate(t *testing.T) {
 		want   string // the beginning of the line
 		need   int
 	}{
-		{"at the rate", "slo@6", []*Stage{judgedAt(6, pass)}, "PASS: the objectives hold at 6 req/s (400 requests, 95 % confidence)", 0},
+		{"at the rate", "slo@6", []*Stage{judgedAt(6, pass)},
+			"PASS: the objectives hold at 6 req/s (400 requests, 95 % confidence)", 0},
 		{"at the rate", "rate>=6", []*Stage{judgedAt(6, pass)}, "PASS: the objectives hold at 6 req/s", 0},
 		{"above the rate", "rate>=5", []*Stage{judgedAt(6, pass)}, "PASS: the objectives hold at 6 req/s", 0},
 		{"above the rate", "slo@5", []*Stage{judgedAt(6, pass)}, "PASS: the objectives hold at 6 req/s", 0},
@@ -54,28 +57,39 @@ func TestEvaluate(t *testing.T) {
 		{"fails at the rate", "rate>=6", []*Stage{judgedAt(6, fail)}, "FAIL: at 6 req/s ttft:p95: slow", 0},
 		{"fails below the rate", "slo@6", []*Stage{judgedAt(4, fail)}, "FAIL: at 4 req/s ttft:p95: slow", 0},
 		{"fails below the rate", "rate>=6", []*Stage{judgedAt(4, fail)}, "FAIL: at 4 req/s", 0},
-		{"fails above the rate", "slo@6", []*Stage{judgedAt(6, pass), judgedAt(8, fail)}, "PASS: the objectives hold at 6 req/s", 0},
+		{"fails above the rate", "slo@6", []*Stage{judgedAt(6, pass), judgedAt(8, fail)},
+			"PASS: the objectives hold at 6 req/s", 0},
 		{"a pass above a failure", "slo@6", []*Stage{judgedAt(4, fail), judgedAt(6, pass)}, "FAIL: at 4 req/s", 0},
 		{"a pass above a failure", "rate>=5", []*Stage{judgedAt(6, pass), judgedAt(4, fail)}, "FAIL: at 4 req/s", 0},
-		{"a pass above a failure", "rate>=3", []*Stage{judgedAt(6, pass), judgedAt(4, fail), judgedAt(3, pass)}, "PASS: the objectives hold at 3 req/s", 0},
-		{"failed, then passed", "slo@6", []*Stage{judgedAt(6, fail), judgedAt(6, pass)}, "PASS: the objectives hold at 6 req/s", 0},
+		{"a pass above a failure", "rate>=3", []*Stage{judgedAt(6, pass), judgedAt(4, fail), judgedAt(3, pass)},
+			"PASS: the objectives hold at 3 req/s", 0},
+		{"failed, then passed", "slo@6", []*Stage{judgedAt(6, fail), judgedAt(6, pass)},
+			"PASS: the objectives hold at 6 req/s", 0},
 		{"passed, then failed", "slo@6", []*Stage{judgedAt(6, pass), judgedAt(6, fail)}, "FAIL: at 6 req/s", 0},
-		{"undecided below a pass", "slo@6", []*Stage{short(6, 2*time.Second, 12, 47), judgedAt(8, pass)}, "PASS: the objectives hold at 8 req/s", 0},
-		{"undecided above a failure", "slo@6", []*Stage{short(6, 2*time.Second, 12, 47), judgedAt(4, fail)}, "FAIL: at 4 req/s", 0},
+		{"undecided below a pass", "slo@6", []*Stage{short(6, 2*time.Second, 12, 47), judgedAt(8, pass)},
+			"PASS: the objectives hold at 8 req/s", 0},
+		{"undecided above a failure", "slo@6", []*Stage{short(6, 2*time.Second, 12, 47), judgedAt(4, fail)},
+			"FAIL: at 4 req/s", 0},
 
-		{"too short", "slo@6", []*Stage{short(6, 2*time.Second, 12, 47)}, "UNDECIDED: 12 of about 59 requests needed; run at least 10s", 47},
-		{"too short", "rate>=6", []*Stage{short(6, 2*time.Second, 12, 47)}, "UNDECIDED: 12 of about 59 requests needed; run at least 10s", 47},
+		{"too short", "slo@6", []*Stage{short(6, 2*time.Second, 12, 47)},
+			"UNDECIDED: 12 of about 59 requests needed; run at least 10s", 47},
+		{"too short", "rate>=6", []*Stage{short(6, 2*time.Second, 12, 47)},
+			"UNDECIDED: 12 of about 59 requests needed; run at least 10s", 47},
 		{"too short, above the rate", "rate>=5", []*Stage{judgedAt(4, pass), short(6, 2*time.Second, 12, 47)},
 			"UNDECIDED: at 6 req/s 12 of about 59 requests needed; run at least 10s", 47},
-		{"the nearest counts", "slo@5", []*Stage{short(8, time.Second, 8, 90), short(6, 2*time.Second, 12, 47)}, "UNDECIDED: at 6 req/s 12 of about 59", 47},
-		{"the last at the rate counts", "slo@6", []*Stage{short(6, 2*time.Second, 12, 47), short(6, 4*time.Second, 24, 35)}, "UNDECIDED: 24 of about 59", 35},
+		{"the nearest counts", "slo@5", []*Stage{short(8, time.Second, 8, 90), short(6, 2*time.Second, 12, 47)},
+			"UNDECIDED: at 6 req/s 12 of about 59", 47},
+		{"the last at the rate counts", "slo@6", []*Stage{short(6, 2*time.Second, 12, 47),
+			short(6, 4*time.Second, 24, 35)}, "UNDECIDED: 24 of about 59", 35},
 		{"too close to its limit", "slo@6", []*Stage{close}, "UNDECIDED: ttft:p95: slow", 0},
 		{"the client's fault", "slo@6", []*Stage{unfit}, "UNDECIDED: the client is invalid: sent late", 0},
 		{"only lower rates", "rate>=10", []*Stage{judgedAt(4, pass), judgedAt(6, pass), closed},
 			"UNDECIDED: no open-loop stage at or above that rate was run; the highest was at 6 req/s", 0},
 		{"only closed loops", "slo@6", []*Stage{closed},
-			"UNDECIDED: no open-loop stage at or above 6 req/s was run: a closed loop sends as fast as the server answers", 0},
-		{"a rate that changes", "slo@6", []*Stage{ramp}, "UNDECIDED: no open-loop stage at or above 6 req/s was run: a rate that changes", 0},
+			"UNDECIDED: no open-loop stage at or above 6 req/s was run: " +
+				"a closed loop sends as fast as the server answers", 0},
+		{"a rate that changes", "slo@6", []*Stage{ramp},
+			"UNDECIDED: no open-loop stage at or above 6 req/s was run: a rate that changes", 0},
 		{"no objectives", "slo@6", []*Stage{aimless}, "UNDECIDED: there are no objectives to judge by", 0},
 		{"no stage", "slo@6", nil, "UNDECIDED: no open-loop stage at or above 6 req/s was run", 0},
 	} {
@@ -90,7 +104,8 @@ func TestEvaluate(t *testing.T) {
 			if with == "after a search" && len(tc.stages) == 0 {
 				continue // the message is about the probes
 			}
-			if !strings.HasPrefix(o.String(), "gate "+tc.gate+": "+tc.want) || !strings.HasPrefix(tc.want, string(o.Outcome)+":") {
+			if !strings.HasPrefix(o.String(), "gate "+tc.gate+": "+tc.want) ||
+				!strings.HasPrefix(tc.want, string(o.Outcome)+":") {
 				t.Errorf("%s, %s: %s\nwant %s", tc.name, with, o, tc.want)
 			}
 			if tc.need == 0 != (o.Need == nil) || o.Need != nil && o.Need.Requests != tc.need {
@@ -118,20 +133,30 @@ func TestGatesComeFirst(t *testing.T) {
 	}{
 		{"nothing known", SearchConfig{Gates: []slo.Gate{gate(6)}}, nil, AtGate, 6},
 		{"the highest", SearchConfig{Gates: []slo.Gate{gate(3), gate(6), {Rate: 5, At: true}}}, nil, AtGate, 6},
-		{"the next after a failure", SearchConfig{Gates: []slo.Gate{gate(3), gate(6)}}, []Trial{trial(judgedAt(6, slo.Fail), AtGate)}, AtGate, 3},
+		{"the next after a failure", SearchConfig{Gates: []slo.Gate{gate(3), gate(6)}},
+			[]Trial{trial(judgedAt(6, slo.Fail), AtGate)}, AtGate, 3},
 		{"decided by the sweep", SearchConfig{Gates: []slo.Gate{gate(3)}},
-			[]Trial{trial(judgedAt(5, slo.Pass), Interpolated), trial(judgedAt(15, slo.Fail), Interpolated)}, Bisection, 8.66},
+			[]Trial{trial(judgedAt(5, slo.Pass), Interpolated),
+				trial(judgedAt(15, slo.Fail), Interpolated)}, Bisection, 8.66},
 		{"between the sweep's stages", SearchConfig{Gates: []slo.Gate{gate(7)}},
-			[]Trial{trial(judgedAt(5, slo.Pass), Interpolated), trial(judgedAt(15, slo.Fail), Interpolated)}, AtGate, 7},
-		{"a pass", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(judgedAt(6, slo.Pass), AtGate)}, FirstGuess, 15},
-		{"a failure", SearchConfig{Gates: []slo.Gate{gate(18)}}, []Trial{trial(judgedAt(18, slo.Fail), AtGate)}, FirstGuess, 15},
-		{"a failure at a low rate", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(judgedAt(6, slo.Fail), AtGate)}, Lower, 3.6},
-		{"too short", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(short(6, 100*time.Second, 600, 900), AtGate)}, AtGate, 6},
-		{"too short, and no longer allowed", SearchConfig{Search: spec.Search{MaxPerStage: 100 * time.Second}, Gates: []slo.Gate{gate(6)}},
+			[]Trial{trial(judgedAt(5, slo.Pass), Interpolated),
+				trial(judgedAt(15, slo.Fail), Interpolated)}, AtGate, 7},
+		{"a pass", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(judgedAt(6, slo.Pass), AtGate)}, FirstGuess,
+			15},
+		{"a failure", SearchConfig{Gates: []slo.Gate{gate(18)}}, []Trial{trial(judgedAt(18, slo.Fail), AtGate)},
+			FirstGuess, 15},
+		{"a failure at a low rate", SearchConfig{Gates: []slo.Gate{gate(6)}},
+			[]Trial{trial(judgedAt(6, slo.Fail), AtGate)}, Lower, 3.6},
+		{"too short", SearchConfig{Gates: []slo.Gate{gate(6)}},
+			[]Trial{trial(short(6, 100*time.Second, 600, 900), AtGate)}, AtGate, 6},
+		{"too short, and no longer allowed", SearchConfig{Search: spec.Search{MaxPerStage: 100 * time.Second},
+			Gates: []slo.Gate{gate(6)}},
 			[]Trial{trial(short(6, 100*time.Second, 600, 900), AtGate)}, FirstGuess, 15},
-		{"too close to its limit", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(judgedAt(6, slo.Undecided), AtGate)}, Lower, 3.6},
+		{"too close to its limit", SearchConfig{Gates: []slo.Gate{gate(6)}},
+			[]Trial{trial(judgedAt(6, slo.Undecided), AtGate)}, Lower, 3.6},
 		{"the client was not fit", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(unfit, AtGate)}, AtGate, 6},
-		{"it never is", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(unfit, AtGate), trial(unfit, AtGate), trial(unfit, AtGate)}, Lower, 3.6},
+		{"it never is", SearchConfig{Gates: []slo.Gate{gate(6)}},
+			[]Trial{trial(unfit, AtGate), trial(unfit, AtGate), trial(unfit, AtGate)}, Lower, 3.6},
 	} {
 		n := tc.config.withDefaults().next(tc.trials, known, 9)
 		if n.role != tc.role || n.rate != tc.rate {
@@ -147,8 +172,8 @@ func TestGatesComeFirst(t *testing.T) {
 	}
 }
 
-// A server that meets a gate's objective by 14 times passes it with the first stage of the search, at that rate; one that
-// does not fails it at once.
+// A server that meets a gate's objective by 14 times passes it with the first stage of the search, at that rate; one
+// that does not fails it at once.
 func TestGateSteersTheSearch(t *testing.T) {
 	for _, tc := range []struct {
 		name, gate, slo string
@@ -157,7 +182,8 @@ func TestGateSteersTheSearch(t *testing.T) {
 	}{
 		{"met by far", "rate>=1.5", "ttft:p95<500ms errors<1%", slo.Pass, 5 * time.Minute},
 		{"missed by far", "rate>=1.5", "ttft:p95<20ms errors<1%", slo.Fail, 40 * time.Second},
-		// A stage whose latencies rise from its start to its end is worth one independent request: a lower rate decides.
+		// A stage whose latencies rise from its start to its end is worth one independent request: a lower rate
+		// decides.
 		{"overload", "slo@12", "ttft:p95<500ms errors<1%", slo.Fail, 90 * time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

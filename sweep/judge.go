@@ -57,3 +57,11 @@ func judgeClient(j *slo.StageJudgement, l *Stage) {
 		add("%d arrivals waited for the cap on requests in flight", capped)
 	}
 }
+
+// failNothing fails a stage in which no request succeeded, whatever else is known of it.
+func failNothing(j *slo.StageJudgement, err error) {
+	if j.Outcome != slo.Fail {
+		j.Outcome, j.ObservedHold, j.Need = slo.Fail, false, nil
+		j.Reasons = append(j.Reasons, err.Error())
+	}
+}

@@ -18,7 +18,8 @@ func answeredStage(ttft time.Duration) *Stage {
 		at := m.Start + int64(i+1)*int64(50*time.Millisecond)
 		first := at + int64(ttft)
 		m.Records = append(m.Records, loadgen.Record{
-			Scheduled: at, Started: at, Sent: at, FirstToken: first, LastToken: first + 1, End: first + 1, TokenEvents: 2, OutputTokens: 2,
+			Scheduled: at, Started: at, Sent: at, FirstToken: first, LastToken: first + 1, End: first + 1,
+			TokenEvents: 2, OutputTokens: 2,
 			HTTPStatus: 200, Status: loadgen.Completed,
 		})
 	}
@@ -36,7 +37,8 @@ func TestJudgeStageClient(t *testing.T) {
 		}
 	}
 	invalid := answeredStage(100 * time.Millisecond)
-	invalid.Audit = audit.Verdict{Level: audit.Invalid, Reasons: []audit.Reason{{Level: audit.Invalid, Text: "sent late"}}}
+	invalid.Audit = audit.Verdict{Level: audit.Invalid, Reasons: []audit.Reason{{Level: audit.Invalid,
+		Text: "sent late"}}}
 	check("invalid", invalid, "sent late")
 	failing := answeredStage(300 * time.Millisecond)
 	failing.Audit.Level = audit.Invalid

@@ -21,10 +21,13 @@ func crossing(b bracket) float64 {
 func (s *search) note(a *Answer, all []point, b bracket) {
 	add := func(format string, args ...any) { a.Notes = append(a.Notes, warning(format, args...)) }
 	if b.above != nil {
-		add("the server is not monotonic: it fails at %s req/s and passes at %s; the answer is the one below the first failure", num.Rate(b.hi.rate), num.Rate(b.above.rate))
+		add("the server is not monotonic: it fails at %s req/s and passes at %s; "+
+			"the answer is the one below the first failure", num.Rate(b.hi.rate), num.Rate(b.above.rate))
 	}
-	if b.hi != nil && s.bounds.saturation > 0 && b.hi.rate > 1.02*s.bounds.saturation && b.lo != nil && b.lo.rate >= 0.99*s.bounds.saturation {
-		add("every rate up to the saturation rate of %s req/s passes; the search went beyond it", num.Rate(s.bounds.saturation))
+	if b.hi != nil && s.bounds.saturation > 0 && b.hi.rate > 1.02*s.bounds.saturation && b.lo != nil &&
+		b.lo.rate >= 0.99*s.bounds.saturation {
+		add("every rate up to the saturation rate of %s req/s passes; the search went beyond it",
+			num.Rate(s.bounds.saturation))
 	}
 	undecided := []string{}
 	for _, p := range all {
@@ -39,7 +42,8 @@ func (s *search) note(a *Answer, all []point, b bracket) {
 		add("by observed values the limit lies near %s req/s", num.Rate(a.ObservedRate))
 	}
 	if rate, need := s.leastNeed(); a.PassRate == 0 && need > 0 {
-		add("to be shown to pass, %s req/s needs a stage of about %v, if nothing misses its bounds", num.Rate(rate), need)
+		add("to be shown to pass, %s req/s needs a stage of about %v, if nothing misses its bounds", num.Rate(rate),
+			need)
 	}
 	if b.hi != nil && onlyErrors(s.trials, b.hi.rate) {
 		add("at %s req/s it is errors that fail the objectives", num.Rate(b.hi.rate))
@@ -77,8 +81,8 @@ func onlyErrors(trials []Trial, rate float64) bool {
 	return at
 }
 
-// noteRepeats compares stages at the same rate: where they differ by more than chance and by more than 10 %, the server was
-// not the same.
+// noteRepeats compares stages at the same rate: where they differ by more than chance and by more than 10 %, the server
+// was not the same.
 func (s *search) noteRepeats(add func(string, ...any)) {
 	for i, first := range s.trials {
 		for _, last := range s.trials[i+1:] {
@@ -86,12 +90,14 @@ func (s *search) noteRepeats(add func(string, ...any)) {
 				continue
 			}
 			for k, o := range s.plan.Objectives {
-				if !o.Metric.Latency() || o.Metric == slo.ITL || k >= len(first.Objectives) || k >= len(last.Objectives) {
+				if !o.Metric.Latency() || o.Metric == slo.ITL || k >= len(first.Objectives) ||
+					k >= len(last.Objectives) {
 					continue
 				}
 				a, b := s.values(first, o), s.values(last, o)
 				if d := slo.Drift(a, b); math.Abs(d) > 0.1 {
-					add("the server drifts: the median %s at %s req/s went from %s to %s between two stages", o.Metric, num.Rate(first.Rate), o.Seen(num.Median(a)), o.Seen(num.Median(b)))
+					add("the server drifts: the median %s at %s req/s went from %s to %s between two stages", o.Metric,
+						num.Rate(first.Rate), o.Seen(num.Median(a)), o.Seen(num.Median(b)))
 					break
 				}
 			}

@@ -33,8 +33,8 @@ type point struct {
 	roles   map[Role]int
 }
 
-// points sums up trials by rate, rising. The last decided trial at a rate counts: it was run because the one before was in
-// doubt.
+// points sums up trials by rate, rising. The last decided trial at a rate counts: it was run because the one before was
+// in doubt.
 func points(trials []Trial) []point {
 	var all []point
 	for _, t := range trials {
@@ -77,7 +77,8 @@ func points(trials []Trial) []point {
 	return all
 }
 
-// bracket is where the answer lies as the trials stand: by what is decided, and by observed values where that is closer.
+// bracket is where the answer lies as the trials stand: by what is decided, and by observed values where that is
+// closer.
 type bracket struct {
 	lo, hi         *point // highest that passes below every failure, lowest that fails; nil: none
 	softLo, softHi *point // the same, where undecided stages count by their observed values
@@ -128,8 +129,8 @@ const (
 	clearMargin = 0.1 // share of a bound; nearer to it, more time seldom decides
 )
 
-// stalled says whether the last stage is to be run again: its client was not fit to be believed, which a transient stall of a
-// shared machine explains. A client that is out of its reach is unfit each time.
+// stalled says whether the last stage is to be run again: its client was not fit to be believed, which a transient
+// stall of a shared machine explains. A client that is out of its reach is unfit each time.
 func stalled(trials []Trial) (last Trial, again bool) {
 	if len(trials) == 0 {
 		return last, false
@@ -193,8 +194,8 @@ func (b bracket) open(rate float64) bool {
 	return (b.softLo == nil || rate > b.softLo.rate) && (b.softHi == nil || rate < b.softHi.rate)
 }
 
-// longer finds the highest rate that was not decided for want of time alone: its observed values keep their bounds by a clear
-// margin, and a stage may now be so much longer that it is likely to show it.
+// longer finds the highest rate that was not decided for want of time alone: its observed values keep their bounds by a
+// clear margin, and a stage may now be so much longer that it is likely to show it.
 func (c SearchConfig) longer(all []point, b bracket, trials []Trial) (rate float64, ok bool) {
 	for _, p := range slices.Backward(all) {
 		switch {
@@ -223,7 +224,8 @@ func (c SearchConfig) lower(all []point, b bracket) step {
 func (c SearchConfig) raise(all []point, b bracket, known bounds) step {
 	highest := all[len(all)-1]
 	if highest.client {
-		return step{ended: EndClient, why: fmt.Sprintf("at %s req/s the client could not offer the load", num.Rate(highest.rate))}
+		return step{ended: EndClient, why: fmt.Sprintf("at %s req/s the client could not offer the load",
+			num.Rate(highest.rate))}
 	}
 	rate := raising * highest.rate
 	if known.saturation > highest.rate*(1+c.Precision) {
@@ -273,7 +275,8 @@ func (c SearchConfig) settle(all []point, b bracket) step {
 	case b.lo == nil && b.hi == nil:
 		return step{ended: EndUndecided, why: "no stage could be decided within its time"}
 	case b.softHi.client:
-		return step{ended: EndClient, why: fmt.Sprintf("at %s req/s the client could not offer the load", num.Rate(b.softHi.rate))}
+		return step{ended: EndClient, why: fmt.Sprintf("at %s req/s the client could not offer the load",
+			num.Rate(b.softHi.rate))}
 	case b.lo == nil || b.hi == nil || b.hi.rate/b.lo.rate > 1+c.Precision*1.0001:
 		return step{ended: EndUndecided, why: "the rates in between can't be decided within the time of a stage"}
 	}

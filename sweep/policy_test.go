@@ -13,7 +13,8 @@ import (
 	"github.com/openloop/openloop/spec"
 )
 
-// imitate runs the policy of a search against a server that is only a function of rate and number of stages at that rate.
+// imitate runs the policy of a search against a server that is only a function of rate and number of stages at that
+// rate.
 func imitate(c SearchConfig, trials []Trial, known bounds, server func(rate float64, again int) (slo.Outcome, bool),
 ) ([]Trial, step) {
 	c = c.withDefaults()
@@ -29,7 +30,8 @@ func imitate(c SearchConfig, trials []Trial, known bounds, server func(rate floa
 			}
 		}
 		o, holds := server(n.rate, again)
-		trials = append(trials, Trial{Stage: len(trials), Role: n.role, Rate: n.rate, StageJudgement: slo.StageJudgement{Outcome: o, ObservedHold: holds}})
+		trials = append(trials, Trial{Stage: len(trials), Role: n.role, Rate: n.rate,
+			StageJudgement: slo.StageJudgement{Outcome: o, ObservedHold: holds}})
 	}
 }
 
@@ -129,7 +131,8 @@ func TestSearchPolicy(t *testing.T) {
 				return ""
 			}},
 		{"a failure by chance", chance, []float64{2, 4, 6, 8, 10, 12}, 14, 0, EndPrecision, 11.8, 11.9, nil},
-		{"a failure by chance among undecided rates", chanceAmongUndecided, []float64{2, 4, 6, 8, 10, 12}, 14, 0, EndPrecision, 11.8, 11.9, nil},
+		{"a failure by chance among undecided rates", chanceAmongUndecided, []float64{2, 4, 6, 8, 10, 12}, 14, 0,
+			EndPrecision, 11.8, 11.9, nil},
 		{"a pass by chance", lucky, []float64{8, 9.9, 10.1}, 14, 0, EndPrecision, 9, 9,
 			func(_ []Trial, b bracket) string {
 				if b.lo.rate > 9 || b.lo.roles[Confirmation] != 1 {
@@ -157,13 +160,16 @@ func TestSearchPolicy(t *testing.T) {
 			var trials []Trial
 			for i, rate := range tc.interpolated {
 				o, holds := tc.server(rate, 0)
-				trials = append(trials, Trial{Stage: i, Role: Interpolated, Rate: rate, StageJudgement: slo.StageJudgement{Outcome: o, ObservedHold: holds}})
+				trials = append(trials, Trial{Stage: i, Role: Interpolated, Rate: rate,
+					StageJudgement: slo.StageJudgement{Outcome: o, ObservedHold: holds}})
 			}
-			trials, end := imitate(SearchConfig{Search: spec.Search{MaxStages: tc.stages}}, trials, bounds{saturation: tc.saturation}, tc.server)
+			trials, end := imitate(SearchConfig{Search: spec.Search{MaxStages: tc.stages}}, trials,
+				bounds{saturation: tc.saturation}, tc.server)
 			b := bracketOf(points(trials))
 			lo, hi := b.rates()
 			if end.ended != tc.ended || math.Abs(lo-tc.lo) > 0.06*tc.lo || math.Abs(hi-tc.hi) > 0.06*tc.hi {
-				t.Errorf("%q, bracket %.4g to %.4g, want %q, %.4g to %.4g; %s", end.ended, lo, hi, tc.ended, tc.lo, tc.hi, roles(trials))
+				t.Errorf("%q, bracket %.4g to %.4g, want %q, %.4g to %.4g; %s", end.ended, lo, hi, tc.ended, tc.lo,
+					tc.hi, roles(trials))
 			}
 			if tc.check != nil {
 				if wrong := tc.check(trials, b); wrong != "" {
@@ -174,7 +180,8 @@ func TestSearchPolicy(t *testing.T) {
 	}
 	for _, limit := range []float64{0.37, 1, 7.3, 11.8, 14.2, 180} {
 		t.Run(fmt.Sprintf("straight to %v", limit), func(t *testing.T) {
-			trials, end := imitate(SearchConfig{}, nil, bounds{saturation: 1.2 * limit, synchronous: limit / 10}, sharp(limit))
+			trials, end := imitate(SearchConfig{}, nil, bounds{saturation: 1.2 * limit, synchronous: limit / 10},
+				sharp(limit))
 			lo, hi := bracketOf(points(trials)).rates()
 			if end.ended != EndPrecision || lo > limit || hi <= limit || hi > 1.05*lo {
 				t.Errorf("%q: %v to %v", end.ended, lo, hi)
@@ -197,8 +204,8 @@ func (b bracket) rates() (lo, hi float64) {
 	return lo, hi
 }
 
-// Stages that were worth too few independent requests are followed by longer ones, within bounds; an answer that they kept from
-// being given is tried again.
+// Stages that were worth too few independent requests are followed by longer ones, within bounds; an answer that they
+// kept from being given is tried again.
 func TestStagesGetTheTimeTheyNeed(t *testing.T) {
 	objectives, err := slo.ParseObjectives("tpot:p95<60ms")
 	if err != nil {
@@ -206,9 +213,11 @@ func TestStagesGetTheTimeTheyNeed(t *testing.T) {
 	}
 	short := func(n float64, at time.Duration) Trial {
 		j := slo.Judgement{
-			Objective: objectives[0], Outcome: slo.Undecided, EffectiveN: num.Value(n), Observed: slo.Observed{Margin: 0.3},
+			Objective: objectives[0], Outcome: slo.Undecided, EffectiveN: num.Value(n),
+			Observed: slo.Observed{Margin: 0.3},
 		}
-		return Trial{Rate: 14, StageJudgement: slo.StageJudgement{Outcome: slo.Undecided, ObservedHold: true, At: at, Objectives: []slo.Judgement{j}}}
+		return Trial{Rate: 14, StageJudgement: slo.StageJudgement{Outcome: slo.Undecided, ObservedHold: true, At: at,
+			Objectives: []slo.Judgement{j}}}
 	}
 	// ln 0.025/ln 0.95 = 71.9 independent requests without a miss.
 	if got, want := short(36, time.Minute).needs(0.95), 150*time.Second; (got - want).Abs() > time.Second {
@@ -219,13 +228,22 @@ func TestStagesGetTheTimeTheyNeed(t *testing.T) {
 		trials []Trial
 		want   time.Duration
 	}{
-		"nothing known":         {SearchConfig{}, nil, 100 * time.Second},
-		"a stage worth half":    {SearchConfig{}, []Trial{short(36, 100*time.Second)}, 250 * time.Second},
-		"the neediest counts":   {SearchConfig{}, []Trial{short(36, 100*time.Second), short(60, 100*time.Second)}, 250 * time.Second},
-		"hopeless":              {SearchConfig{}, []Trial{short(2, 100*time.Second)}, longestStage},
-		"the user's limit":      {SearchConfig{Search: spec.Search{MaxPerStage: time.Minute}}, []Trial{short(36, time.Minute)}, time.Minute},
-		"a stage that passed":   {SearchConfig{}, []Trial{{Rate: 14, StageJudgement: slo.StageJudgement{Outcome: slo.Pass, ObservedHold: true, At: time.Minute}}}, 100 * time.Second},
-		"one that did not hold": {SearchConfig{}, []Trial{func() Trial { t := short(3, time.Minute); t.ObservedHold = false; return t }()}, 100 * time.Second},
+		"nothing known":      {SearchConfig{}, nil, 100 * time.Second},
+		"a stage worth half": {SearchConfig{}, []Trial{short(36, 100*time.Second)}, 250 * time.Second},
+		"the neediest counts": {SearchConfig{}, []Trial{short(36, 100*time.Second), short(60, 100*time.Second)},
+			250 * time.Second},
+		"hopeless": {SearchConfig{}, []Trial{short(2, 100*time.Second)}, longestStage},
+		"the user's limit": {SearchConfig{Search: spec.Search{MaxPerStage: time.Minute}},
+			[]Trial{short(36, time.Minute)}, time.Minute},
+		"a stage that passed": {SearchConfig{}, []Trial{{Rate: 14,
+			StageJudgement: slo.StageJudgement{Outcome: slo.Pass, ObservedHold: true,
+				At: time.Minute}}}, 100 * time.Second},
+		"one that did not hold": {SearchConfig{}, []Trial{func() Trial {
+			t := short(3,
+				time.Minute)
+			t.ObservedHold = false
+			return t
+		}()}, 100 * time.Second},
 	} {
 		if got := c.config.perStage(10, c.trials); (got - c.want).Abs() > 2*time.Second {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
@@ -249,10 +267,12 @@ func TestStagesGetTheTimeTheyNeed(t *testing.T) {
 	}
 	again := short(60, 4*time.Minute)
 	again.Role = Longer
-	if n := (SearchConfig{}).withDefaults().next([]Trial{short(20, 70*time.Second), fails, again}, bounds{saturation: 15}, 10); n.role == Longer {
+	if n := (SearchConfig{}).withDefaults().next([]Trial{short(20, 70*time.Second), fails, again},
+		bounds{saturation: 15}, 10); n.role == Longer {
 		t.Errorf("it is given more time twice: %+v", n)
 	}
-	undecided := search{plan: &Plan{}, config: SearchConfig{}.withDefaults(), trials: []Trial{short(6, time.Minute), short(18, time.Minute), fails}}
+	undecided := search{plan: &Plan{}, config: SearchConfig{}.withDefaults(),
+		trials: []Trial{short(6, time.Minute), short(18, time.Minute), fails}}
 	if rate, need := undecided.leastNeed(); rate != 14 || need != 5*time.Minute {
 		t.Errorf("the least that is needed: %v at %v req/s, want 5m at 14", need, rate)
 	}
@@ -261,10 +281,12 @@ func TestStagesGetTheTimeTheyNeed(t *testing.T) {
 	near.Objectives[0].Margin = 0.02
 	lower := short(20, 70*time.Second)
 	lower.Rate = 11
-	if n := (SearchConfig{}).withDefaults().next([]Trial{lower, near, fails}, bounds{saturation: 15}, 10); n.role != Longer || n.rate != 11 {
+	if n := (SearchConfig{}).withDefaults().next([]Trial{lower, near, fails}, bounds{saturation: 15},
+		10); n.role != Longer || n.rate != 11 {
 		t.Errorf("the higher rate is too near to its bound: %+v, want the lower one", n)
 	}
-	if n := (SearchConfig{Search: spec.Search{MaxPerStage: 70 * time.Second}}).withDefaults().next([]Trial{short(20, 70*time.Second), fails}, bounds{saturation: 15}, 10); n.role == Longer {
+	if n := (SearchConfig{Search: spec.Search{MaxPerStage: 70 * time.Second}}).withDefaults().next([]Trial{short(20,
+		70*time.Second), fails}, bounds{saturation: 15}, 10); n.role == Longer {
 		t.Errorf("the user's limit is not kept: %+v", n)
 	}
 }
@@ -276,7 +298,8 @@ func TestSearchClientLimit(t *testing.T) {
 		{Rate: 100, StageJudgement: slo.StageJudgement{Outcome: slo.Pass, ObservedHold: true}},
 	}
 	for range 1 + stalls {
-		trials = append(trials, Trial{Rate: 125, StageJudgement: slo.StageJudgement{Outcome: slo.Undecided, ObservedHold: true, ClientAtFault: true}})
+		trials = append(trials, Trial{Rate: 125, StageJudgement: slo.StageJudgement{Outcome: slo.Undecided,
+			ObservedHold: true, ClientAtFault: true}})
 	}
 	if n := c.next(trials, bounds{}, 9); n.ended != EndClient {
 		t.Errorf("%+v", n)

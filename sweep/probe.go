@@ -25,10 +25,12 @@ type ProbeStep struct {
 	Rate    float64 // requests per second of a steady state with these costs
 }
 
-// work is what one request costs the server: the time it adds before its first token, and its output tokens.
+// work is what one request costs the server: the time it adds before its first token, and its output. Output is counted
+// in token events, as Run.Progress counts it while the probe runs: how many tokens are in an event is known at the end
+// of a request only, and the rate does not depend on it.
 type work struct {
 	prefill float64 // seconds
-	output  float64 // tokens
+	output  float64 // token events
 }
 
 // steadyRate is the rate, in requests per second, at which a server in a steady state ends requests, from a window in
@@ -55,19 +57,17 @@ func (w work) steadyRate(d float64, f, t int64) float64 {
 // workOf measures a request's work from a stage of one stream. ok is false if nothing completed there.
 func workOf(l *loadgen.Measured) (w work, ok bool) {
 	var ttft, itl []float64
-	tokens, n := 0, 0
+	events, n := 0, 0
 	for i := range l.Records {
 		rec := &l.Records[i]
 		if d, ok := rec.TTFT(); ok {
 			ttft = append(ttft, d.Seconds())
 		}
-		if d, ok := rec.TPOT(); ok {
-			itl = append(itl, d.Seconds())
-		}
 		if rec.Status == loadgen.Completed {
-			tokens += rec.Tokens()
+			events += int(rec.TokenEvents)
 			n++
-		} else if rec.Status == loadgen.Incomplete && rec.TokenEvents > 1 {
+		}
+		if rec.TokenEvents > 1 {
 			itl = append(itl, float64(rec.LastToken-rec.FirstToken)/1e9/float64(rec.TokenEvents-1))
 		}
 	}
@@ -76,7 +76,7 @@ func workOf(l *loadgen.Measured) (w work, ok bool) {
 	}
 	switch {
 	case n > 0:
-		w.output = float64(tokens) / float64(n)
+		w.output = float64(events) / float64(n)
 	default: // too long for the stage: as many as were asked for
 		w.output = float64(l.Records[0].AskedOutput)
 	}
@@ -152,7 +152,8 @@ func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
 		before := bestRate(probe.Steps)
 		step, running := probeStep(run, n, added, w)
 		if running && step.Rate < probeGain*before {
-			// One bad window, in which the server or this machine was busy with something else, must not end the growth.
+			// One bad window, in which the server or this machine was busy with something else, must not end the
+			// growth.
 			probe.Steps = append(probe.Steps, step)
 			step, running = probeStep(run, n, 0, w)
 		}
@@ -182,7 +183,8 @@ func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
 		}
 	}
 	if probe.Streams == 0 {
-		return probe, fmt.Errorf("saturation probe: no tokens came (%d requests, %s)", len(measured.Records), measured.Reason)
+		return probe, fmt.Errorf("saturation probe: no tokens came (%d requests, %s)", len(measured.Records),
+			measured.Reason)
 	}
 	return probe, nil
 }
@@ -244,8 +246,8 @@ func tick(run *loadgen.Run) bool {
 	}
 }
 
-// saturationRate is the sustained rate that a stage well past saturation shows, from its tokens after its first fifth, the
-// tokens of unfinished requests included; 0 if there are too few to tell.
+// saturationRate is the sustained rate that a stage well past saturation shows, from its tokens after its first fifth,
+// the tokens of unfinished requests included; 0 if there are too few to tell.
 func saturationRate(l *loadgen.Measured, w work) float64 {
 	from := l.Start + (l.Stopped-l.Start)/5
 	to := l.Stopped
@@ -267,8 +269,8 @@ func saturationRate(l *loadgen.Measured, w work) float64 {
 	return w.steadyRate(float64(to-from)/1e9, firsts, int64(tokens))
 }
 
-// tokensWithin counts the token events of a request between two times, taking those between its first and last as evenly
-// spread.
+// tokensWithin counts the token events of a request between two times, taking those between its first and last as
+// evenly spread.
 func tokensWithin(rec *loadgen.Record, from, to int64) float64 {
 	a, b := rec.FirstToken, rec.LastToken
 	if b <= a {
@@ -307,7 +309,8 @@ func (p *Plan) settleRate(r *Result, stage float64) float64 {
 	case stage <= 0:
 		return probe
 	case stage < 0.8*probe:
-		r.warn("overload lowers what the server gives: %.3g req/s at %d streams, %.3g at %d; the rates go up to the higher", stage, 2*r.Probe.Streams, probe, r.Probe.Streams)
+		r.warn("overload lowers what the server gives: %.3g req/s at %d streams, %.3g at %d; "+
+			"the rates go up to the higher", stage, 2*r.Probe.Streams, probe, r.Probe.Streams)
 		return probe
 	}
 	return stage

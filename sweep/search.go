@@ -2,7 +2,6 @@ package sweep
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -21,9 +20,13 @@ func (p *Plan) Search(ctx context.Context, r *Result, c SearchConfig) (*Answer, 
 	s := search{plan: p, result: r, config: c, began: time.Now()}
 	s.bounds = bounds{saturation: r.SaturationRate, synchronous: r.SynchronousRate}
 	for i, l := range r.Stages {
-		if l.Load.Kind.Open() && l.Load.Arrival == c.Arrival && l.Load.Rate > 0 {
-			s.trials = append(s.trials, Trial{i, Interpolated, l.Load.Rate, l.Load.Seed, judge(l, p.Objectives, c.Confidence)})
+		if !steadyLoad(l.Load) || l.Load.Arrival != c.Arrival {
+			continue
 		}
+		if l.Judgement.Confidence != c.Confidence {
+			l.Judgement = judge(l, p.Objectives, c.Confidence)
+		}
+		s.trials = append(s.trials, Trial{i, Interpolated, l.Load.Rate, l.Load.Seed, l.Judgement})
 	}
 	var err error
 	for {
@@ -44,8 +47,9 @@ func (p *Plan) Search(ctx context.Context, r *Result, c SearchConfig) (*Answer, 
 		if !ok {
 			s.ended, s.why = EndBudget, fmt.Sprintf("the budget of %v has no room for another stage", c.Budget)
 			if most := p.Stage.MaxRequests; most > 0 && float64(most)-n.rate*p.Stage.Warmup.Seconds() < fewestRequests {
-				s.ended, s.why = EndRequests, fmt.Sprintf("stages of at most %d requests are too small: at least %d after the warm-up are needed",
-					most, fewestRequests)
+				s.ended, s.why = EndRequests,
+					fmt.Sprintf("stages of at most %d requests are too small: at least %d after the warm-up are needed",
+						most, fewestRequests)
 			}
 			break
 		}
@@ -104,7 +108,8 @@ func (p *Plan) warnOfLimits(r *Result, c SearchConfig) {
 		r.warn("the search's stages have no cool-down: each ends when its outcome is known")
 	}
 	if c.MaxPerStage > 0 && p.Stage.Warmup > 0 {
-		r.warn("the search's stages take their warm-up of %v beside the %v that each may take", p.Stage.Warmup, c.MaxPerStage)
+		r.warn("the search's stages take their warm-up of %v beside the %v that each may take", p.Stage.Warmup,
+			c.MaxPerStage)
 	}
 }
 
@@ -118,7 +123,8 @@ func (s *search) drain(ctx context.Context, rate float64) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err != nil:
-		s.result.warn("before the stage at %s req/s it was not known whether the server still had requests: %v", num.Rate(rate), err)
+		s.result.warn("before the stage at %s req/s it was not known whether the server still had requests: %v",
+			num.Rate(rate), err)
 	case !drained:
 		s.result.warn("before the stage at %s req/s the server still had requests after %v: it may serve others too",
 			num.Rate(rate), s.config.Drain)
@@ -132,7 +138,8 @@ func (s *search) try(ctx context.Context, n step, limit time.Duration) error {
 		return err
 	}
 	s.stages++
-	load := loadgen.Load{Kind: loadgen.KindOf(s.config.Arrival), Rate: n.rate, Seed: s.config.Seed + int64(s.stages), Arrival: s.config.Arrival}
+	load := loadgen.Load{Kind: loadgen.KindOf(s.config.Arrival), Rate: n.rate, Seed: s.config.Seed + int64(s.stages),
+		Arrival: s.config.Arrival}
 	stage := s.plan.Stage
 	stage.Load = load
 	stage.MaxDuration, stage.Cooldown = limit, 0
@@ -140,26 +147,10 @@ func (s *search) try(ctx context.Context, n step, limit time.Duration) error {
 	if s.config.NoEarlyStop {
 		first = limit
 	}
-	w := newWatch(s.plan.Objectives, slo.Looks(first, limit, 1-s.config.Confidence), stage)
-	observe := func(e loadgen.Event) {
-		w.observe(e)
-		if s.plan.Observe != nil {
-			s.plan.Observe(e)
-		}
+	w := newWatch(s.plan.Objectives, first, limit, s.config.Confidence, stage)
+	l, err := s.plan.stageIn(ctx, s.result, stage, n.role, w)
+	if l != nil {
+		s.trials = append(s.trials, Trial{len(s.result.Stages) - 1, n.role, n.rate, load.Seed, l.Judgement})
 	}
-	l, err := s.plan.stageIn(ctx, s.result, load, stage, observe, w.run)
-	if l == nil {
-		return err
-	}
-	t := Trial{len(s.result.Stages) - 1, n.role, n.rate, load.Seed, w.judge(l, s.config.Confidence)}
-	if errors.Is(err, ErrNothingSucceeded) {
-		// At this rate the server answers nothing. That decides the stage, and the next one is at a lower rate.
-		if t.Outcome != slo.Fail {
-			t.Outcome, t.ObservedHold, t.Need = slo.Fail, false, nil
-			t.Reasons = append(t.Reasons, err.Error())
-		}
-		err = nil
-	}
-	s.trials = append(s.trials, t)
 	return err
 }

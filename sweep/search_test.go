@@ -46,7 +46,8 @@ func TestSearchInVirtualTime(t *testing.T) {
 					t.Fatal(err)
 				}
 				t.Logf("%s in %v", k.Headline(), k.Took)
-				if k.Ended != tc.ended || k.PassRate < tc.lo || k.FailRate > tc.hi || k.FailRate == 0 || len(k.Trials) != len(r.Stages) {
+				if k.Ended != tc.ended || k.PassRate < tc.lo || k.FailRate > tc.hi || k.FailRate == 0 ||
+					len(k.Trials) != len(r.Stages) {
 					t.Errorf("%s: %s", k.Headline(), k.Why)
 				}
 				if k.PassRate > 0 && !k.Confirmed {
@@ -68,7 +69,8 @@ func TestSearchInterrupted(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		b.Objectives = []slo.Objective{objective(t, "ttft:p95<250ms")}
-		k, err := b.Search(ctx, &Result{SaturationRate: 60}, SearchConfig{Search: spec.Search{NoEarlyStop: true, MaxPerStage: 15 * time.Second}})
+		k, err := b.Search(ctx, &Result{SaturationRate: 60},
+			SearchConfig{Search: spec.Search{NoEarlyStop: true, MaxPerStage: 15 * time.Second}})
 		if err == nil || k.Ended != EndInterrupted || len(k.Trials) != 2 {
 			t.Errorf("%v: %+v", err, k)
 		}
@@ -79,7 +81,9 @@ func TestSearchBudget(t *testing.T) {
 	inBubble(t, "l4-qwen2.5-0.5b", 64, 4, func(t *testing.T, b *bench) {
 		b.Objectives = []slo.Objective{objective(t, "ttft:p95<250ms")}
 		began := time.Now()
-		k, err := b.Search(t.Context(), &Result{SaturationRate: 20}, SearchConfig{Search: spec.Search{NoEarlyStop: true, MaxPerStage: 15 * time.Second, Budget: 40 * time.Second}})
+		k, err := b.Search(t.Context(), &Result{SaturationRate: 20},
+			SearchConfig{Search: spec.Search{NoEarlyStop: true, MaxPerStage: 15 * time.Second,
+				Budget: 40 * time.Second}})
 		if err != nil || k.Ended != EndBudget || time.Since(began) > 42*time.Second {
 			t.Errorf("%v after %v: %s", err, time.Since(began), k.Why)
 		}
@@ -99,7 +103,8 @@ func TestSearchKeepsTheLimitsOfStages(t *testing.T) {
 		}
 		for i, l := range r.Stages {
 			s := l.Measured.Stage
-			if s.Warmup != 2*time.Second || s.Cooldown != 0 || s.Grace != 5*time.Second || s.MaxRequests != 300 || len(l.Records) > 300 {
+			if s.Warmup != 2*time.Second || s.Cooldown != 0 || s.Grace != 5*time.Second || s.MaxRequests != 300 ||
+				len(l.Records) > 300 {
 				t.Errorf("stage %d: %+v with %d records", i, s, len(l.Records))
 			}
 			if j := a.Trials[i].StageJudgement; j.WarmUp < 2*time.Second || j.Outcome != slo.Pass {
@@ -126,7 +131,8 @@ func TestSearchSaysWhereDrainingIsNotKnown(t *testing.T) {
 		if _, err := b.Search(t.Context(), r, SearchConfig{Search: spec.Search{MaxStages: 2}}); err != nil {
 			t.Fatal(err)
 		}
-		if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0].Text, "not known whether the server still had requests") {
+		if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0].Text,
+			"not known whether the server still had requests") {
 			t.Errorf("warnings: %v", r.Warnings)
 		}
 	})
@@ -162,7 +168,8 @@ func TestGateOfSingleStages(t *testing.T) {
 		seconds   int
 		outcome   slo.Outcome
 	}{
-		{"slo@20", "ttft:p95<250ms", 30, slo.Pass}, {"rate>=20", "ttft:p95<250ms", 30, slo.Pass}, {"slo@20", "ttft:p95<1ms", 30, slo.Fail},
+		{"slo@20", "ttft:p95<250ms", 30, slo.Pass}, {"rate>=20", "ttft:p95<250ms", 30, slo.Pass}, {"slo@20",
+			"ttft:p95<1ms", 30, slo.Fail},
 		{"slo@20", "ttft:p95<250ms", 1, slo.Undecided}, {"rate>=21", "ttft:p95<250ms", 30, slo.Undecided},
 	} {
 		inBubble(t, "l4-qwen2.5-0.5b", 64, 8, func(t *testing.T, b *bench) {

@@ -15,7 +15,8 @@ func TestHealthyStageIsValid(t *testing.T) {
 	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
 		b.Stage.MaxDuration = 20 * time.Second
 		for _, arrival := range []loadgen.ArrivalKind{loadgen.ConstantArrival, loadgen.PoissonArrival} {
-			r, err := b.Run(context.Background(), []loadgen.Load{{Kind: loadgen.KindOf(loadgen.Arrival{Kind: arrival}), Rate: 5, Seed: 3}})
+			r, err := b.Run(context.Background(), []loadgen.Load{{Kind: loadgen.KindOf(loadgen.Arrival{Kind: arrival}),
+				Rate: 5, Seed: 3}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -30,7 +31,8 @@ func TestHealthyStageIsValid(t *testing.T) {
 func TestWindow(t *testing.T) {
 	inBubble(t, "l4-qwen2.5-0.5b", 64, 32, func(t *testing.T, b *bench) {
 		b.Stage.MaxDuration = 10 * time.Second
-		b.Metrics = metricsSource(t, &http.Client{Transport: &http.Transport{DialContext: b.net.Dial, DisableKeepAlives: true}})
+		b.Metrics = metricsSource(t, &http.Client{Transport: &http.Transport{DialContext: b.net.Dial,
+			DisableKeepAlives: true}})
 		r, err := b.Run(t.Context(), []loadgen.Load{{Kind: loadgen.ConstantGap, Rate: 20}})
 		if err != nil {
 			t.Fatal(err)
@@ -40,7 +42,8 @@ func TestWindow(t *testing.T) {
 			t.Fatalf("%+v", e)
 		}
 		n := float64(len(r.Stages[0].Records))
-		if e.Running.Mean < 2 || e.Running.Mean > 20 || float64(e.OutputTokens) < 30*(n-20) || float64(e.TTFT.Count) < n-10 || e.TTFT.P50 <= 0 || e.Contaminated {
+		if e.Running.Mean < 2 || e.Running.Mean > 20 || float64(e.OutputTokens) < 30*(n-20) ||
+			float64(e.TTFT.Count) < n-10 || e.TTFT.P50 <= 0 || e.Contaminated {
 			t.Errorf("%+v", e)
 		}
 		if drained, err := b.Metrics.Drained(t.Context(), 10*time.Second); !drained || err != nil {

@@ -9,7 +9,8 @@ import (
 // A stage whose client was unfit is run again, twice at most; a search ends only where the client stays unfit.
 func TestUnfitClientIsTriedAgain(t *testing.T) {
 	trial := func(rate float64, role Role, client bool, o slo.Outcome) Trial {
-		return Trial{Rate: rate, Role: role, StageJudgement: slo.StageJudgement{Outcome: o, ObservedHold: o == slo.Pass, ClientAtFault: client}}
+		return Trial{Rate: rate, Role: role, StageJudgement: slo.StageJudgement{Outcome: o,
+			ObservedHold: o == slo.Pass, ClientAtFault: client}}
 	}
 	known := bounds{saturation: 20, synchronous: 1}
 	c := SearchConfig{}.withDefaults()

@@ -32,9 +32,9 @@ type Stage struct {
 	Load loadgen.Load
 	*loadgen.Measured
 	Audit     audit.Verdict
-	Judgement slo.StageJudgement    // by the objectives, at the confidence of the plan
+	Judgement slo.StageJudgement    // by the objectives, at the confidence of the plan or the search
 	Engine    *enginemetrics.Window // what the server's metrics said; nil: not asked
-	Role      Role                  // why it was run
+	Role      Role                  // why it was run: Interpolated but for the stages of a search
 }
 
 // Warning is something the reader of a result should know; report prints it once.
@@ -59,11 +59,12 @@ type Result struct {
 	Probe           Probe
 
 	Answer *Answer // what the search found; nil: none was made
-	Plain  int     // stages of the plain sweep, which are reported as GuideLLM's are; those after them are the search's. 0: all
+	// Stages of the plain sweep, which are reported as GuideLLM's are; those after them are the search's. 0: all.
+	Plain int
 }
 
-// Best returns the index of the open-loop stage with the highest rate that passes below every one that fails, −1 if there
-// is none.
+// Best returns the index of the open-loop stage with the highest rate that passes below every one that fails, −1 if
+// there is none.
 func (r *Result) Best() int {
 	fails := math.Inf(1)
 	for _, l := range r.Stages {
@@ -74,7 +75,8 @@ func (r *Result) Best() int {
 	best := -1
 	for i, l := range r.Stages {
 		rate := l.Load.Rate
-		if l.Load.Kind.Open() && l.Judgement.Outcome == slo.Pass && rate < fails && (best < 0 || rate > r.Stages[best].Load.Rate) {
+		if l.Load.Kind.Open() && l.Judgement.Outcome == slo.Pass && rate < fails &&
+			(best < 0 || rate > r.Stages[best].Load.Rate) {
 			best = i
 		}
 	}
@@ -93,11 +95,12 @@ func (r *Result) PlainStages() []*Stage {
 type Plan struct {
 	Runner *loadgen.Runner
 
-	// Stage is the template of every stage: limits, warm-up, grace. Its schedule, streams and source are set for each stage.
+	// Stage is the template of every stage: limits, warm-up, grace. Its schedule, streams and source are set for each
+	// stage.
 	Stage loadgen.Stage
 
-	// Source returns the requests of one stage, and what to call when the stage has ended. Stages get requests of their own, so
-	// that no stage's prompts are cached from an earlier one.
+	// Source returns the requests of one stage, and what to call when the stage has ended. Stages get requests of their
+	// own, so that no stage's prompts are cached from an earlier one.
 	Source func(ctx context.Context, stage int) (loadgen.Source, func(), error)
 
 	Objectives []slo.Objective
@@ -135,8 +138,8 @@ func (p *Plan) Run(ctx context.Context, loads []loadgen.Load) (*Result, error) {
 }
 
 // Sweep runs GuideLLM's sweep with a probe that does not collapse: synchronous, saturation, then rates between the two,
-// the last of them the saturation rate itself. The search is another step. When it returns an error, the result still holds
-// what was measured.
+// the last of them the saturation rate itself. The search is another step. When it returns an error, the result still
+// holds what was measured.
 func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 	r := &Result{}
 	sync, err := p.stage(ctx, r, loadgen.Load{Kind: loadgen.Synchronous, Streams: 1})
@@ -145,7 +148,8 @@ func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 	}
 	w, ok := workOf(sync.Measured)
 	if !ok {
-		return r, fmt.Errorf("%w (%s): no token came within %v", ErrNothingSucceeded, sync.Load, time.Duration(sync.Stopped-sync.Start).Round(time.Millisecond))
+		return r, fmt.Errorf("%w (%s): no token came within %v", ErrNothingSucceeded, sync.Load,
+			time.Duration(sync.Stopped-sync.Start).Round(time.Millisecond))
 	}
 	r.SynchronousRate = synchronousRate(sync.Measured, w)
 	if err := pause(ctx, p.Pause); err != nil {
@@ -162,13 +166,15 @@ func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 	r.SaturationRate = p.settleRate(r, saturationRate(sat.Measured, w))
 	lo, hi := r.SynchronousRate, r.SaturationRate
 	if hi < 1.1*lo {
-		r.warn("the server sustains hardly more than one stream gives (%.3g against %.3g req/s): the rates begin at half of that", hi, lo)
+		r.warn("the server sustains hardly more than one stream gives (%.3g against %.3g req/s): "+
+			"the rates begin at half of that", hi, lo)
 		hi = max(lo, hi)
 		lo = hi / 2
 	}
 	r.Rates = linspace(lo, hi, c.Size-1)[1:]
 	for i, rate := range r.Rates[:max(0, c.Size-2)] {
-		if _, err := p.stage(ctx, r, loadgen.Load{Kind: loadgen.KindOf(c.Arrival), Rate: rate, Seed: c.Seed, Arrival: c.Arrival}); err != nil {
+		if _, err := p.stage(ctx, r, loadgen.Load{Kind: loadgen.KindOf(c.Arrival), Rate: rate, Seed: c.Seed,
+			Arrival: c.Arrival}); err != nil {
 			return r, fmt.Errorf("stage %d of %d: %w", i+3, c.Size, err)
 		}
 	}
@@ -177,13 +183,18 @@ func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 
 // stage runs one stage and appends it to the result.
 func (p *Plan) stage(ctx context.Context, r *Result, load loadgen.Load) (*Stage, error) {
-	return p.stageIn(ctx, r, load, p.Stage, p.Observe, nil)
+	stage := p.Stage
+	if !load.Kind.Open() && load.RampUp == 0 {
+		load.RampUp = stage.Load.RampUp
+	}
+	stage.Load = load
+	return p.stageIn(ctx, r, stage, Interpolated, nil)
 }
 
-// stageIn runs one stage by a template of its own. Where watch is given, it runs beside the stage, and should return when
-// the run is done; it may stop it.
-func (p *Plan) stageIn(ctx context.Context, r *Result, load loadgen.Load, stage loadgen.Stage, observe func(loadgen.Event),
-	watch func(*loadgen.Run)) (*Stage, error) {
+// stageIn runs one stage by a template of its own. Where a watch is given, it looks at the stage as it runs, may stop
+// it, and judges it.
+func (p *Plan) stageIn(ctx context.Context, r *Result, stage loadgen.Stage, role Role, w *watch) (*Stage, error) {
+	load := stage.Load
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -198,10 +209,15 @@ func (p *Plan) stageIn(ctx context.Context, r *Result, load loadgen.Load, stage 
 	}
 	defer release()
 	p.stages++
-	if !load.Kind.Open() && load.RampUp == 0 {
-		load.RampUp = stage.Load.RampUp
+	observe := p.Observe
+	if w != nil {
+		observe = func(e loadgen.Event) {
+			w.observe(e)
+			if p.Observe != nil {
+				p.Observe(e)
+			}
+		}
 	}
-	stage.Load = load
 	metrics := p.Metrics.Collect(ctx)
 	run, err := p.Runner.Start(ctx, stage, loadgen.Hooks{Source: source, Observe: observe})
 	if err != nil {
@@ -212,23 +228,33 @@ func (p *Plan) stageIn(ctx context.Context, r *Result, load loadgen.Load, stage 
 		p.StageStarted(len(r.Stages), load, run)
 	}
 	var watching sync.WaitGroup
-	if watch != nil {
-		watching.Go(func() { watch(run) })
+	if w != nil {
+		watching.Go(func() { w.run(run) })
 	}
-	l := &Stage{Load: load, Measured: run.Wait()}
+	l := &Stage{Load: load, Role: role, Measured: run.Wait()}
 	watching.Wait()
 	l.Engine = metrics.Finish(ctx, l.Measured)
 	l.Audit = audit.Check(l.Measured)
-	l.Judgement = judge(l, p.Objectives, p.Confidence)
+	goOn := p.worthGoingOn(ctx, l)
+	if w == nil {
+		l.Judgement = judge(l, p.Objectives, p.Confidence)
+	} else {
+		l.Judgement = w.judge(l)
+		if errors.Is(goOn, ErrNothingSucceeded) { // that decides the stage, and the next one is at a lower rate
+			failNothing(&l.Judgement, goOn)
+			goOn = nil
+		}
+	}
 	r.Stages = append(r.Stages, l)
 	if l.Engine != nil && l.Engine.Contaminated {
 		r.Warnings = append(r.Warnings, Warning{Stage: len(r.Stages) - 1, Text: fmt.Sprintf(
-			"%s is contaminated: %.0f %% of its prompt tokens came from the server's prefix cache", load, 100*float64(l.Engine.HitShare))})
+			"%s is contaminated: %.0f %% of its prompt tokens came from the server's prefix cache", load,
+			100*float64(l.Engine.HitShare))})
 	}
 	if p.StageEnded != nil {
 		p.StageEnded(len(r.Stages)-1, l)
 	}
-	return l, p.worthGoingOn(ctx, l)
+	return l, goOn
 }
 
 // worthGoingOn says why no further stage should be run after this one, nil if there is no reason.

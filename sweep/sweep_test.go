@@ -34,7 +34,8 @@ func inBubble(t *testing.T, spec string, prompt, output int, f func(t *testing.T
 		t.Fatal(err)
 	}
 	config.VirtualTime = true
-	synth, err := tokens.NewSynth(tokens.SynthConfig{Prompt: tokens.Length{Mean: prompt}, Output: tokens.Length{Mean: output}, Seed: 42})
+	synth, err := tokens.NewSynth(tokens.SynthConfig{Prompt: tokens.Length{Mean: prompt},
+		Output: tokens.Length{Mean: output}, Seed: 42})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,8 +114,10 @@ func TestSaturationIsNearCapacity(t *testing.T) {
 				for _, s := range r.Probe.Steps {
 					fmt.Fprintf(&steps, " %d:%.3g", s.Streams, s.Rate)
 				}
-				t.Logf("capacity %.4g, found %.4g (%+.1f %%); probe %.4g with %d streams, in all %v;%s", want, r.SaturationRate,
-					100*(r.SaturationRate/want-1), r.Probe.Rate, r.Probe.Streams, time.Since(start).Round(time.Second), steps.String())
+				t.Logf("capacity %.4g, found %.4g (%+.1f %%); probe %.4g with %d streams, in all %v;%s", want,
+					r.SaturationRate,
+					100*(r.SaturationRate/want-1), r.Probe.Rate, r.Probe.Streams, time.Since(start).Round(time.Second),
+					steps.String())
 				if ratio := r.SaturationRate / want; ratio < 0.9 || ratio > 1.1 {
 					t.Errorf("saturation found at %.4g req/s, the capacity is %.4g", r.SaturationRate, want)
 				}
@@ -126,7 +129,8 @@ func TestSaturationIsNearCapacity(t *testing.T) {
 func TestSweepRises(t *testing.T) {
 	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
 		b.Stage.MaxDuration = 10 * time.Second
-		r, err := b.Sweep(t.Context(), spec.Sweep{Size: 6, Arrival: loadgen.Arrival{Kind: loadgen.PoissonArrival}, Seed: 7})
+		r, err := b.Sweep(t.Context(), spec.Sweep{Size: 6, Arrival: loadgen.Arrival{Kind: loadgen.PoissonArrival},
+			Seed: 7})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +219,8 @@ func TestStageWithoutSuccessStops(t *testing.T) {
 			return func(int) (loadgen.Request, error) { return loadgen.Request{Body: []byte("{")}, nil }, func() {}, nil
 		}
 		b.Stage.MaxDuration = 5 * time.Second
-		r, err := b.Run(t.Context(), []loadgen.Load{{Kind: loadgen.ConstantGap, Rate: 2}, {Kind: loadgen.ConstantGap, Rate: 4}})
+		r, err := b.Run(t.Context(), []loadgen.Load{{Kind: loadgen.ConstantGap, Rate: 2},
+			{Kind: loadgen.ConstantGap, Rate: 4}})
 		if !errors.Is(err, ErrNothingSucceeded) || !strings.Contains(err.Error(), "HTTP 400") {
 			t.Errorf("error %v, want that nothing succeeded, with an example", err)
 		}

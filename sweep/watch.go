@@ -9,17 +9,19 @@ import (
 	"github.com/openloop/openloop/slo"
 )
 
-// watch judges a stage as it runs, and stops it at the first interim analysis that decides it. It knows of requests what
-// Hooks.Observe tells, so that its analyses are estimates; what counts is what the stage's own records say of the same
-// moments, once it has ended. Nothing of a watch is kept after its stage.
+// watch judges a stage as it runs, and stops it at the first interim analysis that decides it. It knows of requests
+// what Hooks.Observe tells, so that its analyses are estimates; what counts is what the stage's own records say of the
+// same moments, once it has ended. Nothing of a watch is kept after its stage.
 type watch struct {
 	objectives []slo.Objective
+	confidence float64
 	looks      []slo.Look
 	stage      loadgen.Stage
 	schedule   loadgen.Schedule // an instance of its own: At is not for two goroutines
 
-	mu    sync.Mutex
-	ended [][]loadgen.Record // requests that ended since the last analysis, in parts of the same size: none is ever moved
+	mu sync.Mutex
+	// Requests that ended since the last analysis, in parts of the same size: none is ever moved.
+	ended [][]loadgen.Record
 
 	// What follows belongs to the goroutine that takes the analyses.
 	due     []int64          // when each arrival so far was due
@@ -33,8 +35,12 @@ type watch struct {
 // endedPart is how many records are kept together.
 const endedPart = 1024
 
-func newWatch(objectives []slo.Objective, looks []slo.Look, stage loadgen.Stage) *watch {
-	return &watch{objectives: objectives, looks: looks, stage: stage, schedule: stage.Load.Schedule()}
+// newWatch watches a stage of at most limit, first analysed after a time, for an outcome of the given confidence.
+func newWatch(objectives []slo.Objective, first, limit time.Duration, confidence float64, stage loadgen.Stage) *watch {
+	return &watch{
+		objectives: objectives, confidence: confidence, looks: slo.Looks(first, limit, 1-confidence),
+		stage: stage, schedule: stage.Load.Schedule(),
+	}
 }
 
 // observe is for Hooks.Observe.
@@ -161,7 +167,8 @@ func (w *watch) estimate(start, at int64, withoutToken int) *loadgen.Measured {
 			continue
 		}
 		*r = loadgen.Record{
-			Scheduled: w.due[i], Sent: w.due[i], AskedOutput: w.last.AskedOutput, OutputTokens: -1, Status: loadgen.Incomplete,
+			Scheduled: w.due[i], Sent: w.due[i], AskedOutput: w.last.AskedOutput, OutputTokens: -1,
+			Status: loadgen.Incomplete,
 		}
 		if answered > 0 {
 			answered--
@@ -174,7 +181,7 @@ func (w *watch) estimate(start, at int64, withoutToken int) *loadgen.Measured {
 
 // judge judges the stage that was watched, by its own records: as it stood at each interim analysis in turn, until one
 // decides. The analysis that the end of the stage forestalled, whatever ended it, is taken at the end, with its error.
-func (w *watch) judge(s *Stage, confidence float64) slo.StageJudgement {
+func (w *watch) judge(s *Stage) slo.StageJudgement {
 	w.ended, w.known, w.due = nil, nil, nil // an idle connection may hold the run, and with it the watch
 	all := s.AllRecords()
 	var j slo.StageJudgement
@@ -189,7 +196,7 @@ func (w *watch) judge(s *Stage, confidence float64) slo.StageJudgement {
 			break
 		}
 	}
-	j.Confidence = confidence
+	j.Confidence = w.confidence
 	judgeClient(&j, s)
 	return j
 }

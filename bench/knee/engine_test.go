@@ -45,10 +45,8 @@ func (e engine) alone(schedule loadgen.Schedule, n int, seed uint64) ([]loadgen.
 		for ; at <= now; at = due() {
 			output, _ := e.config.Output.Draw(seed, uint64(next), e.limit)
 			r := &records[next]
-			*r = loadgen.Record{
-				Scheduled: at, Started: at, Sent: at, PromptTokens: int32(e.prompt), OutputTokens: -1,
-				AskedOutput: int32(e.limit), Status: loadgen.Incomplete,
-			}
+			*r = loadgen.Record{Scheduled: at, Started: at, Sent: at, PromptTokens: int32(e.prompt), OutputTokens: -1,
+				AskedOutput: int32(e.limit), Status: loadgen.Incomplete}
 			s := &sequences[next]
 			s.Prompt, s.Output, s.Tag = e.prompt, output, r
 			if err := sim.Submit(s); err != nil {
@@ -155,25 +153,17 @@ func grid() []engine {
 		tpot     float64 // bound on p95, in unloaded gaps
 	}{
 		// Prefill and decode cost alike, as the L4 preset; latency grows long before capacity.
-		{"l4-like", llmsim.Config{
-			Base: 5430 * time.Microsecond, PerSequence: 200 * time.Microsecond,
-			PerPrefillToken: 100 * time.Microsecond,
-		}, 64, 13, 6, 3},
+		{"l4-like", llmsim.Config{Base: 5430 * time.Microsecond, PerSequence: 200 * time.Microsecond,
+			PerPrefillToken: 100 * time.Microsecond}, 64, 13, 6, 3},
 		// Few slots: requests queue for them.
-		{"few slots", llmsim.Config{
-			Base: 10 * time.Millisecond, PerSequence: 500 * time.Microsecond,
-			PerPrefillToken: 50 * time.Microsecond, MaxNumSeqs: 4,
-		}, 64, 0.5, 10, 3},
+		{"few slots", llmsim.Config{Base: 10 * time.Millisecond, PerSequence: 500 * time.Microsecond,
+			PerPrefillToken: 50 * time.Microsecond, MaxNumSeqs: 4}, 64, 0.5, 10, 3},
 		// Fast decode, many slots, nothing but the step's base to share.
-		{"many slots", llmsim.Config{
-			Base: 8 * time.Millisecond, PerSequence: 20 * time.Microsecond, PerPrefillToken: 20 * time.Microsecond,
-			MaxNumSeqs: 64,
-		}, 64, 200, 4, 3},
+		{"many slots", llmsim.Config{Base: 8 * time.Millisecond, PerSequence: 20 * time.Microsecond,
+			PerPrefillToken: 20 * time.Microsecond, MaxNumSeqs: 64}, 64, 200, 4, 3},
 		// A small token budget: prompts are prefilled in chunks and decoding shares the budget.
-		{"small budget", llmsim.Config{
-			Base: 6 * time.Millisecond, PerSequence: 100 * time.Microsecond, PerPrefillToken: 60 * time.Microsecond,
-			MaxNumSeqs: 32, MaxNumBatchedTokens: 48,
-		}, 96, 5, 6, 3},
+		{"small budget", llmsim.Config{Base: 6 * time.Millisecond, PerSequence: 100 * time.Microsecond,
+			PerPrefillToken: 60 * time.Microsecond, MaxNumSeqs: 32, MaxNumBatchedTokens: 48}, 96, 5, 6, 3},
 	}
 	lengths := []struct {
 		name   string

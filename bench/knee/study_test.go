@@ -27,9 +27,8 @@ import (
 // body is a request of an exact prompt length by llmsim's count: words of one token, and what the chat template adds.
 func (e engine) body() loadgen.Request {
 	words := strings.TrimSpace(strings.Repeat("word ", e.prompt-llmsim.DefaultTemplateTokens))
-	text := fmt.Sprintf(
-		`{"model":"llmsim","stream":true,"stream_options":{"include_usage":true},"max_tokens":%d,`+
-			`"messages":[{"role":"user","content":"%s"}]}`, e.limit, words)
+	text := fmt.Sprintf(`{"model":"llmsim","stream":true,"stream_options":{"include_usage":true},`+
+		`"max_tokens":%d,"messages":[{"role":"user","content":"%s"}]}`, e.limit, words)
 	return loadgen.Request{Body: []byte(text), PromptTokens: int32(e.prompt), OutputTokens: int32(e.limit)}
 }
 
@@ -220,17 +219,16 @@ func middle(v []float64) float64 {
 // table writes the study in Markdown.
 func table(engines []engine, rows []row) string {
 	var b strings.Builder
-	b.WriteString("| engine | true max rate, req/s | bracket / truth, median | width, median | holds the truth | " +
-		"worst miss | to 5 % | stages | passes at +10 % | fails at −10 % |\n" +
-		"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| engine | true knee, req/s | bracket / knee, median | width, median | holds the knee | " +
+		"worst miss | to 5 % | stages | passes at +10 % | fails at −10 % |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	var total row
 	searches := 0
 	for i, e := range engines {
 		r := &rows[i]
 		n := len(r.width)
 		fmt.Fprintf(&b, "| %s | %.3g | %.2f – %.2f | %.0f %% | %d/%d | %.1f %% | %d/%d | %.0f | %d/%d | %d/%d |\n",
-			e.name, r.knee, middle(r.low), middle(r.high), 100*middle(r.width), r.held, n, 100*r.worst, r.precise, n,
-			middle(r.stages), r.passAbove, r.n, r.failBelow, r.n)
+			e.name, r.knee, middle(r.low), middle(r.high), 100*middle(r.width),
+			r.held, n, 100*r.worst, r.precise, n, middle(r.stages), r.passAbove, r.n, r.failBelow, r.n)
 		searches += n
 		total.held += r.held
 		total.precise += r.precise
@@ -243,10 +241,12 @@ func table(engines []engine, rows []row) string {
 	}
 	fmt.Fprintf(&b, "| **all** | | | | **%d/%d** | **%.1f %%** | %d/%d | | **%d/%d** | **%d/%d** |\n\n", total.held,
 		searches, 100*total.worst, total.precise, searches, total.passAbove, total.n, total.failBelow, total.n)
-	fmt.Fprintf(&b, "Stages 10 %% above the truth: %d of %d pass, at 95 %% confidence at most %.1f %% would; "+
-		"%d were decided. Stages 10 %% below: %d of %d fail, at most %.1f %%; %d were decided.\n",
-		total.passAbove, total.n, 100*upper(total.passAbove, total.n), total.decidedAbove, total.failBelow, total.n,
-		100*upper(total.failBelow, total.n), total.decidedLow)
+	fmt.Fprintf(&b,
+		"Stages 10 %% above the knee: %d of %d pass, at 95 %% confidence at most %.1f %% would; %d were decided. "+
+			"Stages 10 %% below: %d of %d fail, at most %.1f %%; %d were decided.\n",
+		total.passAbove, total.n, 100*upper(total.passAbove,
+			total.n), total.decidedAbove, total.failBelow, total.n, 100*upper(total.failBelow, total.n),
+		total.decidedLow)
 	return b.String()
 }
 

@@ -95,8 +95,8 @@ func Three(v float64) string {
 	}
 }
 
-// Exact writes up to ten significant digits, which hides the noise of decimal fractions in binary but loses no nanosecond
-// of what is likely to be written.
+// Exact writes up to ten significant digits, which hides the noise of decimal fractions in binary but loses no
+// nanosecond of what is likely to be written.
 func Exact(v float64) string {
 	v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', 10, 64), 64)
 	return strconv.FormatFloat(v, 'f', -1, 64)

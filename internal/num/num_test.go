@@ -31,7 +31,8 @@ func TestText(t *testing.T) {
 			t.Errorf("Rate(%v) = %s, want %s", in, got, want)
 		}
 	}
-	for in, want := range map[float64]string{0.425: "0.42", 9.994: "9.99", 9.996: "10.0", 99.94: "99.9", 99.96: "100", math.Inf(1): "∞", math.NaN(): "-"} {
+	for in, want := range map[float64]string{0.425: "0.42", 9.994: "9.99", 9.996: "10.0", 99.94: "99.9", 99.96: "100",
+		math.Inf(1): "∞", math.NaN(): "-"} {
 		if got := Three(in); got != want {
 			t.Errorf("Three(%v) = %s, want %s", in, got, want)
 		}
@@ -41,7 +42,8 @@ func TestText(t *testing.T) {
 			t.Errorf("Thousands(%d) = %s, want %s", in, got, want)
 		}
 	}
-	for in, want := range map[time.Duration]string{1500 * time.Millisecond: "1.5s", 250 * time.Millisecond: "250ms", 20 * time.Microsecond: "20us", 0: "0ms"} {
+	for in, want := range map[time.Duration]string{1500 * time.Millisecond: "1.5s", 250 * time.Millisecond: "250ms",
+		20 * time.Microsecond: "20us", 0: "0ms"} {
 		if got := Duration(in); got != want {
 			t.Errorf("Duration(%v) = %s, want %s", in, got, want)
 		}

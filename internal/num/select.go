@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Select returns the value of rank k, from 1 to len(values), as it would stand in their sorted order, in linear time. It
-// reorders the values; none may be NaN.
+// Select returns the value of rank k, from 1 to len(values), as it would stand in their sorted order, in linear time.
+// It reorders the values; none may be NaN.
 func Select(values []float64, k int) float64 {
 	lo, hi := 0, len(values) // the value lies in values[lo:hi]
 	for rounds := 2 * bits.Len(uint(len(values))); hi-lo > 1; rounds-- {

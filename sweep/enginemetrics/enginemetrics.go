@@ -24,7 +24,8 @@ import (
 type Source struct {
 	Address endpoint.Address
 	Headers []endpoint.Header // of every request; credentials, where the endpoint wants them
-	Client  *http.Client      // nil: one with a limit of 5 s. It follows no redirect: that could take credentials elsewhere
+	// Nil: one with a limit of 5 s. It follows no redirect: that could take credentials elsewhere.
+	Client *http.Client
 }
 
 // NewSource reads the URL of an engine's metrics as people write it. A name and a password in it become a header.
@@ -66,7 +67,8 @@ type Histogram struct {
 var ErrNone = errors.New("no metrics of vLLM, SGLang or TGI")
 
 // metricNames are the names of one figure, by engine and by age: vLLM (0.23.0 and its earlier names), SGLang
-// (docs/references/production_metrics.md), TGI (its metrics reference). A histogram's name stands for it without suffix.
+// (docs/references/production_metrics.md), TGI (its metrics reference). A histogram's name stands for it without
+// suffix.
 var metricNames = struct {
 	running, waiting, kv, preemptions, hits, queries, prompt, generation, ttft, itl []string
 }{
@@ -74,12 +76,16 @@ var metricNames = struct {
 	waiting:     []string{"vllm:num_requests_waiting", "sglang:num_queue_reqs", "tgi_queue_size"},
 	kv:          []string{"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage"},
 	preemptions: []string{"vllm:num_preemptions_total", "sglang:num_retracted_requests_total"},
-	hits:        []string{"vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total", "sglang:cached_tokens_total"},
-	queries:     []string{"vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total", "sglang:prompt_tokens_total"},
-	prompt:      []string{"vllm:prompt_tokens_total", "sglang:prompt_tokens_total", "tgi_request_input_length_sum"},
-	generation:  []string{"vllm:generation_tokens_total", "sglang:generation_tokens_total", "tgi_request_generated_tokens_sum"},
-	ttft:        []string{"vllm:time_to_first_token_seconds", "sglang:time_to_first_token_seconds"},
-	itl: []string{"vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds", "sglang:inter_token_latency_seconds",
+	hits: []string{"vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total",
+		"sglang:cached_tokens_total"},
+	queries: []string{"vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total",
+		"sglang:prompt_tokens_total"},
+	prompt: []string{"vllm:prompt_tokens_total", "sglang:prompt_tokens_total", "tgi_request_input_length_sum"},
+	generation: []string{"vllm:generation_tokens_total", "sglang:generation_tokens_total",
+		"tgi_request_generated_tokens_sum"},
+	ttft: []string{"vllm:time_to_first_token_seconds", "sglang:time_to_first_token_seconds"},
+	itl: []string{"vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds",
+		"sglang:inter_token_latency_seconds",
 		"sglang:time_per_output_token_seconds", "tgi_request_mean_time_per_token_duration"},
 }
 
@@ -206,7 +212,8 @@ func (h Histogram) since(earlier Histogram) Histogram {
 	if !slices.Equal(h.Bounds, earlier.Bounds) || h.Count < earlier.Count {
 		return Histogram{}
 	}
-	d := Histogram{Bounds: h.Bounds, Counts: slices.Clone(h.Counts), Count: h.Count - earlier.Count, Sum: h.Sum - earlier.Sum}
+	d := Histogram{Bounds: h.Bounds, Counts: slices.Clone(h.Counts), Count: h.Count - earlier.Count,
+		Sum: h.Sum - earlier.Sum}
 	for i := range d.Counts {
 		d.Counts[i] -= earlier.Counts[i]
 	}
@@ -367,7 +374,8 @@ func (w *Collector) Finish(ctx context.Context, l *loadgen.Measured) *Window {
 // summarize turns scrapes into the record of a stage.
 func summarize(scrapes []Scrape, start time.Time) *Window {
 	nan := num.Value(math.NaN())
-	e := &Window{Preemptions: nan, PrefixHits: nan, PrefixQueries: nan, HitShare: nan, PromptTokens: nan, OutputTokens: nan, Series: []Sample{}}
+	e := &Window{Preemptions: nan, PrefixHits: nan, PrefixQueries: nan, HitShare: nan, PromptTokens: nan,
+		OutputTokens: nan, Series: []Sample{}}
 	gauge := func(of func(Scrape) float64) GaugeSummary {
 		g := GaugeSummary{nan, nan, nan}
 		sum, n := 0.0, 0.0
@@ -389,7 +397,8 @@ func summarize(scrapes []Scrape, start time.Time) *Window {
 	e.Waiting = gauge(func(s Scrape) float64 { return s.Waiting })
 	e.KVUsage = gauge(func(s Scrape) float64 { return s.KVUsage })
 	for i, s := range scrapes {
-		sample := Sample{Seconds: s.At.Sub(start).Seconds(), Running: num.Value(s.Running), Waiting: num.Value(s.Waiting), KVUsage: num.Value(s.KVUsage), PromptRate: nan, OutputRate: nan}
+		sample := Sample{Seconds: s.At.Sub(start).Seconds(), Running: num.Value(s.Running),
+			Waiting: num.Value(s.Waiting), KVUsage: num.Value(s.KVUsage), PromptRate: nan, OutputRate: nan}
 		if i > 0 {
 			if d := s.At.Sub(scrapes[i-1].At).Seconds(); d > 0 {
 				sample.PromptRate = num.Value((s.PromptTokens - scrapes[i-1].PromptTokens) / d)
@@ -425,7 +434,8 @@ func nonNaN(v, otherwise float64) float64 {
 func engineLatency(h Histogram) EngineLatency {
 	return EngineLatency{
 		Count: num.Value(h.Count), Mean: num.Value(h.Mean()),
-		P50: num.Value(h.Quantile(0.5)), P95: num.Value(h.Quantile(0.95)), P99: num.Value(h.Quantile(0.99)), Histogram: h,
+		P50: num.Value(h.Quantile(0.5)), P95: num.Value(h.Quantile(0.95)), P99: num.Value(h.Quantile(0.99)),
+		Histogram: h,
 	}
 }
 

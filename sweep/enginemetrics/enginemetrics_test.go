@@ -47,25 +47,33 @@ func readText(t *testing.T, text string) Scrape {
 
 func TestScrapeNames(t *testing.T) {
 	s := readText(t, vllmText)
-	if s.Running != 7 || s.Waiting != 2 || s.KVUsage != 0.5 || s.PrefixQueries != 1000 || s.PrefixHits != 20 || s.Preemptions != 7 || s.PromptTokens != 1500 || s.GenerationTokens != 800 {
+	if s.Running != 7 || s.Waiting != 2 || s.KVUsage != 0.5 || s.PrefixQueries != 1000 || s.PrefixHits != 20 ||
+		s.Preemptions != 7 || s.PromptTokens != 1500 || s.GenerationTokens != 800 {
 		t.Errorf("vLLM: %+v", s)
 	}
 	if s.TTFT.Count != 40 || s.TTFT.Sum != 8 || len(s.TTFT.Bounds) != 2 || s.ITL.Count != 0 {
 		t.Errorf("vLLM: %+v", s.TTFT)
 	}
-	s = readText(t, "sglang:num_running_reqs{model_name=\"m\"} 5\nsglang:num_queue_reqs 6\nsglang:token_usage 0.28\nsglang:prompt_tokens_total 100\nsglang:cached_tokens_total 2\nsglang:generation_tokens_total 9\n")
-	if s.Running != 5 || s.Waiting != 6 || s.KVUsage != 0.28 || s.PrefixQueries != 100 || s.PrefixHits != 2 || s.GenerationTokens != 9 || !math.IsNaN(s.Preemptions) {
+	s = readText(t,
+		"sglang:num_running_reqs{model_name=\"m\"} 5\nsglang:num_queue_reqs 6\nsglang:token_usage 0.28\n"+
+			"sglang:prompt_tokens_total 100\nsglang:cached_tokens_total 2\nsglang:generation_tokens_total 9\n")
+	if s.Running != 5 || s.Waiting != 6 || s.KVUsage != 0.28 || s.PrefixQueries != 100 || s.PrefixHits != 2 ||
+		s.GenerationTokens != 9 || !math.IsNaN(s.Preemptions) {
 		t.Errorf("SGLang: %+v", s)
 	}
-	s = readText(t, "tgi_batch_current_size 4\ntgi_queue_size 1\ntgi_request_generated_tokens_sum 77\ntgi_request_input_length_sum 88\n")
+	s = readText(t,
+		"tgi_batch_current_size 4\ntgi_queue_size 1\ntgi_request_generated_tokens_sum 77\n"+
+			"tgi_request_input_length_sum 88\n")
 	if s.Running != 4 || s.Waiting != 1 || s.GenerationTokens != 77 || s.PromptTokens != 88 || !math.IsNaN(s.KVUsage) {
 		t.Errorf("TGI: %+v", s)
 	}
 }
 
 func TestParseMetricsErrors(t *testing.T) {
-	for _, bad := range []string{"name", "name{", `name{a="b`, `name{a=b} 1`, `name{a="b"}`, "name x", `{a="b"} 1`, `name{a="\`} {
-		if s, err := parseMetrics(strings.NewReader("ok 1\n" + bad + "\n")); err == nil || !strings.Contains(err.Error(), "line 2") {
+	for _, bad := range []string{"name", "name{", `name{a="b`, `name{a=b} 1`, `name{a="b"}`, "name x", `{a="b"} 1`,
+		`name{a="\`} {
+		if s, err := parseMetrics(strings.NewReader("ok 1\n" + bad + "\n")); err == nil ||
+			!strings.Contains(err.Error(), "line 2") {
 			t.Errorf("%q: %v, %v", bad, s, err)
 		}
 	}
@@ -120,10 +128,12 @@ func TestSummarize(t *testing.T) {
 	last.GenerationTokens += 500
 	last.TTFT.Count += 5
 	e := summarize([]Scrape{first, last}, start)
-	if e.Running.Mean != 9 || e.Running.Max != 11 || e.Running.Last != 11 || e.HitShare != 0.03 || !e.Contaminated || e.OutputTokens != 500 || e.TTFT.Count != 5 {
+	if e.Running.Mean != 9 || e.Running.Max != 11 || e.Running.Last != 11 || e.HitShare != 0.03 || !e.Contaminated ||
+		e.OutputTokens != 500 || e.TTFT.Count != 5 {
 		t.Errorf("%+v", e)
 	}
-	if len(e.Series) != 2 || e.Series[1].Seconds != 10 || e.Series[1].OutputRate != 50 || !math.IsNaN(float64(e.Series[0].OutputRate)) {
+	if len(e.Series) != 2 || e.Series[1].Seconds != 10 || e.Series[1].OutputRate != 50 ||
+		!math.IsNaN(float64(e.Series[0].OutputRate)) {
 		t.Errorf("%+v", e.Series)
 	}
 	last.PrefixHits = first.PrefixHits + 10
@@ -142,7 +152,10 @@ func TestScrapeErrors(t *testing.T) {
 		part   string
 	}{
 		{"no endpoint", http.NotFound, "404"},
-		{"another program", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("go_goroutines 5\n")) }, ErrNone.Error()},
+		{"another program", func(w http.ResponseWriter, _ *http.Request) {
+			_,
+				_ = w.Write([]byte("go_goroutines 5\n"))
+		}, ErrNone.Error()},
 		{"no metrics", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) }, "line 1"},
 	} {
 		server := httptest.NewServer(tc.answer)
@@ -216,7 +229,8 @@ func TestScrapeKeepsSecrets(t *testing.T) {
 			if jsonErr != nil || window.Errors != 2 {
 				t.Fatalf("%v, %d errors", jsonErr, window.Errors)
 			}
-			for _, text := range []string{err.Error(), fmt.Sprintf("%+v %#v", err, err), string(stored), fmt.Sprintf("%v %+v %#v", m, *m, m.Headers)} {
+			for _, text := range []string{err.Error(), fmt.Sprintf("%+v %#v", err, err), string(stored),
+				fmt.Sprintf("%v %+v %#v", m, *m, m.Headers)} {
 				if strings.Contains(text, password) || strings.Contains(text, encoded) {
 					t.Errorf("a secret shows: %s", text)
 				}
