@@ -6,9 +6,10 @@ import (
 	"math"
 
 	"github.com/openloop/openloop/guidellm/oversaturation"
-	"github.com/openloop/openloop/guidellm/stats"
 	"github.com/openloop/openloop/loadgen"
-	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/spec"
+	"github.com/openloop/openloop/tokens"
 )
 
 // The objects below are what a Config holds as JSON, their fields in GuideLLM's order. What only some kinds of load
@@ -205,28 +206,29 @@ func objectOf(v any) json.RawMessage {
 	return raw
 }
 
-// buildConfig says how a stage was run, in GuideLLM's objects.
-func buildConfig(run *Run, result *sweep.Result, index int, stage *loadgen.Measured) Config {
-	a := &run.Args
+// config says how a stage was run, in GuideLLM's objects.
+func (e *Exporter) config(result *report.Result, index int) Config {
+	a, limits := &e.Args, e.Spec.Limits
+	stage := result.Stages[index].Measured.Stage
 	formatter := "GenerativeChatCompletionsRequestFormatter"
-	if run.RequestType == "text_completions" {
+	if e.Spec.Workload.Format == tokens.TextCompletions {
 		formatter = "GenerativeTextCompletionsRequestFormatter"
 	}
 	return Config{
-		ID: newUUID(), RunID: run.id.String(), RunIndex: int64(index),
-		Strategy:              objectOf(strategyOf(stage.Stage.Load, run.MaxConcurrency)),
-		Constraints:           objectOf(constraintsOf(&stage.Stage, run.OverSaturation)),
+		ID: newUUID(), RunID: e.id.String(), RunIndex: int64(index),
+		Strategy:              objectOf(strategyOf(stage.Load, e.MaxConcurrency)),
+		Constraints:           objectOf(constraintsOf(&stage, e.OverSaturation)),
 		SampleRequests:        a.SampleRequests,
-		Warmup:                transientConfig(a.Warmup),
-		Cooldown:              transientConfig(a.Cooldown),
+		Warmup:                transientConfig(limits.Warmup),
+		Cooldown:              transientConfig(limits.Cooldown),
 		PreferResponseMetrics: true,
-		Profile:               objectOf(profileOf(run, result)),
+		Profile:               objectOf(e.profile(result)),
 		Requests: objectOf(requestsConfig{
 			Data: pythonList(a.Data), DataArgs: "[]", DataSamples: a.DataSamples,
 			Preprocessors: []string{"GenerativeColumnMapper", formatter},
 			Collator:      "GenerativeRequestCollator", Sampler: "None", NumWorkers: 1, RandomSeed: a.RandomSeed,
 		}),
-		Backend: objectOf(backendOf(run)),
+		Backend: objectOf(e.backend()),
 		Environment: objectOf(environment{
 			Str: "openloop, one process", Type: "NonDistributedEnvironment", Class: "NonDistributedEnvironment",
 			Module: "guidellm.scheduler.environments",
@@ -283,39 +285,48 @@ func constraintsOf(s *loadgen.Stage, over *oversaturation.Config) (c constraints
 	return c
 }
 
-func profileOf(run *Run, result *sweep.Result) profile {
-	a := &run.Args
+func (e *Exporter) profile(result *report.Result) profile {
+	a, plan := &e.Args, e.Spec.Plan
 	p := profile{
-		Type: run.Profile, RampupDuration: a.Rampup,
+		Type: plan.Profile, RampupDuration: a.Rampup,
 		Constraints: limits{a.MaxSeconds, a.MaxRequests, a.MaxErrors, a.MaxErrorRate, a.MaxGlobalErrorRate},
 	}
 	arrivals := string(loadgen.ConstantGap) // of the open-loop stages
-	for _, stage := range result.PlainStages() {
-		p.CompletedStrategies = append(p.CompletedStrategies, strategyOf(stage.Load, run.MaxConcurrency))
+	for i := range result.Stages {
+		stage := &result.Stages[i]
+		if stage.Search {
+			continue
+		}
+		p.CompletedStrategies = append(p.CompletedStrategies, strategyOf(stage.Load, e.MaxConcurrency))
 		p.StrategyTypes = append(p.StrategyTypes, string(stage.Load.Kind))
 		if stage.Load.Kind.Open() {
 			arrivals = string(stage.Load.Kind)
 		}
 	}
-	switch run.Profile {
+	rates := ratesOf(plan)
+	switch plan.Profile {
 	case "sweep":
-		p.SweepSize, p.StrategyType = Some(int64(max(2, run.Size))), arrivals
+		probes := report.Probes{}
+		if result.Probes != nil {
+			probes = *result.Probes
+		}
+		p.SweepSize, p.StrategyType = Some(int64(max(2, plan.Sweep.Size))), arrivals
 		p.MaxConcurrency, p.RandomSeed = &Null[int64]{}, Some(a.RandomSeed)
-		p.SynchronousRate = Some(orMinusOne(result.SynchronousRate))
-		p.ThroughputRate = Some(orMinusOne(result.SaturationRate))
-		p.AsyncRates, p.MeasuredRates = []float64{}, append([]float64{}, result.Rates...)
+		p.SynchronousRate = Some(orMinusOne(probes.SynchronousRate))
+		p.ThroughputRate = Some(orMinusOne(probes.SaturationRate))
+		p.AsyncRates, p.MeasuredRates = []float64{}, append([]float64{}, probes.Rates...)
 	case "constant", "poisson":
-		p.StrategyType, p.Rate = run.Profile, append([]float64{}, run.Rates...)
+		p.StrategyType, p.Rate = plan.Profile, append([]float64{}, rates...)
 		p.MaxConcurrency, p.RandomSeed = &Null[int64]{}, Some(a.RandomSeed)
 	case "concurrent":
 		p.Streams = []int64{}
-		for _, n := range run.Streams {
+		for _, n := range rates {
 			p.Streams = append(p.Streams, int64(n))
 		}
 	case "throughput":
 		p.MaxConcurrency = &Null[int64]{}
-		if len(run.Streams) > 0 {
-			*p.MaxConcurrency = Some(int64(run.Streams[0]))
+		if len(rates) > 0 {
+			*p.MaxConcurrency = Some(int64(rates[0]))
 		}
 	}
 	return p
@@ -328,9 +339,14 @@ func orMinusOne(v float64) float64 {
 	return v
 }
 
-func backendOf(run *Run) backend {
+func (e *Exporter) backend() backend {
+	c := e.Spec.Endpoint
+	models := c.Target + "/v1/models" // of the simulated engine
+	if !c.Address.IsZero() {
+		models = c.Address.Join("/models").String()
+	}
 	b := backend{
-		Target: run.Args.Target, Model: Null[string]{run.Model, run.Model != ""}, HTTP2: run.HTTP2, Verify: run.Verify,
+		Target: e.Args.Target, Model: Null[string]{e.Model, e.Model != ""}, HTTP2: c.HTTP2, Verify: !c.Insecure,
 		// GuideLLM holds a number here; openloop's default is no limit: the largest that GuideLLM reads back as one.
 		Timeout: math.MaxInt32,
 		OpenAIPaths: openAIPaths{
@@ -338,52 +354,20 @@ func backendOf(run *Run) backend {
 			TextCompletions: "v1/completions", ChatCompletions: "v1/chat/completions",
 			AudioTranscriptions: "v1/audio/transcriptions", AudioTranslations: "v1/audio/translations",
 		},
-		ValidateBackend: validateBackend{Method: "GET", URL: run.Args.Target + "/v1/models"},
+		ValidateBackend: validateBackend{Method: "GET", URL: models},
 	}
-	if run.Timeout > 0 {
-		b.Timeout = run.Timeout.Seconds()
+	if c.RequestTimeout > 0 {
+		b.Timeout = c.RequestTimeout.Seconds()
 	}
 	return b
 }
 
-// transientConfig is a warmup or cooldown of the arguments as a stage's configuration.
-func transientConfig(v any) Transient {
-	t := transientOf(v)
-	c := Transient{Percent: float(t.Percent), Mode: string(t.Mode)}
-	if !math.IsNaN(t.Value) {
-		c.Value = v
-		if object, ok := v.(Object); ok {
-			c.Value = object.Get("value")
-		}
+// transientConfig is a warm-up or cool-down as a stage's configuration.
+func transientConfig(t spec.Trim) Transient {
+	transient := TransientOf(t)
+	c := Transient{Percent: float(transient.Percent), Mode: string(transient.Mode)}
+	if t.Value > 0 {
+		c.Value = wholeOr(t.Value)
 	}
 	return c
-}
-
-// transientOf reads a warmup or cooldown of the arguments: nil for none, a number, or an Object of percent, value and
-// mode.
-func transientOf(v any) stats.Transient {
-	switch v := v.(type) {
-	case float64:
-		return stats.TransientOf(v)
-	case int64:
-		return stats.TransientOf(float64(v))
-	case Object:
-		t := stats.NoTransient()
-		for _, m := range v {
-			x, isNumber := m.Value.(float64)
-			if n, ok := m.Value.(int64); ok {
-				x, isNumber = float64(n), true
-			}
-			switch {
-			case m.Key == "percent" && isNumber:
-				t.Percent = x
-			case m.Key == "value" && isNumber:
-				t.Value = x
-			case m.Key == "mode" && v.Text("mode") != "":
-				t.Mode = stats.TransientMode(v.Text("mode"))
-			}
-		}
-		return t
-	}
-	return stats.NoTransient()
 }

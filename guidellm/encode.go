@@ -246,6 +246,12 @@ func (e *encoder) free(v any) {
 		e.text(v)
 	case json.RawMessage:
 		e.raw(v)
+	case *ownPart:
+		text, err := v.MarshalJSON()
+		if err != nil && e.err == nil {
+			e.err = err
+		}
+		e.buf = append(e.buf, text...)
 	case Object:
 		e.buf = append(e.buf, '{')
 		for i, m := range v {

@@ -10,10 +10,7 @@ import (
 // TrimValue is how GuideLLM's arguments hold a warm-up or cool-down: nil for none, a share below 1, a number of seconds
 // or requests from 1, and an Object of percent, value and mode for what a number does not say.
 func TrimValue(t spec.Trim) any {
-	number := any(t.Value)
-	if t.Value == math.Trunc(t.Value) && math.Abs(t.Value) < 1<<53 {
-		number = int64(t.Value)
-	}
+	number := wholeOr(t.Value)
 	switch {
 	case t.IsZero():
 		return nil
@@ -47,4 +44,12 @@ func TransientOf(t spec.Trim) stats.Transient {
 		out.Mode = stats.TransientMode(t.Mode)
 	}
 	return out
+}
+
+// wholeOr is a number as Python would have read it: an int where it is whole.
+func wholeOr(v float64) any {
+	if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+		return int64(v)
+	}
+	return v
 }

@@ -153,6 +153,9 @@ func (run *Run) Wait() *Measured {
 	return run.result
 }
 
+// Stage is what was asked of the stage under way.
+func (run *Run) Stage() Stage { return run.result.Stage }
+
 // Done is closed when the stage has ended.
 func (run *Run) Done() <-chan struct{} { return run.finished }
 

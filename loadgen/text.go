@@ -12,22 +12,32 @@ func countText(text []byte) (words, chars int32) {
 
 // CountWords counts the words of a text as len(text.split()) does in Python, by which GuideLLM counts them.
 func CountWords(text []byte) int {
-	n := 0
-	inWord := false
-	for len(text) > 0 {
-		r, size := rune(text[0]), 1
-		if r >= utf8.RuneSelf {
-			r, size = utf8.DecodeRune(text)
+	n, before := 0, true // whether white space comes before
+	for i := 0; i < len(text); {
+		var space bool
+		if c := text[i]; c < utf8.RuneSelf {
+			space = asciiSpaces[c]
+			i++
+		} else {
+			r, size := utf8.DecodeRune(text[i:])
+			space = isPythonSpace(r)
+			i += size
 		}
-		space := isPythonSpace(r)
-		if !space && !inWord {
+		if before && !space {
 			n++
 		}
-		inWord = !space
-		text = text[size:]
+		before = space
 	}
 	return n
 }
+
+// asciiSpaces spares most characters of most texts the questions of isPythonSpace: every prompt is counted.
+var asciiSpaces = func() (spaces [utf8.RuneSelf]bool) {
+	for c := range spaces {
+		spaces[c] = isPythonSpace(rune(c))
+	}
+	return spaces
+}()
 
 // isPythonSpace is str.isspace: Unicode's White_Space, and the four ASCII separators that Python counts besides.
 func isPythonSpace(r rune) bool {

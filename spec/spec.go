@@ -37,7 +37,7 @@ type Limits struct {
 	Warmup, Cooldown Trim
 	Grace            time.Duration // how long what is in flight at the end may still run
 	RampUp           time.Duration // over which the streams of a closed loop begin
-	MaxConcurrency   int           // safety limit of requests in flight
+	MaxConcurrency   int           // safety limit of requests in flight; 0: loadgen.DefaultMaxConcurrency, as far as open files go
 }
 
 // Trim is a part of a stage that is left out, at its start or its end, as GuideLLM's warmup and cooldown say it. The zero
@@ -98,6 +98,19 @@ type Plan struct {
 	Profile string         // synchronous, concurrent, throughput, constant, poisson or sweep
 	Stages  []loadgen.Load // nil for a sweep
 	Sweep   *Sweep
+}
+
+// Seed is that of the first random arrivals.
+func (p Plan) Seed() int64 {
+	if p.Sweep != nil {
+		return p.Sweep.Seed
+	}
+	for _, load := range p.Stages {
+		if load.Kind.Open() {
+			return load.Seed
+		}
+	}
+	return 0
 }
 
 // Sweep is a synchronous probe, a saturation probe, rates between the two, and a search.
@@ -185,7 +198,7 @@ func (s Spec) Validate() error {
 	add(!isShare(l.MaxGlobalErrorRate), "Limits.MaxGlobalErrorRate", "%v: it is a share between 0 and 1", l.MaxGlobalErrorRate)
 	add(l.Grace < 0, "Limits.Grace", "%v: it can't be negative", l.Grace)
 	add(l.RampUp < 0, "Limits.RampUp", "%v: it can't be negative", l.RampUp)
-	add(l.MaxConcurrency < 1, "Limits.MaxConcurrency", "%d: it must be at least 1", l.MaxConcurrency)
+	add(l.MaxConcurrency < 0, "Limits.MaxConcurrency", "%d: it can't be negative", l.MaxConcurrency)
 	for _, t := range []struct {
 		field string
 		trim  Trim
@@ -194,14 +207,18 @@ func (s Spec) Validate() error {
 		add(!(t.trim.Value >= 0) || math.IsInf(t.trim.Value, 0), t.field, "%v: it can't be negative", t.trim.Value)
 	}
 	if l.MaxDuration > 0 {
-		left := l.MaxDuration - l.Warmup.Duration(l) - l.Cooldown.Duration(l)
-		add(left <= 0, "Limits.Warmup", "warm-up and cool-down leave nothing of a stage of %v", l.MaxDuration)
+		warm, cool := l.Warmup.Duration(l), l.Cooldown.Duration(l)
+		add(warm+cool >= l.MaxDuration, "Limits.Warmup", "%v and a cool-down of %v leave nothing of a stage of %v", warm, cool, l.MaxDuration)
 	}
 
 	p := s.Plan
 	add((p.Sweep == nil) == (p.Stages == nil), "Plan", "it needs stages or a sweep, and one of them only")
+	most := l.MaxConcurrency
+	if most == 0 {
+		most = loadgen.DefaultMaxConcurrency
+	}
 	for _, load := range p.Stages {
-		add(!load.Kind.Open() && load.Streams > l.MaxConcurrency, "Plan.Stages", "%s has more streams than the %d requests that may be in flight", load, l.MaxConcurrency)
+		add(!load.Kind.Open() && load.Streams > most, "Plan.Stages", "%s has more streams than the %d requests that may be in flight", load, most)
 	}
 	if p.Sweep != nil {
 		add(p.Sweep.Size < 2, "Plan.Sweep.Size", "%d: it must be at least 2, for the synchronous and the throughput stage", p.Sweep.Size)

@@ -4,91 +4,99 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/openloop/openloop/loadgen"
 )
 
-func count(n int) Source {
-	return func(i int) (Item, error) {
+// numbered builds n requests of 1,160 bytes, and counts those that were asked for.
+func numbered(n int, built *atomic.Int64) func(i int) (ready, error) {
+	body := make([]byte, 1000)
+	return func(i int) (ready, error) {
 		if i == n {
-			return Item{}, io.EOF
+			return ready{}, io.EOF
 		}
-		return Item{Index: i, PromptText: strings.Repeat("x", 1000)}, nil
+		built.Add(1)
+		return ready{index: i, request: loadgen.Request{Body: body}}, nil
 	}
 }
 
 func TestAheadKeepsOrderAndEnds(t *testing.T) {
-	for _, cfg := range []AheadConfig{{}, {Items: 1}, {Items: 7}, {Bytes: 1}, {Bytes: 5000}, {Items: 100, Bytes: 1 << 30}} {
-		a := NewAhead(t.Context(), count(1000), cfg)
+	for _, most := range []bounds{aheadMost, {1, 1 << 20}, {7, 1 << 20}, {4096, 1}, {4096, 80_000}, {100, 1 << 30}} {
+		a := newAhead(t.Context(), numbered(1000, new(atomic.Int64)), most)
 		for i := range 1000 {
-			if it, err := a.Next(); err != nil || it.Index != i {
-				t.Fatalf("%+v: item %d is %d, %v", cfg, i, it.Index, err)
+			if r, err := a.next(); err != nil || r.index != i {
+				t.Fatalf("%+v: request %d is %d, %v", most, i, r.index, err)
 			}
 		}
 		for range 2 {
-			if _, err := a.Next(); err != io.EOF {
-				t.Errorf("%+v: after the end: %v", cfg, err)
+			if _, err := a.next(); err != io.EOF {
+				t.Errorf("%+v: after the end: %v", most, err)
 			}
 		}
-		if a.Built() != 1000 {
-			t.Errorf("built %d", a.Built())
-		}
-		a.Close()
+		a.close()
 	}
 }
 
-func TestAheadIsBounded(t *testing.T) {
+// What lies ready is a sixteenth of the bounds at first, and all of them once as much was taken: a stage that sends
+// little does not build much.
+func TestAheadFillsInSteps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
-			cfg  AheadConfig
-			want int64
-		}{{AheadConfig{Items: 50}, 50}, {AheadConfig{Bytes: 11_600}, 10}, {AheadConfig{Bytes: 1}, 1}, {AheadConfig{}, 4096}} {
-			a := NewAhead(t.Context(), count(1_000_000), c.cfg)
-			if err := a.Fill(1_000_000); err != nil {
+			most        bounds
+			first, full int64
+		}{
+			{bounds{1600, 1 << 30}, 100, 1600},
+			{bounds{1 << 20, 16 * 11_600}, 10, 160},
+			{bounds{4096, 1}, 1, 1},
+			{aheadMost, 256, 4096},
+		} {
+			var built atomic.Int64
+			a := newAhead(t.Context(), numbered(1_000_000, &built), c.most)
+			if err := a.fill(); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
-			if a.Built() != c.want {
-				t.Errorf("%+v: %d items lie ready, want %d", c.cfg, a.Built(), c.want)
+			if built.Load() != c.first {
+				t.Errorf("%+v: %d lie ready at first, want %d", c.most, built.Load(), c.first)
 			}
-			// It goes on when half is taken, and no earlier.
-			for range c.want {
-				a.Next()
+			for taken := range 20 * c.full {
+				if _, err := a.next(); err != nil {
+					t.Fatal(err)
+				}
 				synctest.Wait()
-				if ahead := a.Built() - c.want; ahead < 0 || ahead > c.want {
-					t.Errorf("%+v: %d more", c.cfg, ahead)
+				ready := built.Load() - taken - 1
+				if most := max(c.first, min(c.full, taken+1+c.first)); ready > most {
+					t.Fatalf("%+v: after %d, %d lie ready: more than %d", c.most, taken+1, ready, most)
+				}
+				if least := c.full/2 - 1; taken > 2*c.full && ready < least {
+					t.Fatalf("%+v: after %d, %d lie ready: fewer than %d", c.most, taken+1, ready, least)
 				}
 			}
-			if a.Built() < c.want+1 || a.Starved() != 0 {
-				t.Errorf("%+v: built %d, starved %d", c.cfg, a.Built(), a.Starved())
-			}
-			a.Close()
+			a.close()
 		}
 	})
 }
 
-func TestAheadCountsStarvation(t *testing.T) {
+func TestAheadWaitsForASlowBuilder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		slow := func(i int) (Item, error) { time.Sleep(time.Second); return Item{Index: i}, nil }
-		a := NewAhead(t.Context(), slow, AheadConfig{})
-		defer a.Close()
+		slow := func(i int) (ready, error) { time.Sleep(time.Second); return ready{index: i}, nil }
+		a := newAhead(t.Context(), slow, bounds{4 * firstShare, 1 << 20})
+		defer a.close()
 		start := time.Now()
 		for i := range 3 {
-			if it, err := a.Next(); err != nil || it.Index != i {
-				t.Fatal(it.Index, err)
+			if r, err := a.next(); err != nil || r.index != i {
+				t.Fatal(r.index, err)
 			}
 		}
-		if a.Starved() != 3 || time.Since(start) != 3*time.Second {
-			t.Errorf("starved %d times in %v", a.Starved(), time.Since(start))
+		if time.Since(start) != 3*time.Second {
+			t.Errorf("waited %v", time.Since(start))
 		}
-		if err := a.Fill(4); err != nil || time.Since(start) != 7*time.Second {
+		if err := a.fill(); err != nil || time.Since(start) != 7*time.Second {
 			t.Errorf("filled after %v, %v", time.Since(start), err)
-		}
-		a.Next()
-		if a.Starved() != 3 {
-			t.Errorf("starved %d times with items ready", a.Starved())
 		}
 	})
 }
@@ -97,67 +105,83 @@ func TestAheadStopsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cause := errors.New("the stage is over")
-		a := NewAhead(ctx, count(1_000_000), AheadConfig{Items: 3})
+		a := newAhead(ctx, numbered(1_000_000, new(atomic.Int64)), bounds{3 * firstShare, 1 << 20})
 		synctest.Wait()
 		cancel(cause)
-		a.Close() // synctest fails the test if the builder lives on
+		synctest.Wait() // the builder has ended
 		for range 3 {
-			if _, err := a.Next(); err != nil {
+			if _, err := a.next(); err != nil {
 				t.Error("what was ready is lost:", err)
 			}
 		}
-		if _, err := a.Next(); err != cause {
+		if _, err := a.next(); err != cause {
 			t.Error(err)
 		}
+		a.close() // synctest fails the test if the builder lives on
 
 		// A consumer that waits is told as well.
 		ctx, cancel = context.WithCancelCause(t.Context())
 		release := make(chan struct{})
-		b := NewAhead(ctx, func(int) (Item, error) { <-release; return Item{}, nil }, AheadConfig{})
+		b := newAhead(ctx, func(int) (ready, error) { <-release; return ready{}, nil }, aheadMost)
 		go func() { time.Sleep(time.Second); cancel(cause) }()
-		if _, err := b.Next(); err != cause {
+		if _, err := b.next(); err != cause {
 			t.Error(err)
 		}
 		close(release)
-		b.Close()
+		b.close()
 	})
 }
 
-func TestAheadPassesTheSourcesError(t *testing.T) {
-	broken := errors.New("line 7: no prompt")
-	a := NewAhead(t.Context(), func(i int) (Item, error) {
-		if i == 2 {
-			return Item{}, broken
-		}
-		return Item{}, nil
-	}, AheadConfig{})
-	defer a.Close()
-	a.Next()
-	a.Next()
-	if _, err := a.Next(); err != broken {
+// Whoever still holds a source must not hold its requests with it.
+func TestAheadLetsGoOfWhatWasNotTaken(t *testing.T) {
+	a := newAhead(t.Context(), numbered(1_000_000, new(atomic.Int64)), aheadMost)
+	if err := a.fill(); err != nil {
+		t.Fatal(err)
+	}
+	a.close()
+	if a.ring != nil || a.n != 0 {
+		t.Errorf("%d requests are held after the end", a.n)
+	}
+	if _, err := a.next(); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	b := NewAhead(t.Context(), func(int) (Item, error) { return Item{}, broken }, AheadConfig{})
-	defer b.Close()
-	if err := b.Fill(1); err != broken {
+}
+
+func TestAheadPassesTheBuildersError(t *testing.T) {
+	broken := errors.New("line 7: no prompt")
+	a := newAhead(t.Context(), func(i int) (ready, error) {
+		if i == 2 {
+			return ready{}, broken
+		}
+		return ready{}, nil
+	}, aheadMost)
+	defer a.close()
+	a.next()
+	a.next()
+	if _, err := a.next(); err != broken {
+		t.Error(err)
+	}
+	b := newAhead(t.Context(), func(int) (ready, error) { return ready{}, broken }, aheadMost)
+	defer b.close()
+	if err := b.fill(); err != broken {
 		t.Error(err)
 	}
 }
 
 func BenchmarkAhead256(b *testing.B) {
-	s, err := NewSynth(SynthConfig{Prompt: Length{Mean: 256}, Output: Length{Mean: 128}})
+	spec := Spec{Synthetic: &SyntheticSpec{Prompt: Length{Mean: 256}, Output: Length{Mean: 128}}}
+	w, err := Open(spec, "m")
 	if err != nil {
 		b.Fatal(err)
 	}
-	body, err := NewBody(BodyConfig{Model: "m"})
+	next, release, err := w.Source(b.Context(), 0)
 	if err != nil {
 		b.Fatal(err)
 	}
-	a := NewAhead(b.Context(), body.Attach(s.Source()), AheadConfig{})
-	defer a.Close()
+	defer release()
 	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := a.Next(); err != nil {
+	for i := 0; b.Loop(); i++ {
+		if _, err := next(i); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -27,7 +28,8 @@ func (f Format) Path() string {
 	return "/v1/chat/completions"
 }
 
-// BodyConfig says what a request body holds beside the item. Its zero value sends what GuideLLM 0.5.0 sends, without a model.
+// BodyConfig says what a request body holds beside the item. Its zero value sends what GuideLLM 0.5.0 sends, without a
+// model.
 type BodyConfig struct {
 	Format Format
 	Model  string // left out where empty
@@ -35,18 +37,13 @@ type BodyConfig struct {
 	NoStream bool
 	// NoIgnoreEOS leaves ignore_eos out, for endpoints that refuse fields they do not know.
 	NoIgnoreEOS bool
-	// NoOutputLength leaves the output length to the model, whatever the item asks for.
-	NoOutputLength bool
-	// LengthField replaces the name of the field that limits the output; empty means max_completion_tokens for chat and
-	// max_tokens for text, as GuideLLM has it.
-	LengthField string
-	// Extra is a JSON object of further fields. They replace fields of the same name, as GuideLLM's extras do; the messages
-	// and the prompt cannot be replaced.
+	// Extra is a JSON object of further fields. They replace fields of the same name, as GuideLLM's extras do; the
+	// messages and the prompt cannot be replaced.
 	Extra []byte
 }
 
-// Body writes request bodies, byte for byte as GuideLLM 0.5.0 writes them: the same fields in the same order, no spaces,
-// and text as UTF-8. It may be used by several goroutines.
+// Body writes request bodies, byte for byte as GuideLLM 0.5.0 writes them: the same fields in the same order, no
+// spaces, and text as UTF-8. It may be used by several goroutines.
 type Body struct {
 	format        Format
 	limited, free template // with and without an output length
@@ -78,15 +75,15 @@ type field struct {
 	hole        hole
 }
 
-// NewBody prepares bodies of one kind. It fails where Extra is no JSON object.
+// NewBody prepares bodies of one kind. It fails where Extra is not a JSON object.
 func NewBody(cfg BodyConfig) (*Body, error) {
 	extra, err := objectFields(cfg.Extra)
 	if err != nil {
-		return nil, fmt.Errorf("extra body fields: %w", err)
+		return nil, err
 	}
 	b := &Body{format: cfg.Format}
 	b.free = newTemplate(cfg, false, extra)
-	b.limited = newTemplate(cfg, !cfg.NoOutputLength, extra)
+	b.limited = newTemplate(cfg, true, extra)
 	return b, nil
 }
 
@@ -111,9 +108,6 @@ func newTemplate(cfg BodyConfig, limited bool, extra []field) template {
 	lengthField, textField := "max_completion_tokens", "messages"
 	if cfg.Format == TextCompletions {
 		lengthField, textField = "max_tokens", "prompt"
-	}
-	if cfg.LengthField != "" {
-		lengthField = cfg.LengthField
 	}
 	if limited {
 		set(field{name: lengthField, hole: holeLength})
@@ -149,33 +143,54 @@ func objectFields(object []byte) ([]field, error) {
 	if object = bytes.TrimSpace(object); len(object) == 0 || string(object) == "null" {
 		return nil, nil
 	}
+	bad := func(reason string) ([]field, error) {
+		return nil, fmt.Errorf(`not a JSON object such as {"temperature":0}: %s: %.80s`, reason, object)
+	}
+	if object[0] != '{' {
+		return bad("it does not start with {")
+	}
 	d := json.NewDecoder(bytes.NewReader(object))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, fmt.Errorf("want a JSON object such as {\"temperature\":0}, got %.80q", object)
+	if _, err := d.Token(); err != nil {
+		return bad(jsonProblem(err))
 	}
 	var fields []field
 	for d.More() {
 		name, err := d.Token()
 		if err != nil {
-			return nil, err
+			return bad(jsonProblem(err))
 		}
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
-			return nil, fmt.Errorf("field %q: %w", name, err)
+			return bad(fmt.Sprintf("field %q: %s", name, jsonProblem(err)))
 		}
 		var compact bytes.Buffer
 		if err := json.Compact(&compact, value); err != nil {
-			return nil, err
+			return bad(fmt.Sprintf("field %q: %s", name, jsonProblem(err)))
 		}
 		fields = append(fields, field{name: name.(string), value: compact.String()})
 	}
 	if _, err := d.Token(); err != nil {
-		return nil, err
+		return bad(jsonProblem(err))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("something follows the JSON object %.80q", object)
+		return bad("something follows its end")
 	}
 	return fields, nil
+}
+
+// jsonProblem says in plain words why a text is not JSON.
+func jsonProblem(err error) string {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "it ends too early"
+	case errors.As(err, &syntax) && strings.HasPrefix(err.Error(), "unexpected end"):
+		return "it ends too early"
+	case errors.As(err, &kind):
+		return "it is a JSON " + kind.Value
+	}
+	return err.Error()
 }
 
 // Bytes returns the body of an item in one allocation. An item that already has a body keeps it.
@@ -184,11 +199,12 @@ func (b *Body) Bytes(it Item) []byte {
 		return it.Body
 	}
 	const wrapping = 160 // the messages around the texts, and the length
-	return b.Append(make([]byte, 0, b.limited.fixed+wrapping+quotedLen(it.PrefixText)+quotedLen(it.PromptText)+len(it.Messages)), it)
+	texts := quotedLen(it.PrefixText) + quotedLen(it.PromptText) + len(it.Messages)
+	return b.append(make([]byte, 0, b.limited.fixed+wrapping+texts), it)
 }
 
-// Append appends the body of an item to dst, whether or not the item has one.
-func (b *Body) Append(dst []byte, it Item) []byte {
+// append appends the body of an item to dst, whether or not the item has one.
+func (b *Body) append(dst []byte, it Item) []byte {
 	t := &b.limited
 	if it.OutputTokens <= 0 {
 		t = &b.free
@@ -207,17 +223,6 @@ func (b *Body) Append(dst []byte, it Item) []byte {
 		}
 	}
 	return dst
-}
-
-// Attach returns a source whose items have their bodies.
-func (b *Body) Attach(source Source) Source {
-	return func(i int) (Item, error) {
-		it, err := source(i)
-		if err == nil {
-			it.Body = b.Bytes(it)
-		}
-		return it, err
-	}
 }
 
 func appendMessages(dst []byte, it Item) []byte {
@@ -251,8 +256,8 @@ func appendString(dst []byte, s string) []byte {
 	return append(appendEscaped(append(dst, '"'), s), '"')
 }
 
-// appendEscaped escapes as Python's json.dumps(ensure_ascii=False) does: quotes, backslashes and control characters only.
-// Bytes that are not UTF-8 become U+FFFD, so that the body is always JSON.
+// appendEscaped escapes as Python's json.dumps(ensure_ascii=False) does: quotes, backslashes and control characters
+// only. Bytes that are not UTF-8 become U+FFFD, so that the body is always JSON.
 func appendEscaped(dst []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	from := 0

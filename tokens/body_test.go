@@ -10,7 +10,8 @@ import (
 	"github.com/openloop/openloop/tokens/tokenizer/tokenizertest"
 )
 
-// bodies.json holds what GuideLLM 0.5.0's request formatters and httpx make of the same input; make_vectors.py wrote it.
+// bodies.json holds what GuideLLM 0.5.0's request formatters and httpx make of the same input; make_vectors.py wrote
+// it.
 func TestBodiesAreGuideLLMs(t *testing.T) {
 	data, err := os.ReadFile(tokenizertest.Path(t, "bodies.json"))
 	if err != nil {
@@ -40,7 +41,7 @@ func TestBodiesAreGuideLLMs(t *testing.T) {
 }
 
 func TestBodyOptions(t *testing.T) {
-	it := Item{PromptText: "hi", OutputTokens: 5}
+	it, free := Item{PromptText: "hi", OutputTokens: 5}, Item{PromptText: "hi"}
 	const user = `"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}]}`
 	const stream = `{"stream":true,"stream_options":{"include_usage":true},`
 	for _, c := range []struct {
@@ -50,11 +51,14 @@ func TestBodyOptions(t *testing.T) {
 	}{
 		{BodyConfig{}, it, stream + `"max_completion_tokens":5,"stop":null,"ignore_eos":true,` + user},
 		{BodyConfig{NoIgnoreEOS: true}, it, stream + `"max_completion_tokens":5,"stop":null,` + user},
-		{BodyConfig{NoOutputLength: true}, it, stream + user},
-		{BodyConfig{LengthField: "max_tokens"}, it, stream + `"max_tokens":5,"stop":null,"ignore_eos":true,` + user},
-		{BodyConfig{NoStream: true, NoOutputLength: true}, it, `{` + user},
-		{BodyConfig{NoOutputLength: true, Extra: []byte(` {"messages":1, "top_k" : [1, 2]}`)}, it, stream + user[:len(user)-1] + `,"top_k":[1,2]}`},
-		{BodyConfig{NoOutputLength: true}, Item{Messages: []byte(`[{"role":"user","content":"x"}]`)}, stream + `"messages":[{"role":"user","content":"x"}]}`},
+		{BodyConfig{Format: TextCompletions}, it,
+			stream + `"max_tokens":5,"stop":null,"ignore_eos":true,"prompt":"hi"}`},
+		{BodyConfig{}, free, stream + user},
+		{BodyConfig{NoStream: true}, free, `{` + user},
+		{BodyConfig{Extra: []byte(` {"messages":1, "top_k" : [1, 2]}`)}, free,
+			stream + user[:len(user)-1] + `,"top_k":[1,2]}`},
+		{BodyConfig{}, Item{Messages: []byte(`[{"role":"user","content":"x"}]`)},
+			stream + `"messages":[{"role":"user","content":"x"}]}`},
 		{BodyConfig{}, Item{Body: []byte(`as it was`)}, `as it was`},
 	} {
 		b, err := NewBody(c.cfg)
@@ -65,9 +69,20 @@ func TestBodyOptions(t *testing.T) {
 			t.Errorf("%+v\n got %s\nwant %s", c.cfg, got, c.want)
 		}
 	}
-	for _, extra := range []string{`[1]`, `{"a":}`, `{"a":1} {}`, `nonsense`, `{"a":1`} {
-		if _, err := NewBody(BodyConfig{Extra: []byte(extra)}); err == nil || !strings.Contains(err.Error(), "extra body fields") {
-			t.Errorf("extra %s: %v", extra, err)
+	const bad = `not a JSON object such as {"temperature":0}: `
+	for extra, want := range map[string]string{
+		`[1]`:        bad + `it does not start with {: [1]`,
+		`nonsense`:   bad + `it does not start with {: nonsense`,
+		`{"a":}`:     bad + `field "a": invalid character '}' looking for beginning of value: {"a":}`,
+		`{"a":1} {}`: bad + `something follows its end: {"a":1} {}`,
+		`{"a":1`:     bad + `it ends too early: {"a":1`,
+		`{"a":`:      bad + `field "a": it ends too early: {"a":`,
+		`{"a":[1,`:   bad + `field "a": it ends too early: {"a":[1,`,
+		`{`:          bad + `it ends too early: {`,
+		`{"a" 1}`:    bad + `field "a": expected colon after object key: {"a" 1}`,
+	} {
+		if _, err := NewBody(BodyConfig{Extra: []byte(extra)}); err == nil || err.Error() != want {
+			t.Errorf("extra %s:\n got %v\nwant %s", extra, err, want)
 		}
 	}
 }
@@ -77,7 +92,8 @@ func TestBodyAllocatesOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	it := Item{PrefixText: strings.Repeat("\"\x01\xff", 500), PromptText: strings.Repeat("word\n", 500), OutputTokens: 1 << 40}
+	it := Item{PrefixText: strings.Repeat("\"\x01\xff", 500), PromptText: strings.Repeat("word\n", 500),
+		OutputTokens: 1 << 40}
 	if n := testing.AllocsPerRun(20, func() { b.Bytes(it) }); n != 1 {
 		t.Errorf("%v allocations a body", n)
 	}
@@ -107,7 +123,8 @@ func FuzzBody(f *testing.F) {
 			if err := json.Unmarshal(body, &got); err != nil {
 				continue // an extra field of another type, such as "Prompt"
 			}
-			if format == TextCompletions && !strings.Contains(strings.ToLower(extra), "prompt") && got.Prompt != valid(prefix)+valid(prompt) {
+			if format == TextCompletions && !strings.Contains(strings.ToLower(extra), "prompt") &&
+				got.Prompt != valid(prefix)+valid(prompt) {
 				t.Fatalf("the prompt %q became %q", prefix+prompt, got.Prompt)
 			}
 		}

@@ -10,13 +10,15 @@ import (
 	"strings"
 )
 
-// defaultColumns are the names that GuideLLM 0.5.0 looks for, in its order; each also with s and es at the end and in lower,
-// upper and capitalised case. "messages" is openloop's own addition.
+// defaultColumns are the names that GuideLLM 0.5.0 looks for, in its order; each also with s and es at the end and in
+// lower, upper and capitalised case. "messages" is openloop's own addition.
 var defaultColumns = map[string][]string{
 	"prompt_tokens_count_column": {"prompt_tokens_count", "input_tokens_count"},
 	"output_tokens_count_column": {"output_tokens_count", "completion_tokens_count"},
 	"prefix_column":              {"system_prompt", "system", "prefix"},
-	"text_column":                {"prompt", "instruction", "question", "input", "context", "content", "conversation", "turn", "text", "message"},
+	"text_column": {
+		"prompt", "instruction", "question", "input", "context", "content", "conversation", "turn", "text", "message",
+	},
 }
 
 // columnNames holds the variants of defaultColumns, worked out once.
@@ -33,9 +35,53 @@ var columnNames = func() map[string][]string {
 	return names
 }()
 
-// column finds the columns of a kind: by default the first known name, with a mapping all that it names.
+// ErrNoPrompt means that a record has no prompt: its column has a name that is not known, or is empty.
+var ErrNoPrompt = errors.New("it has no prompt")
+
+// ParseColumns reads a mapping of columns for DataSpec.Columns: a JSON object from column types to a name or a list of
+// names. An empty text is none.
+func ParseColumns(text string) (map[string][]string, error) {
+	const form = `want a JSON object such as {"text_column":"question"}`
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	var raw map[string]any
+	if err := json.Unmarshal([]byte(text), &raw); err != nil {
+		return nil, fmt.Errorf("%s, got %.80q: %s", form, text, jsonProblem(err))
+	}
+	if raw == nil {
+		return nil, nil
+	}
+	columns := map[string][]string{}
+	for kind, value := range raw {
+		list, isList := value.([]any)
+		if !isList {
+			list = []any{value}
+		}
+		for _, v := range list {
+			name, ok := v.(string)
+			if !ok {
+				return nil, fmt.Errorf("%s is %v: it must be the name of a column, or a list of names", kind, value)
+			}
+			columns[kind] = append(columns[kind], name)
+		}
+	}
+	return columns, checkColumns(columns)
+}
+
+func checkColumns(columns map[string][]string) error {
+	for _, kind := range slices.Sorted(maps.Keys(columns)) {
+		if _, ok := defaultColumns[kind]; !ok {
+			return fmt.Errorf("%q is not a kind of column; there are text_column, prefix_column, "+
+				"prompt_tokens_count_column and output_tokens_count_column", kind)
+		}
+	}
+	return nil
+}
+
+// columns finds the columns of a kind: by default the first known name, with a mapping all that it names.
 func (f *fileSource) columns(r record, kind string) ([]any, error) {
-	if f.cfg.Columns == nil {
+	if f.cfg.columns == nil {
 		for _, name := range columnNames[kind] {
 			if value, ok := r[name]; ok {
 				return []any{value}, nil
@@ -44,13 +90,14 @@ func (f *fileSource) columns(r record, kind string) ([]any, error) {
 		return nil, nil
 	}
 	var values []any
-	for _, name := range f.cfg.Columns[kind] {
+	for _, name := range f.cfg.columns[kind] {
 		value, ok := r[name]
 		if !ok { // GuideLLM writes the number of the data set before the name; here there is one
 			value, ok = r[strings.TrimPrefix(name, "0.")]
 		}
 		if !ok {
-			return nil, fmt.Errorf("it has no column %q (%s); it has %s", name, kind, strings.Join(slices.Sorted(maps.Keys(r)), ", "))
+			has := strings.Join(slices.Sorted(maps.Keys(r)), ", ")
+			return nil, fmt.Errorf("it has no column %q (%s); it has %s", name, kind, has)
 		}
 		values = append(values, value)
 	}
@@ -59,17 +106,21 @@ func (f *fileSource) columns(r record, kind string) ([]any, error) {
 
 // item makes an item of a record.
 func (f *fileSource) item(r record) (Item, error) {
-	if it, path, err := workloadItem(r); path != "" || err != nil {
+	if it, path, err := savedItem(r); path != "" || err != nil {
 		if f.path == "" {
 			f.path = path
 		}
 		if err == nil && path != f.path {
-			err = fmt.Errorf("its path is %s, that of the records before is %s; one run sends to one path", path, f.path)
+			err = fmt.Errorf("its path is %s, that of the records before is %s; one run sends to one path",
+				path, f.path)
 		}
 		return it, err
 	}
 	it := Item{}
-	for kind, number := range map[string]*int{"prompt_tokens_count_column": &it.PromptTokens, "output_tokens_count_column": &it.OutputTokens} {
+	for kind, number := range map[string]*int{
+		"prompt_tokens_count_column": &it.PromptTokens,
+		"output_tokens_count_column": &it.OutputTokens,
+	} {
 		values, err := f.columns(r, kind)
 		if err != nil {
 			return Item{}, err
@@ -114,8 +165,8 @@ func (f *fileSource) item(r record) (Item, error) {
 		}
 	}
 	if len(texts) == 0 {
-		return Item{}, fmt.Errorf("it has no prompt: none of its columns (%s) is named as one, or that one is empty; name it with --data-column-mapper",
-			strings.Join(slices.Sorted(maps.Keys(r)), ", "))
+		return Item{}, fmt.Errorf("%w: none of its columns (%s) is named as one, or that one is empty",
+			ErrNoPrompt, strings.Join(slices.Sorted(maps.Keys(r)), ", "))
 	}
 	it.PromptText = strings.Join(texts, "")
 	if len(texts) > 1 { // GuideLLM sends each as a message of its own
@@ -141,20 +192,20 @@ func userMessages(prefix string, texts []string) []byte {
 
 // measure counts what the record does not say. The answer, where there is one, is how long the output is to be.
 func (f *fileSource) measure(it *Item, answer string) {
-	if it.OutputTokens == 0 && answer != "" && f.cfg.Count != nil {
-		it.OutputTokens = max(1, f.cfg.Count(answer))
+	if it.OutputTokens == 0 && answer != "" && f.cfg.count != nil {
+		it.OutputTokens = max(1, f.cfg.count(answer))
 	}
 	if it.OutputTokens == 0 {
-		it.OutputTokens = f.cfg.OutputTokens
+		it.OutputTokens = f.cfg.output
 	}
-	if f.cfg.Count == nil {
+	if f.cfg.count == nil {
 		return
 	}
 	if it.PromptTokens == 0 {
-		it.PromptTokens = f.cfg.Count(it.PromptText)
+		it.PromptTokens = f.cfg.count(it.PromptText)
 	}
 	if it.PrefixText != "" {
-		it.PrefixTokens = f.cfg.Count(it.PrefixText)
+		it.PrefixTokens = f.cfg.count(it.PrefixText)
 	}
 }
 
@@ -260,7 +311,8 @@ func (f *fileSource) conversationItem(it Item, turns []turn) (Item, error) {
 		}
 		for i, t := range turns {
 			if t.Role == "" || len(t.Content) == 0 {
-				return Item{}, fmt.Errorf("message %d of its conversation is %.80s; want role and content, or from and value", i+1, t.raw)
+				const form = "role and content, or from and value"
+				return Item{}, fmt.Errorf("message %d of its conversation is %.80s; want %s", i+1, t.raw, form)
 			}
 			if i > 0 {
 				messages.WriteByte(',')

@@ -13,112 +13,60 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"go.yaml.in/yaml/v3"
-
-	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
-// DataConfig says how data becomes items. Its zero value reads all records in order, with GuideLLM's column names.
-type DataConfig struct {
-	// Columns maps GuideLLM's column types (text_column, prefix_column, prompt_tokens_count_column,
-	// output_tokens_count_column) to names of columns, instead of the default names of all of them. A type that is left out
-	// is then not read, as in GuideLLM.
-	Columns map[string][]string
-	// Samples is how many records are used, 0 or less is all. Fewer in the file are an error, as in GuideLLM.
-	Samples int
-	// Shuffle reads all records first and gives them in a random order; with Samples a random selection, of which only that
-	// many are held in memory.
-	Shuffle bool
-	Seed    uint64
-	// OutputTokens is asked for where a record does not say; 0 is free.
-	OutputTokens int
-	// Repeat starts again at the end of the data. Such a load finds its own prompts in the server's prefix cache.
-	Repeat bool
-	// Count counts the tokens of texts whose length the record does not give; nil leaves the lengths unknown. The length of
-	// an answer in a conversation is counted by it as well, and becomes the output length.
-	Count func(text string) int
-	// Words and TokensPerWord are for synthetic data, as in [SynthConfig].
-	Words         tokenizer.Vocabulary
-	TokensPerWord float64
+// dataConfig says how the records of a file become items. Its zero value reads all records in order, with GuideLLM's
+// column names.
+type dataConfig struct {
+	columns map[string][]string // as DataSpec.Columns
+	samples int                 // use so many records; 0: all
+	// shuffle reads all records first and gives them in a random order; with samples a random selection, of which only
+	// that many are held in memory.
+	shuffle bool
+	seed    uint64
+	output  int // tokens to ask for where a record does not say; 0 is free
+	// count counts the tokens of texts whose length the record does not give; nil leaves the lengths unknown. The
+	// length of the last message of a conversation is counted by it as well, and becomes the output length.
+	count func(text string) int
 }
 
-// Data is an open source of items.
-type Data struct {
-	// Kind is "synthetic", "file" or "workload" (a file that [WorkloadWriter] wrote).
-	Kind string
-	// Synthetic is what synthetic data looks like, for Kind "synthetic".
-	Synthetic SynthConfig
-	// Format is the kind of request that a saved workload holds.
-	Format Format
-
-	source Source
+// data is an open file of records.
+type data struct {
+	saved  bool   // the file is one that a workload was saved to
+	format Format // the kind of request that a saved workload holds
+	source source // io.EOF behind the last record. A bad record is a [RecordError]. Each call reads one record.
 	close  func() error
 }
 
-// Source gives the items in order, io.EOF behind the last. A bad record is a [RecordError]. Only synthetic data is a pure
-// function of the index: a file must be asked for 0, 1, 2 and so on, and each call reads one record.
-func (d *Data) Source() Source { return d.source }
-
-// Close closes the file.
-func (d *Data) Close() error {
-	if d.close == nil {
-		return nil
-	}
-	return d.close()
-}
-
-// OpenData opens what GuideLLM's --data takes: synthetic data as "kind=synthetic_text,prompt_tokens=256,output_tokens=128", as a
-// JSON object or as a configuration file (.json, .yaml, .yml, .config) of the same keys; an array of records as JSON text; or a
-// file of records (see [DataConfig]).
-func OpenData(spec string, cfg DataConfig) (*Data, error) {
+// openData opens a file of records, or an array of records as JSON text.
+func openData(spec string, cfg dataConfig) (*data, error) {
 	if spec = strings.TrimSpace(spec); spec == "" {
 		return nil, errors.New("no data: want a file, or synthetic data such as prompt_tokens=256,output_tokens=128")
 	}
-	synthetic, isSynthetic, err := ParseSynthetic(spec)
-	if err != nil {
-		return nil, err
-	}
-	if isSynthetic {
-		synthetic.Seed, synthetic.Words, synthetic.TokensPerWord = cfg.Seed, cfg.Words, cfg.TokensPerWord
-		if synthetic.Output.Mean == 0 {
-			synthetic.Output.Mean = cfg.OutputTokens
-		}
-		s, err := NewSynth(synthetic)
-		if err != nil {
+	f := &fileSource{cfg: cfg, name: spec}
+	if !strings.HasPrefix(spec, "[") {
+		var err error
+		if f.rows, err = openRecords(spec); err != nil {
 			return nil, err
 		}
-		return &Data{Kind: "synthetic", Synthetic: synthetic, source: limit(s.Source(), cfg.Samples, cfg.Repeat)}, nil
+		return f.start()
 	}
-	open := func() (*records, error) { return openRecords(spec) }
-	if strings.HasPrefix(spec, "[") {
-		open = func() (*records, error) { return &records{next: jsonRecords("data", strings.NewReader(spec))}, nil }
-	}
-	f := &fileSource{cfg: cfg, name: spec, open: open}
-	if strings.HasPrefix(spec, "[") {
-		f.name = "data"
+	f.name = "data"
+	f.rows = &records{
+		next:  jsonRecords(f.name, strings.NewReader(spec)),
+		close: func() error { return nil },
 	}
 	return f.start()
 }
 
-// limit ends a source after some samples, or begins it again.
-func limit(source Source, samples int, repeat bool) Source {
-	if samples <= 0 {
-		return source
-	}
-	return func(i int) (Item, error) {
-		if i >= samples && !repeat {
-			return Item{}, io.EOF
-		}
-		it, err := source(i % samples)
-		it.Index = i
-		return it, err
-	}
-}
-
-// ParseSynthetic reads a description of synthetic data. isSynthetic is false where the text is none, such as the name of a
-// data file; a text that is meant as one and is wrong is an error.
-func ParseSynthetic(spec string) (cfg SynthConfig, isSynthetic bool, err error) {
+// ParseSynthetic reads a description of synthetic data as GuideLLM's --data takes it: key=value pairs as in
+// "kind=synthetic_text,prompt_tokens=256,output_tokens=128", a JSON object, or a configuration file (.json, .yaml,
+// .yml, .config) of the same keys. isSynthetic is false where the text is none, such as the name of a data file; a text
+// that is meant as one and is wrong is an error.
+func ParseSynthetic(spec string) (cfg SyntheticSpec, isSynthetic bool, err error) {
 	spec = strings.TrimSpace(spec)
 	keys := map[string]any{}
 	what := "synthetic data"
@@ -141,12 +89,12 @@ func ParseSynthetic(spec string) (cfg SynthConfig, isSynthetic bool, err error) 
 			if err == nil {
 				err = errors.New("it has no prompt_tokens")
 			}
-			return cfg, false, fmt.Errorf("%s: no description of synthetic data: %w", spec, err)
+			return cfg, false, fmt.Errorf("%s: not a description of synthetic data: %w", spec, err)
 		}
 	case strings.HasPrefix(spec, "{"):
 		d := json.NewDecoder(strings.NewReader(spec))
 		if err := d.Decode(&keys); err != nil {
-			return cfg, false, fmt.Errorf("synthetic data as JSON: %w: %.200s", err, spec)
+			return cfg, false, fmt.Errorf("synthetic data as JSON: %s: %.200s", jsonProblem(err), spec)
 		}
 		if _, err := d.Token(); !errors.Is(err, io.EOF) {
 			return cfg, false, fmt.Errorf("synthetic data as JSON: something follows the object: %.200s", spec)
@@ -156,26 +104,29 @@ func ParseSynthetic(spec string) (cfg SynthConfig, isSynthetic bool, err error) 
 			key, value, ok := strings.Cut(part, "=")
 			key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 			if _, twice := keys[key]; !ok || key == "" || twice {
-				return cfg, false, fmt.Errorf("synthetic data: %q: want each key once, as in prompt_tokens=256,output_tokens=128", part)
+				const form = "each key once, as in prompt_tokens=256,output_tokens=128"
+				return cfg, false, fmt.Errorf("synthetic data: %q: want %s", part, form)
 			}
 			keys[key] = value
 		}
 	default:
 		return cfg, false, nil
 	}
-	if cfg, err = syntheticConfig(keys); err != nil {
+	if cfg, err = syntheticSpec(keys); err != nil {
 		return cfg, false, fmt.Errorf("%s: %w", what, err)
 	}
 	return cfg, true, nil
 }
 
-func syntheticConfig(keys map[string]any) (SynthConfig, error) {
-	var cfg SynthConfig
+func syntheticSpec(keys map[string]any) (SyntheticSpec, error) {
+	var cfg SyntheticSpec
 	var shared PrefixBucket
 	hasShared := false
 	numbers := map[string]*int{
-		"prompt_tokens": &cfg.Prompt.Mean, "prompt_tokens_stdev": &cfg.Prompt.Stdev, "prompt_tokens_min": &cfg.Prompt.Min, "prompt_tokens_max": &cfg.Prompt.Max,
-		"output_tokens": &cfg.Output.Mean, "output_tokens_stdev": &cfg.Output.Stdev, "output_tokens_min": &cfg.Output.Min, "output_tokens_max": &cfg.Output.Max,
+		"prompt_tokens": &cfg.Prompt.Mean, "prompt_tokens_stdev": &cfg.Prompt.Stdev,
+		"prompt_tokens_min": &cfg.Prompt.Min, "prompt_tokens_max": &cfg.Prompt.Max,
+		"output_tokens": &cfg.Output.Mean, "output_tokens_stdev": &cfg.Output.Stdev,
+		"output_tokens_min": &cfg.Output.Min, "output_tokens_max": &cfg.Output.Max,
 		"prefix_tokens": &shared.Tokens, "prefix_count": &shared.Count,
 	}
 	for key, value := range keys {
@@ -208,12 +159,13 @@ func syntheticConfig(keys map[string]any) (SynthConfig, error) {
 			d := json.NewDecoder(bytes.NewReader(text))
 			d.DisallowUnknownFields()
 			if err := d.Decode(&cfg.Prefixes); err != nil {
-				return cfg, fmt.Errorf(`prefix_buckets: want [{"bucket_weight":100,"prefix_count":1,"prefix_tokens":16}, …]: %w`, err)
+				const form = `[{"bucket_weight":100,"prefix_count":1,"prefix_tokens":16}, …]`
+				return cfg, fmt.Errorf("prefix_buckets: want %s: %w", form, err)
 			}
 		case key == "prefix_buckets":
 		default:
-			return cfg, fmt.Errorf("%q is not known; there are kind, prompt_tokens and output_tokens, each with _stdev, _min and _max, "+
-				"prefix_tokens, prefix_count and prefix_buckets", key)
+			return cfg, fmt.Errorf("%q is not known; there are kind, prompt_tokens and output_tokens, "+
+				"each with _stdev, _min and _max, prefix_tokens, prefix_count and prefix_buckets", key)
 		}
 	}
 	if cfg.Prompt.Mean == 0 {
@@ -251,56 +203,41 @@ func wholeNumber(value any) (int, error) {
 			return wholeNumber(f)
 		}
 	}
-	return 0, fmt.Errorf("%v is no whole number", value)
+	return 0, fmt.Errorf("%v is not a whole number", value)
 }
 
-// fileSource reads the records of a file one by one, again and again where it repeats.
+// fileSource reads the records of a file one by one.
 type fileSource struct {
-	cfg  DataConfig
+	cfg  dataConfig
 	name string
-	open func() (*records, error)
-
 	rows *records
-	read int    // items of this pass
+	read int    // items so far
 	path string // that a saved workload was sent to
 }
 
-func (f *fileSource) start() (*Data, error) {
-	for kind := range f.cfg.Columns {
-		if _, ok := defaultColumns[kind]; !ok {
-			return nil, fmt.Errorf("column mapping: %q is not known; there are text_column, prefix_column, prompt_tokens_count_column "+
-				"and output_tokens_count_column", kind)
-		}
-	}
-	var err error
-	if f.rows, err = f.open(); err != nil {
-		return nil, err
-	}
-	d := &Data{Kind: "file", close: f.close}
+func (f *fileSource) start() (*data, error) {
 	// The first record is read at once: a file that cannot be used is refused before anything is sent.
 	first, err := f.next()
 	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%s: it holds no records", f.name)
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.close())
+		return nil, errors.Join(err, f.rows.close())
 	}
-	if f.path != "" {
-		d.Kind = "workload"
-		if f.path == TextCompletions.Path() {
-			d.Format = TextCompletions
-		}
+	d := &data{close: f.rows.close, saved: f.path != ""}
+	if f.path == TextCompletions.Path() {
+		d.format = TextCompletions
 	}
-	if f.cfg.Shuffle {
+	if f.cfg.shuffle {
 		items, err := f.shuffled(first)
 		if err != nil {
-			return nil, errors.Join(err, f.close())
+			return nil, errors.Join(err, f.rows.close())
 		}
 		d.source = func(i int) (Item, error) {
-			if i >= len(items) && !f.cfg.Repeat {
+			if i >= len(items) {
 				return Item{}, io.EOF
 			}
-			it := items[i%len(items)]
+			it := items[i]
 			it.Index = i
 			return it, nil
 		}
@@ -319,58 +256,32 @@ func (f *fileSource) start() (*Data, error) {
 	return d, nil
 }
 
-func (f *fileSource) close() error {
-	if f.rows == nil || f.rows.close == nil {
-		return nil
-	}
-	rows := f.rows
-	f.rows = nil
-	return rows.close()
-}
-
 // next returns the next item, io.EOF at the end of the data or of the samples.
 func (f *fileSource) next() (Item, error) {
-	for {
-		if f.rows == nil {
-			return Item{}, io.EOF
-		}
-		// With a shuffle the samples are drawn from all records.
-		enough := f.cfg.Samples > 0 && f.read == f.cfg.Samples && !f.cfg.Shuffle
-		r, line, err := record(nil), 0, io.EOF
-		if !enough {
-			r, line, err = f.rows.next()
-		}
-		if errors.Is(err, io.EOF) {
-			if f.read < f.cfg.Samples && f.read > 0 {
-				return Item{}, fmt.Errorf("%s: %d samples are asked for, but it holds %d records", f.name, f.cfg.Samples, f.read)
-			}
-			if !f.cfg.Repeat || f.cfg.Shuffle || f.read == 0 {
-				return Item{}, io.EOF
-			}
-			if err := f.close(); err != nil {
-				return Item{}, err
-			}
-			if f.rows, err = f.open(); err != nil {
-				return Item{}, err
-			}
-			f.read = 0
-			continue
-		}
-		if err != nil {
-			return Item{}, err
-		}
-		f.read++
-		it, err := f.item(r)
-		if err != nil {
-			return Item{}, &RecordError{f.name, line, err}
-		}
-		return it, nil
+	// With a shuffle the samples are drawn from all records.
+	enough := f.cfg.samples > 0 && f.read == f.cfg.samples && !f.cfg.shuffle
+	r, line, err := record(nil), 0, io.EOF
+	if !enough {
+		r, line, err = f.rows.next()
 	}
+	if errors.Is(err, io.EOF) && f.read < f.cfg.samples && f.read > 0 {
+		return Item{}, fmt.Errorf("%s: %d samples are asked for, but it holds %d records",
+			f.name, f.cfg.samples, f.read)
+	}
+	if err != nil {
+		return Item{}, err
+	}
+	f.read++
+	it, err := f.item(r)
+	if err != nil {
+		return Item{}, &RecordError{f.name, line, err}
+	}
+	return it, nil
 }
 
 // shuffled reads all records and returns a random selection of them in a random order (reservoir sampling).
 func (f *fileSource) shuffled(first Item) ([]Item, error) {
-	r := rand.New(rand.NewPCG(f.cfg.Seed, 0x5af1e))
+	r := rand.New(rand.NewPCG(f.cfg.seed, 0x5af1e))
 	items := []Item{first}
 	for n := 2; ; n++ {
 		it, err := f.next()
@@ -380,7 +291,7 @@ func (f *fileSource) shuffled(first Item) ([]Item, error) {
 		if err != nil {
 			return nil, err
 		}
-		if f.cfg.Samples <= 0 || len(items) < f.cfg.Samples {
+		if f.cfg.samples <= 0 || len(items) < f.cfg.samples {
 			items = append(items, it)
 		} else if k := r.IntN(n); k < len(items) {
 			items[k] = it
@@ -388,4 +299,39 @@ func (f *fileSource) shuffled(first Item) ([]Item, error) {
 	}
 	r.Shuffle(len(items), func(i, j int) { items[i], items[j] = items[j], items[i] })
 	return items, nil
+}
+
+// dataSource gives the records of data, and begins again at their end: a stage is to last as long as it was asked to.
+// Only the goroutine that builds requests calls it.
+type dataSource struct {
+	read func() (*data, error)
+	data *data
+	from int          // index of the first record of this pass
+	size atomic.Int64 // records of a pass; 0 until the first has ended
+}
+
+func (d *dataSource) next(i int) (Item, error) {
+	if d.data == nil {
+		var err error
+		if d.data, err = d.read(); err != nil {
+			return Item{}, err
+		}
+		d.from = i
+	}
+	it, err := d.data.source(i - d.from)
+	if !errors.Is(err, io.EOF) || i == d.from {
+		it.Index = i
+		return it, err
+	}
+	d.size.CompareAndSwap(0, int64(i))
+	d.close()
+	return d.next(i)
+}
+
+// close closes the file. What it says is of no use: every record was read, or no more are wanted.
+func (d *dataSource) close() {
+	if d.data != nil {
+		_ = d.data.close()
+		d.data = nil
+	}
 }

@@ -37,7 +37,7 @@ func write(t testing.TB, name, text string) string {
 	return path
 }
 
-func all(t testing.TB, source Source) (items []Item) {
+func all(t testing.TB, source source) (items []Item) {
 	t.Helper()
 	for i := 0; ; i++ {
 		it, err := source(i)
@@ -63,40 +63,61 @@ func TestDataFiles(t *testing.T) {
 	text := []Item{{PromptText: "one two"}, {Index: 1, PromptText: "drei 😀"}}
 	for _, c := range []struct {
 		name, file string
-		cfg        DataConfig
+		cfg        dataConfig
 		want       []Item
 	}{
-		{"a.jsonl", `{"prompt":"one two","output_tokens_count":5}` + "\n\n" + `{"prompt":"drei \ud83d\ude00","output_tokens_count":6.0}`, DataConfig{}, two},
-		{"a.JSONL.gz", `{"prompt":"one two","output_tokens_count":5}` + "\r\n" + `{"prompt":"drei 😀","output_tokens_count":"6"}` + "\r\n", DataConfig{}, two},
-		{"a.json", "\xef\xbb\xbf[\n{\"text\":\"one two\",\"output_tokens_count\":5} , {\"text\":\"drei 😀\",\"output_tokens_count\":6}]\n", DataConfig{}, two},
-		{"a.json", `{"text":"one two"} {"text":"drei 😀"}`, DataConfig{}, text},
-		{"a.csv", "Prompt,output_tokens_count\none two,5\n\"drei 😀\",6\n", DataConfig{}, two},
-		{"a.csv.gz", "q,n\none two,5\n\"drei 😀\",6\n", DataConfig{Columns: map[string][]string{"text_column": {"0.q"}, "output_tokens_count_column": {"n"}}}, two},
-		{"a.txt", "one two\n\n  \ndrei 😀", DataConfig{}, text},
-		{"a.txt.gz", "one two\r\ndrei 😀\r\n", DataConfig{OutputTokens: 9}, []Item{{PromptText: "one two", OutputTokens: 9}, {Index: 1, PromptText: "drei 😀", OutputTokens: 9}}},
-		{"a.parquet", string(parquet), DataConfig{OutputTokens: 4}, []Item{{PromptText: "one\ntwo", OutputTokens: 5}, {Index: 1, PromptText: "drei 😀", OutputTokens: 4}, {Index: 2, PromptText: "x", OutputTokens: 7}}},
-		{"a.parquet.gz", string(parquet), DataConfig{Samples: 1}, []Item{{PromptText: "one\ntwo", OutputTokens: 5}}},
-		{"conversations.parquet", string(parquet), DataConfig{Samples: 1, Count: words, Columns: map[string][]string{"text_column": {"conversations"}}}, []Item{{PromptText: "hi", PromptTokens: 1, OutputTokens: 1}}},
-		{"a.jsonl", `{"system_prompt":"be brief","question":"one two","answer":"no","input_tokens_count":7}`, DataConfig{Count: words}, []Item{{PrefixText: "be brief", PrefixTokens: 2, PromptText: "one two", PromptTokens: 7}}},
-		{"two-texts.jsonl", `{"a":"one","b":"two\"","c":"sys"}`, DataConfig{Columns: map[string][]string{"text_column": {"a", "b"}, "prefix_column": {"c"}}},
-			[]Item{{PrefixText: "sys", PromptText: `onetwo"`, Messages: []byte(`[{"role":"system","content":"sys"},{"role":"user","content":[{"type":"text","text":"one"}]},{"role":"user","content":[{"type":"text","text":"two\""}]}]`)}}},
-		{"sharegpt.json", `[{"id":"a","conversations":[{"from":"system","value":"s p"},{"from":"human","value":"one two"},{"from":"gpt","value":"x y z"},{"from":"human","value":"more"}]}]`,
-			DataConfig{Count: words, OutputTokens: 99}, []Item{{PrefixText: "s p", PrefixTokens: 2, PromptText: "one two", PromptTokens: 2, OutputTokens: 3}}},
-		{"messages.jsonl", `{"messages":[{"role":"system","content":"s"}, {"role":"user","content":[{"type":"text","text":"one two"}]},{"role":"assistant","content":"a b"},{"role":"user","content":"q"},{"role":"assistant","content":"x y z"}]}`,
-			DataConfig{Count: words}, []Item{{PromptText: "s\none two\na b\nq", PromptTokens: 6, OutputTokens: 3,
-				Messages: []byte(`[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":"one two"}]},{"role":"assistant","content":"a b"},{"role":"user","content":"q"}]`)}}},
-		{"messages.csv", "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"one\"\"}]\"\n", DataConfig{OutputTokens: 3}, []Item{{PromptText: "one", OutputTokens: 3, Messages: []byte(`[{"role":"user","content":"one"}]`)}}},
+		{"a.jsonl", `{"prompt":"one two","output_tokens_count":5}` + "\n\n" +
+			`{"prompt":"drei \ud83d\ude00","output_tokens_count":6.0}`, dataConfig{}, two},
+		{"a.JSONL.gz", `{"prompt":"one two","output_tokens_count":5}` + "\r\n" +
+			`{"prompt":"drei 😀","output_tokens_count":"6"}` + "\r\n", dataConfig{}, two},
+		{"a.json", "\xef\xbb\xbf[\n{\"text\":\"one two\",\"output_tokens_count\":5} , {\"text\":\"drei 😀\"," +
+			"\"output_tokens_count\":6}]\n", dataConfig{}, two},
+		{"a.json", `{"text":"one two"} {"text":"drei 😀"}`, dataConfig{}, text},
+		{"a.csv", "Prompt,output_tokens_count\none two,5\n\"drei 😀\",6\n", dataConfig{}, two},
+		{"a.csv.gz", "q,n\none two,5\n\"drei 😀\",6\n", dataConfig{columns: map[string][]string{"text_column": {"0.q"},
+			"output_tokens_count_column": {"n"}}}, two},
+		{"a.txt", "one two\n\n  \ndrei 😀", dataConfig{}, text},
+		{"a.txt.gz", "one two\r\ndrei 😀\r\n", dataConfig{output: 9},
+			[]Item{{PromptText: "one two", OutputTokens: 9}, {Index: 1, PromptText: "drei 😀", OutputTokens: 9}}},
+		{"a.parquet", string(parquet), dataConfig{output: 4},
+			[]Item{{PromptText: "one\ntwo", OutputTokens: 5}, {Index: 1, PromptText: "drei 😀", OutputTokens: 4},
+				{Index: 2, PromptText: "x", OutputTokens: 7}}},
+		{"a.parquet.gz", string(parquet), dataConfig{samples: 1}, []Item{{PromptText: "one\ntwo", OutputTokens: 5}}},
+		{"conversations.parquet", string(parquet), dataConfig{samples: 1, count: words,
+			columns: map[string][]string{"text_column": {"conversations"}}},
+			[]Item{{PromptText: "hi", PromptTokens: 1, OutputTokens: 1}}},
+		{"a.jsonl", `{"system_prompt":"be brief","question":"one two","answer":"no","input_tokens_count":7}`,
+			dataConfig{count: words}, []Item{{PrefixText: "be brief", PrefixTokens: 2, PromptText: "one two",
+				PromptTokens: 7}}},
+		{"two-texts.jsonl", `{"a":"one","b":"two\"","c":"sys"}`,
+			dataConfig{columns: map[string][]string{"text_column": {"a", "b"}, "prefix_column": {"c"}}},
+			[]Item{{PrefixText: "sys", PromptText: `onetwo"`,
+				Messages: []byte(`[{"role":"system","content":"sys"},{"role":"user","content":[{"type":"text",` +
+					`"text":"one"}]},{"role":"user","content":[{"type":"text","text":"two\""}]}]`)}}},
+		{"sharegpt.json", `[{"id":"a","conversations":[{"from":"system","value":"s p"},{"from":"human","value":` +
+			`"one two"},{"from":"gpt","value":"x y z"},{"from":"human","value":"more"}]}]`,
+			dataConfig{count: words, output: 99}, []Item{{PrefixText: "s p", PrefixTokens: 2, PromptText: "one two",
+				PromptTokens: 2, OutputTokens: 3}}},
+		{"messages.jsonl", `{"messages":[{"role":"system","content":"s"}, {"role":"user","content":[{"type":"text",` +
+			`"text":"one two"}]},{"role":"assistant","content":"a b"},{"role":"user","content":"q"},{"role":` +
+			`"assistant","content":"x y z"}]}`,
+			dataConfig{count: words}, []Item{{PromptText: "s\none two\na b\nq", PromptTokens: 6, OutputTokens: 3,
+				Messages: []byte(`[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":` +
+					`"one two"}]},{"role":"assistant","content":"a b"},{"role":"user","content":"q"}]`)}}},
+		{"messages.csv", "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"one\"\"}]\"\n",
+			dataConfig{output: 3}, []Item{{PromptText: "one", OutputTokens: 3,
+				Messages: []byte(`[{"role":"user","content":"one"}]`)}}},
 	} {
-		d, err := OpenData(write(t, c.name, c.file), c.cfg)
+		d, err := openData(write(t, c.name, c.file), c.cfg)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
-		if got := all(t, d.Source()); !reflect.DeepEqual(got, c.want) {
+		if got := all(t, d.source); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
 		}
-		if err := d.Close(); err != nil || d.Kind != "file" {
-			t.Error(c.name, d.Kind, err)
+		if err := d.close(); err != nil || d.saved {
+			t.Error(c.name, d.saved, err)
 		}
 	}
 }
@@ -110,12 +131,16 @@ func TestBadRecordsNameTheirLine(t *testing.T) {
 		{"a.jsonl", good + `{"other":"x","more":1}`, "a.jsonl:2: it has no prompt: none of its columns (more, other)"},
 		{"a.jsonl", good + `{"prompt":""}`, "a.jsonl:2: it has no prompt"},
 		{"a.jsonl", good + `{"prompt":7}`, "a.jsonl:2: text_column: it is 7; want a text"},
-		{"a.jsonl", good + `{"prompt":"x","output_tokens_count":-1}`, "a.jsonl:2: output_tokens_count_column: it is -1; want a whole number"},
-		{"a.jsonl", good + `{"prompt":"x","output_tokens_count":"many"}`, `a.jsonl:2: output_tokens_count_column: it is "many"`},
+		{"a.jsonl", good + `{"prompt":"x","output_tokens_count":-1}`,
+			"a.jsonl:2: output_tokens_count_column: it is -1; want a whole number"},
+		{"a.jsonl", good + `{"prompt":"x","output_tokens_count":"many"}`,
+			`a.jsonl:2: output_tokens_count_column: it is "many"`},
 		{"a.jsonl", good + `{"messages":[]}`, "a.jsonl:2: its conversation is empty"},
-		{"a.jsonl", good + `{"messages":[{"role":"assistant","content":"x"}]}`, "a.jsonl:2: its conversation has nothing but an answer"},
+		{"a.jsonl", good + `{"messages":[{"role":"assistant","content":"x"}]}`,
+			"a.jsonl:2: its conversation has nothing but an answer"},
 		{"a.jsonl", good + `{"messages":[{"role":"user"}]}`, "a.jsonl:2: message 1 of its conversation is"},
-		{"a.jsonl", good + `{"conversations":[{"from":"gpt","value":"x"}]}`, "a.jsonl:2: its conversation has no turn of a human"},
+		{"a.jsonl", good + `{"conversations":[{"from":"gpt","value":"x"}]}`,
+			"a.jsonl:2: its conversation has no turn of a human"},
 		{"a.json", "[\n" + good + ",\n" + good + ",\n\n  {\"prompt\" }]", "a.json:7: invalid character"},
 		{"a.json", "[" + good + "," + good, "a.json:3: the JSON array does not end"},
 		{"a.json", "[\n" + good + ",\n[]]", "a.json:4: want a JSON object, got []"},
@@ -123,19 +148,19 @@ func TestBadRecordsNameTheirLine(t *testing.T) {
 		{"a.csv", "prompt,n\nx,1\n\"two\nlines\",2\n,3\n", "a.csv:5: it has no prompt"},
 		{"a.csv", "prompt,n\nx,1\nx\"y,1\n", "a.csv:3: bare \""},
 	} {
-		d, err := OpenData(write(t, c.name, c.file), DataConfig{})
+		d, err := openData(write(t, c.name, c.file), dataConfig{})
 		if err != nil {
 			t.Errorf("%q: %v", c.file, err)
 			continue
 		}
 		for i := 0; err == nil; i++ {
-			_, err = d.Source()(i)
+			_, err = d.source(i)
 		}
 		var bad *RecordError
 		if !errors.As(err, &bad) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: %v, want %s", c.file, err, c.want)
 		}
-		d.Close()
+		d.close()
 	}
 }
 
@@ -143,57 +168,59 @@ func TestDataIsRefusedBeforeTheRun(t *testing.T) {
 	good := `{"prompt":"x","n":1}`
 	for _, c := range []struct {
 		name, file string
-		cfg        DataConfig
+		cfg        dataConfig
 		want       string
 	}{
-		{"a.jsonl", "", DataConfig{}, "it holds no records"},
-		{"a.json", "[]", DataConfig{}, "it holds no records"},
-		{"a.csv", "", DataConfig{}, "a.csv:1: an empty file"},
-		{"a.txt", "\n \n", DataConfig{}, "it holds no records"},
-		{"a.xls", good, DataConfig{}, `ending in ".xls" is no data that is known`},
-		{"a.parquet", good, DataConfig{}, "no readable parquet file"},
-		{"a.parquet.gz", good, DataConfig{}, "no readable parquet file"},
-		{"a.jsonl", "\x1f\x8b broken", DataConfig{}, "a.jsonl: unexpected EOF"},
-		{"a.jsonl", `{"x":"y"}`, DataConfig{}, "a.jsonl:1: it has no prompt"},
-		{"a.jsonl", good, DataConfig{Columns: map[string][]string{"text_column": {"q"}}}, `it has no column "q" (text_column); it has n, prompt`},
-		{"a.jsonl", good, DataConfig{Columns: map[string][]string{"text": {"prompt"}}}, `column mapping: "text" is not known`},
-		{"a.jsonl", good, DataConfig{Samples: 3, Shuffle: true}, "3 samples are asked for, but it holds 1 records"},
+		{"a.jsonl", "", dataConfig{}, "it holds no records"},
+		{"a.json", "[]", dataConfig{}, "it holds no records"},
+		{"a.csv", "", dataConfig{}, "a.csv:1: an empty file"},
+		{"a.txt", "\n \n", dataConfig{}, "it holds no records"},
+		{"a.xls", good, dataConfig{}, `ending in ".xls" is not a kind of data that is read`},
+		{"a.parquet", good, dataConfig{}, "not a readable parquet file"},
+		{"a.parquet.gz", good, dataConfig{}, "not a readable parquet file"},
+		{"a.jsonl", "\x1f\x8b broken", dataConfig{}, "a.jsonl: unexpected EOF"},
+		{"a.jsonl", `{"x":"y"}`, dataConfig{}, "a.jsonl:1: it has no prompt"},
+		{"a.jsonl", good, dataConfig{columns: map[string][]string{"text_column": {"q"}}},
+			`it has no column "q" (text_column); it has n, prompt`},
+		{"a.jsonl", good, dataConfig{samples: 3, shuffle: true}, "3 samples are asked for, but it holds 1 records"},
 	} {
-		_, err := OpenData(write(t, c.name, c.file), c.cfg)
+		_, err := openData(write(t, c.name, c.file), c.cfg)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %q: %v, want %s", c.name, c.file, err, c.want)
 		}
 	}
-	for spec, want := range map[string]string{"": "no data", "no/such/file.jsonl": "no such file", `[{"prompt":1}]`: "data:1: text_column", "[": "data:1:"} {
-		if _, err := OpenData(spec, DataConfig{}); err == nil || !strings.Contains(err.Error(), want) {
+	for spec, want := range map[string]string{"": "no data", "no/such/file.jsonl": "no such file",
+		`[{"prompt":1}]`: "data:1: text_column", "[": "data:1:"} {
+		if _, err := openData(spec, dataConfig{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", spec, err)
 		}
 	}
-	d, err := OpenData(write(t, "a.jsonl", good+good), DataConfig{Samples: 3})
+	d, err := openData(write(t, "a.jsonl", good+good), dataConfig{samples: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
-	source := d.Source()
+	source := d.source
 	source(0)
 	source(1)
-	if _, err := source(2); err == nil || !strings.Contains(err.Error(), "3 samples are asked for, but it holds 2 records") {
+	if _, err := source(2); err == nil || !strings.Contains(err.Error(),
+		"3 samples are asked for, but it holds 2 records") {
 		t.Error(err)
 	}
 }
 
-func TestSamplesShuffleAndRepeat(t *testing.T) {
+func TestSamplesAndShuffle(t *testing.T) {
 	var file strings.Builder
 	for i := range 100 {
 		fmt.Fprintf(&file, "{\"prompt\":\"p%d\"}\n", i)
 	}
 	path := write(t, "a.jsonl", file.String())
-	prompts := func(cfg DataConfig, most int) (texts []string) {
-		d, err := OpenData(path, cfg)
+	prompts := func(cfg dataConfig, most int) (texts []string) {
+		d, err := openData(path, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer d.Close()
-		source := d.Source()
+		defer d.close()
+		source := d.source
 		for i := range most {
 			it, err := source(i)
 			if errors.Is(err, io.EOF) {
@@ -206,22 +233,16 @@ func TestSamplesShuffleAndRepeat(t *testing.T) {
 		}
 		return texts
 	}
-	ordered := prompts(DataConfig{}, 1000)
+	ordered := prompts(dataConfig{}, 1000)
 	if len(ordered) != 100 || ordered[99] != "p99" {
 		t.Error(ordered)
 	}
-	if got := prompts(DataConfig{Samples: 10}, 1000); !slices.Equal(got, ordered[:10]) {
+	if got := prompts(dataConfig{samples: 10}, 1000); !slices.Equal(got, ordered[:10]) {
 		t.Error(got)
 	}
-	if got := prompts(DataConfig{Samples: 2, Repeat: true}, 5); !slices.Equal(got, []string{"p0", "p1", "p0", "p1", "p0"}) {
-		t.Error(got)
-	}
-	if got := prompts(DataConfig{Repeat: true}, 205); len(got) != 205 || got[204] != "p4" {
-		t.Error(got)
-	}
-	shuffled := prompts(DataConfig{Shuffle: true, Seed: 1}, 1000)
-	again := prompts(DataConfig{Shuffle: true, Seed: 1}, 1000)
-	other := prompts(DataConfig{Shuffle: true, Seed: 2}, 1000)
+	shuffled := prompts(dataConfig{shuffle: true, seed: 1}, 1000)
+	again := prompts(dataConfig{shuffle: true, seed: 1}, 1000)
+	other := prompts(dataConfig{shuffle: true, seed: 2}, 1000)
 	if !slices.Equal(shuffled, again) || slices.Equal(shuffled, other) || slices.Equal(shuffled, ordered) {
 		t.Error("not shuffled by the seed")
 	}
@@ -232,7 +253,7 @@ func TestSamplesShuffleAndRepeat(t *testing.T) {
 	// Every record is drawn about as often: 10 of 100, 300 times.
 	counts := map[string]int{}
 	for seed := range uint64(300) {
-		sample := prompts(DataConfig{Shuffle: true, Samples: 10, Seed: seed}, 1000)
+		sample := prompts(dataConfig{shuffle: true, samples: 10, seed: seed}, 1000)
 		if len(slices.Compact(slices.Sorted(slices.Values(sample)))) != 10 {
 			t.Fatal(sample)
 		}
@@ -245,32 +266,60 @@ func TestSamplesShuffleAndRepeat(t *testing.T) {
 			t.Errorf("%s was drawn %d times of 30 expected", p, n)
 		}
 	}
-	if got := prompts(DataConfig{Shuffle: true, Samples: 2, Repeat: true}, 6); got[0] != got[2] || got[1] != got[5] {
-		t.Error(got)
+}
+
+func TestDataBeginsAgainAtItsEnd(t *testing.T) {
+	path := write(t, "a.txt", "p0\np1\np2\n")
+	for _, cfg := range []dataConfig{{}, {samples: 2}, {shuffle: true, samples: 2}} {
+		d := &dataSource{read: func() (*data, error) { return openData(path, cfg) }}
+		var texts []string
+		size := 3
+		if cfg.samples > 0 {
+			size = cfg.samples
+		}
+		for i := range 10 {
+			it, err := d.next(i)
+			if err != nil || it.Index != i {
+				t.Fatal(it.Index, err)
+			}
+			texts = append(texts, it.PromptText)
+			if texts[i%size] != it.PromptText || !cfg.shuffle && it.PromptText != fmt.Sprint("p", i%size) {
+				t.Errorf("%+v: record %d is %s", cfg, i, it.PromptText)
+			}
+		}
+		if got := d.size.Load(); got != int64(size) {
+			t.Errorf("%+v: %d records, want %d", cfg, got, size)
+		}
+		d.close()
 	}
 }
 
 func TestSyntheticSpecs(t *testing.T) {
-	want := SynthConfig{Prompt: Length{256, 20, 100, 400}, Output: Length{128, 5, 100, 150}}
+	want := SyntheticSpec{Prompt: Length{256, 20, 100, 400}, Output: Length{128, 5, 100, 150}}
 	buckets := want
 	buckets.Prefixes = []PrefixBucket{{75, 2, 16}, {Tokens: 32}}
 	shared := want
 	shared.Prefixes = []PrefixBucket{{Count: 3, Tokens: 64}}
-	const pairs = "prompt_tokens=256,prompt_tokens_stdev=20,prompt_tokens_min=100,prompt_tokens_max=400,output_tokens=128,output_tokens_stdev=5,output_tokens_min=100,output_tokens_max=150"
-	const object = `{"prompt_tokens":256,"prompt_tokens_stdev":20,"prompt_tokens_min":100,"prompt_tokens_max":400,"output_tokens":128,"output_tokens_stdev":5,"output_tokens_min":100,"output_tokens_max":150`
-	const inYAML = "prompt_tokens: 256\nprompt_tokens_stdev: 20\nprompt_tokens_min: 100\nprompt_tokens_max: 400\noutput_tokens: 128\noutput_tokens_stdev: 5\noutput_tokens_min: 100\noutput_tokens_max: 150\n"
+	const pairs = "prompt_tokens=256,prompt_tokens_stdev=20,prompt_tokens_min=100,prompt_tokens_max=400," +
+		"output_tokens=128,output_tokens_stdev=5,output_tokens_min=100,output_tokens_max=150"
+	const object = `{"prompt_tokens":256,"prompt_tokens_stdev":20,"prompt_tokens_min":100,"prompt_tokens_max":400,` +
+		`"output_tokens":128,"output_tokens_stdev":5,"output_tokens_min":100,"output_tokens_max":150`
+	const inYAML = "prompt_tokens: 256\nprompt_tokens_stdev: 20\nprompt_tokens_min: 100\nprompt_tokens_max: 400\n" +
+		"output_tokens: 128\noutput_tokens_stdev: 5\noutput_tokens_min: 100\noutput_tokens_max: 150\n"
 	for _, c := range []struct {
 		spec string
-		want SynthConfig
+		want SyntheticSpec
 	}{
 		{"kind=synthetic_text," + pairs, want},
 		{pairs + ", prefix_tokens = 64, prefix_count=3", shared},
 		{object + "}", want},
-		{" " + object + `,"prefix_buckets":[{"bucket_weight":75,"prefix_count":2,"prefix_tokens":16},{"prefix_tokens":32}]} `, buckets},
+		{" " + object + `,"prefix_buckets":[{"bucket_weight":75,"prefix_count":2,"prefix_tokens":16},` +
+			`{"prefix_tokens":32}]} `, buckets},
 		{write(t, "a.json", object+`,"prefix_tokens":64,"prefix_count":3,"prefix_buckets":null}`), shared},
-		{write(t, "a.yaml", inYAML+"prefix_buckets:\n- {bucket_weight: 75, prefix_count: 2, prefix_tokens: 16}\n- prefix_tokens: 32\n"), buckets},
+		{write(t, "a.yaml", inYAML+"prefix_buckets:\n- {bucket_weight: 75, prefix_count: 2, prefix_tokens: 16}\n- "+
+			"prefix_tokens: 32\n"), buckets},
 		{write(t, "a.config", inYAML), want},
-		{"prompt_tokens=32", SynthConfig{Prompt: Length{Mean: 32}}},
+		{"prompt_tokens=32", SyntheticSpec{Prompt: Length{Mean: 32}}},
 	} {
 		got, is, err := ParseSynthetic(c.spec)
 		if err != nil || !is || !reflect.DeepEqual(got, c.want) {
@@ -278,44 +327,41 @@ func TestSyntheticSpecs(t *testing.T) {
 		}
 	}
 	for spec, want := range map[string]string{
-		"prompt_tokens=256,prompt_token_stdev=20":                   `"prompt_token_stdev" is not known`,
-		"prompt_tokens=0,output_tokens=1":                           "prompt_tokens is 0; want a whole number of at least 1",
-		"prompt_tokens=-5":                                          "at least 1",
-		"prompt_tokens=1.5":                                         "whole number",
-		"prompt_tokens=x":                                           "whole number",
-		"output_tokens=128":                                         "prompt_tokens is missing",
-		"prompt_tokens=1,prompt_tokens=2":                           "each key once",
-		"prompt_tokens=1,,":                                         "each key once",
-		"kind=image,prompt_tokens=1":                                "only synthetic_text is known",
-		`{"prompt_tokens":256`:                                      "synthetic data as JSON",
-		`{"prompt_tokens":256} x`:                                   "something follows",
-		`{"prompt_tokens":1,"prefix_buckets":7}`:                    "prefix_buckets: want",
-		`{"prompt_tokens":1,"prefix_buckets":[{"prefix_tokns":7}]}`: "prefix_tokns",
+		"prompt_tokens=256,prompt_token_stdev=20": `"prompt_token_stdev" is not known`,
+		"prompt_tokens=0,output_tokens=1": "prompt_tokens is 0; want a whole number of " +
+			"at least 1",
+		"prompt_tokens=-5":                       "at least 1",
+		"prompt_tokens=1.5":                      "whole number",
+		"prompt_tokens=x":                        "whole number",
+		"output_tokens=128":                      "prompt_tokens is missing",
+		"prompt_tokens=1,prompt_tokens=2":        "each key once",
+		"prompt_tokens=1,,":                      "each key once",
+		"kind=image,prompt_tokens=1":             "only synthetic_text is known",
+		`{"prompt_tokens":256`:                   `synthetic data as JSON: it ends too early: {"prompt_tokens":256`,
+		`{"prompt_tokens":256} x`:                "something follows",
+		`{"prompt_tokens":1,"prefix_buckets":7}`: "prefix_buckets: want",
+		`{"prompt_tokens":1,"prefix_buckets":[{"prefix_tokns":7}]}`:                   "prefix_tokns",
 		`{"prompt_tokens":1,"prefix_tokens":3,"prefix_buckets":[{"prefix_count":7}]}`: "does not go together",
-		write(t, "bad.yaml", "a: [1"): "no description of synthetic data",
+
+		write(t, "bad.yaml", "a: [1"): "not a description of synthetic data",
 		write(t, "bad.yaml", "a: 1"):  "it has no prompt_tokens",
 	} {
 		if _, _, err := ParseSynthetic(spec); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", spec, err, want)
 		}
 	}
-	for _, spec := range []string{"some/file.jsonl", `[{"prompt":"x"}]`, write(t, "records.json", `[{"prompt_tokens":1}]`), write(t, "records.json", `{"prompt":"x"}`), write(t, "a=b.jsonl", "x")} {
+	for _, spec := range []string{"some/file.jsonl", `[{"prompt":"x"}]`,
+		write(t, "records.json", `[{"prompt_tokens":1}]`), write(t, "records.json", `{"prompt":"x"}`),
+		write(t, "a=b.jsonl", "x")} {
 		if _, is, err := ParseSynthetic(spec); is || err != nil {
 			t.Errorf("%s is taken for synthetic data: %v", spec, err)
 		}
 	}
-	d, err := OpenData("prompt_tokens=8", DataConfig{OutputTokens: 3, Samples: 4, Seed: 9})
+	d, err := openData(`[{"prompt":"x"},{"prompt":"y"}]`, dataConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if items := all(t, d.Source()); len(items) != 4 || items[3].OutputTokens != 3 || words(items[3].PromptText) != 8 || d.Kind != "synthetic" || d.Synthetic.Seed != 9 {
-		t.Errorf("%+v", items)
-	}
-	d, err = OpenData(`[{"prompt":"x"},{"prompt":"y"}]`, DataConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if items := all(t, d.Source()); len(items) != 2 || items[1].PromptText != "y" {
+	if items := all(t, d.source); len(items) != 2 || items[1].PromptText != "y" {
 		t.Errorf("%+v", items)
 	}
 }
@@ -323,12 +369,12 @@ func TestSyntheticSpecs(t *testing.T) {
 // A file larger than any buffer is read as it is needed.
 func TestLargeFilesStream(t *testing.T) {
 	path := write(t, "a.jsonl", strings.Repeat(`{"prompt":"`+strings.Repeat("word ", 2000)+`"}`+"\n", 1_000)+"broken")
-	d, err := OpenData(path, DataConfig{})
+	d, err := openData(path, dataConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close()
-	source := d.Source()
+	defer d.close()
+	source := d.source
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.GC()
@@ -351,82 +397,6 @@ func TestLargeFilesStream(t *testing.T) {
 	}
 }
 
-func TestSavedWorkloadsGiveTheSameBytes(t *testing.T) {
-	s, err := NewSynth(SynthConfig{Prompt: Length{Mean: 20, Stdev: 5}, Output: Length{Mean: 7}, Prefixes: []PrefixBucket{{Tokens: 3}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, format := range []Format{ChatCompletions, TextCompletions} {
-		b, err := NewBody(BodyConfig{Model: "m", Format: format, Extra: []byte(`{"a":"\u00e9 é","n":1.50}`)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		var file bytes.Buffer
-		w := NewWorkloadWriter(&file, format)
-		var want []Item
-		for i := range 20 {
-			it := s.Item(i)
-			it.Body = b.Bytes(it)
-			switch i {
-			case 3:
-				it.Body = []byte("{ \"not\" : \"compact\" }")
-			case 4:
-				it.Body = []byte("{\"two\":\n1}")
-			case 5:
-				it.Body = []byte("no JSON \xff\x00")
-			case 6:
-				it.Body = []byte(" {}")
-			}
-			if err := w.Write(it); err != nil {
-				t.Fatal(err)
-			}
-			want = append(want, it)
-		}
-		if err := w.Flush(); err != nil {
-			t.Fatal(err)
-		}
-		if lines := bytes.Count(file.Bytes(), []byte{'\n'}); lines != 20 {
-			t.Errorf("%d lines", lines)
-		}
-		for _, name := range []string{"w.jsonl", "w.jsonl.gz"} {
-			d, err := OpenData(write(t, name, file.String()), DataConfig{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d.Kind != "workload" || d.Format != format {
-				t.Error(d.Kind, d.Format)
-			}
-			other, err := NewBody(BodyConfig{Model: "other"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, it := range all(t, other.Attach(d.Source())) {
-				if !bytes.Equal(it.Body, want[i].Body) || it.OutputTokens != want[i].OutputTokens || it.InputTokens() != want[i].InputTokens() || it.Index != i {
-					t.Errorf("item %d\n got %s\nwant %s", i, it.Body, want[i].Body)
-				}
-			}
-		}
-	}
-	mixed := `{"path":"/v1/completions","body":{}}` + "\n" + `{"path":"/v1/chat/completions","body":{}}`
-	d, err := OpenData(write(t, "w.jsonl", mixed), DataConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	source := d.Source()
-	source(0)
-	if _, err := source(1); err == nil || !strings.Contains(err.Error(), "w.jsonl:2: its path is /v1/chat/completions") {
-		t.Error(err)
-	}
-	w := NewWorkloadWriter(failingWriter{}, ChatCompletions)
-	if err := errors.Join(w.Write(Item{Body: bytes.Repeat([]byte("x"), 1<<17)}), w.Flush()); err == nil {
-		t.Error("a write error is lost")
-	}
-}
-
-type failingWriter struct{}
-
-func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("disk full") }
-
 func fuzzRecords(f *testing.F, name string, seeds ...string) {
 	for _, s := range seeds {
 		f.Add([]byte(s))
@@ -436,37 +406,41 @@ func fuzzRecords(f *testing.F, name string, seeds ...string) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		d, err := OpenData(path, DataConfig{Count: words})
+		d, err := openData(path, dataConfig{count: words})
 		if err != nil {
 			return
 		}
-		defer d.Close()
+		defer d.close()
 		b, err := NewBody(BodyConfig{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range 1000 {
-			it, err := d.Source()(i)
+			it, err := d.source(i)
 			if err != nil {
 				return
 			}
-			if it.Body == nil && it.PromptText == "" && len(it.Messages) == 0 || it.OutputTokens < 0 || it.PromptTokens < 0 {
+			if it.Body == nil && it.PromptText == "" && len(it.Messages) == 0 || it.OutputTokens < 0 ||
+				it.PromptTokens < 0 {
 				t.Fatalf("a bad item: %+v", it)
 			}
 			if it.Body == nil && !json.Valid(b.Bytes(it)) {
-				t.Fatalf("a body that is no JSON: %s", b.Bytes(it))
+				t.Fatalf("a body that is not JSON: %s", b.Bytes(it))
 			}
 		}
 	})
 }
 
 func FuzzJSONRecords(f *testing.F) {
-	fuzzRecords(f, "a.json", `{"prompt":"x"}`, `[{"text":"x","output_tokens_count":3},{}]`, `{"messages":[{"role":"user","content":[{"text":"x"}]}]}`,
-		`{"conversations":[{"from":"human","value":"x"},{"from":"gpt","value":"y"}]}`, `{"path":"/v1/completions","body":{"a":1}}`, `{"path":"/v1/completions","body_base64":"eA=="}`)
+	fuzzRecords(f, "a.json", `{"prompt":"x"}`, `[{"text":"x","output_tokens_count":3},{}]`,
+		`{"messages":[{"role":"user","content":[{"text":"x"}]}]}`,
+		`{"conversations":[{"from":"human","value":"x"},{"from":"gpt","value":"y"}]}`,
+		`{"path":"/v1/completions","body":{"a":1}}`, `{"path":"/v1/completions","body_base64":"eA=="}`)
 }
 
 func FuzzCSVRecords(f *testing.F) {
-	fuzzRecords(f, "a.csv", "prompt,output_tokens_count\nx,1\n\"y\nz\",2\n", "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"x\"\"}]\"\n")
+	fuzzRecords(f, "a.csv", "prompt,output_tokens_count\nx,1\n\"y\nz\",2\n",
+		"messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"x\"\"}]\"\n")
 }
 
 func FuzzTextRecords(f *testing.F) { fuzzRecords(f, "a.txt", "x\ny\r\n\n\x00\xff") }
@@ -480,12 +454,15 @@ func FuzzParquetRecords(f *testing.F) {
 }
 
 func FuzzSynthetic(f *testing.F) {
-	for _, s := range []string{"prompt_tokens=1,output_tokens=2", `{"prompt_tokens":1,"prefix_buckets":[{"prefix_count":2,"prefix_tokens":1}]}`, "prefix_count=99999999999,prompt_tokens=1", "a=b"} {
+	for _, s := range []string{"prompt_tokens=1,output_tokens=2",
+		`{"prompt_tokens":1,"prefix_buckets":[{"prefix_count":2,"prefix_tokens":1}]}`,
+		"prefix_count=99999999999,prompt_tokens=1", "a=b"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, spec string) {
 		cfg, is, err := ParseSynthetic(spec)
-		if err != nil || !is || cfg.Prompt.Mean > 1000 || cfg.Prompt.Max > 1000 || cfg.Prompt.Stdev > 1000 || cfg.Prompt.Min > 1000 || len(cfg.Prefixes) > 10 {
+		if err != nil || !is || cfg.Prompt.Mean > 1000 || cfg.Prompt.Max > 1000 || cfg.Prompt.Stdev > 1000 ||
+			cfg.Prompt.Min > 1000 || len(cfg.Prefixes) > 10 {
 			return
 		}
 		for _, b := range cfg.Prefixes {
@@ -493,9 +470,14 @@ func FuzzSynthetic(f *testing.F) {
 				return
 			}
 		}
-		s, err := NewSynth(cfg)
+		s, err := NewSynth(SynthConfig{Prompt: cfg.Prompt, Output: cfg.Output, Prefixes: cfg.Prefixes})
 		if err != nil {
 			return
+		}
+		// What is described and read again is the same.
+		again, is, err := ParseSynthetic(Spec{Synthetic: &cfg}.Describe())
+		if err != nil || !is || Spec.Describe(Spec{Synthetic: &again}) != (Spec{Synthetic: &cfg}).Describe() {
+			t.Fatalf("%s: described as %s: %v", spec, Spec{Synthetic: &cfg}.Describe(), err)
 		}
 		if it := s.Item(3); it.PromptTokens != words(it.PromptText) || it.PromptTokens < 1 {
 			t.Fatalf("%s: %d tokens: %q", spec, it.PromptTokens, it.PromptText)
@@ -506,16 +488,12 @@ func FuzzSynthetic(f *testing.F) {
 func BenchmarkJSONRecords(b *testing.B) {
 	line := `{"id":7,"prompt":"` + strings.Repeat("some words here ", 70) + `","output_tokens_count":128}` + "\n"
 	path := write(b, "a.jsonl", strings.Repeat(line, 1000))
-	d, err := OpenData(path, DataConfig{Repeat: true})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer d.Close()
-	source := d.Source()
+	d := &dataSource{read: func() (*data, error) { return openData(path, dataConfig{}) }}
+	defer d.close()
 	b.SetBytes(int64(len(line)))
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if _, err := source(i); err != nil {
+		if _, err := d.next(i); err != nil {
 			b.Fatal(err)
 		}
 	}

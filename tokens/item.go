@@ -1,12 +1,3 @@
-// Package tokens makes what is sent: prompts of an exact length, records of data sets and traces, and the bytes of the
-// request bodies, all built before they are due.
-//
-// A [Source] gives the item of an index. [Synth] makes items from nothing but a seed, [OpenData] reads them from files,
-// [ReadTrace] makes them to the lengths of a recorded load. A [Body] turns an item into the JSON of a request, and an
-// [Ahead] does both in its own goroutine while the load runs, so that whoever fires the requests never waits for a prompt.
-//
-// How long a text is depends on who counts. The embedded words are one token each for every tokenizer they were made for;
-// [Fit] finds the words that are one token for another [Tokenizer], [Learn] those that an endpoint counts as one.
 package tokens
 
 // Item is one request before it is bytes. The zero Item is an empty prompt with a free output length.
@@ -31,11 +22,6 @@ type Item struct {
 // InputTokens is the whole input in tokens as far as it is known, without the endpoint's chat template.
 func (it Item) InputTokens() int { return it.PrefixTokens + it.PromptTokens }
 
-// size is what an item holds in memory, in bytes, near enough to bound a buffer by it.
-func (it Item) size() int {
-	return 160 + len(it.PromptText) + len(it.Messages) + len(it.Body) // prefixes are shared
-}
-
-// Source gives the items of a load in order. It is called with 0, 1, 2 and so on by one goroutine at a time; io.EOF says
-// that there are no more. The sources of this package that say so are pure functions of the index.
-type Source func(i int) (Item, error)
+// source gives the items of a load in order. It is called with 0, 1, 2 and so on by one goroutine at a time; io.EOF
+// says that there are no more.
+type source func(i int) (Item, error)

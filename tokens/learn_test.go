@@ -125,43 +125,52 @@ func TestLearn(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		server *fakeServer
-		cfg    LearnConfig
+		cfg    learnConfig
 		method string
 		words  int
 		error  float64
 	}{
-		{"vllm", &fakeServer{count: qwen.Encode, shape: "vllm"}, LearnConfig{}, "tokenize", len(exact.Words), 0},
-		{"sglang", &fakeServer{count: qwen.Encode, shape: "sglang"}, LearnConfig{}, "tokenize", len(exact.Words), 0},
-		{"sglang that always adds a token", &fakeServer{count: qwen.Encode, shape: "sglang", bos: true}, LearnConfig{}, "tokenize", len(exact.Words), 0},
-		{"llama.cpp", &fakeServer{count: qwen.Encode, shape: "llama.cpp"}, LearnConfig{}, "tokenize-content", len(exact.Words), 0},
-		{"identifiers made up", &fakeServer{count: func(text string) []int { return make([]int, words(text)) }, shape: "vllm"}, LearnConfig{}, "tokenize", 2048, 0},
-		{"no /tokenize", &fakeServer{count: qwen.Encode, shape: "none", usage: true}, LearnConfig{}, "usage", probedWords, 0},
-		{"no /tokenize, text", &fakeServer{count: qwen.Encode, shape: "none", usage: true}, LearnConfig{Format: TextCompletions}, "usage", probedWords, 0},
-		{"/tokenize not wanted", &fakeServer{count: qwen.Encode, shape: "vllm", usage: true}, LearnConfig{NoTokenize: true}, "usage", probedWords, 0},
-		{"/tokenize broken", &fakeServer{count: qwen.Encode, shape: "broken", usage: true}, LearnConfig{}, "usage", probedWords, 0},
-		{"few words", &fakeServer{count: thirds, shape: "vllm", usage: true}, LearnConfig{}, "usage", probedWords, 0.08},
-		{"no first words", &fakeServer{count: noBare, shape: "none", usage: true}, LearnConfig{}, "usage", probedWords, 0.04},
+		{"vllm", &fakeServer{count: qwen.Encode, shape: "vllm"}, learnConfig{}, "tokenize", len(exact.Words), 0},
+		{"sglang", &fakeServer{count: qwen.Encode, shape: "sglang"}, learnConfig{}, "tokenize", len(exact.Words), 0},
+		{"sglang that always adds a token", &fakeServer{count: qwen.Encode, shape: "sglang", bos: true}, learnConfig{},
+			"tokenize", len(exact.Words), 0},
+		{"llama.cpp", &fakeServer{count: qwen.Encode, shape: "llama.cpp"}, learnConfig{}, "tokenize-content",
+			len(exact.Words), 0},
+		{"identifiers made up", &fakeServer{count: func(text string) []int { return make([]int, words(text)) },
+			shape: "vllm"}, learnConfig{}, "tokenize", 2048, 0},
+		{"no /tokenize", &fakeServer{count: qwen.Encode, shape: "none", usage: true}, learnConfig{}, "usage",
+			probedWords, 0},
+		{"no /tokenize, text", &fakeServer{count: qwen.Encode, shape: "none", usage: true},
+			learnConfig{format: TextCompletions}, "usage", probedWords, 0},
+		{"/tokenize broken", &fakeServer{count: qwen.Encode, shape: "broken", usage: true}, learnConfig{}, "usage",
+			probedWords, 0},
+		{"few words", &fakeServer{count: thirds, shape: "vllm", usage: true}, learnConfig{}, "usage", probedWords,
+			0.08},
+		{"no first words", &fakeServer{count: noBare, shape: "none", usage: true}, learnConfig{}, "usage", probedWords,
+			0.04},
 	} {
-		c.cfg.Model, c.cfg.Lengths, c.cfg.Seed = "m", []int{32, 256, 500}, 5
-		l, err := Learn(t.Context(), c.server.post, c.cfg)
+		c.cfg.model, c.cfg.lengths, c.cfg.seed = "m", []int{32, 256, 500}, 5
+		l, err := learn(t.Context(), c.server.post, c.cfg)
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
 		}
-		if l.Method != c.method || len(l.Words.Words) != c.words || l.Checked != 6 || l.Error > c.error {
-			t.Errorf("%s: %s, %d words, error %v in %d", c.name, l.Method, len(l.Words.Words), l.Error, l.Checked)
+		if l.method != c.method || len(l.words.Words) != c.words || l.checked != 6 || l.error > c.error {
+			t.Errorf("%s: %s, %d words, error %v in %d", c.name, l.method, len(l.words.Words), l.error, l.checked)
 		}
-		if (c.error == 0) != (l.Error == 0 && l.TokensPerWord == 1) && c.name != "no first words" {
-			t.Errorf("%s: error %v, %v tokens a word", c.name, l.Error, l.TokensPerWord)
+		if (c.error == 0) != (l.error == 0 && l.tokensPerWord == 1) && c.name != "no first words" {
+			t.Errorf("%s: error %v, %v tokens a word", c.name, l.error, l.tokensPerWord)
 		}
-		if want := fakeTemplate; c.method == "usage" && c.cfg.Format == ChatCompletions && l.TokensPerWord == 1 && c.error == 0 && l.Template != want {
-			t.Errorf("%s: template %d, want %d", c.name, l.Template, want)
+		if want := fakeTemplate; c.method == "usage" && c.cfg.format == ChatCompletions && l.tokensPerWord == 1 &&
+			c.error == 0 && l.template != want {
+			t.Errorf("%s: template %d, want %d", c.name, l.template, want)
 		}
-		if l.Probes != len(c.server.prompts) || l.Calls < l.Probes || l.Calls > 60 {
-			t.Errorf("%s: %d calls, %d probes, %d prompts", c.name, l.Calls, l.Probes, len(c.server.prompts))
+		if l.probes != len(c.server.prompts) || l.calls < l.probes || l.calls > 60 {
+			t.Errorf("%s: %d calls, %d probes, %d prompts", c.name, l.calls, l.probes, len(c.server.prompts))
 		}
 		// What the run sends is exact, and shares no start with what was probed.
-		s, err := NewSynth(SynthConfig{Prompt: Length{Mean: 256}, Seed: 5, Words: l.Words, TokensPerWord: l.TokensPerWord})
+		s, err := NewSynth(SynthConfig{Prompt: Length{Mean: 256}, Seed: 5, Words: l.words,
+			TokensPerWord: l.tokensPerWord})
 		if err != nil {
 			t.Errorf("%s: %v", c.name, err)
 			continue
@@ -192,19 +201,22 @@ func TestLearnRefuses(t *testing.T) {
 		{"no usage", &fakeServer{count: flat, shape: "none"}, "want 200 and usage.prompt_tokens"},
 		{"constant usage", &fakeServer{count: flat, shape: "none", usage: true}, "does not grow with the prompt"},
 	} {
-		if _, err := Learn(t.Context(), c.server.post, LearnConfig{Model: "m"}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := learn(t.Context(), c.server.post, learnConfig{model: "m"}); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
 	down := errors.New("connection refused")
-	_, err := Learn(t.Context(), func(context.Context, string, []byte) (int, []byte, error) { return 0, nil, down }, LearnConfig{})
+	_, err := learn(t.Context(), func(context.Context, string, []byte) (int, []byte, error) { return 0, nil, down },
+		learnConfig{})
 	if !errors.Is(err, down) {
 		t.Error(err)
 	}
 }
 
 func FuzzParseTokenize(f *testing.F) {
-	for _, s := range []string{`{"tokens":[1,2],"count":2}`, `{"tokens":[[1]],"count":[1]}`, `{"tokens":[{"id":1,"piece":"a"}]}`, `{"tokens":null}`, `[]`, `{"count":"x"}`} {
+	for _, s := range []string{`{"tokens":[1,2],"count":2}`, `{"tokens":[[1]],"count":[1]}`,
+		`{"tokens":[{"id":1,"piece":"a"}]}`, `{"tokens":null}`, `[]`, `{"count":"x"}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, answer []byte) {

@@ -80,62 +80,75 @@ func TestWhatTheServerReceives(t *testing.T) {
 		return `"messages":[{"role":"user","content":[{"type":"text","text":"` + text + `"}]}]}`
 	}
 	limited := func(n string) string { return `"max_completion_tokens":` + n + `,"stop":null,"ignore_eos":true,` }
+	records := func(file string) Spec { return Spec{Data: &DataSpec{Source: file, Output: 9}, Tokenizer: "none"} }
+	counted := func(file string) Spec { return Spec{Data: &DataSpec{Source: file}, Tokenizer: "cl100k_base"} }
+	replayed := func(file string) Spec { return Spec{Trace: &TraceSpec{File: file}} }
+	body := func(n, text string) string { return head + limited(n) + user(text) }
 	for _, c := range []struct {
 		form string
-		open func() (Source, error)
+		spec Spec
 		want []string // bodies; …8 is a text of eight words
 	}{
-		{"key=value", spec("kind=synthetic_text,prompt_tokens=24,output_tokens=2", 2), []string{head + limited("2") + user("…24"), head + limited("2") + user("…24")}},
-		{"json", spec(`{"prompt_tokens":8,"output_tokens":3,"prefix_tokens":5}`, 1), []string{head + limited("3") +
+		{"synthetic", Spec{Synthetic: &SyntheticSpec{Prompt: Length{Mean: 24}, Output: Length{Mean: 2}}},
+			[]string{body("2", "…24"), body("2", "…24")}},
+		{"key=value", records("kind=synthetic_text,prompt_tokens=24"), []string{body("9", "…24"), body("9", "…24")}},
+		{"json", records(`{"prompt_tokens":8,"output_tokens":3,"prefix_tokens":5}`), []string{head + limited("3") +
 			`"messages":[{"role":"system","content":"…5"},{"role":"user","content":[{"type":"text","text":" …8"}]}]}`}},
-		{"yaml", spec(write(t, "d.yaml", "prompt_tokens: 4\noutput_tokens: 2\n"), 1), []string{head + limited("2") + user("…4")}},
-		{"jsonl", spec(write(t, "d.jsonl", `{"prompt":"a \"b\"\n","output_tokens_count":2}`), 0), []string{head + limited("2") + user(`a \"b\"\n`)}},
-		{"json file", spec(write(t, "d.json", `[{"question":"é"}]`), 0), []string{head + limited("9") + user("é")}},
-		{"csv", spec(write(t, "d.csv", "prompt,output_tokens_count\n\"a, b\",3\n"), 0), []string{head + limited("3") + user("a, b")}},
-		{"txt.gz", spec(write(t, "d.txt.gz", "one\ntwo"), 0), []string{head + limited("9") + user("one"), head + limited("9") + user("two")}},
-		{"parquet", spec(write(t, "d.parquet", string(parquet)), 1), []string{head + limited("5") + user(`one\ntwo`)}},
-		{"sharegpt", spec(write(t, "d.json", `[{"conversations":[{"from":"human","value":"q"},{"from":"gpt","value":"x y"}]}]`), 0), []string{head + limited("2") + user("q")}},
-		{"messages", spec(write(t, "d.jsonl", `{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"x y"}]}`), 0), []string{head + limited("2") + `"messages":[{"role":"user","content":"q"}]}`}},
-		{"workload", spec(write(t, "d.jsonl", `{"index":0,"path":"/v1/chat/completions","body":{"messages":[{"role":"user","content":"as it was"}],"max_tokens": 2}}`), 0),
-			[]string{`{"messages":[{"role":"user","content":"as it was"}],"max_tokens": 2}`}},
-		{"mooncake", trace(write(t, "t.jsonl", `{"timestamp":0,"input_length":6,"output_length":2,"hash_ids":[1]}`)), []string{head + limited("2") + user("…6")}},
-		{"azure", trace(write(t, "t.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,7,4\n")), []string{head + limited("4") + user("…7")}},
+		{"yaml", records(write(t, "d.yaml", "prompt_tokens: 4\noutput_tokens: 2\n")), []string{body("2", "…4")}},
+		{"jsonl", records(write(t, "d.jsonl", `{"prompt":"a \"b\"\n","output_tokens_count":2}`)),
+			[]string{body("2", `a \"b\"\n`), body("2", `a \"b\"\n`)}},
+		{"json file", records(write(t, "d.json", `[{"question":"é"}]`)), []string{body("9", "é")}},
+		{"csv", records(write(t, "d.csv", "prompt,output_tokens_count\n\"a, b\",3\n")), []string{body("3", "a, b")}},
+		{"txt.gz", records(write(t, "d.txt.gz", "one\ntwo")),
+			[]string{body("9", "one"), body("9", "two"), body("9", "one")}},
+		{"parquet", records(write(t, "d.parquet", string(parquet))), []string{body("5", `one\ntwo`)}},
+		{"sharegpt", counted(write(t, "d.json", `[{"conversations":[{"from":"human","value":"q"},{"from":"gpt",`+
+			`"value":"x y"}]}]`)),
+			[]string{body("2", "q")}},
+		{"messages", counted(write(t, "d.jsonl", `{"messages":[{"role":"user","content":"q"},{"role":"assistant",`+
+			`"content":"x y"}]}`)),
+			[]string{head + limited("2") + `"messages":[{"role":"user","content":"q"}]}`}},
+		{"workload", records(write(t, "d.jsonl", `{"index":0,"path":"/v1/chat/completions","body":`+asItWas+`}`)),
+			[]string{asItWas}},
+		{"mooncake", replayed(write(t, "t.jsonl", `{"timestamp":0,"input_length":6,"output_length":2,"hash_ids":[1]}`)),
+			[]string{body("2", "…6"), ""}},
+		{"azure", replayed(write(t, "t.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,"+
+			"7,4\n")),
+			[]string{body("4", "…7"), ""}},
 	} {
 		t.Run(c.form, func(t *testing.T) {
 			r := newReceived(t)
-			source, err := c.open()
+			w, err := Open(c.spec, "")
 			if err != nil {
 				t.Fatal(err)
 			}
-			b, err := NewBody(BodyConfig{})
+			defer w.Close()
+			next, release, err := w.Source(t.Context(), 0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			ahead := NewAhead(t.Context(), b.Attach(source), AheadConfig{})
-			defer ahead.Close()
-			for {
-				it, err := ahead.Next()
-				if err == io.EOF {
-					break
+			defer release()
+			for i, want := range c.want {
+				request, err := next(i)
+				if want == "" && err == io.EOF {
+					continue
 				}
 				if err != nil {
 					t.Fatal(err)
 				}
-				if status, answer, err := r.post(t.Context(), ChatCompletions.Path(), it.Body); err != nil || status != 200 || bytes.Contains(answer, []byte(`"error"`)) {
+				status, answer, err := r.post(t.Context(), ChatCompletions.Path(), request.Body)
+				if err != nil || status != 200 || bytes.Contains(answer, []byte(`"error"`)) {
 					t.Fatalf("%d %s %v", status, answer, err)
 				}
-			}
-			if len(r.bodies) != len(c.want) {
-				t.Fatalf("received %q", r.bodies)
-			}
-			for i, want := range c.want {
-				if !bodyPattern(want).MatchString(r.bodies[i]) {
-					t.Errorf("received %s\nwant     %s", r.bodies[i], want)
+				if got := r.bodies[len(r.bodies)-1]; !bodyPattern(want).MatchString(got) {
+					t.Errorf("received %s\nwant     %s", got, want)
 				}
 			}
 		})
 	}
 }
+
+const asItWas = `{"messages":[{"role":"user","content":"as it was"}],"max_tokens": 2}`
 
 // bodyPattern matches a body in which …8 stands for a text of eight words.
 func bodyPattern(body string) *regexp.Regexp {
@@ -146,39 +159,26 @@ func bodyPattern(body string) *regexp.Regexp {
 	return regexp.MustCompile("^" + pattern + "$")
 }
 
-func spec(text string, samples int) func() (Source, error) {
-	return func() (Source, error) {
-		d, err := OpenData(text, DataConfig{Samples: samples, OutputTokens: 9, Count: func(text string) int { return len(strings.Fields(text)) }})
-		if err != nil {
-			return nil, err
-		}
-		return d.Source(), nil
-	}
-}
-
-func trace(path string) func() (Source, error) {
-	return func() (Source, error) {
-		t, err := ReadTrace(path, TraceConfig{})
-		if err != nil {
-			return nil, err
-		}
-		return t.Source(), nil
-	}
-}
-
 func TestLearnFromTheSimulator(t *testing.T) {
 	r := newReceived(t)
+	hidden := func(ctx context.Context, path string, body []byte) (int, []byte, error) { // as behind a gateway
+		if path == "/tokenize" {
+			return http.StatusNotFound, nil, nil
+		}
+		return r.post(ctx, path, body)
+	}
 	for _, c := range []struct {
-		cfg           LearnConfig
+		post          Post
 		method        string
 		calls, probes int
-	}{{LearnConfig{}, "tokenize", 7, 0}, {LearnConfig{NoTokenize: true}, "usage", 10, 10}} {
-		l, err := Learn(t.Context(), r.post, c.cfg)
+	}{{r.post, "tokenize", 7, 0}, {hidden, "usage", 12, 10}} {
+		l, err := learn(t.Context(), c.post, learnConfig{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if l.Method != c.method || l.Error != 0 || l.TokensPerWord != 1 || l.Calls != c.calls || l.Probes != c.probes {
-			t.Errorf("%s, error %v, %v tokens a word, %d calls, %d probes", l.Method, l.Error, l.TokensPerWord, l.Calls, l.Probes)
+		if l.method != c.method || l.error != 0 || l.tokensPerWord != 1 || l.calls != c.calls || l.probes != c.probes {
+			t.Errorf("%s, error %v, %v tokens a word, %d calls, %d probes",
+				l.method, l.error, l.tokensPerWord, l.calls, l.probes)
 		}
 	}
 }

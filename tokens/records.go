@@ -29,7 +29,8 @@ func (e *RecordError) Error() string { return fmt.Sprintf("%s:%d: %v", e.File, e
 // Unwrap returns the reason.
 func (e *RecordError) Unwrap() error { return e.Err }
 
-// record is one row of a file by the names of its columns: JSON values as raw JSON, text of the other formats as string.
+// record is one row of a file by the names of its columns: JSON values as raw JSON, text of the other formats as
+// string.
 type record map[string]any
 
 // records reads a file from its start to its end, holding one record at a time.
@@ -38,7 +39,8 @@ type records struct {
 	close func() error
 }
 
-// openRecords opens a file by the ending of its name; gzip is recognised by content. gzip of parquet is unpacked in memory.
+// openRecords opens a file by the ending of its name; gzip is recognised by content. gzip of parquet is unpacked in
+// memory.
 func openRecords(path string) (*records, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -92,7 +94,8 @@ func newRecords(path string, file *os.File) (*records, error) {
 		next, err := parquetRecords(path, file, info.Size())
 		return &records{next: next}, err
 	default:
-		return nil, fmt.Errorf("%s: a file ending in %q is no data that is known; there are .jsonl, .json, .csv, .txt and .parquet, each also with .gz", path, ending)
+		return nil, fmt.Errorf("%s: a file ending in %q is not a kind of data that is read; there are .jsonl, .json, "+
+			".csv, .txt and .parquet, each also with .gz", path, ending)
 	}
 }
 
@@ -239,12 +242,12 @@ func textRecords(path string, input *bufio.Reader) func() (record, int, error) {
 func parquetRecords(path string, input io.ReaderAt, size int64) (next func() (record, int, error), err error) {
 	defer func() { // the library panics on some broken files
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: no readable parquet file: %v", path, p)
+			err = fmt.Errorf("%s: not a readable parquet file: %v", path, p)
 		}
 	}()
 	file, err := parquet.OpenFile(input, size)
 	if err != nil {
-		return nil, fmt.Errorf("%s: no readable parquet file: %w", path, err)
+		return nil, fmt.Errorf("%s: not a readable parquet file: %w", path, err)
 	}
 	rows := parquet.NewGenericReader[any](file)
 	row := 0

@@ -7,30 +7,66 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
-	"sync"
 	"unicode/utf8"
 )
 
-// WorkloadWriter writes the bodies that were sent, so that [OpenData] gives the same bytes again: JSON lines of the item's
-// index, what is known of its lengths, the path of the request and the body as it was. It may be used by several goroutines.
-type WorkloadWriter struct {
-	mu   sync.Mutex
+// saver writes the requests that were sent, so that [Open] gives the same bytes again. It holds back the one that was
+// handed out last: whether that was sent shows later.
+type saver struct {
+	file    *os.File
+	out     *savedWriter
+	pending *ready
+	handed  int // requests of this stage
+}
+
+func newSaver(path string, format Format) (*saver, error) {
+	file, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	return &saver{file: file, out: newSavedWriter(file, format)}, nil
+}
+
+// hand takes a request as it is handed out, and writes the one before it: that has been sent by now.
+func (s *saver) hand(r ready) error {
+	s.handed++
+	before := s.pending
+	s.pending = &r
+	if before == nil {
+		return nil
+	}
+	return s.out.write(*before)
+}
+
+// sent is told how many requests a stage began.
+func (s *saver) sent(n int) {
+	if s.pending != nil && n >= s.handed {
+		_ = s.out.write(*s.pending) // the error comes again from flush
+	}
+	s.pending = nil
+}
+
+func (s *saver) close() error {
+	s.sent(s.handed)
+	return errors.Join(s.out.flush(), s.file.Close())
+}
+
+// savedWriter writes requests as JSON lines: the index, what is known of the lengths, the path and the body as it was.
+type savedWriter struct {
 	out  *bufio.Writer
 	path string
 	line []byte
 	err  error
 }
 
-// NewWorkloadWriter writes to w, which the caller closes after [WorkloadWriter.Flush].
-func NewWorkloadWriter(w io.Writer, format Format) *WorkloadWriter {
-	return &WorkloadWriter{out: bufio.NewWriterSize(w, 1<<16), path: format.Path()}
+func newSavedWriter(w io.Writer, format Format) *savedWriter {
+	return &savedWriter{out: bufio.NewWriterSize(w, 1<<16), path: format.Path()}
 }
 
-// Write adds an item that has a body. After an error all further calls return that error.
-func (w *WorkloadWriter) Write(it Item) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// write adds a request. After an error all further calls return that error.
+func (w *savedWriter) write(r ready) error {
 	if w.err != nil {
 		return w.err
 	}
@@ -38,14 +74,17 @@ func (w *WorkloadWriter) Write(it Item) error {
 	for _, n := range []struct {
 		name  string
 		value int
-	}{{`{"index":`, it.Index}, {`,"prefix_tokens":`, it.PrefixTokens}, {`,"prompt_tokens":`, it.PromptTokens}, {`,"output_tokens":`, it.OutputTokens}} {
+	}{
+		{`{"index":`, r.index}, {`,"prefix_tokens":`, r.prefixTokens}, {`,"prompt_tokens":`, r.promptTokens},
+		{`,"output_tokens":`, int(r.request.OutputTokens)},
+	} {
 		w.line = strconv.AppendInt(append(w.line, n.name...), int64(n.value), 10)
 	}
 	w.line = append(append(w.line, `,"path":"`...), w.path...)
-	if exactInJSON(it.Body) {
-		w.line = append(append(w.line, `","body":`...), it.Body...)
+	if body := r.request.Body; exactInJSON(body) {
+		w.line = append(append(w.line, `","body":`...), body...)
 	} else {
-		packed, err := json.Marshal(it.Body) // base64
+		packed, err := json.Marshal(body) // base64
 		if err != nil {
 			w.err = err
 			return err
@@ -58,26 +97,26 @@ func (w *WorkloadWriter) Write(it Item) error {
 
 // exactInJSON says whether a body can stand in a line of JSON and come out of it byte by byte.
 func exactInJSON(body []byte) bool {
-	return len(body) > 0 && body[0] == '{' && body[len(body)-1] == '}' && !bytes.ContainsRune(body, '\n') && utf8.Valid(body) && json.Valid(body)
+	return len(body) > 0 && body[0] == '{' && body[len(body)-1] == '}' && !bytes.ContainsRune(body, '\n') &&
+		utf8.Valid(body) && json.Valid(body)
 }
 
-// Flush writes what is buffered and returns the first error of all writes.
-func (w *WorkloadWriter) Flush() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// flush writes what is buffered and returns the first error of all writes.
+func (w *savedWriter) flush() error {
 	if w.err == nil {
 		w.err = w.out.Flush()
 	}
 	return w.err
 }
 
-// workloadItem is the item of a line that a WorkloadWriter wrote, and the path that it was sent to; no path says that the
+// savedItem is the item of a line that a savedWriter wrote, and the path that it was sent to; no path says that the
 // record is another.
-func workloadItem(r record) (it Item, path string, err error) {
+func savedItem(r record) (it Item, path string, err error) {
 	quoted, isText := r["path"].(json.RawMessage)
 	body, hasBody := r["body"].(json.RawMessage)
 	packed, hasPacked := r["body_base64"].(json.RawMessage)
-	if !isText || hasBody == hasPacked || json.Unmarshal(quoted, &path) != nil || path != ChatCompletions.Path() && path != TextCompletions.Path() {
+	if !isText || hasBody == hasPacked || json.Unmarshal(quoted, &path) != nil ||
+		path != ChatCompletions.Path() && path != TextCompletions.Path() {
 		return Item{}, "", nil
 	}
 	if it.Body = body; hasPacked {
@@ -88,7 +127,9 @@ func workloadItem(r record) (it Item, path string, err error) {
 	if len(it.Body) == 0 {
 		return Item{}, "", errors.New("its body is empty")
 	}
-	for name, number := range map[string]*int{"prefix_tokens": &it.PrefixTokens, "prompt_tokens": &it.PromptTokens, "output_tokens": &it.OutputTokens} {
+	for name, number := range map[string]*int{
+		"prefix_tokens": &it.PrefixTokens, "prompt_tokens": &it.PromptTokens, "output_tokens": &it.OutputTokens,
+	} {
 		if value, given := r[name]; given {
 			if *number, err = wholeNumber(value); err != nil || *number < 0 {
 				return Item{}, "", fmt.Errorf("%s: %s; want a whole number", name, show(value))

@@ -1,5 +1,11 @@
 package tokens
 
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
 // Spec says what is sent: exactly one of Synthetic, Data and Trace.
 type Spec struct {
 	Synthetic *SyntheticSpec
@@ -11,8 +17,8 @@ type Spec struct {
 	NoIgnoreEOS bool   // leave ignore_eos out
 	NoStream    bool   // ask for responses in one piece
 
-	// Tokenizer is whose tokens prompts are made of: "auto" (the endpoint's own count), "o200k_base", "cl100k_base",
-	// "none", or a file.
+	// Tokenizer is whose tokens prompts are made of: "auto" or "" (the endpoint's own count), "o200k_base",
+	// "cl100k_base", "none", or a file.
 	Tokenizer string
 
 	// Seed is that of the prompts. Every stage has prompts of its own, so that none is answered from a cache that an
@@ -24,23 +30,96 @@ type Spec struct {
 
 // SyntheticSpec describes prompts that are made up.
 type SyntheticSpec struct {
-	Prompt, Output Length
+	Prompt, Output Length // of the prompt without its prefix, and of the output; an Output.Mean of 0 leaves it free
 	Prefixes       []PrefixBucket
 }
 
 // DataSpec describes requests that are read.
 type DataSpec struct {
-	Source  string              // a file, or an array of records as JSON text
-	Columns map[string][]string // as DataConfig.Columns
-	Samples int                 // use so many records; 0: all
-	Shuffle bool                // take the records in random order
-	Seed    int64               // of that order
-	Output  int                 // tokens to ask for where a record does not say; 0: as many as the model likes
+	// Source is a file of records, an array of records as JSON text, or a description of synthetic data as
+	// [ParseSynthetic] reads it.
+	Source string
+	// Columns maps GuideLLM's column types (text_column, prefix_column, prompt_tokens_count_column,
+	// output_tokens_count_column) to names of columns, instead of the default names of all of them. A type that is left
+	// out is then not read, as in GuideLLM.
+	Columns map[string][]string
+	// Samples is how many records are used, 0 is all. Fewer in the file are an error, as in GuideLLM. Synthetic data
+	// goes on without end all the same.
+	Samples int
+	Shuffle bool  // take the records in random order; with Samples a random selection
+	Seed    int64 // of that order
+	Output  int   // tokens to ask for where a record does not say; 0: as many as the model likes
 }
 
 // TraceSpec describes a recorded load.
 type TraceSpec struct {
 	File     string
 	Speed    float64 // replay so many times as fast; 0: 1
-	Requests int     // use so many of its requests; 0: all
+	Requests int     // use so many of its requests, the first ones; 0: all
+}
+
+// SpecError says which field of a Spec is wrong.
+type SpecError struct {
+	Field string // "Extra", "Tokenizer", "Synthetic", "Data", "Data.Columns", "Trace" or "SaveTo"
+	Err   error
+}
+
+// Error implements error.
+func (e *SpecError) Error() string { return e.Field + ": " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *SpecError) Unwrap() error { return e.Err }
+
+// Describe says what is sent in one line, in the notation of GuideLLM's --data: synthetic prompts as [ParseSynthetic]
+// reads them, of data and traces the file.
+func (s Spec) Describe() string {
+	switch {
+	case s.Data != nil:
+		return s.Data.Source
+	case s.Trace != nil:
+		return s.Trace.File
+	case s.Synthetic != nil:
+		return s.Synthetic.describe()
+	}
+	return ""
+}
+
+func (s SyntheticSpec) describe() string {
+	type pair struct {
+		key   string
+		value int
+	}
+	var pairs []pair
+	length := func(name string, l Length) {
+		for _, p := range []pair{{"", l.Mean}, {"_stdev", l.Stdev}, {"_min", l.Min}, {"_max", l.Max}} {
+			if p.value > 0 {
+				pairs = append(pairs, pair{name + p.key, p.value})
+			}
+		}
+	}
+	length("prompt_tokens", s.Prompt)
+	length("output_tokens", s.Output)
+	shared := len(s.Prefixes) == 1
+	if shared {
+		b := s.Prefixes[0]
+		pairs = append(pairs, pair{"prefix_tokens", b.Tokens}, pair{"prefix_count", max(1, b.Count)})
+	}
+	var text strings.Builder
+	if shared || len(s.Prefixes) == 0 {
+		text.WriteString("kind=synthetic_text")
+		for _, p := range pairs {
+			fmt.Fprintf(&text, ",%s=%d", p.key, p.value)
+		}
+		return text.String()
+	}
+	// Several groups of prefixes can be written as JSON only.
+	text.WriteString(`{"kind":"synthetic_text"`)
+	for _, p := range pairs {
+		fmt.Fprintf(&text, ",%q:%d", p.key, p.value)
+	}
+	buckets, err := json.Marshal(s.Prefixes)
+	if err != nil {
+		return text.String() + "}" // cannot be: whole numbers alone
+	}
+	return text.String() + `,"prefix_buckets":` + string(buckets) + "}"
 }

@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -11,9 +12,9 @@ import (
 	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
-// Length is a distribution of lengths in tokens, with the meaning that GuideLLM gives its prompt_tokens, _stdev, _min and
-// _max: with a standard deviation a normal distribution cut off at both bounds (by default five deviations away, and at
-// least 1), without one every length between the bounds alike, and without bounds always Mean.
+// Length is a distribution of lengths in tokens, with the meaning that GuideLLM gives its prompt_tokens, _stdev, _min
+// and _max: with a standard deviation a normal distribution cut off at both bounds (by default five deviations away,
+// and at least 1), without one every length between the bounds alike, and without bounds always Mean.
 type Length struct {
 	Mean, Stdev, Min, Max int // tokens; 0 is not given
 }
@@ -32,15 +33,20 @@ func (l Length) bounds() (low, high int) {
 	return low, high
 }
 
+// String lists the four numbers.
+func (l Length) String() string {
+	return fmt.Sprintf("mean %d, stdev %d, min %d, max %d", l.Mean, l.Stdev, l.Min, l.Max)
+}
+
 func (l Length) check(what string) error {
 	if l.Mean < 0 || l.Stdev < 0 || l.Min < 0 || l.Max < 0 {
-		return fmt.Errorf("%s: mean %d, stdev %d, min %d, max %d: none may be negative", what, l.Mean, l.Stdev, l.Min, l.Max)
+		return fmt.Errorf("%s: %s: none may be negative", what, l)
 	}
 	if max(l.Mean, l.Stdev, l.Min, l.Max) > maxTokens {
-		return fmt.Errorf("%s: mean %d, stdev %d, min %d, max %d: none may be above %d", what, l.Mean, l.Stdev, l.Min, l.Max, maxTokens)
+		return fmt.Errorf("%s: %s: none may be above %d", what, l, maxTokens)
 	}
 	if low, high := l.bounds(); l.Mean > 0 && low > high {
-		return fmt.Errorf("%s: the least length %d is above the greatest %d (mean %d, stdev %d)", what, low, high, l.Mean, l.Stdev)
+		return fmt.Errorf("%s: the least length %d is above the greatest %d (%s)", what, low, high, l)
 	}
 	return nil
 }
@@ -62,9 +68,17 @@ func (l Length) sample(r *rand.Rand) int {
 
 // PrefixBucket is a group of prefixes that requests share, as GuideLLM's prefix_buckets have it.
 type PrefixBucket struct {
-	Weight int `json:"bucket_weight" yaml:"bucket_weight"` // share of the requests, against the other buckets'; 0 is 100
-	Count  int `json:"prefix_count" yaml:"prefix_count"`   // how many different prefixes; 0 is 1
-	Tokens int `json:"prefix_tokens" yaml:"prefix_tokens"` // length of each
+	// Weight is the share of the requests, against the other buckets'; 0 is 100.
+	Weight int `json:"bucket_weight,omitempty"`
+	// Count is how many different prefixes there are; 0 is 1.
+	Count int `json:"prefix_count,omitempty"`
+	// Tokens is the length of each.
+	Tokens int `json:"prefix_tokens"`
+}
+
+// String lists the three numbers.
+func (b PrefixBucket) String() string {
+	return fmt.Sprintf("weight %d, count %d, tokens %d", b.Weight, b.Count, b.Tokens)
 }
 
 // SynthConfig says what synthetic prompts look like.
@@ -75,8 +89,8 @@ type SynthConfig struct {
 	Seed     uint64
 	// Words is whose tokens are counted; the zero value means the embedded words.
 	Words tokenizer.Vocabulary
-	// TokensPerWord, where above 0 and other than 1, is how many tokens a word has on average by who counts: lengths are
-	// then right on average only.
+	// TokensPerWord, where above 0 and other than 1, is how many tokens a word has on average by who counts: lengths
+	// are then right on average only.
 	TokensPerWord float64
 }
 
@@ -109,7 +123,7 @@ func NewSynth(cfg SynthConfig) (*Synth, error) {
 		return nil, err
 	}
 	if cfg.Prompt.Mean == 0 {
-		return nil, fmt.Errorf("synthetic prompts need a length in tokens: give prompt_tokens (--prompt-tokens), at least 1")
+		return nil, errors.New("synthetic prompts need a length: a mean of at least 1 token")
 	}
 	if err := cfg.Prompt.check("prompt tokens"); err != nil {
 		return nil, err
@@ -136,14 +150,15 @@ func (s *Synth) makePrefixes() error {
 			b.Count = 1
 		}
 		if b.Weight < 0 || b.Count < 0 || b.Tokens < 0 {
-			return fmt.Errorf("prefix bucket %d: weight %d, count %d, tokens %d: none may be negative", i, b.Weight, b.Count, b.Tokens)
+			return fmt.Errorf("prefix bucket %d: %s: none may be negative", i, b)
 		}
 		if b.Weight > 1e6 || b.Count > 1e6 || b.Tokens > maxTokens || b.Count*b.Tokens > maxTokens {
-			return fmt.Errorf("prefix bucket %d: weight %d, count %d, tokens %d: too much, prefixes are kept in memory", i, b.Weight, b.Count, b.Tokens)
+			return fmt.Errorf("prefix bucket %d: %s: too much, prefixes are kept in memory", i, b)
 		}
 		s.cfg.Prefixes[i] = b
 		if multiple = multiple / gcd(multiple, b.Count) * b.Count; multiple > 1e10 {
-			return fmt.Errorf("prefix buckets: the counts have no common multiple below 1e10; choose counts that share factors")
+			return errors.New("prefix buckets: the counts have no common multiple below 1e10; " +
+				"want some that share factors")
 		}
 	}
 	total := 0
@@ -174,13 +189,14 @@ func (s *Synth) Item(i int) Item {
 		at := sort.SearchInts(s.shares, r.IntN(s.shares[n-1])+1)
 		it.PrefixText, it.PrefixTokens = s.prefixes[at], s.tokens[at]
 	}
-	// Behind a prefix a text completion's prompt goes on in the same string: with its space the first word stays one token.
+	// Behind a prefix a text completion's prompt goes on in the same string: with its space the first word stays one
+	// token.
 	it.PromptText = s.text(i, s.words(it.PromptTokens), streamWords, it.PrefixText != "")
 	return it
 }
 
-// Source gives the items without end. It is a pure function of the index.
-func (s *Synth) Source() Source {
+// source gives the items without end. It is a pure function of the index.
+func (s *Synth) source() source {
 	return func(i int) (Item, error) { return s.Item(i), nil }
 }
 
@@ -233,6 +249,7 @@ func pick(source *rand.PCG, n int) int { return int((source.Uint64() >> 32) * ui
 
 // stream is the sequence of random numbers of one purpose and index.
 func stream(seed uint64, purpose int, i uint64) rand.PCG {
-	// Weyl constant of the golden ratio, as in SplitMix64 (Steele, Lea, Flood 2014): neighbouring seeds start far apart.
+	// Weyl constant of the golden ratio, as in SplitMix64 (Steele, Lea, Flood 2014): neighbouring seeds start far
+	// apart.
 	return *rand.NewPCG(seed*0x9e3779b97f4a7c15+uint64(purpose), i)
 }

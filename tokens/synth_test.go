@@ -17,7 +17,8 @@ import (
 func TestPromptsHaveTheirLengthExactly(t *testing.T) {
 	o200k := open(t, "o200k_base")
 	for _, n := range []int{1, 2, 3, 32, 256, 1500} {
-		s, err := NewSynth(SynthConfig{Prompt: Length{Mean: n}, Prefixes: []PrefixBucket{{Count: 2, Tokens: 16}, {Tokens: 0}}})
+		s, err := NewSynth(SynthConfig{Prompt: Length{Mean: n},
+			Prefixes: []PrefixBucket{{Count: 2, Tokens: 16}, {Tokens: 0}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -38,7 +39,10 @@ var opened sync.Map
 
 func open(t testing.TB, name string) tokenizer.Tokenizer {
 	t.Helper()
-	read, _ := opened.LoadOrStore(name, sync.OnceValues(func() (tokenizer.Tokenizer, error) { return tokenizer.Open(name) }))
+	read, _ := opened.LoadOrStore(name, sync.OnceValues(func() (tokenizer.Tokenizer,
+		error) {
+		return tokenizer.Open(name)
+	}))
 	found, err := read.(func() (tokenizer.Tokenizer, error))()
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +136,8 @@ func TestItemsDependOnSeedAndIndexAlone(t *testing.T) {
 	}
 	wg.Wait()
 	// The texts of a seed are part of what openloop promises: change them only knowingly.
-	if got := fmt.Sprint(want[0].PromptTokens, want[0].OutputTokens, strings.Fields(want[0].PromptText)[:6]); got != goldenItem {
+	if got := fmt.Sprint(want[0].PromptTokens, want[0].OutputTokens,
+		strings.Fields(want[0].PromptText)[:6]); got != goldenItem {
 		t.Errorf("item 0 of seed 42 is %s, was %s", got, goldenItem)
 	}
 	cfg.Seed = 43
@@ -181,7 +186,8 @@ func TestLengths(t *testing.T) {
 }
 
 func TestPrefixShares(t *testing.T) {
-	s, err := NewSynth(SynthConfig{Prompt: Length{Mean: 4}, Prefixes: []PrefixBucket{{Weight: 75, Count: 2, Tokens: 16}, {Weight: 25, Count: 1, Tokens: 8}}})
+	s, err := NewSynth(SynthConfig{Prompt: Length{Mean: 4},
+		Prefixes: []PrefixBucket{{Weight: 75, Count: 2, Tokens: 16}, {Weight: 25, Count: 1, Tokens: 8}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,14 +214,15 @@ func TestSynthRefuses(t *testing.T) {
 		cfg  SynthConfig
 		want string
 	}{
-		{SynthConfig{}, "need a length"},
+		{SynthConfig{}, "synthetic prompts need a length: a mean of at least 1 token"},
 		{SynthConfig{Prompt: Length{Mean: -1}}, "negative"},
 		{SynthConfig{Prompt: Length{Mean: 1 << 40}}, "above 16777216"},
 		{SynthConfig{Prompt: Length{Mean: 10, Min: 20, Max: 15}}, "above the greatest"},
 		{SynthConfig{Prompt: Length{Mean: 10}, Output: Length{Mean: 10, Max: 5}}, "above the greatest 5"},
 		{SynthConfig{Prompt: Length{Mean: 10}, Prefixes: []PrefixBucket{{Tokens: -1}}}, "prefix bucket 0"},
 		{SynthConfig{Prompt: Length{Mean: 10}, Prefixes: []PrefixBucket{{Count: 1e6, Tokens: 1e6}}}, "too much"},
-		{SynthConfig{Prompt: Length{Mean: 10}, Words: tokenizer.Vocabulary{Ruler: "x", Words: []string{"a"}}}, "only 1 of the known words"},
+		{SynthConfig{Prompt: Length{Mean: 10}, Words: tokenizer.Vocabulary{Ruler: "x", Words: []string{"a"}}},
+			"only 1 of the known words"},
 	} {
 		if _, err := NewSynth(c.cfg); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", c.cfg, err, c.want)

@@ -10,30 +10,16 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
-// TraceConfig says how a recorded load is replayed.
-type TraceConfig struct {
-	// Speed divides all offsets: 2 replays an hour in half an hour; 0 is 1.
-	Speed float64
-	// Requests is how many of the trace are used, its first ones; 0 is all.
-	Requests int
-	// BlockTokens is the length of the block of text that a hash identifier stands for; 0 is 512, as in Mooncake's traces.
-	BlockTokens int
-	Seed        uint64
-	// Words and TokensPerWord are as in [SynthConfig].
-	Words         tokenizer.Vocabulary
-	TokensPerWord float64
-}
+// traceBlock is the length in tokens of the block of text that a hash identifier stands for, as in Mooncake's traces.
+const traceBlock = 512
 
-// Trace is a recorded load: when each request came, how long its input and output were, and which blocks of text it shared
-// with others. Its texts are synthetic. It is at once a schedule, by [Trace.At], and a [Source] of the same requests.
-type Trace struct {
-	cfg      TraceConfig
-	synth    *Synth
+// trace is a recorded load: when each request came, how long its input and output were, and which blocks of text it
+// shared with others. Its texts are synthetic.
+type trace struct {
 	requests []traceRequest
+	block    int // tokens of the text that an identifier stands for
 }
 
 type traceRequest struct {
@@ -42,30 +28,24 @@ type traceRequest struct {
 	hashes        []int64
 }
 
-// ReadTrace reads a trace, also gzipped: JSON lines in Mooncake's form (timestamp in ms, input_length, output_length and, if
-// there are any, hash_ids), or the CSV of the Azure LLM inference traces (TIMESTAMP, ContextTokens, GeneratedTokens). Offsets
-// count from the earliest request. A bad line is a [RecordError].
-func ReadTrace(path string, cfg TraceConfig) (*Trace, error) {
-	if cfg.Speed < 0 || math.IsNaN(cfg.Speed) || math.IsInf(cfg.Speed, 0) || cfg.BlockTokens < 0 || cfg.Requests < 0 {
-		return nil, fmt.Errorf("trace: speed %v, %d requests, blocks of %d tokens: none may be negative or infinite", cfg.Speed, cfg.Requests, cfg.BlockTokens)
+// readTrace reads a trace, also gzipped: JSON lines in Mooncake's form (timestamp in ms, input_length, output_length
+// and, if there are any, hash_ids), or the CSV of the Azure LLM inference traces (TIMESTAMP, ContextTokens,
+// GeneratedTokens). Offsets count from the earliest request. A bad line is a [RecordError].
+func readTrace(spec TraceSpec) (*trace, error) {
+	if spec.Speed < 0 || math.IsNaN(spec.Speed) || math.IsInf(spec.Speed, 0) || spec.Requests < 0 {
+		return nil, fmt.Errorf("speed %v, %d requests: neither may be negative or infinite", spec.Speed, spec.Requests)
 	}
-	if cfg.Speed == 0 {
-		cfg.Speed = 1
+	if spec.Speed == 0 {
+		spec.Speed = 1
 	}
-	if cfg.BlockTokens == 0 {
-		cfg.BlockTokens = 512
-	}
-	s, err := NewSynth(SynthConfig{Prompt: Length{Mean: 1}, Seed: cfg.Seed, Words: cfg.Words, TokensPerWord: cfg.TokensPerWord})
-	if err != nil {
-		return nil, err
-	}
+	path := spec.File
 	rows, err := openRecords(path)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.close()
-	t := &Trace{cfg: cfg, synth: s}
-	for cfg.Requests == 0 || len(t.requests) < cfg.Requests {
+	t := &trace{block: traceBlock}
+	for spec.Requests == 0 || len(t.requests) < spec.Requests {
 		r, line, err := rows.next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -85,7 +65,7 @@ func ReadTrace(path string, cfg TraceConfig) (*Trace, error) {
 	slices.SortStableFunc(t.requests, func(a, b traceRequest) int { return cmp.Compare(a.offset, b.offset) })
 	first := t.requests[0].offset
 	for i := range t.requests {
-		t.requests[i].offset = time.Duration(float64(t.requests[i].offset-first) / cfg.Speed)
+		t.requests[i].offset = time.Duration(float64(t.requests[i].offset-first) / spec.Speed)
 	}
 	return t, nil
 }
@@ -97,7 +77,8 @@ func parseTraceRequest(r record) (q traceRequest, err error) {
 	if !mooncake {
 		var azure bool
 		if stamp, azure = r["TIMESTAMP"]; !azure {
-			return q, errors.New("want timestamp, input_length and output_length (Mooncake), or TIMESTAMP, ContextTokens and GeneratedTokens (Azure)")
+			return q, errors.New("want timestamp, input_length and output_length (Mooncake), " +
+				"or TIMESTAMP, ContextTokens and GeneratedTokens (Azure)")
 		}
 		input, output = "ContextTokens", "GeneratedTokens"
 	}
@@ -144,12 +125,13 @@ func realNumber(value any) (f float64, err error) {
 	case string:
 		err = json.Unmarshal([]byte(strings.TrimSpace(v)), &f)
 	default:
-		err = errors.New("no number")
+		err = errors.New("not a number")
 	}
 	return f, err
 }
 
-// azureTime reads the times of the traces of 2023 ("2023-11-16 18:15:46.6805900") and 2024 ("2024-05-10 00:00:00.009930+00:00").
+// azureTime reads the times of the traces of 2023 ("2023-11-16 18:15:46.6805900") and of 2024
+// ("2024-05-10 00:00:00.009930+00:00").
 func azureTime(value any) (time.Duration, error) {
 	s, _ := value.(string)
 	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04:05Z07:00", time.RFC3339} {
@@ -160,20 +142,9 @@ func azureTime(value any) (time.Duration, error) {
 	return 0, fmt.Errorf("TIMESTAMP: %s; want a time such as 2023-11-16 18:15:46.6805900", show(value))
 }
 
-// Len is the number of requests.
-func (t *Trace) Len() int { return len(t.requests) }
-
-// At returns when request i is due, from the start of the trace and with its speed applied; false behind the last. Offsets
-// never decrease.
-func (t *Trace) At(i int) (time.Duration, bool) {
-	if i < 0 || i >= len(t.requests) {
-		return 0, false
-	}
-	return t.requests[i].offset, true
-}
-
-// Offsets returns when each request is due, from the start of the trace and with its speed applied.
-func (t *Trace) Offsets() []time.Duration {
+// offsets returns when each request is due, from the start of the trace and with its speed applied. They never
+// decrease.
+func (t *trace) offsets() []time.Duration {
 	offsets := make([]time.Duration, len(t.requests))
 	for i := range t.requests {
 		offsets[i] = t.requests[i].offset
@@ -181,35 +152,33 @@ func (t *Trace) Offsets() []time.Duration {
 	return offsets
 }
 
-// Lengths returns the input and output tokens of request i.
-func (t *Trace) Lengths(i int) (input, output int) { return t.requests[i].input, t.requests[i].output }
-
-// Source gives the requests in the order of [Trace.At], io.EOF behind the last. It is a pure function of the index.
-func (t *Trace) Source() Source {
+// source gives the requests in the order of their offsets, io.EOF behind the last. Their texts are those of a Synth,
+// and pure functions of the index.
+func (t *trace) source(s *Synth) source {
 	return func(i int) (Item, error) {
 		if i < 0 || i >= len(t.requests) {
 			return Item{}, io.EOF
 		}
 		q := t.requests[i]
-		return Item{Index: i, PromptText: t.text(i, q), PromptTokens: q.input, OutputTokens: q.output}, nil
+		return Item{Index: i, PromptText: t.text(s, i, q), PromptTokens: q.input, OutputTokens: q.output}, nil
 	}
 }
 
-// text joins the texts of the blocks, which depend on their identifiers alone, so that equal identifiers share their text;
-// what the identifiers do not cover is the request's own.
-func (t *Trace) text(i int, q traceRequest) string {
+// text joins the texts of the blocks, which depend on their identifiers alone, so that equal identifiers share their
+// text; what the identifiers do not cover is the request's own.
+func (t *trace) text(s *Synth, i int, q traceRequest) string {
 	var text strings.Builder
-	left := t.synth.words(q.input)
-	block := t.synth.words(t.cfg.BlockTokens)
+	left := s.words(q.input)
+	block := s.words(t.block)
 	text.Grow(left * 9)
 	for _, hash := range q.hashes {
 		if n := min(left, block); n > 0 {
-			text.WriteString(t.synth.text(int(uint64(hash)&math.MaxInt64), n, streamBlock, text.Len() > 0))
+			text.WriteString(s.text(int(uint64(hash)&math.MaxInt64), n, streamBlock, text.Len() > 0))
 			left -= n
 		}
 	}
 	if left > 0 {
-		text.WriteString(t.synth.text(i, left, streamWords, text.Len() > 0))
+		text.WriteString(s.text(i, left, streamWords, text.Len() > 0))
 	}
 	return text.String()
 }

@@ -23,21 +23,24 @@ const mooncake = `{"timestamp": 1000, "input_length": 1100, "output_length": 500
 func TestMooncakeTrace(t *testing.T) {
 	o200k := open(t, "o200k_base")
 	for _, name := range []string{"trace.jsonl", "trace.jsonl.gz"} {
-		trace, err := ReadTrace(write(t, name, mooncake), TraceConfig{Speed: 2, Seed: 4})
+		trace, err := readTrace(TraceSpec{File: write(t, name, mooncake), Speed: 2})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if offsets := offsetsOf(trace); !slices.Equal(offsets, []time.Duration{0, 0, 250*time.Millisecond + 250*time.Microsecond, 1500 * time.Millisecond, 2 * time.Second}) {
+		s := traceSynth(t)
+		if offsets := trace.offsets(); !slices.Equal(offsets,
+			[]time.Duration{0, 0, 250*time.Millisecond + 250*time.Microsecond, 1500 * time.Millisecond,
+				2 * time.Second}) {
 			t.Error(offsets)
 		}
-		items := all(t, trace.Source())
-		if len(items) != 5 || trace.Len() != 5 {
+		items := all(t, trace.source(s))
+		if len(items) != 5 {
 			t.Fatal(len(items))
 		}
 		for i, want := range [][2]int{{1100, 500}, {700, 8}, {1024, 1}, {3, 8}, {5, 8}} {
 			it := items[i]
-			if in, out := trace.Lengths(i); in != want[0] || out != want[1] || it.PromptTokens != in || it.OutputTokens != out || it.Index != i {
-				t.Errorf("request %d: %d and %d tokens, item of %d and %d", i, in, out, it.PromptTokens, it.OutputTokens)
+			if it.PromptTokens != want[0] || it.OutputTokens != want[1] || it.Index != i {
+				t.Errorf("request %d: item of %d and %d tokens, want %v", i, it.PromptTokens, it.OutputTokens, want)
 			}
 			if got := o200k.Count(it.PromptText); got != want[0] {
 				t.Errorf("prompt %d has %d tokens, want %d", i, got, want[0])
@@ -57,46 +60,51 @@ func TestMooncakeTrace(t *testing.T) {
 			}
 		}
 		// Its items are pure functions of the index, too.
-		if it, _ := trace.Source()(2); it.PromptText != items[2].PromptText {
+		if it, _ := trace.source(s)(2); it.PromptText != items[2].PromptText {
 			t.Error("the text depends on the order")
 		}
 	}
-	small, err := ReadTrace(write(t, "t.jsonl", mooncake), TraceConfig{BlockTokens: 16, Requests: 2})
+	small, err := readTrace(TraceSpec{File: write(t, "t.jsonl", mooncake), Requests: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, _ := small.Source()(0)
-	second, _ := small.Source()(1) // the second of the file: the requests are chosen before they are sorted
+	small.block = 16
+	first, _ := small.source(traceSynth(t))(0)
+	// The second of the file: the requests are chosen before they are sorted.
+	second, _ := small.source(traceSynth(t))(1)
 	a, b := strings.Fields(first.PromptText), strings.Fields(second.PromptText)
-	if small.Len() != 2 || len(a) != 1100 || !slices.Equal(a[:32], b[:32]) || a[32] == b[32] {
-		t.Error(small.Len(), len(a), a[30:34], b[30:34])
+	if len(small.requests) != 2 || len(a) != 1100 || !slices.Equal(a[:32], b[:32]) || a[32] == b[32] {
+		t.Error(len(small.requests), len(a), a[30:34], b[30:34])
 	}
 }
 
-func offsetsOf(t *Trace) (offsets []time.Duration) {
-	for i := 0; ; i++ {
-		at, ok := t.At(i)
-		if !ok {
-			return offsets
-		}
-		offsets = append(offsets, at)
+// traceSynth makes the texts of a trace.
+func traceSynth(t testing.TB) *Synth {
+	t.Helper()
+	s, err := NewSynth(SynthConfig{Prompt: Length{Mean: 1}, Seed: 4})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return s
 }
 
 func TestAzureTrace(t *testing.T) {
 	for name, file := range map[string]string{
-		"2023.csv":    "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50.9951690,396,109\n",
-		"2024.csv.gz": "TIMESTAMP,ContextTokens,GeneratedTokens\r\n2024-05-10 00:00:00.009930+00:00,374,44\r\n2024-05-10 01:00:04.324509+01:00,396,109\r\n",
+		"2023.csv": "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:" +
+			"15:50.9951690,396,109\n",
+		"2024.csv.gz": "TIMESTAMP,ContextTokens,GeneratedTokens\r\n2024-05-10 00:00:00.009930+00:00,374,44\r\n" +
+			"2024-05-10 01:00:04.324509+01:00,396,109\r\n",
 	} {
-		trace, err := ReadTrace(write(t, name, file), TraceConfig{})
+		trace, err := readTrace(TraceSpec{File: write(t, name, file)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := offsetsOf(trace); !slices.Equal(got, []time.Duration{0, 4314579 * time.Microsecond}) {
+		if got := trace.offsets(); !slices.Equal(got, []time.Duration{0, 4314579 * time.Microsecond}) {
 			t.Error(name, got)
 		}
-		items := all(t, trace.Source())
-		if len(items) != 2 || words(items[1].PromptText) != 396 || items[1].OutputTokens != 109 || strings.Fields(items[0].PromptText)[0] == strings.Fields(items[1].PromptText)[0] {
+		items := all(t, trace.source(traceSynth(t)))
+		if len(items) != 2 || words(items[1].PromptText) != 396 || items[1].OutputTokens != 109 ||
+			strings.Fields(items[0].PromptText)[0] == strings.Fields(items[1].PromptText)[0] {
 			t.Errorf("%s: %+v", name, items)
 		}
 	}
@@ -105,59 +113,65 @@ func TestAzureTrace(t *testing.T) {
 func TestBadTraces(t *testing.T) {
 	const good = `{"timestamp":1,"input_length":1,"output_length":1}` + "\n"
 	for _, c := range []struct{ name, file, want string }{
-		{"t.jsonl", good + `{"timestamp":1,"input_length":0,"output_length":1}`, "t.jsonl:2: input_length: it is 0; want a whole number from 1"},
+		{"t.jsonl", good + `{"timestamp":1,"input_length":0,"output_length":1}`,
+			"t.jsonl:2: input_length: it is 0; want a whole number from 1"},
 		{"t.jsonl", good + `{"timestamp":1,"input_length":99999999999,"output_length":1}`, "t.jsonl:2: input_length"},
 		{"t.jsonl", good + `{"timestamp":1,"input_length":1}`, "t.jsonl:2: output_length is missing"},
 		{"t.jsonl", good + `{"timestamp":"soon","input_length":1,"output_length":1}`, "t.jsonl:2: timestamp"},
 		{"t.jsonl", good + `{"timestamp":1e300,"input_length":1,"output_length":1}`, "t.jsonl:2: timestamp"},
-		{"t.jsonl", good + `{"timestamp":1,"input_length":1,"output_length":1,"hash_ids":[1.5]}`, "t.jsonl:2: hash_ids"},
+		{"t.jsonl", good + `{"timestamp":1,"input_length":1,"output_length":1,"hash_ids":[1.5]}`,
+			"t.jsonl:2: hash_ids"},
 		{"t.jsonl", `{"prompt":"x"}`, "t.jsonl:1: want timestamp, input_length and output_length (Mooncake)"},
 		{"t.jsonl", good + "{", "t.jsonl:2:"},
 		{"t.jsonl", "", "it holds no requests"},
 		{"t.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\n", "it holds no requests"},
 		{"t.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,1\n", `t.csv:2: TIMESTAMP: it is "yesterday"`},
 		{"t.csv", "TIMESTAMP,ContextTokens\n2023-11-16 18:15:46,1\n", "t.csv:2: GeneratedTokens is missing"},
-		{"t.xml", "", "no data that is known"},
+		{"t.xml", "", "not a kind of data that is read"},
 	} {
-		_, err := ReadTrace(write(t, c.name, c.file), TraceConfig{})
+		_, err := readTrace(TraceSpec{File: write(t, c.name, c.file)})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: %v, want %s", c.file, err, c.want)
 		}
 	}
-	if _, err := ReadTrace("none.jsonl", TraceConfig{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := readTrace(TraceSpec{File: "none.jsonl"}); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
-	if _, err := ReadTrace("none.jsonl", TraceConfig{Speed: -1}); err == nil || !strings.Contains(err.Error(), "speed -1") {
+	if _, err := readTrace(TraceSpec{File: "none.jsonl", Speed: -1}); err == nil ||
+		!strings.Contains(err.Error(), "speed -1") {
 		t.Error(err)
 	}
 }
 
 func FuzzTrace(f *testing.F) {
 	f.Add([]byte(mooncake))
-	f.Add([]byte(`{"TIMESTAMP":"x"}{"timestamp":-1e12,"input_length":2,"output_length":1,"hash_ids":[-1,9223372036854775807]}`))
+	f.Add([]byte(`{"TIMESTAMP":"x"}{"timestamp":-1e12,"input_length":2,"output_length":1,"hash_ids":[-1,` +
+		`9223372036854775807]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		path := filepath.Join(t.TempDir(), "t.jsonl")
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		trace, err := ReadTrace(path, TraceConfig{BlockTokens: 3})
+		trace, err := readTrace(TraceSpec{File: path})
 		if err != nil {
 			return
 		}
-		if offsets := offsetsOf(trace); !slices.IsSorted(offsets) || offsets[0] != 0 {
+		trace.block = 3
+		source := trace.source(traceSynth(t))
+		if offsets := trace.offsets(); !slices.IsSorted(offsets) || offsets[0] != 0 {
 			t.Fatal(offsets)
 		}
-		for i := range min(trace.Len(), 10) {
-			in, out := trace.Lengths(i)
+		for i := range min(len(trace.requests), 10) {
+			in, out := trace.requests[i].input, trace.requests[i].output
 			if in > 10_000 {
 				continue
 			}
-			it, err := trace.Source()(i)
+			it, err := source(i)
 			if err != nil || words(it.PromptText) != in || it.OutputTokens != out || out < 1 {
 				t.Fatalf("%d words for %d tokens, %v", words(it.PromptText), in, err)
 			}
 		}
-		if _, err := trace.Source()(trace.Len()); err != io.EOF {
+		if _, err := source(len(trace.requests)); err != io.EOF {
 			t.Fatal(err)
 		}
 	})
@@ -175,12 +189,13 @@ func FuzzAzureTime(f *testing.F) {
 }
 
 func BenchmarkTracePrompt(b *testing.B) { // of 8,192 tokens in 16 blocks
-	path := write(b, "t.jsonl", `{"timestamp":0,"input_length":8192,"output_length":1,"hash_ids":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]}`)
-	trace, err := ReadTrace(path, TraceConfig{})
+	path := write(b, "t.jsonl", `{"timestamp":0,"input_length":8192,"output_length":1,"hash_ids":[1,2,3,4,5,6,7,8,`+
+		`9,10,11,12,13,14,15,16]}`)
+	trace, err := readTrace(TraceSpec{File: path})
 	if err != nil {
 		b.Fatal(err)
 	}
-	source := trace.Source()
+	source := trace.source(traceSynth(b))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := source(0); err != nil {

@@ -14,9 +14,13 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/tokens"
 )
 
 // defaultGC is the GOGC that the command runs its load with: Go's own.
@@ -250,12 +254,13 @@ func writeReport(stage *loadgen.Measured, verdict audit.Verdict) (m clientMeasur
 	defer os.RemoveAll(dir)
 	debug.SetGCPercent(50) // as the command does after its load
 	start := time.Now()
-	strategy := loadgen.Load{Kind: loadgen.Throughput, Streams: stage.Stage.Load.Streams}
-	run := &guidellm.Run{
-		Args: guidellm.DefaultArgs(), Profile: string(strategy.Kind), RequestType: "chat_completions", Stream: true,
-		Model: "llmsim",
+	asked := spec.Spec{
+		Endpoint: endpoint.Config{Target: "http://llmsim"}, Workload: tokens.Spec{Synthetic: &tokens.SyntheticSpec{}},
+		Plan: spec.Plan{Profile: string(stage.Stage.Load.Kind), Stages: []loadgen.Load{stage.Stage.Load}},
 	}
-	r := guidellm.Build(run, &sweep.Result{Stages: []*sweep.Stage{{Load: strategy, Measured: stage, Audit: verdict}}})
+	exporter := guidellm.NewExporter(guidellm.ExportConfig{Args: guidellm.ArgsOf(asked), Spec: asked, Model: "llmsim"})
+	made := &sweep.Result{Stages: []*sweep.Stage{{Load: stage.Stage.Load, Measured: stage, Audit: verdict}}}
+	r := exporter.Export(report.New(asked, report.Run{Model: "llmsim", Measured: made}))
 	outputs, err := guidellm.ParseOutputs([]string{"json", "csv"})
 	if err != nil {
 		return m, err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/guidellm/cli"
+	"github.com/openloop/openloop/spec"
 )
 
 // runBenchmark is "openloop benchmark": run (which may be left out, as with GuideLLM) and from-file.
@@ -48,11 +49,11 @@ environment variables, and writes the same report.
     --max-seconds 30 --data 'prompt_tokens=256,output_tokens=128'`
 
 // benchmarkFlags makes the flags of "benchmark run": GuideLLM's, then openloop's own.
-func benchmarkFlags(stdout io.Writer) (*pflag.FlagSet, *loadFlags) {
+func benchmarkFlags(stdout io.Writer) (*pflag.FlagSet, *specFlags) {
 	set := newFlagSet("benchmark run", stdout, benchmarkIntro)
 	cli.AddFlags(set)
 	others := newFlagSet("benchmark run", stdout, "")
-	f := addLoadFlags(others)
+	f := addSpecFlags(others, nil)
 	for _, name := range ownFlags {
 		flag := others.Lookup(name)
 		if flag.Name == "console-style" {
@@ -61,14 +62,14 @@ func benchmarkFlags(stdout io.Writer) (*pflag.FlagSet, *loadFlags) {
 		}
 		set.AddFlag(flag)
 	}
-	f.consoleStyle = styleGuideLLM
+	f.consoleStyle = string(spec.StyleGuideLLM)
 	f.set = set
 	return set, f
 }
 
 // runGuideLLM is "openloop benchmark run".
 func runGuideLLM(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	c, f, err := parseBenchmark(args, os.Getenv, stdout)
+	c, err := parseBenchmark(args, os.Getenv, stdout)
 	if err != nil {
 		return err
 	}
@@ -80,24 +81,30 @@ func runGuideLLM(ctx context.Context, args []string, stdout, stderr io.Writer) e
 			fmt.Fprintf(stderr, "note: %s\n", note)
 		}
 	}
-	return runCommand(ctx, c, f, stdout, stderr)
+	o := runOptions{args: &c.Args, observe: c.Observe(), overSaturation: c.OverSaturation}
+	return runSpec(ctx, c.Spec, o, stdout, stderr)
 }
 
 // parseBenchmark reads the command line of "benchmark run", up to the endpoint.
-func parseBenchmark(args []string, getenv func(string) string, stdout io.Writer) (*cli.Command, *loadFlags, error) {
+func parseBenchmark(args []string, getenv func(string) string, stdout io.Writer) (*cli.Command, error) {
 	set, f := benchmarkFlags(stdout)
 	if err := parse(set, args, stdout); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	base, err := f.base()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c, err := cli.Parse(set, args, getenv, base)
 	if err != nil {
-		return nil, nil, &exitError{exitUsage, err}
+		return nil, &exitError{exitUsage, err}
 	}
-	return c, f, nil
+	key, err := f.key()
+	if err != nil {
+		return nil, err
+	}
+	c.Spec.Endpoint.Authorize(key)
+	return c, nil
 }
 
 const fromFileIntro = `openloop benchmark from-file [FILE] prints a report or writes it in other forms, as "guidellm
@@ -109,7 +116,7 @@ func runFromFile(args []string, stdout, stderr io.Writer) error {
 	outputPath := set.String("output-path", ".", "folder for the files, or a file whose ending is the form")
 	formats := set.StringArray("output-formats", nil,
 		"console, json, yaml, csv or a file name; repeated (default console and json)")
-	files, err := parseFiles(set, args)
+	files, err := parseFiles(set, args, stdout)
 	if err != nil {
 		return err
 	}
@@ -153,7 +160,7 @@ func runFromFile(args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	tellUnknown(stderr, file, r)
+	writeUnknown(stderr, file, r)
 	if len(outputs) > 0 {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err

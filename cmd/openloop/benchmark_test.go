@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,21 +20,26 @@ func noEnvironment(string) string { return "" }
 
 // openloop's own flags stand beside GuideLLM's and go into the same spec.
 func TestBenchmarkOwnFlags(t *testing.T) {
-	args := strings.Fields(benchmarkLine + " --api-key-file k --allow-invalid --slo ttft:p95<1s --max-concurrency 9 " +
+	args := strings.Fields(benchmarkLine + " --api-key-file KEY --allow-invalid --slo ttft:p95<1s --max-concurrency 9 " +
 		"--header X-Own:h --ca-file ca.pem --connect-timeout 2s --request-timeout 3s --grace 4s " +
 		"--console-style openloop --disable-progress")
-	c, f, err := parseBenchmark(args, noEnvironment, io.Discard)
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte("k\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args[slices.Index(args, "KEY")] = key
+	c, err := parseBenchmark(args, noEnvironment, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := c.Spec
 	got := []any{
-		f.apiKeyFile, s.Output.AllowInvalid, len(s.Objectives), s.Limits.MaxConcurrency,
+		s.Endpoint.Headers[1].Value.Reveal(), s.Output.AllowInvalid, len(s.Objectives), s.Limits.MaxConcurrency,
 		s.Endpoint.Headers[0].Value.Reveal(), s.Endpoint.CAFile, s.Endpoint.ConnectTimeout, s.Endpoint.RequestTimeout,
 		s.Limits.Grace, s.Output.Style, s.Output.Quiet,
 	}
 	want := []any{
-		"k", true, 1, 9, "h", "ca.pem", 2 * time.Second, 3 * time.Second, 4 * time.Second, spec.StyleOpenLoop, true,
+		"Bearer k", true, 1, 9, "h", "ca.pem", 2 * time.Second, 3 * time.Second, 4 * time.Second, spec.StyleOpenLoop, true,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
@@ -40,7 +47,7 @@ func TestBenchmarkOwnFlags(t *testing.T) {
 	if err := s.Validate(); err != nil {
 		t.Error(err)
 	}
-	if c, _, err = parseBenchmark(strings.Fields(benchmarkLine), noEnvironment, io.Discard); err != nil {
+	if c, err = parseBenchmark(strings.Fields(benchmarkLine), noEnvironment, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	if len(c.Spec.Objectives) != 3 || c.Spec.Output.Style != spec.StyleGuideLLM {
@@ -61,7 +68,7 @@ func TestBenchmarkRefusals(t *testing.T) {
 		"--warmup 1 --max-seconds 1": "leave nothing",
 	} {
 		args := strings.Fields(benchmarkLine + " --max-concurrency 9 " + more)
-		_, _, err := parseBenchmark(args, noEnvironment, io.Discard)
+		_, err := parseBenchmark(args, noEnvironment, io.Discard)
 		if want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", more, err)
@@ -75,29 +82,5 @@ func TestBenchmarkRefusals(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v shows a header", more, err)
 		}
-	}
-}
-
-// The flags of today's session are those that the spec asks for.
-func TestTake(t *testing.T) {
-	args := strings.Fields(benchmarkLine + " --target http://me:pw@h:1 --header X:y --data-samples 3 --max-seconds 5 " +
-		"--random-seed 7 --request-type text_completions --backend-kwargs http2=true --output-path a/b.json")
-	c, f, err := parseBenchmark(args, noEnvironment, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := f.take(c); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.check(); err != nil {
-		t.Error(err)
-	}
-	got := []any{f.target, f.requestType, f.http2, f.maxSeconds, f.seed, f.data, f.outputDir, f.outputs, f.tokenizer}
-	want := []any{
-		"http://h:1", "text_completions", true, 5.0, int64(7), "prompt_tokens=8,output_tokens=4", "a",
-		[]string{"b.json"}, "auto",
-	}
-	if !reflect.DeepEqual(got, want) || !slices.Equal(f.headers, []string{"X: y", "Authorization: Basic bWU6cHc="}) {
-		t.Errorf("got %v and headers %q, want %v", got, f.headers, want)
 	}
 }

@@ -8,6 +8,10 @@ import (
 
 // hint says what to do about an error, "" where nothing better is known than the error itself.
 func hint(err error) string {
+	var h *hinted
+	if errors.As(err, &h) {
+		return h.hint
+	}
 	var failed *endpoint.Error
 	if !errors.As(err, &failed) {
 		return ""

@@ -41,6 +41,18 @@ func usageError(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
+// hinted is an error with what to do about it, which is printed on a line of its own.
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (h *hinted) Error() string { return h.err.Error() }
+func (h *hinted) Unwrap() error { return h.err }
+
+// withHint adds what to do about an error.
+func withHint(err error, hint string) error { return &hinted{err, hint} }
+
 // interrupted is the cause with which a signal ends the context.
 type interrupted struct{ signal syscall.Signal }
 
@@ -48,22 +60,30 @@ func (i interrupted) Error() string {
 	return "interrupted by " + map[syscall.Signal]string{syscall.SIGINT: "Ctrl-C", syscall.SIGTERM: "SIGTERM"}[i.signal]
 }
 
+// What is said to the first Ctrl-C or SIGTERM.
+const (
+	endingStage   = "ending the stage and saving what was measured; once more to quit at once"
+	closingServer = "closing the server; once more to quit at once"
+	stopping      = "stopping; once more to quit at once"
+)
+
 // command is one subcommand.
 type command struct {
 	name    string
 	summary string
+	ending  string // said to the first signal
 	run     func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 }
 
 func commands() []command {
 	return []command{
-		{"sweep", "probe an endpoint, sweep its rates, find the highest that meets the objectives", runSweep},
-		{"run", "run one profile: synchronous, concurrent, throughput, constant or poisson", runProfile},
-		{"benchmark", "the same under GuideLLM 0.5.0's own flags: benchmark run, benchmark from-file", runBenchmark},
-		{"report", "print or convert reports, GuideLLM's and openloop's; recompute their figures", runReport},
-		{"parity", "compare a GuideLLM report with an openloop report of the same load", runParity},
-		{"simulate", "serve the simulated engine behind an OpenAI-compatible API", runSimulate},
-		{"version", "print the version", runVersion},
+		{"sweep", "probe an endpoint, sweep its rates, find the highest that meets the objectives", endingStage, runSweep},
+		{"run", "run one profile: synchronous, concurrent, throughput, constant or poisson", endingStage, runProfile},
+		{"benchmark", "the same under GuideLLM 0.5.0's own flags: benchmark run, benchmark from-file", endingStage, runBenchmark},
+		{"report", "print or convert reports, GuideLLM's and openloop's; recompute their metrics", stopping, runReport},
+		{"parity", "compare a GuideLLM report with an openloop report of the same load", stopping, runParity},
+		{"simulate", "serve the simulated engine behind an OpenAI-compatible API", closingServer, runSimulate},
+		{"version", "print the version", stopping, runVersion},
 	}
 }
 
@@ -74,24 +94,32 @@ func main() {
 // mainExit runs the program and returns its exit code.
 func mainExit(args []string, stdout, stderr io.Writer) int {
 	log.SetOutput(io.Discard) // net/http logs what it returns as errors too
-	ctx, stop := withSignals(context.Background(), stderr)
+	ctx, stop := withSignals(context.Background(), stderr, endingOf(args))
 	defer stop()
 	err := dispatch(ctx, args, stdout, stderr)
+	if err == nil {
+		return 0
+	}
+	printError(stderr, err)
 	var signalled interrupted
 	var coded *exitError
 	switch {
-	case err == nil:
-		return 0
 	case errors.As(err, &signalled):
-		fmt.Fprintf(stderr, "openloop: %v\n", err)
 		return 128 + int(signalled.signal)
 	case errors.As(err, &coded):
-		printError(stderr, err)
 		return coded.code
-	default:
-		printError(stderr, err)
-		return exitFailed
 	}
+	return exitFailed
+}
+
+// endingOf is what is said to the first signal while a command runs.
+func endingOf(args []string) string {
+	for _, c := range commands() {
+		if len(args) > 0 && c.name == args[0] {
+			return c.ending
+		}
+	}
+	return stopping
 }
 
 // printError says what went wrong, and on a line of its own what to do about it, where that is known.
@@ -103,7 +131,7 @@ func printError(w io.Writer, err error) {
 }
 
 // withSignals returns a context that the first SIGINT or SIGTERM ends. The second ends the program.
-func withSignals(ctx context.Context, stderr io.Writer) (context.Context, func()) {
+func withSignals(ctx context.Context, stderr io.Writer, ending string) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
@@ -117,7 +145,7 @@ func withSignals(ctx context.Context, stderr io.Writer) (context.Context, func()
 			if n > 0 {
 				os.Exit(128 + int(number))
 			}
-			fmt.Fprintln(stderr, "\nopenloop: ending the stage and saving what was measured; once more to quit at once")
+			fmt.Fprintf(stderr, "\nopenloop: %s\n", ending)
 			cancel(interrupted{number})
 		}
 	}()

@@ -17,7 +17,7 @@ not, and 2 if the two can't be compared.
 
   openloop parity guidellm.json openloop.json --markdown parity.md`)
 	markdown := set.String("markdown", "", "also write the table to this file, as Markdown")
-	files, err := parseFiles(set, args)
+	files, err := parseFiles(set, args, stdout)
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ not, and 2 if the two can't be compared.
 		if reports[i], err = guidellm.ReadFile(name); err != nil {
 			return err
 		}
-		tellUnknown(stderr, name, reports[i])
+		writeUnknown(stderr, name, reports[i])
 	}
 	switch own := [2]bool{guidellm.IsOpenLoop(reports[0]), guidellm.IsOpenLoop(reports[1])}; own {
 	case [2]bool{true, true}:

@@ -13,16 +13,18 @@ import (
 	"github.com/openloop/openloop/sweep"
 )
 
-// watch shows the stages as they run: a line that is rewritten on a terminal, and one line a stage elsewhere.
+// watch shows the stages as they run: a line that is rewritten on a terminal, and one line a stage elsewhere. stages is how
+// many there will be, 0 where that is not known.
 func (s *session) watch(stages int) {
-	s.plan.StageEnded = func(_ int, l *sweep.Stage) { s.keep(l) }
-	if s.flags.quiet {
+	s.plan.StageEnded = func(_ int, st *sweep.Stage) { s.keep(st) }
+	if s.spec.Output.Quiet {
 		return
 	}
 	terminal := isTerminal(s.stderr)
 	lines := rate.NewLimiter(rate.Every(200*time.Millisecond), 1)
-	s.plan.StageStarted = func(index int, st loadgen.Load, run *loadgen.Run) {
-		name := fmt.Sprintf("%s  %s", stageLabel(index, stages), st)
+	s.plan.StageStarted = func(index int, _ loadgen.Load, run *loadgen.Run) {
+		stage := run.Stage()
+		name := fmt.Sprintf("%s  %s", stageLabel(index, stages), stage.Load)
 		if index < 0 {
 			name = "finding the saturation"
 		}
@@ -38,23 +40,26 @@ func (s *session) watch(stages int) {
 					return
 				case <-time.After(100 * time.Millisecond):
 					if lines.Allow() {
-						fmt.Fprintf(s.stderr, "\r\x1b[K%s", progressLine(name, run.Progress(), s.plan.Stage, index))
+						fmt.Fprintf(s.stderr, "\r\x1b[K%s", progressLine(name, run.Progress(), stage, index < 0))
 					}
 				}
 			}
 		}()
 	}
-	s.plan.StageEnded = func(index int, l *sweep.Stage) {
-		s.keep(l)
+	s.plan.StageEnded = func(index int, st *sweep.Stage) {
+		s.keep(st)
+		ended := report.NewStage(st)
+		ended.Probe = s.spec.Plan.Sweep != nil && !st.Load.Kind.Open()
+		line := report.StageLine(&ended)
 		if terminal {
-			fmt.Fprintf(s.stderr, "\r\x1b[K%s  %s\n", stageLabel(index, stages), report.StageLine(l))
+			fmt.Fprintf(s.stderr, "\r\x1b[K%s  %s\n", stageLabel(index, stages), line)
 		} else {
-			fmt.Fprintf(s.stderr, "  %s\n", report.StageLine(l))
+			fmt.Fprintf(s.stderr, "  %s\n", line)
 		}
 	}
 }
 
-// stageLabel counts a stage, of stages where their number is known.
+// stageLabel counts a stage, of the stages where their number is known.
 func stageLabel(index, stages int) string {
 	if index >= stages {
 		return fmt.Sprintf("stage %d", index+1)
@@ -62,15 +67,15 @@ func stageLabel(index, stages int) string {
 	return fmt.Sprintf("stage %d of %d", index+1, stages)
 }
 
-// progressLine is one line about a stage under way.
-func progressLine(name string, p loadgen.Progress, stage loadgen.Stage, index int) string {
+// progressLine is one line about a stage under way. A probe has limits of its own, which say nothing.
+func progressLine(name string, p loadgen.Progress, stage loadgen.Stage, probe bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %.0f", name, p.Elapsed.Seconds())
-	if stage.MaxDuration > 0 && index >= 0 {
+	if stage.MaxDuration > 0 && !probe {
 		fmt.Fprintf(&b, "/%.0f", stage.MaxDuration.Seconds())
 	}
 	fmt.Fprintf(&b, " s  sent %d", p.Sent)
-	if stage.MaxRequests > 0 && index >= 0 {
+	if stage.MaxRequests > 0 && !probe {
 		fmt.Fprintf(&b, "/%d", stage.MaxRequests)
 	}
 	fmt.Fprintf(&b, "  in flight %d  done %d  errors %d", p.InFlight, p.Completed, p.Errored)

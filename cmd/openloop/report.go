@@ -2,21 +2,21 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
-
-	"github.com/spf13/pflag"
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/internal/atomicfile"
+	"github.com/openloop/openloop/report"
 )
 
 // reportFlags are the flags of openloop report.
@@ -29,17 +29,22 @@ type reportFlags struct {
 
 func runReport(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	var f reportFlags
-	set := newFlagSet("report", stdout, `openloop report FILE… prints or converts reports: GuideLLM 0.5.0's and openloop's own, as JSON or
-YAML, compressed by gzip or not. The stages of several files stand in one table.
+	set := newFlagSet("report", stderr, `openloop report FILE… prints or converts reports: openloop's own and GuideLLM 0.5.0's, as JSON or
+YAML, compressed by gzip or not. Of its own reports it prints the run's own screen again, of
+GuideLLM's the tables that GuideLLM prints; there the stages of several files stand in one table.
 
-  openloop report benchmarks.json
+  openloop report openloop-results/benchmarks.json
   openloop report benchmarks.json --format csv -o benchmarks.csv
   openloop report guidellm.json.gz --recompute     recompute the metrics from the requests, and compare`)
-	set.StringVar(&f.format, "format", "", "console, summary, json, csv or yaml (default: by the ending of --output, else console)")
-	set.StringVar(&f.style, "console-style", "guidellm", "tables of --format console: guidellm, or openloop for one line a stage (the same as --format summary)")
+	set.StringVar(&f.format, "format", "",
+		"screen (a line a stage; summary is the same), console (GuideLLM's tables), json, csv or yaml (default: by the ending of "+
+			"--output, else screen for openloop's own reports and console for GuideLLM's)")
+	set.StringVar(&f.style, "console-style", "", "openloop for --format screen, guidellm for --format console")
 	set.StringVarP(&f.output, "output", "o", "", "file to write instead of stdout; an ending .gz compresses it")
-	set.BoolVar(&f.recompute, "recompute", false, "recompute the metrics from the requests and list those that differ; exit 3 if any does. With --format or --output, the report that is written has the recomputed ones")
-	files, err := parseFiles(set, args)
+	set.BoolVar(&f.recompute, "recompute", false,
+		"recompute the metrics from the requests and list those that differ; exit 3 if any does. With --format or --output, the "+
+			"report that is written has the recomputed metrics")
+	files, err := parseFiles(set, args, stdout)
 	if err != nil {
 		return err
 	}
@@ -49,54 +54,59 @@ YAML, compressed by gzip or not. The stages of several files stand in one table.
 	return f.run(files, stdout, stderr)
 }
 
-// parseFiles parses the arguments of a command that takes file names beside flags. Help goes where the
-// set writes its usage.
-func parseFiles(set *pflag.FlagSet, args []string) ([]string, error) {
-	usage := set.Usage
-	set.Usage = func() {}
-	err := set.Parse(args)
-	if errors.Is(err, pflag.ErrHelp) {
-		usage()
-		return nil, pflag.ErrHelp
+// The forms that openloop report writes.
+const (
+	formatScreen  = "screen"
+	formatSummary = "summary" // formatScreen by its former name
+	formatConsole = "console"
+	formatJSON    = string(guidellm.JSON)
+	formatCSV     = string(guidellm.CSV)
+	formatYAML    = string(guidellm.YAML)
+)
+
+// readReport reads a report, or the one in a folder of results. own is openloop's own result in it, nil for none.
+func readReport(name string) (file *guidellm.Report, own *report.Result, err error) {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		name = filepath.Join(name, "benchmarks.json")
 	}
-	if err != nil {
-		return nil, usageError("%w (\"openloop %s --help\" lists the flags)", err, set.Name())
+	if file, err = guidellm.ReadFile(name); err != nil {
+		return nil, nil, err
 	}
-	return set.Args(), nil
+	if text, ok := file.OpenLoop.(json.RawMessage); ok {
+		if own, _, err = report.Read(text); err != nil {
+			return nil, nil, fmt.Errorf("%s: openloop's own part: %w", name, err)
+		}
+	}
+	return file, own, nil
 }
 
-func (f *reportFlags) run(files []string, stdout, stderr io.Writer) error {
+func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 	format, err := f.outputFormat()
 	if err != nil {
 		return err
 	}
-	if len(files) > 1 && (format == formatJSON || format == formatYAML) {
+	if len(names) > 1 && (format == formatJSON || format == formatYAML) {
 		return usageError("--format %s takes one report: it is the report itself", format)
 	}
-	var all *guidellm.Report
-	different := 0
 	listTo := stdout // of what --recompute found; stderr where the report itself goes to stdout
 	if f.format != "" || f.output != "" {
 		listTo = stderr
 	}
-	for _, name := range files {
-		r, err := guidellm.ReadFile(name)
+	var all reports
+	different := 0
+	for _, name := range names {
+		file, own, err := readReport(name)
 		if err != nil {
 			return err
 		}
-		tellUnknown(stderr, name, r)
+		writeUnknown(stderr, name, file)
 		if f.recompute {
-			n := tellRecomputed(listTo, name, r)
-			different += n
+			different += writeRecomputed(listTo, name, file)
 		}
-		if all == nil {
-			all = r
-		} else {
-			all.Benchmarks = append(all.Benchmarks, r.Benchmarks...)
-		}
+		all.add(name, file, own)
 	}
 	if !f.recompute || f.format != "" || f.output != "" {
-		if err := f.write(stdout, format, all); err != nil {
+		if err := f.write(stdout, format, &all); err != nil {
 			return err
 		}
 	}
@@ -106,20 +116,31 @@ func (f *reportFlags) run(files []string, stdout, stderr io.Writer) error {
 	return nil
 }
 
-// The forms that openloop report writes.
-const (
-	formatConsole = "console"
-	formatSummary = "summary"
-	formatJSON    = string(guidellm.JSON)
-	formatCSV     = string(guidellm.CSV)
-	formatYAML    = string(guidellm.YAML)
-)
+// reports are the reports that were named.
+type reports struct {
+	names []string
+	files *guidellm.Report // the stages of all in one
+	own   []*report.Result // of each: openloop's own result, or what GuideLLM's report says in its words
+	all   bool             // all are openloop's own
+}
 
-// outputFormat settles the form from --format, the name of the output file and --console-style.
+func (r *reports) add(name string, file *guidellm.Report, own *report.Result) {
+	if r.files == nil {
+		r.files, r.all = file, true
+	} else {
+		r.files.Benchmarks = append(r.files.Benchmarks, file.Benchmarks...)
+	}
+	if own == nil {
+		r.all = false
+		own = guidellm.Import(file)
+	}
+	r.names, r.own = append(r.names, name), append(r.own, own)
+}
+
+// outputFormat settles the form from --format, the name of the output file and --console-style; "" where the reports
+// decide.
 func (f *reportFlags) outputFormat() (string, error) {
-	switch f.style {
-	case "guidellm", "openloop":
-	default:
+	if !slices.Contains([]string{"", "guidellm", "openloop"}, f.style) {
 		return "", usageError("--console-style %q: it is guidellm or openloop", f.style)
 	}
 	format := f.format
@@ -130,24 +151,29 @@ func (f *reportFlags) outputFormat() (string, error) {
 		case ".yml":
 			format = formatYAML
 		case "", ".txt", ".log":
-			format = formatConsole
 		default:
-			return "", usageError("--output %s: its ending names no form that openloop report writes; say which with --format", f.output)
+			return "", withHint(usageError("--output %s: its ending names no form that openloop report writes", f.output),
+				"say which with --format")
 		}
 	}
 	switch format {
-	case formatConsole:
-		if f.style == "openloop" {
-			return formatSummary, nil
+	case formatSummary:
+		return formatScreen, nil
+	case "", formatConsole:
+		switch f.style {
+		case "openloop":
+			return formatScreen, nil
+		case "guidellm":
+			return formatConsole, nil
 		}
-	case formatSummary, formatJSON, formatCSV, formatYAML:
-	default:
-		return "", usageError("--format %q: it is console, summary, json, csv or yaml", format)
+		return format, nil
+	case formatScreen, formatJSON, formatCSV, formatYAML:
+		return format, nil
 	}
-	return format, nil
+	return "", usageError("--format %q: it is screen, console, json, csv or yaml", format)
 }
 
-func (f *reportFlags) write(stdout io.Writer, format string, r *guidellm.Report) error {
+func (f *reportFlags) write(stdout io.Writer, format string, r *reports) error {
 	if f.output == "" {
 		out := bufio.NewWriterSize(stdout, 1<<16)
 		if err := writeReport(out, format, r); err != nil {
@@ -164,57 +190,33 @@ func (f *reportFlags) write(stdout io.Writer, format string, r *guidellm.Report)
 	})
 }
 
-func writeReport(w io.Writer, format string, r *guidellm.Report) error {
+func writeReport(w io.Writer, format string, r *reports) error {
+	if format == "" {
+		format = formatConsole
+		if r.all {
+			format = formatScreen
+		}
+	}
 	switch format {
 	case formatConsole:
-		return guidellm.WriteConsole(w, r, time.Local)
-	case formatSummary:
-		return writeSummary(w, r)
-	default:
-		return guidellm.Write(w, guidellm.Format(format), r)
-	}
-}
-
-// writeSummary writes one line a stage, from what every report holds.
-func writeSummary(w io.Writer, r *guidellm.Report) error {
-	var b bytes.Buffer
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	row := func(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")+"\t") }
-	row("", "asked", "completed", "in", "TTFT ms", "", "", "ITL ms", "latency s", "tokens", "requests", "", "")
-	row("stage", "req/s", "req/s", "flight", "p50", "p95", "p99", "p50", "p50", "per s", "done", "failed", "cut")
-	for _, stage := range r.Benchmarks {
-		m := &stage.Metrics
-		asked, load := "-", stage.Config.Load()
-		if load.Rate.Valid {
-			asked = number3(load.Rate.Value)
+		return guidellm.WriteConsole(w, r.files, time.Local)
+	case formatScreen:
+		for i, result := range r.own {
+			if len(r.own) > 1 {
+				fmt.Fprintf(w, "\n== %s\n", r.names[i])
+			}
+			if err := report.WriteScreen(w, result); err != nil {
+				return err
+			}
 		}
-		ttft := m.TimeToFirstTokenMS.Successful.Percentiles
-		row(load.String(), asked, number3(m.RequestsPerSecond.Successful.Mean), number3(m.RequestConcurrency.Total.Mean),
-			number3(ttft.P50), number3(ttft.P95), number3(ttft.P99), number3(m.InterTokenLatencyMS.Successful.Median),
-			number3(m.RequestLatency.Successful.Median), number3(m.TokensPerSecond.Successful.Mean),
-			fmt.Sprint(m.RequestTotals.Successful), fmt.Sprint(m.RequestTotals.Errored), fmt.Sprint(m.RequestTotals.Incomplete))
+		return nil
 	}
-	t.Flush()
-	fmt.Fprintf(&b, "\n%s, %s\n", r.Args.Target, strings.Join(r.Args.Data, " "))
-	_, err := w.Write(b.Bytes())
-	return err
+	return guidellm.Write(w, guidellm.Format(format), r.files)
 }
 
-// number3 writes a number with three significant digits.
-func number3(x float64) string {
-	switch {
-	case x >= 99.95 || x <= -99.95:
-		return fmt.Sprintf("%.0f", x)
-	case x >= 9.995 || x <= -9.995:
-		return fmt.Sprintf("%.1f", x)
-	default:
-		return fmt.Sprintf("%.2f", x)
-	}
-}
-
-// tellUnknown lists the fields that this version does not know, and those that it expects and did not find: what a
+// writeUnknown lists the fields that this version does not know, and those that it expects and did not find: what a
 // later GuideLLM added, renamed or dropped.
-func tellUnknown(w io.Writer, name string, r *guidellm.Report) {
+func writeUnknown(w io.Writer, name string, r *guidellm.Report) {
 	unknown := make([]string, 0, len(r.Unknown))
 	for _, f := range r.Unknown {
 		unknown = append(unknown, f.Path)
@@ -237,9 +239,9 @@ func tellFields(w io.Writer, title string, paths []string) {
 // mostDifferences is how many values that differ are listed one by one.
 const mostDifferences = 50
 
-// tellRecomputed recomputes a report's metrics, puts them in their place where they could be made, and lists those that
+// writeRecomputed recomputes a report's metrics, puts them in their place where they could be made, and lists those that
 // differ. It returns their number.
-func tellRecomputed(w io.Writer, name string, r *guidellm.Report) int {
+func writeRecomputed(w io.Writer, name string, r *guidellm.Report) int {
 	out := guidellm.Recompute(r)
 	differ := len(out.Differences)
 	fmt.Fprintf(w, "%s: %d values recomputed from the requests, %d differ\n", name, out.Compared, differ)

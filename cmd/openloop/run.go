@@ -4,8 +4,10 @@ import (
 	"context"
 	"io"
 	"math"
+	"time"
 
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/spec"
 )
 
 // throughputStreams is GuideLLM's number of streams for its throughput profile.
@@ -16,119 +18,107 @@ func runProfile(ctx context.Context, args []string, stdout, stderr io.Writer) er
 
   openloop run --target http://localhost:8000 --profile poisson --rate 5,10,20
   openloop run --target http://localhost:8000 --profile concurrent --rate 8`)
-	f := addLoadFlags(set)
-	f.args = args
-	o := openFlags{}
-	profile := set.String("profile", "", "synchronous, concurrent, throughput, constant or poisson")
-	rates := set.Float64Slice("rate", nil, "constant, poisson: requests per second; concurrent, throughput: streams; a list runs a stage for each")
-	set.StringVar(&o.arrival, "arrival", "", "arrivals at --rate, --ramp or --stages: constant, poisson, gamma:CV (CV of the gaps) or burst:N (N at once); in place of --profile")
-	set.StringVar(&o.ramp, "ramp", "", "let the rate change evenly over the stage: FROM..TO in requests per second")
-	set.StringVar(&o.stages, "stages", "", "let the rate follow a profile: '5rps:60s,20rps:30s,5..20rps:60s'")
-	set.StringVar(&f.trace, "trace", "", "replay a recorded load, each request at its time: Mooncake JSON lines or an Azure LLM inference CSV")
-	set.Float64Var(&f.traceSpeed, "trace-speed", 1, "replay the trace so many times as fast")
+	f := addSpecFlags(set, args)
+	l := loadFlags{}
+	set.StringVar(&l.profile, "profile", "", "synchronous, concurrent, throughput, constant or poisson")
+	set.Float64SliceVar(&l.rates, "rate", nil,
+		"constant, poisson: requests per second; concurrent, throughput: streams; a list runs a stage for each")
+	set.StringVar(&l.arrival, "arrival", "",
+		"arrivals at --rate, --ramp or --stages: constant, poisson, gamma:CV (CV of the gaps) or burst:N (N at once); in place of --profile")
+	set.StringVar(&l.ramp, "ramp", "", "let the rate change evenly over the stage: FROM..TO in requests per second")
+	set.StringVar(&l.stages, "stages", "", "let the rate follow a profile: '5rps:60s,20rps:30s,5..20rps:60s'")
+	set.StringVar(&f.trace, "trace", "",
+		"replay a recorded load, each request at its time: Mooncake JSON lines or an Azure LLM inference CSV")
+	set.Float64Var(&f.traceSpeed, "trace-speed", 1, "replay the trace this many times as fast")
 	if err := parse(set, args, stdout); err != nil {
 		return err
 	}
-	strategies, err := o.strategies(*profile, *rates, f)
+	loads, err := l.loads(f)
 	if err != nil {
 		return err
 	}
-	s, err := openSession(ctx, f, stdout, stderr)
+	s, err := f.spec()
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	if f.trace != "" {
-		strategies = []loadgen.Load{s.work.traceStrategy()}
-		if f.traceWhole {
-			s.plan.Stage.MaxRequests = s.work.trace.Len()
-		}
-	}
-	s.run.Profile = string(strategies[0].Kind)
-	s.run.Args.Profile = s.run.Profile
-	if len(*rates) > 0 {
-		s.run.Args.Rate = *rates
-	}
-	for _, st := range strategies {
-		if st.Kind.Open() {
-			s.run.Rates = append(s.run.Rates, st.Rate)
-		} else {
-			s.run.Streams = append(s.run.Streams, st.Streams)
-		}
-	}
-	s.watch(len(strategies))
-	result, err := s.plan.Run(ctx, strategies)
-	return s.finish(result, err)
+	s.Plan = spec.Plan{Profile: string(loads[0].Kind), Stages: loads}
+	return runSpec(ctx, s, runOptions{}, stdout, stderr)
 }
 
-// openFlags are the flags that shape open loops beside their rate.
-type openFlags struct {
-	arrival, ramp, stages string
+// loadFlags are the flags of run that say how requests arrive.
+type loadFlags struct {
+	profile, arrival, ramp, stages string
+	rates                          []float64
 }
 
-// strategies turns the flags into stages.
-func (o openFlags) strategies(profile string, rates []float64, f *loadFlags) ([]loadgen.Load, error) {
+// loads turns the flags into the loads of the stages. It sets the length of a stage where these flags say it.
+func (l loadFlags) loads(f *specFlags) ([]loadgen.Load, error) {
 	shapes := 0
-	for _, given := range []bool{o.ramp != "", o.stages != "", f.trace != "", len(rates) > 0} {
+	for _, given := range []bool{l.ramp != "", l.stages != "", f.trace != "", len(l.rates) > 0} {
 		if given {
 			shapes++
 		}
 	}
-	if shapes > 1 {
+	kind := loadgen.Kind(l.profile)
+	switch {
+	case shapes > 1:
 		return nil, usageError("--rate, --ramp, --stages and --trace contradict each other: give one")
-	}
-	kind := loadgen.Kind(profile)
-	if profile != "" && !kind.Open() && (o.arrival != "" || o.ramp != "" || o.stages != "" || f.trace != "") {
-		return nil, usageError("--profile %s is a closed loop: --arrival, --ramp, --stages and --trace are for open ones", profile)
-	}
-	if f.trace != "" {
-		switch {
-		case o.arrival != "" || profile != "":
-			return nil, usageError("--trace has its own arrivals: leave out --profile and --arrival")
-		case f.data != "":
-			return nil, usageError("--trace and --data contradict each other: a trace has its own requests")
-		case !(f.traceSpeed > 0):
-			return nil, usageError("--trace-speed %v: it must be above 0", f.traceSpeed)
-		case !f.set.Changed("max-seconds"):
-			f.maxSeconds = 0 // the trace says how long
-			if f.maxRequests == 0 {
-				f.traceWhole = true
-			}
-		}
-		return []loadgen.Load{{Kind: loadgen.ConstantGap}}, nil // its schedule is read with the trace
+	case l.profile != "" && !kind.Open() && (l.arrival != "" || l.ramp != "" || l.stages != "" || f.trace != ""):
+		return nil, usageError("--profile %s is a closed loop: --arrival, --ramp, --stages and --trace are for open ones", l.profile)
+	case f.trace != "":
+		return l.traceLoad(f)
+	case l.arrival != "" && l.profile != "":
+		return nil, usageError("--profile and --arrival contradict each other: --arrival alone makes an open loop")
 	}
 	var arrival loadgen.Arrival
-	if o.arrival != "" {
-		if profile != "" {
-			return nil, usageError("--profile and --arrival contradict each other: --arrival alone makes an open loop")
-		}
+	if l.arrival != "" {
 		var err error
-		if arrival, err = loadgen.ParseArrival(o.arrival); err != nil {
+		if arrival, err = loadgen.ParseArrival(l.arrival); err != nil {
 			return nil, usageError("--arrival: %w", err)
 		}
-		profile = string(loadgen.KindOf(arrival))
-	}
-	if o.ramp == "" && o.stages == "" {
-		strategies, err := profileStrategies(profile, rates, f)
-		for i := range strategies {
-			strategies[i].Arrival = arrival
-		}
-		return strategies, err
-	}
-	switch kind {
-	case loadgen.PoissonGaps:
-		arrival.Kind = loadgen.PoissonArrival
-	case "":
 		kind = loadgen.KindOf(arrival)
 	}
+	if l.ramp != "" || l.stages != "" {
+		return l.profileLoad(f, kind, arrival)
+	}
+	loads, err := l.rateLoads(f, kind)
+	for i := range loads {
+		loads[i].Arrival = arrival
+	}
+	return loads, err
+}
+
+// traceLoad is the load of a trace, whose times are read with it.
+func (l loadFlags) traceLoad(f *specFlags) ([]loadgen.Load, error) {
+	switch {
+	case l.arrival != "" || l.profile != "":
+		return nil, usageError("--trace has its own arrivals: leave out --profile and --arrival")
+	case f.data != "":
+		return nil, usageError("--trace and --data contradict each other: a trace has its own requests")
+	case !(f.traceSpeed > 0):
+		return nil, usageError("--trace-speed %v: it must be above 0", f.traceSpeed)
+	case !f.set.Changed("max-seconds"):
+		f.maxSeconds = 0 // the trace says how long
+	}
+	return []loadgen.Load{{Kind: loadgen.ConstantGap, Name: "trace"}}, nil
+}
+
+// profileLoad is the load of --ramp or --stages, whose rate changes over the stage.
+func (l loadFlags) profileLoad(f *specFlags, kind loadgen.Kind, arrival loadgen.Arrival) ([]loadgen.Load, error) {
+	if kind == "" {
+		kind = loadgen.KindOf(arrival)
+	} else if kind == loadgen.PoissonGaps && arrival.Kind == "" {
+		arrival.Kind = loadgen.PoissonArrival
+	}
+	length := time.Duration(f.maxSeconds * float64(time.Second))
 	var shape loadgen.Profile
 	var err error
 	name := "stages"
-	if o.stages != "" {
-		if shape, err = loadgen.ParseProfile(o.stages); err != nil {
+	if l.stages != "" {
+		if shape, err = loadgen.ParseProfile(l.stages); err != nil {
 			return nil, usageError("--stages: %w", err)
 		}
-		if f.set.Changed("max-seconds") && f.duration() > shape.Length() {
+		if f.set.Changed("max-seconds") && length > shape.Length() {
 			return nil, usageError("--max-seconds %v is beyond the end of --stages, %v", f.maxSeconds, shape.Length())
 		}
 		if !f.set.Changed("max-seconds") {
@@ -138,20 +128,20 @@ func (o openFlags) strategies(profile string, rates []float64, f *loadFlags) ([]
 		if f.maxSeconds == 0 {
 			return nil, usageError("--ramp needs --max-seconds: the rate reaches its end then")
 		}
-		if shape, err = loadgen.ParseRamp(o.ramp, f.duration()); err != nil {
+		if shape, err = loadgen.ParseRamp(l.ramp, length); err != nil {
 			return nil, usageError("--ramp: %w", err)
 		}
-		name = "ramp " + o.ramp
+		name = "ramp " + l.ramp
 	}
 	return []loadgen.Load{{
-		Kind: kind, Rate: shape.Requests() / shape.Length().Seconds(), Seed: f.seed, Arrival: arrival,
-		Profile: shape, Name: name + " " + arrival.String(),
+		Kind: kind, Rate: shape.Requests() / shape.Length().Seconds(), Seed: f.seed, Arrival: arrival, Profile: shape,
+		Name: name + " " + arrival.String(),
 	}}, nil
 }
 
-// profileStrategies turns --profile and --rate into stages.
-func profileStrategies(profile string, rates []float64, f *loadFlags) ([]loadgen.Load, error) {
-	kind := loadgen.Kind(profile)
+// rateLoads turns --profile and --rate into loads.
+func (l loadFlags) rateLoads(f *specFlags, kind loadgen.Kind) ([]loadgen.Load, error) {
+	rates := l.rates
 	switch kind {
 	case loadgen.Synchronous:
 		if len(rates) > 0 {
@@ -164,30 +154,27 @@ func profileStrategies(profile string, rates []float64, f *loadFlags) ([]loadgen
 		}
 	case loadgen.Concurrent, loadgen.ConstantGap, loadgen.PoissonGaps:
 		if len(rates) == 0 {
-			return nil, usageError("--profile %s needs --rate", profile)
+			return nil, usageError("--profile %s needs --rate", kind)
 		}
 	case "":
 		return nil, usageError("no profile: give --profile synchronous, concurrent, throughput, constant or poisson")
 	default:
-		return nil, usageError("--profile %q: it is synchronous, concurrent, throughput, constant or poisson (\"openloop sweep\" sweeps)", profile)
+		return nil, usageError("--profile %q: it is synchronous, concurrent, throughput, constant or poisson (\"openloop sweep\" sweeps)", kind)
 	}
-	most := f.maxConcurrency
-	var strategies []loadgen.Load
+	var loads []loadgen.Load
 	for _, r := range rates {
-		if !(r > 0) || math.IsInf(r, 0) {
+		switch {
+		case !(r > 0) || math.IsInf(r, 0):
 			return nil, usageError("--rate %v: it must be above 0", r)
-		}
-		if kind.Open() {
-			strategies = append(strategies, loadgen.Load{Kind: kind, Rate: r, Seed: f.seed})
-			continue
-		}
-		if r != math.Trunc(r) {
+		case kind.Open():
+			loads = append(loads, loadgen.Load{Kind: kind, Rate: r, Seed: f.seed})
+		case r != math.Trunc(r):
 			return nil, usageError("--rate %v: a number of streams is whole", r)
+		case int(r) > f.maxConcurrency:
+			return nil, usageError("--rate %v: more streams than --max-concurrency %d allows", r, f.maxConcurrency)
+		default:
+			loads = append(loads, loadgen.Load{Kind: kind, Streams: int(r)})
 		}
-		if int(r) > most {
-			return nil, usageError("--rate %v: more streams than --max-concurrency %d allows", r, most)
-		}
-		strategies = append(strategies, loadgen.Load{Kind: kind, Streams: int(r)})
 	}
-	return strategies, nil
+	return loads, nil
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/tokens"
@@ -39,33 +38,26 @@ func (c *Command) CountRecords() error {
 // scan counts the records of the data, 0 for synthetic data without end, and those that say how long their answer is to
 // be.
 func (c *Command) scan() (count, withLength int, err error) {
-	config := tokens.DataConfig{Samples: c.samples()}
+	what := tokens.Spec{Synthetic: c.Spec.Workload.Synthetic, Format: c.Spec.Workload.Format, Tokenizer: "none"}
 	if d := c.Spec.Workload.Data; d != nil {
-		config.Columns = d.Columns
+		what.Data = &tokens.DataSpec{Source: d.Source, Columns: d.Columns, Samples: d.Samples}
 	}
-	data, err := tokens.OpenData(c.Args.Data[0], config)
+	w, err := tokens.Open(what, "")
+	if err == nil {
+		count, withLength, err = w.Records()
+		err = errors.Join(err, w.Close())
+	}
 	if err != nil {
+		var wrong *tokens.SpecError
+		if errors.As(err, &wrong) {
+			err = wrong.Err
+		}
 		return 0, 0, fmt.Errorf("--data: %w", err)
 	}
-	defer data.Close()
-	if c.Spec.Workload.Synthetic != nil {
-		return config.Samples, 0, nil
+	if what.Synthetic != nil {
+		count = c.samples()
 	}
-	next := data.Source()
-	for ; ; count++ {
-		item, err := next(count)
-		switch {
-		case errors.Is(err, io.EOF) && count == 0:
-			return 0, 0, fmt.Errorf("--data: %s holds no record", c.Args.Data[0])
-		case errors.Is(err, io.EOF):
-			return count, withLength, nil
-		case err != nil:
-			return 0, 0, fmt.Errorf("--data: %w", err)
-		}
-		if item.OutputTokens > 0 {
-			withLength++
-		}
-	}
+	return count, withLength, nil
 }
 
 // addLength adds the formatter's length of the answer to the further fields of every request. Unlike a length of a

@@ -177,27 +177,34 @@ func lasted(r *guidellm.Request) float64 {
 	return 0
 }
 
-// verdictOf repeats what openloop said of its own client, where that was not "valid".
-func verdictOf(b *guidellm.Benchmark) []string {
-	var notes struct {
-		Client struct {
-			Level   string `json:"level"`
-			Reasons []struct {
-				Text string `json:"text"`
-			} `json:"reasons"`
-		} `json:"client"`
+// verdictOf repeats what openloop said of its own client in a stage, where that was not "valid".
+func verdictOf(r *guidellm.Report, b *guidellm.Benchmark) []string {
+	var result struct {
+		Stages []struct {
+			Client struct {
+				Level   string `json:"level"`
+				Reasons []struct {
+					Text string `json:"text"`
+				} `json:"reasons"`
+			} `json:"client"`
+		} `json:"stages"`
 	}
-	if b.OpenLoop == nil || guidellm.DecodeFree(b.OpenLoop, &notes) != nil {
+	var of struct {
+		Stage int64 `json:"stage"`
+	}
+	if r.OpenLoop == nil || guidellm.DecodeFree(r.OpenLoop, &result) != nil ||
+		b.OpenLoop == nil || guidellm.DecodeFree(b.OpenLoop, &of) != nil || of.Stage >= int64(len(result.Stages)) {
 		return nil
 	}
-	if notes.Client.Level == "" || notes.Client.Level == "valid" {
+	client := result.Stages[of.Stage].Client
+	if client.Level == "" || client.Level == "valid" {
 		return nil
 	}
 	var reasons []string
-	for _, r := range notes.Client.Reasons {
-		reasons = append(reasons, r.Text)
+	for _, reason := range client.Reasons {
+		reasons = append(reasons, reason.Text)
 	}
-	return []string{"openloop: its client was " + notes.Client.Level + ": " + strings.Join(reasons, "; ")}
+	return []string{"openloop: its client was " + client.Level + ": " + strings.Join(reasons, "; ")}
 }
 
 // finite says whether a value can be printed as a number.

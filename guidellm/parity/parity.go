@@ -112,6 +112,7 @@ func Compare(reference, openloop *guidellm.Report) (*Comparison, error) {
 		o := left[i]
 		left = slices.Delete(left, i, i+1)
 		stage.compare(g, o)
+		stage.Warnings = append(stage.Warnings, verdictOf(openloop, o)...)
 		c.Stages = append(c.Stages, stage)
 	}
 	for _, o := range left {
@@ -155,7 +156,7 @@ func nearest(s guidellm.Strategy, stages []*guidellm.Benchmark) string {
 func (l *Stage) compare(g, o *guidellm.Benchmark) {
 	s, t := g.Config.Load(), o.Config.Load()
 	a, b := viewOf(g), viewOf(o)
-	l.Warnings = append(faults(s, g, a), verdictOf(o)...)
+	l.Warnings = faults(s, g, a)
 	switch {
 	case s.Type == "poisson" && s.RandomSeed != t.RandomSeed:
 		l.Refused = fmt.Sprintf("other arrivals: the seeds are %d and %d", s.RandomSeed.Value, t.RandomSeed.Value)

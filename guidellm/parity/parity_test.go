@@ -374,10 +374,8 @@ func TestWrite(t *testing.T) {
 	g, o := recording(t, "sweep-constant"), recording(t, "sweep-constant")
 	each(o.Benchmarks[4], func(r *guidellm.Request) { r.TimeToFirstTokenMS.Value += 4 })
 	setStrategy(o.Benchmarks[3], "rate", 180.0)
-	o.Benchmarks[2].OpenLoop = guidellm.Object{{Key: "client", Value: guidellm.Object{
-		{Key: "level", Value: "suspect"}, {Key: "reasons", Value: []any{guidellm.Object{{Key: "text",
-			Value: "requests left late"}}}},
-	}}}
+	o.Benchmarks[2].OpenLoop = json.RawMessage(`{"stage": 1}`)
+	o.OpenLoop = json.RawMessage(`{"stages": [{}, {"client": {"level": "suspect", "reasons": [{"text": "requests left late"}]}}]}`)
 	o.Args.MaxSeconds = 4.0
 	c, err := Compare(g, o)
 	if err != nil {

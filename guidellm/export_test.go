@@ -11,9 +11,12 @@ import (
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
 
+	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm/oversaturation"
 	"github.com/openloop/openloop/loadgen"
-	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/spec"
+	"github.com/openloop/openloop/tokens"
 )
 
 // measured is a stage of four requests: with usage, without, failed, and cut at the end.
@@ -44,17 +47,34 @@ func measured(load loadgen.Load) *loadgen.Measured {
 	return m
 }
 
-func built(load loadgen.Load, profile string) *Report {
-	run := &Run{
-		Args: DefaultArgs(), Profile: profile, Rates: []float64{10}, Streams: []int{4}, Size: 5,
-		RequestType: "chat_completions", Stream: true, Model: "m", Version: "1.0", MaxConcurrency: 77,
-		OverSaturation: new(oversaturation.Config),
+func exporter(load loadgen.Load, profile string) *Exporter {
+	s := spec.Spec{
+		Endpoint: endpoint.Config{Target: "http://server"},
+		Workload: tokens.Spec{Synthetic: &tokens.SyntheticSpec{Prompt: tokens.Length{Mean: 32}}},
+		Limits:   spec.Limits{MaxDuration: 3 * time.Second, Warmup: spec.TrimOf(0.1)},
+		Plan:     spec.Plan{Profile: profile, Stages: []loadgen.Load{load}},
 	}
-	run.Args.Target, run.Args.Data = "http://server", []string{"kind=synthetic_text,prompt_tokens=32"}
-	run.Args.MaxSeconds, run.Args.Warmup = 3.0, 0.1
-	stage := &sweep.Stage{Load: load, Measured: measured(load)}
-	return Build(run, &sweep.Result{Stages: []*sweep.Stage{stage}, SynchronousRate: 2, SaturationRate: 9,
-		Rates: []float64{5, 9}})
+	if profile == "sweep" {
+		s.Plan.Stages, s.Plan.Sweep = nil, &spec.Sweep{Size: 5}
+	}
+	return NewExporter(ExportConfig{
+		Args: ArgsOf(s), Spec: s, Model: "m", Version: "1.0", MaxConcurrency: 77, OverSaturation: new(oversaturation.Config),
+	})
+}
+
+// resultOf is a result with a stage for each of what was measured.
+func resultOf(all ...*loadgen.Measured) *report.Result {
+	r := &report.Result{
+		Schema: report.Schema, Version: "1.0", Probes: &report.Probes{SynchronousRate: 2, SaturationRate: 9, Rates: []float64{5, 9}},
+	}
+	for _, m := range all {
+		r.Stages = append(r.Stages, report.Stage{Load: m.Stage.Load, Measured: m})
+	}
+	return r
+}
+
+func built(load loadgen.Load, profile string) *Report {
+	return exporter(load, profile).Export(resultOf(measured(load)))
 }
 
 var everyLoad = map[string]loadgen.Load{
@@ -203,10 +223,8 @@ func TestConvertStage(t *testing.T) {
 	if got := keys(t, b.SchedulerState.EndQueuingConstraints); !slices.Equal(got, []string{"max_seconds"}) {
 		t.Errorf("ended by %v", got)
 	}
-	var notes struct {
-		StopReason string `json:"stop_reason"`
-	}
-	if err := DecodeFree(b.OpenLoop, &notes); err != nil || notes.StopReason != string(loadgen.StopDuration) {
+	var notes stageNotes
+	if err := DecodeFree(b.OpenLoop, &notes); err != nil || notes.Stage != 0 {
 		t.Errorf("%+v %v", notes, err)
 	}
 }
@@ -214,13 +232,11 @@ func TestConvertStage(t *testing.T) {
 // A run that is saved after every stage keeps its ids, and converts no stage twice.
 func TestBuildAgain(t *testing.T) {
 	load := everyLoad["constant"]
-	run := &Run{Args: DefaultArgs(), Profile: "constant"}
-	result := &sweep.Result{Stages: []*sweep.Stage{{Load: load, Measured: measured(load)}}}
-	first := Build(run, result)
-	result.Stages = append(result.Stages, &sweep.Stage{Load: load, Measured: measured(load)})
-	second := Build(run, result)
-	if len(second.Benchmarks) != 2 || len(run.compiled) != 2 {
-		t.Fatalf("%d benchmarks, %d conversions", len(second.Benchmarks), len(run.compiled))
+	e := exporter(load, "constant")
+	one, two := measured(load), measured(load)
+	first, second := e.Export(resultOf(one)), e.Export(resultOf(one, two))
+	if len(second.Benchmarks) != 2 || len(e.converted) != 2 {
+		t.Fatalf("%d benchmarks, %d conversions", len(second.Benchmarks), len(e.converted))
 	}
 	a, b := first.Benchmarks[0], second.Benchmarks[0]
 	if a.Config.RunID != b.Config.RunID ||

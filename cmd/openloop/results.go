@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/spec"
+)
+
+// resultFiles are the files of a run. An earlier run's are never overwritten: they are kept under another name.
+type resultFiles struct {
+	dir     string
+	outputs []guidellm.Output
+	saved   []string        // written last
+	own     map[string]bool // files that this run wrote, and may write again
+	rescue  string          // folder for what could not be saved where it was to go; "" as long as all could
+	kept    func(old, now string)
+}
+
+// openResultFiles makes the folder and tries to write into it.
+func openResultFiles(o spec.Output) (*resultFiles, error) {
+	outputs, err := guidellm.ParseOutputs(o.Files)
+	if err != nil {
+		return nil, usageError("--outputs: %w", err)
+	}
+	if err := prepareFolder(o.Dir); err != nil {
+		return nil, usageError("--output-dir: %w", err)
+	}
+	return &resultFiles{dir: o.Dir, outputs: outputs, own: map[string]bool{}}, nil
+}
+
+// prepareFolder makes the folder and tries to write into it.
+func prepareFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("the folder for the results can't be made: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".openloop-*")
+	if err != nil {
+		return fmt.Errorf("the folder for the results can't be written to: %w", err)
+	}
+	_, err = f.WriteString("openloop tests whether it can write here\n")
+	err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+	if err != nil {
+		return fmt.Errorf("the folder for the results can't be written to: %w", err)
+	}
+	return nil
+}
+
+// save writes the report's files. Where the folder has become unusable, they go to the folder for temporary files: what
+// was measured is not to be lost.
+func (f *resultFiles) save(r *guidellm.Report) error {
+	f.saved = nil
+	var failed error
+	for _, o := range f.outputs {
+		name := filepath.Join(f.dir, o.File)
+		if filepath.IsAbs(o.File) {
+			name = o.File
+		}
+		err := f.keepEarlier(name)
+		if err == nil {
+			err = guidellm.WriteFile(name, o.Format, r)
+		}
+		if err == nil {
+			f.own[name] = true
+			f.saved = append(f.saved, name)
+			continue
+		}
+		failed = errors.Join(failed, fmt.Errorf("saving %s: %w", name, err))
+		if f.rescue == "" {
+			if f.rescue, err = os.MkdirTemp("", "openloop-results-"); err != nil {
+				continue
+			}
+		}
+		rescue := filepath.Join(f.rescue, filepath.Base(o.File))
+		if guidellm.WriteFile(rescue, o.Format, r) == nil {
+			f.saved = append(f.saved, rescue)
+		}
+	}
+	return failed
+}
+
+// keepEarlier gives a file that another run left a name of its own: benchmarks.json becomes
+// benchmarks-20261124-164300.json, by the time at which it was written.
+func (f *resultFiles) keepEarlier(name string) error {
+	info, err := os.Stat(name)
+	if f.own[name] || err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	end := filepath.Ext(name)
+	stem := strings.TrimSuffix(name, end) + info.ModTime().Format("-20060102-150405")
+	kept := stem + end
+	for n := 2; exists(kept); n++ {
+		kept = fmt.Sprintf("%s-%d%s", stem, n, end)
+	}
+	if err := os.Rename(name, kept); err != nil {
+		return fmt.Errorf("keeping the results of an earlier run: %w", err)
+	}
+	if f.kept != nil {
+		f.kept(name, kept)
+	}
+	return nil
+}
+
+func exists(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
+}

@@ -1,0 +1,454 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/endpoint"
+	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/guidellm/oversaturation"
+	"github.com/openloop/openloop/llmsim"
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/spec"
+	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/sweep/enginemetrics"
+	"github.com/openloop/openloop/tokens"
+)
+
+// runOptions are what a run of GuideLLM's command has beside its spec.
+type runOptions struct {
+	args           *guidellm.Args         // as GuideLLM echoes them; nil: made from the spec
+	observe        func(loadgen.Event)    // told of every request; nil for none
+	overSaturation *oversaturation.Config // whether stages end at over-saturation; nil: not looked for
+}
+
+// session is a spec being run: the endpoint looked at, the load sent, the results saved.
+type session struct {
+	spec    spec.Spec
+	options runOptions
+	stdout  io.Writer
+	stderr  io.Writer
+
+	sim      *llmsim.Server // the simulated engine in the process; nil for a real endpoint
+	endpoint *endpoint.Endpoint
+	model    string
+	work     *tokens.Workload
+	client   *loadgen.Client
+	plan     *sweep.Plan
+	files    *resultFiles
+	exporter *guidellm.Exporter
+	measured sweep.Result // the stages that have ended
+}
+
+// reportGC is GOGC after the load: the report of a million requests takes hundreds of megabytes, and nobody is in a hurry.
+const reportGC = 50
+
+// runSpec runs a spec and saves and prints what came out.
+func runSpec(ctx context.Context, s spec.Spec, o runOptions, stdout, stderr io.Writer) error {
+	if err := refuse(s.Validate()); err != nil {
+		return err
+	}
+	run := &session{spec: s, options: o, stdout: stdout, stderr: stderr}
+	defer run.close()
+	if err := run.open(ctx); err != nil {
+		return err
+	}
+	result, err := run.send(ctx)
+	return run.finish(result, err)
+}
+
+// open looks at everything that a run needs. What it refuses, it refuses before any load.
+func (s *session) open(ctx context.Context) error {
+	var err error
+	if s.files, err = openResultFiles(s.spec.Output); err != nil {
+		return err
+	}
+	s.files.kept = func(old, now string) { s.say("kept %s of an earlier run as %s", old, now) }
+	if s.spec.Endpoint.Insecure {
+		s.warn("--insecure: the endpoint's certificate is not verified, and the API key could go to someone else")
+	}
+	limit, err := s.concurrencyCap()
+	if err != nil {
+		return err
+	}
+	if err := s.openEndpoint(ctx); err != nil {
+		return err
+	}
+	if s.work, err = tokens.Open(s.spec.Workload, s.model); err != nil {
+		return refuse(err)
+	}
+	path := strings.TrimPrefix(s.spec.Workload.Format.Path(), "/v1")
+	if err := s.try(ctx, path); err != nil {
+		return err
+	}
+	warning, err := s.work.Learn(ctx, s.endpoint.Post)
+	if err != nil {
+		return refusal(ctx, err)
+	}
+	if warning != "" {
+		s.warn("%s", warning)
+	}
+	if s.client, err = loadgen.NewClient(s.endpoint.Target(path)); err != nil {
+		return usageError("%w", err)
+	}
+	metrics, err := s.metrics(ctx)
+	if err != nil {
+		return err
+	}
+	if s.spec.Workload.Trace != nil {
+		load := s.work.TraceLoad()
+		s.spec.Plan.Stages = []loadgen.Load{load}
+		if s.spec.Limits.MaxDuration == 0 && s.spec.Limits.MaxRequests == 0 {
+			s.spec.Limits.MaxRequests = len(load.Times)
+		}
+	}
+	args := guidellm.ArgsOf(s.spec)
+	if s.options.args != nil {
+		args = *s.options.args
+	}
+	s.exporter = guidellm.NewExporter(guidellm.ExportConfig{
+		Args: args, Spec: s.spec, Model: s.model, Version: programVersion(), MaxConcurrency: limit, OverSaturation: s.options.overSaturation,
+	})
+	stage := s.spec.Limits.Stage()
+	stage.KeepTexts = s.spec.Output.SampleRequests
+	s.plan = &sweep.Plan{
+		Runner:     &loadgen.Runner{Client: s.client, MaxConcurrency: limit},
+		Stage:      stage,
+		Source:     s.work.Source,
+		Objectives: s.spec.Objectives, Confidence: s.spec.Confidence,
+		Metrics: metrics,
+		Observe: s.options.observe,
+		Pause:   time.Second / 2,
+	}
+	return nil
+}
+
+// openEndpoint finds the endpoint, which for sim:PRESET is started here, and the model to ask for.
+func (s *session) openEndpoint(ctx context.Context) error {
+	config := s.spec.Endpoint
+	if config.Sim != "" {
+		engine, err := llmsim.ParseSpec(config.Sim)
+		if err != nil {
+			return usageError("--target: %w", err)
+		}
+		if s.sim, err = llmsim.NewServer(engine); err != nil {
+			return usageError("--target: %w", err)
+		}
+		if err := s.sim.Start("127.0.0.1:0"); err != nil {
+			return fmt.Errorf("the simulated engine: %w", err)
+		}
+		// The engine's loop sleeps in the kernel with its processor in hand; the client is to have its own all the same.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+		if config.Address, _, err = endpoint.ParseBase(s.sim.URL()); err != nil {
+			return err
+		}
+	}
+	var err error
+	if s.endpoint, err = endpoint.Open(config); err != nil {
+		return refuse(err)
+	}
+	s.model, err = s.chooseModel(ctx)
+	return err
+}
+
+// chooseModel finds the model to ask for.
+func (s *session) chooseModel(ctx context.Context) (string, error) {
+	models, err := s.endpoint.Models(ctx)
+	asked := s.spec.Endpoint.Model
+	switch {
+	case errors.Is(err, endpoint.ErrNoModels):
+		if asked == "" {
+			return "", withHint(usageError("%w", err), "name the model to ask for: --model")
+		}
+		return asked, nil
+	case err != nil:
+		return "", refusal(ctx, err)
+	case asked == "":
+		if len(models) > 1 {
+			s.say("the endpoint serves %d models; asking for the first, %s (--model chooses)", len(models), models[0])
+		}
+		return models[0], nil
+	case !slices.Contains(models, asked):
+		list := strings.Join(models[:min(10, len(models))], ", ")
+		if len(models) > 10 {
+			list += ", …"
+		}
+		return "", usageError("the endpoint does not serve the model %q; it serves %s", asked, list)
+	}
+	return asked, nil
+}
+
+// refusal is an endpoint that can't be used: a usage error, since nothing was measured.
+func refusal(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return &exitError{exitUsage, err}
+}
+
+// try sends the first request of the work once, before any load.
+func (s *session) try(ctx context.Context, path string) error {
+	item, err := s.work.Trial()
+	if err != nil {
+		return refuse(err)
+	}
+	patience := time.Minute
+	if d := s.spec.Endpoint.RequestTimeout; d > 0 {
+		patience = d
+	}
+	trial, err := s.endpoint.Try(ctx, path, item.Body, patience)
+	if err != nil {
+		return refusal(ctx, err)
+	}
+	switch {
+	case !trial.Streamed && !s.spec.Workload.NoStream:
+		s.warn("the endpoint does not stream: there will be no time to first token, and no objective on it can be judged")
+	case trial.Ended && trial.OutputTokens < 0:
+		s.warn("the endpoint reports no usage: output tokens are the token events that came")
+	case trial.Ended && item.OutputTokens > 0 && trial.OutputTokens != item.OutputTokens && !s.spec.Workload.NoIgnoreEOS:
+		s.warn("%d output tokens were asked for and %d came: the endpoint does not honour ignore_eos or max_completion_tokens",
+			item.OutputTokens, trial.OutputTokens)
+	}
+	return nil
+}
+
+// metrics finds the engine's own metrics, nil where there are none.
+func (s *session) metrics(ctx context.Context) (*enginemetrics.Source, error) {
+	config := s.spec.Endpoint.Metrics
+	if config.Off {
+		return nil, nil
+	}
+	asked := !config.Address.IsZero()
+	m := &enginemetrics.Source{
+		Address: config.Address,
+		Client:  &http.Client{Timeout: 5 * time.Second, Transport: s.endpoint.Transport()},
+	}
+	if !asked {
+		m.Address = s.endpoint.Base().Root("/metrics")
+		m.Headers = s.spec.Endpoint.Headers // the same host: what may be sent to the one may be sent to the other
+	} else if !config.Login.IsEmpty() {
+		m.Headers = []endpoint.Header{{Name: "Authorization", Value: config.Login}}
+	}
+	if _, err := m.Scrape(ctx); err != nil {
+		if asked {
+			return nil, usageError("--server-metrics: %w", err)
+		}
+		return nil, nil // there is nothing to say about what was not asked for
+	}
+	return m, nil
+}
+
+// fewStreams is how many requests in flight are too few for the saturation of a usual engine (vLLM runs 256 sequences).
+const fewStreams = 1024
+
+// concurrencyCap checks the safety cap against the limit of open files: each request in flight holds one.
+func (s *session) concurrencyCap() (int, error) {
+	const reserve = 100 // files, listeners, /metrics
+	each := 1
+	if s.spec.Endpoint.Sim != "" {
+		each = 2 // the simulated engine in the process holds the other end
+	}
+	asked := s.spec.Limits.MaxConcurrency
+	wanted := asked
+	if wanted == 0 {
+		wanted = loadgen.DefaultMaxConcurrency
+	}
+	limit, ok := openFileLimit()
+	if !ok {
+		return wanted, nil
+	}
+	most := (limit - reserve) / each
+	switch {
+	case most >= wanted:
+		return wanted, nil
+	case most < 1 || asked > 0:
+		return 0, withHint(usageError("--max-concurrency %d needs %d open files, and the limit is %d", wanted, wanted*each+reserve, limit),
+			fmt.Sprintf("raise the limit (ulimit -n), or ask for at most %d", max(0, most)))
+	}
+	if most < fewStreams {
+		s.warn("at most %d requests can be in flight: the limit of open files is %d (ulimit -n)", most, limit)
+	}
+	return most, nil
+}
+
+// send runs the plan.
+func (s *session) send(ctx context.Context) (*sweep.Result, error) {
+	plan := s.spec.Plan
+	if plan.Sweep == nil {
+		s.watch(len(plan.Stages))
+		return s.plan.Run(ctx, plan.Stages)
+	}
+	s.watch(plan.Sweep.Size)
+	result, err := s.plan.Sweep(ctx, *plan.Sweep)
+	if err != nil || plan.Sweep.Search == nil {
+		return result, err
+	}
+	if plan.Sweep.Size > 2 {
+		// GuideLLM's sweep has as many benchmarks as it was asked for, at rising rates; the search's stages stand beside them.
+		result.Plain = len(result.Stages)
+	}
+	search := sweep.SearchConfig{Search: *plan.Sweep.Search, Confidence: s.spec.Confidence, Gates: s.spec.Gates}
+	if stages, likely, most := search.Estimate(result.SynchronousRate, result.SaturationRate); stages > 0 {
+		s.say("searching for the max rate: about %d stages, %v, at most %v", stages, likely.Round(10*time.Second), most.Round(10*time.Second))
+	}
+	s.watch(0)
+	result.Answer, err = s.plan.Search(ctx, result, search)
+	return result, err
+}
+
+// finish saves and prints what was measured, and settles with which error the command ends.
+func (s *session) finish(measured *sweep.Result, failed error) error {
+	if len(measured.Stages) == 0 {
+		return failed
+	}
+	debug.SetGCPercent(reportGC)
+	result := s.result(measured)
+	file := s.exporter.Export(result)
+	saveErr := s.files.save(file)
+	if err := s.print(file, result); err != nil && saveErr == nil {
+		saveErr = err
+	}
+	for _, name := range s.files.saved {
+		s.say("saved %s", name)
+	}
+	var field *tokens.SpecError
+	if errors.As(failed, &field) { // such as a full disk under --save-workload
+		failed = inFlags(failed)
+	}
+	switch {
+	case failed != nil:
+		return errors.Join(failed, saveErr)
+	case saveErr != nil:
+		return saveErr
+	}
+	for _, g := range result.Gates {
+		if g.Outcome == slo.Pass {
+			s.say("%s", g)
+		}
+	}
+	if missed := missedGates(result); missed != nil {
+		return missed
+	}
+	if !s.spec.Output.AllowInvalid {
+		return invalidStages(result)
+	}
+	return nil
+}
+
+// result sums up what was measured.
+func (s *session) result(measured *sweep.Result) *report.Result {
+	r := report.New(s.spec, report.Run{Version: programVersion(), Model: s.model, Measured: measured})
+	var stages []*loadgen.Measured
+	for _, st := range measured.Stages {
+		stages = append(stages, st.Measured)
+	}
+	r.Workload = s.work.Summary(stages)
+	for _, text := range s.work.Warnings(stages) {
+		r.Warnings = append(r.Warnings, sweep.Warning{Stage: -1, Text: text})
+	}
+	return r
+}
+
+// keepRequests is how many requests a run may have for its report to be saved after every stage: beyond that, writing takes
+// too long.
+const keepRequests = 100_000
+
+// keep saves what was measured so far, in case the program does not live to its end.
+func (s *session) keep(st *sweep.Stage) {
+	s.work.Sent(len(st.Records))
+	s.measured.Stages = append(s.measured.Stages, st)
+	n := 0
+	for _, st := range s.measured.Stages {
+		n += len(st.Records)
+	}
+	if n > keepRequests {
+		return
+	}
+	if err := s.files.save(s.exporter.Export(s.result(&s.measured))); err != nil {
+		s.warn("%v", err)
+	}
+}
+
+// missedGates is an error if a gate does not hold, or could not be decided.
+func missedGates(r *report.Result) error {
+	var missed []string
+	for _, g := range r.Gates {
+		if g.Outcome != slo.Pass {
+			missed = append(missed, g.String())
+		}
+	}
+	if len(missed) == 0 {
+		return nil
+	}
+	return &exitError{exitMissed, errors.New(strings.Join(missed, "; "))}
+}
+
+// invalidStages is an error if the client of a stage was invalid.
+func invalidStages(r *report.Result) error {
+	var names []string
+	for i := range r.Stages {
+		if r.Stages[i].Client.Level == audit.Invalid {
+			names = append(names, r.Stages[i].Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return withHint(&exitError{exitInvalid, fmt.Errorf("the client was invalid on %s; the reasons stand above", strings.Join(names, ", "))},
+		"--allow-invalid exits 0 all the same")
+}
+
+// print writes the results to stdout in the style that was asked for.
+func (s *session) print(file *guidellm.Report, r *report.Result) error {
+	switch s.spec.Output.Style {
+	case spec.StyleNone:
+		return nil
+	case spec.StyleGuideLLM:
+		// Its tables say nothing of the client, so that is said beside them.
+		for i := range r.Stages {
+			for _, reason := range r.Stages[i].Client.Reasons {
+				s.warn("client %s on %s: %s", reason.Level, r.Stages[i].Name, reason.Text)
+			}
+		}
+		for _, w := range r.Warnings {
+			s.warn("%s", w.Text)
+		}
+		return guidellm.WriteConsole(s.stdout, file, time.Local)
+	}
+	return report.WriteScreen(s.stdout, r)
+}
+
+func (s *session) close() {
+	if s.work != nil {
+		if err := s.work.Close(); err != nil {
+			s.warn("%v", refuse(err))
+		}
+	}
+	if s.client != nil {
+		s.client.Close()
+	}
+	if s.sim != nil {
+		s.sim.Close()
+	}
+}
+
+func (s *session) warn(format string, args ...any) {
+	fmt.Fprintf(s.stderr, "warning: "+format+"\n", args...)
+}
+
+func (s *session) say(format string, args ...any) {
+	if !s.spec.Output.Quiet {
+		fmt.Fprintf(s.stderr, format+"\n", args...)
+	}
+}

@@ -1,0 +1,490 @@
+package main
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/openloop/openloop/endpoint"
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/spec"
+	"github.com/openloop/openloop/tokens"
+)
+
+// defaultObjectives are judged where --slo names none.
+const defaultObjectives = "ttft:p95<250ms tpot:p95<50ms errors<1%"
+
+// defaultSeed is GuideLLM's.
+const defaultSeed = 42
+
+// specFlags are the flags that sweep and run share, as they were given. spec turns them into a spec.Spec.
+type specFlags struct {
+	set  *pflag.FlagSet
+	args []string // as given
+
+	// the endpoint
+	target, model              string
+	apiKey, apiKeyFile, caFile string
+	headers                    []string
+	insecure, http2            bool
+	connectTimeout             time.Duration
+	requestTimeout             time.Duration
+	serverMetrics              string
+
+	// the requests
+	requestType                string
+	promptTokens, outputTokens lengthFlags
+	prefixTokens, prefixCount  int
+	seed, promptSeed           int64
+	extraBody                  string
+	noIgnoreEOS                bool
+	tokenizer                  string
+	data, dataColumns          string
+	dataSamples                int
+	dataShuffle                bool
+	saveWorkload               string
+	trace                      string // of run alone
+	traceSpeed                 float64
+
+	// the load
+	maxSeconds                       float64
+	maxRequests                      int
+	warmup, cooldown                 float64
+	rampup, grace                    time.Duration
+	maxErrors                        int
+	maxErrorRate, maxGlobalErrorRate float64
+	maxConcurrency                   int
+
+	// the result
+	objectives, gates   []string
+	confidence          float64
+	outputDir           string
+	outputs             []string
+	sampleRequests      int
+	allowInvalid, quiet bool
+	consoleStyle        string
+}
+
+// lengthFlags describe a length in tokens, as GuideLLM's synthetic data does.
+type lengthFlags struct {
+	mean, stdev, least, most int
+}
+
+func (l *lengthFlags) add(set *pflag.FlagSet, name, what string, mean int) {
+	set.IntVar(&l.mean, name, mean, what)
+	set.IntVar(&l.stdev, name+"-stdev", 0, "its standard deviation")
+	set.IntVar(&l.least, name+"-min", 0, "its least value (0: none)")
+	set.IntVar(&l.most, name+"-max", 0, "its greatest value (0: none)")
+}
+
+func (l *lengthFlags) length() tokens.Length {
+	return tokens.Length{Mean: l.mean, Stdev: l.stdev, Min: l.least, Max: l.most}
+}
+
+// check says what is wrong with a length.
+func (l *lengthFlags) check(name string) error {
+	switch {
+	case l.mean < 1:
+		return usageError("--%s is %d: it must be at least 1", name, l.mean)
+	case l.stdev < 0 || l.least < 0 || l.most < 0:
+		return usageError("--%s-stdev, -min and -max can't be negative", name)
+	case l.most > 0 && l.least > l.most:
+		return usageError("--%s-min %d is above --%s-max %d", name, l.least, name, l.most)
+	}
+	return nil
+}
+
+func addSpecFlags(set *pflag.FlagSet, args []string) *specFlags {
+	f := &specFlags{set: set, args: args}
+	set.StringVar(&f.target, "target", "",
+		"base URL of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), or sim:PRESET for the simulated engine")
+	set.StringVar(&f.model, "model", "", "model to ask for (default: the endpoint's first)")
+	set.StringVar(&f.apiKeyFile, "api-key-file", "", "file that holds the API key, such as a mounted Secret")
+	set.StringVar(&f.apiKey, "api-key", "",
+		"the API key; better in a file or in OPENAI_API_KEY, where other users can't see it")
+	set.StringArrayVar(&f.headers, "header", nil, "further header, 'Name: value'; may be repeated")
+	set.StringVar(&f.caFile, "ca-file", "", "PEM file of certificate authorities to trust instead of the system's")
+	set.BoolVar(&f.insecure, "insecure", false, "do not verify the endpoint's TLS certificate")
+	set.BoolVar(&f.http2, "http2", false,
+		"speak HTTP/2 where the endpoint offers it (token times are then taken in user space)")
+	set.StringVar(&f.requestType, "request-type", "chat_completions", "chat_completions or text_completions")
+	set.DurationVar(&f.connectTimeout, "connect-timeout", 5*time.Second, "limit for DNS, TCP and TLS of a new connection")
+	set.DurationVar(&f.requestTimeout, "request-timeout", 0,
+		"limit for one request from its first byte sent to its end (0: none)")
+
+	f.promptTokens.add(set, "prompt-tokens", "length of the prompts in tokens", 256)
+	f.outputTokens.add(set, "output-tokens", "length of the responses in tokens", 128)
+	set.IntVar(&f.prefixTokens, "prefix-tokens", 0, "length of a prefix that prompts share, sent as the system message")
+	set.IntVar(&f.prefixCount, "prefix-count", 1, "number of different prefixes")
+	set.Int64Var(&f.seed, "seed", defaultSeed, "seed of arrivals, and of prompts where it is given")
+	set.Int64Var(&f.promptSeed, "prompt-seed", 0,
+		"seed of the prompts (default: --seed where that is given, else another in every run, so that no prompt is in the server's prefix cache)")
+	set.StringVar(&f.extraBody, "extra-body", "", "JSON object of further fields for every request body")
+	set.BoolVar(&f.noIgnoreEOS, "no-ignore-eos", false,
+		"leave ignore_eos out of the requests: for endpoints that refuse it; responses then end when the model likes")
+
+	set.StringVar(&f.tokenizer, "tokenizer", "auto",
+		"whose tokens prompts are made of: auto (the endpoint's own count), o200k_base, cl100k_base, a tokenizer.json or .tiktoken file, or none")
+	set.StringVar(&f.data, "data", "",
+		"requests to send instead of synthetic ones: a file (jsonl, json, csv, txt, parquet, each also gzipped; one of --save-workload), "+
+			"or synthetic data as GuideLLM writes it (prompt_tokens=256,output_tokens=128)")
+	set.StringVar(&f.dataColumns, "data-column-mapper", "",
+		`columns of --data, as JSON: {"text_column": "question", "output_tokens_count_column": "n"}`)
+	set.IntVar(&f.dataSamples, "data-samples", 0, "use this number of records of --data (0: all)")
+	set.BoolVar(&f.dataShuffle, "data-shuffle", false, "take the records of --data in random order")
+	set.StringVar(&f.saveWorkload, "save-workload", "",
+		"write every request that is sent to this file (JSON lines), for --data to send again")
+
+	set.Float64Var(&f.maxSeconds, "max-seconds", 30, "length of a stage in seconds")
+	set.IntVar(&f.maxRequests, "max-requests", 0, "requests of a stage (0: no limit)")
+	set.Float64Var(&f.warmup, "warmup", 0,
+		"part of a stage left out at its start: a share if below 1, else seconds (requests, where --max-requests alone limits the stage)")
+	set.Float64Var(&f.cooldown, "cooldown", 0, "part of a stage left out at its end, in the same terms")
+	set.DurationVar(&f.rampup, "rampup", 0, "time over which the streams of a closed loop begin")
+	set.DurationVar(&f.grace, "grace", 0,
+		"how long requests in flight at the end of a stage may still run before they are cancelled")
+	set.IntVar(&f.maxErrors, "max-errors", 0, "a stage ends at this many errors (0: no limit)")
+	set.Float64Var(&f.maxErrorRate, "max-error-rate", 0,
+		"a stage ends when this share of its last 30 requests failed (0: no limit)")
+	set.Float64Var(&f.maxGlobalErrorRate, "max-global-error-rate", 0,
+		"a stage ends when this share of all its requests failed (0: no limit)")
+	set.IntVar(&f.maxConcurrency, "max-concurrency", loadgen.DefaultMaxConcurrency,
+		"safety limit of requests in flight; arrivals that it delays are counted and reported")
+
+	set.StringArrayVar(&f.objectives, "slo", nil,
+		"objectives to judge the stages by (default \""+defaultObjectives+"\"); may be repeated")
+	set.StringArrayVar(&f.gates, "gate", nil,
+		"exit 3 unless it holds: rate>=N (the objectives hold at N req/s or more) or slo@N (they hold at N); may be repeated")
+	set.Float64Var(&f.confidence, "confidence", slo.DefaultConfidence, "confidence with which a stage passes or fails")
+	set.StringVar(&f.serverMetrics, "server-metrics", "auto",
+		"the engine's own Prometheus metrics, read once a second: auto (/metrics of the target's host, if it is there), a URL, or off")
+	set.StringVar(&f.outputDir, "output-dir", "openloop-results",
+		"folder for the results; it is made if it does not exist. Results of an earlier run in it are kept under another name")
+	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"},
+		"files to write: json (benchmarks.json), csv (benchmarks.csv), yaml (benchmarks.yaml), or a file name")
+	set.IntVar(&f.sampleRequests, "sample-requests", 1000,
+		"keep prompt and response of this number of requests of a stage in the report; all requests are listed with their times")
+	set.BoolVar(&f.allowInvalid, "allow-invalid", false, "exit 0 even where the client was invalid")
+	set.StringVar(&f.consoleStyle, "console-style", string(spec.StyleOpenLoop),
+		"what is printed at the end: openloop, or guidellm for GuideLLM's own tables")
+	set.BoolVar(&f.quiet, "quiet", false, "print no progress")
+	return f
+}
+
+// check says what is wrong with the flags that a spec.Spec has no words for; spec.Validate sees the rest.
+func (f *specFlags) check() error {
+	switch {
+	case f.target == "":
+		return withHint(usageError("no target: give --target http://host:port"),
+			"--target sim:l4-qwen2.5-0.5b tries openloop without a server")
+	case f.apiKey != "" && f.apiKeyFile != "":
+		return usageError("--api-key and --api-key-file contradict each other: give one")
+	case f.insecure && f.caFile != "":
+		return usageError("--insecure and --ca-file contradict each other: with --insecure no certificate is verified")
+	case f.requestType != "chat_completions" && f.requestType != "text_completions":
+		return usageError("--request-type %q: it is chat_completions or text_completions", f.requestType)
+	case !(f.maxSeconds >= 0) || math.IsInf(f.maxSeconds, 0) || f.maxSeconds > 1e7:
+		return usageError("--max-seconds %v: it must be a number of seconds above 0, or 0 for no limit by time", f.maxSeconds)
+	case f.maxSeconds == 0 && f.maxRequests == 0 && f.trace == "":
+		return usageError("a stage needs a limit: --max-seconds or --max-requests above 0")
+	case !(f.warmup >= 0) || !(f.cooldown >= 0):
+		return usageError("--warmup and --cooldown can't be negative")
+	case f.warmup < 1 && f.cooldown < 1 && f.warmup+f.cooldown >= 1:
+		return usageError("--warmup %v and --cooldown %v leave nothing of a stage", f.warmup, f.cooldown)
+	case f.maxConcurrency < 1:
+		return usageError("--max-concurrency %d: it must be at least 1", f.maxConcurrency)
+	case f.prefixTokens < 0 || f.prefixCount < 1:
+		return usageError("--prefix-tokens can't be negative, and --prefix-count must be at least 1")
+	case f.tokenizer == "":
+		return usageError("--tokenizer is empty: it is auto, o200k_base, cl100k_base, none, or a file")
+	case f.data == "" && (f.dataColumns != "" || f.dataSamples != 0 || f.dataShuffle):
+		return usageError("--data-column-mapper, --data-samples and --data-shuffle need --data")
+	case f.dataSamples < 0:
+		return usageError("--data-samples %d: it can't be negative", f.dataSamples)
+	case f.serverMetrics == "":
+		return usageError("--server-metrics is empty: it is auto, off, or a URL")
+	case f.consoleStyle != string(spec.StyleOpenLoop) && f.consoleStyle != string(spec.StyleGuideLLM):
+		return usageError("--console-style %q: it is openloop or guidellm", f.consoleStyle)
+	case f.outputDir == "":
+		return usageError("--output-dir is empty: name a folder, . for this one")
+	}
+	if f.data != "" {
+		for _, name := range []string{"prompt-tokens", "prompt-tokens-stdev", "prompt-tokens-min", "prompt-tokens-max",
+			"prefix-tokens", "prefix-count"} {
+			if f.set.Changed(name) {
+				return usageError("--%s and --data contradict each other: the data has its own prompts", name)
+			}
+		}
+	}
+	if err := f.promptTokens.check("prompt-tokens"); err != nil {
+		return err
+	}
+	return f.outputTokens.check("output-tokens")
+}
+
+// spec turns the flags into what they ask for. Its plan is the caller's to fill in.
+func (f *specFlags) spec() (spec.Spec, error) {
+	if err := f.check(); err != nil {
+		return spec.Spec{}, err
+	}
+	s := spec.Spec{Confidence: f.confidence}
+	var err error
+	if s.Objectives, err = f.parseObjectives(); err != nil {
+		return s, err
+	}
+	for _, text := range f.gates {
+		g, err := slo.ParseGate(text)
+		if err != nil {
+			return s, usageError("--gate: %w", err)
+		}
+		s.Gates = append(s.Gates, g)
+	}
+	if s.Endpoint, err = f.endpoint(); err != nil {
+		return s, err
+	}
+	if s.Workload, err = f.workload(); err != nil {
+		return s, err
+	}
+	s.Limits = spec.Limits{
+		MaxDuration: time.Duration(f.maxSeconds * float64(time.Second)), MaxRequests: f.maxRequests,
+		MaxErrors: f.maxErrors, MaxErrorRate: f.maxErrorRate, MaxGlobalErrorRate: f.maxGlobalErrorRate,
+		Warmup: spec.TrimOf(f.warmup), Cooldown: spec.TrimOf(f.cooldown), Grace: f.grace, RampUp: f.rampup,
+	}
+	if f.set.Changed("max-concurrency") {
+		s.Limits.MaxConcurrency = f.maxConcurrency
+	}
+	s.Output = spec.Output{
+		Dir: f.outputDir, Files: f.outputs, SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle),
+		Quiet: f.quiet, AllowInvalid: f.allowInvalid,
+		Command: append([]string{"openloop", f.set.Name()}, endpoint.RedactCommand(f.args, []string{"api-key", "header"})...),
+	}
+	return s, nil
+}
+
+// parseObjectives reads --slo.
+func (f *specFlags) parseObjectives() ([]slo.Objective, error) {
+	texts := f.objectives
+	if len(texts) == 0 {
+		texts = []string{defaultObjectives}
+	}
+	var all []slo.Objective
+	for _, text := range texts {
+		o, err := slo.ParseObjectives(text)
+		if err != nil {
+			return nil, usageError("--slo: %w", err)
+		}
+		all = append(all, o...)
+	}
+	return all, nil
+}
+
+const simScheme = "sim:"
+
+// endpoint is who is asked.
+func (f *specFlags) endpoint() (endpoint.Config, error) {
+	c := endpoint.Config{
+		Target: f.target, Model: f.model, CAFile: f.caFile, Insecure: f.insecure, HTTP2: f.http2,
+		ConnectTimeout: f.connectTimeout, RequestTimeout: f.requestTimeout,
+	}
+	var login endpoint.Secret
+	var err error
+	if sim, ok := strings.CutPrefix(f.target, simScheme); ok {
+		c.Sim = sim
+	} else {
+		if c.Address, login, err = endpoint.ParseBase(f.target); err != nil {
+			return c, usageError("--target: %w", err)
+		}
+		shown, _, _ := endpoint.ParseAddress(f.target)
+		c.Target = shown.String()
+	}
+	if c.Headers, err = f.parseHeaders(); err != nil {
+		return c, err
+	}
+	c.Authorize(login)
+	key, err := f.key()
+	if err != nil {
+		return c, err
+	}
+	c.Authorize(key)
+	switch f.serverMetrics {
+	case "auto":
+	case "off":
+		c.Metrics.Off = true
+	default:
+		if c.Metrics.Address, c.Metrics.Login, err = endpoint.ParseAddress(f.serverMetrics); err != nil {
+			return c, usageError("--server-metrics: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// base is what the flags say that openloop's commands share with GuideLLM's: the rest is GuideLLM's to say.
+func (f *specFlags) base() (spec.Spec, error) {
+	objectives, err := f.parseObjectives()
+	if err != nil {
+		return spec.Spec{}, err
+	}
+	s := spec.Spec{Objectives: objectives, Confidence: f.confidence}
+	if s.Endpoint.Headers, err = f.parseHeaders(); err != nil {
+		return s, err
+	}
+	s.Endpoint.CAFile, s.Endpoint.Insecure = f.caFile, f.insecure
+	s.Endpoint.ConnectTimeout, s.Endpoint.RequestTimeout = f.connectTimeout, f.requestTimeout
+	s.Limits.Grace = f.grace
+	if f.set.Changed("max-concurrency") {
+		s.Limits.MaxConcurrency = f.maxConcurrency
+	}
+	s.Output.Style, s.Output.AllowInvalid = spec.Style(f.consoleStyle), f.allowInvalid
+	return s, nil
+}
+
+// parseHeaders reads --header.
+func (f *specFlags) parseHeaders() ([]endpoint.Header, error) {
+	var headers []endpoint.Header
+	for _, line := range f.headers {
+		name, value, ok := strings.Cut(line, ":")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		// The text is not repeated: it may hold a secret.
+		if !ok || name == "" || strings.ContainsAny(name, " \t\r\n") || strings.ContainsAny(value, "\r\n") {
+			return nil, usageError("a --header is not of the form 'Name: value'")
+		}
+		headers = append(headers, endpoint.Header{Name: name, Value: endpoint.NewSecret(value)})
+	}
+	return headers, nil
+}
+
+// key finds the API key, as the value of an Authorization header: the flags go over the environment. It is empty where
+// there is none.
+func (f *specFlags) key() (endpoint.Secret, error) {
+	key, from := os.Getenv("OPENAI_API_KEY"), "OPENAI_API_KEY"
+	if f.apiKey != "" {
+		key, from = f.apiKey, "--api-key"
+	}
+	if f.apiKeyFile != "" {
+		raw, err := os.ReadFile(f.apiKeyFile)
+		if err != nil {
+			return endpoint.Secret{}, usageError("--api-key-file: %w", err)
+		}
+		key, from = string(raw), "the file of --api-key-file"
+		if strings.TrimSpace(key) == "" {
+			return endpoint.Secret{}, usageError("--api-key-file: %s is empty", f.apiKeyFile)
+		}
+	}
+	key = strings.TrimSpace(key)
+	for _, r := range key {
+		if r <= ' ' || r >= 0x7f {
+			return endpoint.Secret{}, usageError("the key in %s holds a character that no HTTP header may hold (a line break inside it?)", from)
+		}
+	}
+	if key == "" {
+		return endpoint.Secret{}, nil
+	}
+	return endpoint.NewSecret("Bearer " + key), nil
+}
+
+// workload is what is sent.
+func (f *specFlags) workload() (tokens.Spec, error) {
+	w := tokens.Spec{
+		Format: tokens.ChatCompletions, Extra: []byte(f.extraBody), NoIgnoreEOS: f.noIgnoreEOS, Tokenizer: f.tokenizer,
+		Seed: f.promptsSeed(), SaveTo: f.saveWorkload,
+	}
+	if f.requestType == "text_completions" {
+		w.Format = tokens.TextCompletions
+	}
+	switch {
+	case f.trace != "":
+		w.Trace = &tokens.TraceSpec{File: f.trace, Speed: f.traceSpeed, Requests: f.maxRequests}
+	case f.data != "":
+		columns, err := tokens.ParseColumns(f.dataColumns)
+		if err != nil {
+			return w, usageError("--data-column-mapper: %w", err)
+		}
+		w.Data = &tokens.DataSpec{Source: f.data, Columns: columns, Samples: f.dataSamples, Shuffle: f.dataShuffle, Seed: f.seed}
+		if f.set.Changed("output-tokens") {
+			w.Data.Output = f.outputTokens.mean
+		}
+	default:
+		w.Synthetic = &tokens.SyntheticSpec{Prompt: f.promptTokens.length(), Output: f.outputTokens.length()}
+		if f.prefixTokens > 0 {
+			w.Synthetic.Prefixes = []tokens.PrefixBucket{{Weight: 100, Count: f.prefixCount, Tokens: f.prefixTokens}}
+		}
+	}
+	return w, nil
+}
+
+// promptsSeed is the seed of the run's prompts. Where none was asked for, no two runs have the same: the second would find
+// its prompts in the server's prefix cache, and measure that.
+func (f *specFlags) promptsSeed() int64 {
+	switch {
+	case f.set.Changed("prompt-seed"):
+		return f.promptSeed
+	case f.set.Changed("seed"):
+		return f.seed
+	}
+	return rand.Int64N(1 << 40)
+}
+
+// flagOf maps the fields of a spec.Spec, and those of a tokens.Spec, to the flags that set them.
+var flagOf = map[string]string{
+	"Endpoint": "target", "Endpoint.ConnectTimeout": "connect-timeout", "Endpoint.RequestTimeout": "request-timeout",
+	"Endpoint.Insecure": "insecure", "Endpoint.CAFile": "ca-file",
+	"Limits.MaxDuration": "max-seconds", "Limits.MaxRequests": "max-requests", "Limits.MaxErrors": "max-errors",
+	"Limits.MaxErrorRate": "max-error-rate", "Limits.MaxGlobalErrorRate": "max-global-error-rate", "Limits.Grace": "grace",
+	"Limits.RampUp": "rampup", "Limits.MaxConcurrency": "max-concurrency", "Limits.Warmup": "warmup", "Limits.Cooldown": "cooldown",
+	"Plan.Stages": "rate", "Plan.Sweep.Size": "sweep-size", "Plan.Sweep.Search.Precision": "precision",
+	"Plan.Sweep.Search.MaxStages": "max-stages", "Plan.Sweep.Search.Budget": "budget",
+	"Plan.Sweep.Search.MaxPerStage": "max-seconds-per-stage", "Confidence": "confidence", "Output.Dir": "output-dir",
+	"Output.SampleRequests": "sample-requests",
+	"Extra":                 "extra-body", "Tokenizer": "tokenizer", "Data": "data", "Data.Columns": "data-column-mapper", "Trace": "trace",
+	"SaveTo": "save-workload", "Synthetic": "prompt-tokens",
+}
+
+// refuse turns what is wrong with a Spec into the words of the flags.
+func refuse(err error) error {
+	if err == nil {
+		return nil
+	}
+	var all interface{ Unwrap() []error }
+	if errors.As(err, &all) {
+		var texts []error
+		for _, e := range all.Unwrap() {
+			texts = append(texts, inFlags(e))
+		}
+		return usageError("%w", errors.Join(texts...))
+	}
+	return usageError("%w", inFlags(err))
+}
+
+// inFlags names the flag in an error about a field.
+func inFlags(err error) error {
+	var issue *spec.Issue
+	if errors.As(err, &issue) {
+		if flag := flagOf[issue.Field]; flag != "" {
+			return errors.New("--" + flag + " " + issue.Text)
+		}
+		return errors.New(issue.Text)
+	}
+	var field *tokens.SpecError
+	if errors.As(err, &field) {
+		if flag := flagOf[field.Field]; flag != "" {
+			return &flagError{flag, field.Err}
+		}
+		return field.Err
+	}
+	return err
+}
+
+// flagError is an error in the value of a flag.
+type flagError struct {
+	flag string
+	err  error
+}
+
+func (e *flagError) Error() string { return "--" + e.flag + ": " + e.err.Error() }
+func (e *flagError) Unwrap() error { return e.err }

@@ -1,0 +1,86 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/slo"
+)
+
+// Answer is the headline: what the search found, or without one what the stages that were run say of the max rate.
+func (r *Result) Answer() string {
+	if r.Search != nil {
+		return r.Search.Headline()
+	}
+	const head = "max rate at SLO: "
+	best, fails := r.bracket()
+	open, invalid := 0, 0
+	for i := range r.Stages {
+		if r.Stages[i].Load.Kind.Open() {
+			open++
+			if r.Stages[i].Client.Level == audit.Invalid {
+				invalid++
+			}
+		}
+	}
+	switch {
+	case len(r.Asked.Objectives) == 0:
+		return head + "not asked for (no objectives)"
+	case open == 0:
+		return head + "not known (no open-loop stage was run)"
+	case best != nil && fails != nil:
+		return fmt.Sprintf("%sbetween %s and %s req/s (PASS at %s; at %s: %s)", head, rate(best), rate(fails), rate(best), rate(fails), why(fails))
+	case best != nil:
+		return fmt.Sprintf("%sat least %s req/s (PASS at %s, the highest rate that was decided)", head, rate(best), rate(best))
+	case fails != nil:
+		return fmt.Sprintf("%sbelow %s req/s (at %s: %s)", head, rate(fails), rate(fails), why(fails))
+	case invalid > 0:
+		return fmt.Sprintf("%snot known (the client was invalid on %d of %d open-loop stages)", head, invalid, open)
+	}
+	return head + "not decided (" + undecided(r.Stages) + ")"
+}
+
+// bracket is the open-loop stage with the highest rate that passes below every failure, and the one with the lowest rate
+// that fails; nil for none.
+func (r *Result) bracket() (best, fails *Stage) {
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		if s.Load.Kind.Open() && s.Judgement.Outcome == slo.Fail && (fails == nil || s.Load.Rate < fails.Load.Rate) {
+			fails = s
+		}
+	}
+	limit := math.Inf(1)
+	if fails != nil {
+		limit = fails.Load.Rate
+	}
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		if s.Load.Kind.Open() && s.Judgement.Outcome == slo.Pass && s.Load.Rate < limit && (best == nil || s.Load.Rate > best.Load.Rate) {
+			best = s
+		}
+	}
+	return best, fails
+}
+
+func rate(s *Stage) string { return num.Rate(s.Load.Rate) }
+
+// why says what decided a stage that does not pass.
+func why(s *Stage) string {
+	if len(s.Judgement.Reasons) == 0 {
+		return string(s.Judgement.Outcome)
+	}
+	return string(s.Judgement.Outcome) + ", " + strings.Join(s.Judgement.Reasons, "; ")
+}
+
+// undecided says why the first undecided open-loop stage is.
+func undecided(stages []Stage) string {
+	for i := range stages {
+		if s := &stages[i]; s.Load.Kind.Open() && s.Judgement.Outcome == slo.Undecided {
+			return "at " + rate(s) + " req/s: " + why(s)
+		}
+	}
+	return "no stage was judged"
+}

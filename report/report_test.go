@@ -1,0 +1,245 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/endpoint"
+	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/spec"
+	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/tokens"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+const ms = int64(time.Millisecond)
+
+// server says what a made-up server does with a stage's requests.
+type server struct {
+	ttft, gap int64         // ns, of an idle server; each varies by a fifth
+	slow      time.Duration // is added to the TTFT of every tenth request
+	fails     int           // every so many requests fail; 0: none
+}
+
+// measured makes a stage of 20 s whose requests were answered by a made-up server, with the judgement and the audit that a
+// run would have made of it.
+func measured(t *testing.T, load loadgen.Load, srv server, objectives []slo.Objective) *sweep.Stage {
+	t.Helper()
+	const second = int64(time.Second)
+	rng := rand.New(rand.NewPCG(7, 11))
+	m := &loadgen.Measured{
+		Stage:  loadgen.Stage{Load: load, MaxDuration: 20 * time.Second},
+		Origin: time.Date(2026, 11, 24, 16, 43, 10, 0, time.UTC), Start: 1000, Stopped: 1000 + 20*second, End: 1000 + 21*second,
+		Reason: loadgen.StopDuration, Gaps: hdr.New(1000, 3.6e12, 3), TTFT: hdr.New(1000, 3.6e12, 3), ClientDelay: hdr.New(1000, 3.6e12, 3),
+		Client: loadgen.ClientStats{Stamps: loadgen.KernelStamps, Procs: 2, CPU: time.Second, Pacer: "clock_nanosleep"},
+	}
+	schedule := load.Schedule()
+	if schedule == nil {
+		schedule = loadgen.Constant{Rate: 1.25 * float64(load.Streams)}
+	}
+	for i := 0; ; i++ {
+		at, ok := schedule.At(i)
+		if !ok || m.Start+int64(at) >= m.Stopped {
+			break
+		}
+		due := m.Start + int64(at)
+		r := loadgen.Record{
+			Scheduled: due, Started: due + 50_000, Sent: due + 60_000, PromptTokens: 264, OutputTokens: 128, AskedPrompt: 256, AskedOutput: 128,
+			CachedTokens: -1, TokenEvents: 128, HTTPStatus: 200, Status: loadgen.Completed,
+		}
+		ttft := srv.ttft + rng.Int64N(srv.ttft/5)
+		if i%10 == 9 {
+			ttft += int64(srv.slow)
+		}
+		gap := srv.gap + rng.Int64N(srv.gap/5)
+		r.FirstToken = r.Sent + ttft
+		r.LastToken = r.FirstToken + 127*gap
+		r.End = r.LastToken + 100_000
+		detail := loadgen.Detail{}
+		switch {
+		case srv.fails > 0 && i%srv.fails == 0:
+			r = loadgen.Record{Scheduled: due, Started: r.Started, Sent: r.Sent, End: r.Sent + ms, PromptTokens: -1, OutputTokens: -1,
+				AskedPrompt: 256, AskedOutput: 128, HTTPStatus: 503, Status: loadgen.Errored, Err: loadgen.ErrStatus}
+			detail.Error = "HTTP 503 Service Unavailable: overloaded"
+		case r.End > m.End:
+			r.End, r.Status, r.OutputTokens = m.Stopped, loadgen.Incomplete, -1
+			fallthrough
+		default:
+			_ = m.TTFT.RecordValue(ttft)
+			_ = m.Gaps.RecordValues(gap, 127)
+			_ = m.ClientDelay.RecordValue(40_000)
+		}
+		m.Records, m.Details = append(m.Records, r), append(m.Details, detail)
+		m.Offered++
+	}
+	st := &sweep.Stage{Load: load, Measured: m, Audit: audit.Check(m), Judgement: slo.Judge(m, objectives, 0.95)}
+	return st
+}
+
+func objectives(t *testing.T, text string) []slo.Objective {
+	t.Helper()
+	o, err := slo.ParseObjectives(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// made is the result of a made-up sweep without a search, and of a gate on it.
+func made(t *testing.T) *Result {
+	t.Helper()
+	o := objectives(t, "ttft:p95<250ms tpot:p95<20ms errors<1%")
+	constant := func(rate float64) loadgen.Load { return loadgen.Load{Kind: loadgen.ConstantGap, Rate: rate} }
+	run := &sweep.Result{SynchronousRate: 1.25, SaturationRate: 30, Probe: sweep.Probe{Rate: 29.5, Streams: 64}}
+	run.Stages = []*sweep.Stage{
+		measured(t, loadgen.Load{Kind: loadgen.Synchronous, Streams: 1}, server{ttft: 30 * ms, gap: 5 * ms}, o),
+		measured(t, loadgen.Load{Kind: loadgen.Throughput, Streams: 8}, server{ttft: 900 * ms, gap: 40 * ms}, o),
+		measured(t, constant(10), server{ttft: 32 * ms, gap: 6 * ms}, o),
+		measured(t, constant(20), server{ttft: 40 * ms, gap: 9 * ms, slow: 600 * time.Millisecond}, o),
+		measured(t, constant(30), server{ttft: 45 * ms, gap: 11 * ms, fails: 4}, o),
+	}
+	run.Warnings = append(run.Warnings, sweep.Warning{Stage: -1, Text: "the server was busy with something else"})
+	gate, err := slo.ParseGate("rate>=10")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := spec.Spec{
+		Endpoint:   endpoint.Config{Target: "http://vllm:8000"},
+		Workload:   tokens.Spec{Synthetic: &tokens.SyntheticSpec{Prompt: tokens.Length{Mean: 256}, Output: tokens.Length{Mean: 128}}},
+		Objectives: o, Gates: []slo.Gate{gate}, Confidence: 0.95,
+		Plan:   spec.Plan{Profile: "sweep", Sweep: &spec.Sweep{Size: 5, Seed: 42}},
+		Output: spec.Output{Command: []string{"openloop", "sweep", "--target", "http://vllm:8000"}},
+	}
+	return New(s, Run{Version: "test", Model: "Qwen/Qwen2.5-0.5B-Instruct", Measured: run})
+}
+
+func screen(t *testing.T, r *Result) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := WriteScreen(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// The screen, as people see it.
+func TestScreen(t *testing.T) {
+	got := screen(t, made(t))
+	name := filepath.Join("testdata", "screen.txt")
+	if *update {
+		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("the screen differs from %s:\n%s", name, got)
+	}
+}
+
+// What is written and read again is the same result, infinite and absent values told apart: its screen is the same.
+func TestRoundTrip(t *testing.T) {
+	r := made(t)
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, ok, err := Read(text)
+	if err != nil || !ok {
+		t.Fatalf("%v, %v", ok, err)
+	}
+	if a, b := screen(t, r), screen(t, again); a != b {
+		t.Errorf("the screen of what was read differs:\n%s\n%s", a, b)
+	}
+	second, err := json.Marshal(again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(text, second) {
+		t.Errorf("written again, the result differs:\n%s\n%s", text, second)
+	}
+	if !bytes.Contains(text, []byte(`"+Inf"`)) {
+		t.Error("the latencies of failed requests are not infinite in the file")
+	}
+}
+
+func TestReadOthers(t *testing.T) {
+	for _, text := range []string{"", "null", "{}", `{"version":"devel","knee":{}}`, "[1]", `{"schema":0}`} {
+		if r, ok, err := Read([]byte(text)); ok || err != nil || r != nil {
+			t.Errorf("%q is read as a result: %v, %v, %v", text, r, ok, err)
+		}
+	}
+	if _, ok, err := Read([]byte(`{"schema":1,"stages":"many"}`)); !ok || err == nil {
+		t.Errorf("a broken result is not refused: %v, %v", ok, err)
+	}
+}
+
+// One thing has one value: the percentile that an objective bounds is the one in the table.
+func TestObservedValues(t *testing.T) {
+	r := made(t)
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		for _, j := range s.Judgement.Objectives {
+			var got num.Value
+			switch j.Objective.Metric {
+			case slo.TTFT:
+				got = s.TTFT.P95
+			case slo.TPOT:
+				got = s.TPOT.P95
+			default:
+				continue
+			}
+			if v := float64(j.Value); v < 1e18 && got != num.Value(v/1e6) {
+				t.Errorf("%s: %s is %v in the judgement and %v ms in the table", s.Name, j.Objective, j.Objective.Seen(v), got)
+			}
+		}
+	}
+}
+
+func TestAnswer(t *testing.T) {
+	o := objectives(t, "ttft:p95<250ms")
+	stage := func(rate float64, outcome slo.Outcome, reasons ...string) Stage {
+		return Stage{
+			Load: loadgen.Load{Kind: loadgen.ConstantGap, Rate: rate}, Client: audit.Verdict{Level: audit.Valid},
+			Judgement: slo.StageJudgement{Outcome: outcome, Reasons: reasons},
+		}
+	}
+	closed := Stage{Load: loadgen.Load{Kind: loadgen.Concurrent, Streams: 4}, Judgement: slo.StageJudgement{Outcome: slo.Pass}}
+	invalid := stage(5, slo.Undecided)
+	invalid.Client.Level = audit.Invalid
+	for _, c := range []struct {
+		name   string
+		stages []Stage
+		want   string
+	}{
+		{"between", []Stage{stage(10, slo.Pass), stage(15, slo.Fail, "ttft:p95 300ms")},
+			"max rate at SLO: between 10 and 15 req/s (PASS at 10; at 15: FAIL, ttft:p95 300ms)"},
+		{"at least", []Stage{stage(5, slo.Pass), stage(10, slo.Pass)}, "max rate at SLO: at least 10 req/s (PASS at 10, the highest rate that was decided)"},
+		{"a pass above a failure counts for nothing", []Stage{stage(5, slo.Pass), stage(10, slo.Fail, "slow"), stage(15, slo.Pass)},
+			"max rate at SLO: between 5 and 10 req/s (PASS at 5; at 10: FAIL, slow)"},
+		{"below", []Stage{stage(10, slo.Fail, "slow")}, "max rate at SLO: below 10 req/s (at 10: FAIL, slow)"},
+		{"undecided", []Stage{stage(10, slo.Undecided, "12 of about 59 requests")}, "max rate at SLO: not decided (at 10 req/s: UNDECIDED, 12 of about 59 requests)"},
+		{"closed loops only", []Stage{closed}, "max rate at SLO: not known (no open-loop stage was run)"},
+		{"an invalid client", []Stage{invalid}, "max rate at SLO: not known (the client was invalid on 1 of 1 open-loop stages)"},
+	} {
+		r := &Result{Asked: Asked{Objectives: o}, Stages: c.stages}
+		if got := r.Answer(); got != c.want {
+			t.Errorf("%s:\n%s\nwant\n%s", c.name, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,149 @@
+// Package report is what came out of a run. A Result is made from what was measured, stands in the report file under the key
+// "openloop", and is read back from there; every view is made from a Result alone, so that it is the same live and read back.
+//
+//	result.go   the types: what the file holds
+//	build.go    from what was measured to a Result
+//	rates.go    rates of requests and tokens over a stage
+//	answer.go   the answer in one sentence
+//	screen.go   what is printed at the end of a run
+package report
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/sweep/enginemetrics"
+	"github.com/openloop/openloop/tokens"
+)
+
+// Schema is the number of the form that Result has in JSON. It grows when a field changes its meaning or goes; a new field
+// leaves it as it is. docs/result.schema.json describes it.
+const Schema = 1
+
+// Result is what came out of a run.
+type Result struct {
+	Schema  int           `json:"schema"`
+	Version string        `json:"version"` // openloop's
+	Command []string      `json:"command"` // as it was given, credentials left out
+	Began   time.Time     `json:"began"`   // when the first stage began
+	Took    time.Duration `json:"took_ns"` // until the last stage ended
+
+	Asked    Asked               `json:"asked"`
+	Stages   []Stage             `json:"stages"`           // in the order in which they ran
+	Probes   *Probes             `json:"probes,omitempty"` // sweeps only
+	Search   *sweep.Answer       `json:"search,omitempty"` // what the search for the max rate found; nil: none was made
+	Gates    []sweep.GateOutcome `json:"gates,omitempty"`
+	Workload tokens.Summary      `json:"workload"`
+	Warnings []sweep.Warning     `json:"warnings"`
+}
+
+// Asked is what was asked for, as far as a reader of the result wants to know it.
+type Asked struct {
+	Target     string          `json:"target"` // without name and password
+	Model      string          `json:"model"`
+	Profile    string          `json:"profile"`  // synchronous, concurrent, throughput, constant, poisson or sweep
+	Workload   string          `json:"workload"` // such as kind=synthetic_text,prompt_tokens=256,output_tokens=128
+	Objectives []slo.Objective `json:"objectives"`
+	Confidence float64         `json:"confidence"` // of every outcome, between 0.5 and 1
+	Seed       int64           `json:"seed"`       // of the arrivals
+}
+
+// Stage is what came out of one stage.
+type Stage struct {
+	Name   string             `json:"name"` // such as constant@12.50
+	Load   loadgen.Load       `json:"load"`
+	Reason loadgen.StopReason `json:"stop_reason"`
+	Began  time.Time          `json:"began"`
+	Sent   time.Duration      `json:"sending_ns"` // how long requests were sent
+
+	Rates    Rates    `json:"rates"`
+	InFlight float64  `json:"in_flight_mean"` // requests
+	Requests Requests `json:"requests"`
+	Errors   []Errors `json:"errors,omitempty"` // by what went wrong, the most frequent first
+
+	// TTFT and TPOT are over requests from the end of the warm-up on; TTFT counts from the scheduled time. Where an
+	// objective bounds a percentile of them, its observed value stands here, so that no latency has two values.
+	TTFT Latency `json:"ttft"`
+	TPOT Latency `json:"tpot"`
+	// ITL is over every gap between two token events of the stage.
+	ITL Latency `json:"itl"`
+	// SendDelay is sent − scheduled; open loops only.
+	SendDelay Latency `json:"send_delay"`
+
+	Judgement slo.StageJudgement    `json:"judgement"` // by the objectives
+	Client    audit.Verdict         `json:"client"`    // whether the load generator added to what it measured
+	Engine    *enginemetrics.Window `json:"engine,omitempty"`
+
+	// Measured are the records that all this was made from; nil where the result was read from a file.
+	Measured *loadgen.Measured `json:"-"`
+	// Probe says whether the stage was run to find rates to try, and not to be judged: a sweep's closed loops.
+	Probe bool `json:"probe,omitempty"`
+	// Search says whether the stage belongs to the search, and not to GuideLLM's plain sweep.
+	Search bool `json:"search,omitempty"`
+}
+
+// Rates are in requests or tokens per second, over the time in which requests were sent.
+type Rates struct {
+	Asked  num.Value `json:"asked"` // by the schedule; null for closed loops
+	Sent   float64   `json:"sent"`
+	Done   float64   `json:"done"`
+	Tokens float64   `json:"tokens"` // output tokens as they came, prompt tokens with the first of them
+}
+
+// Requests counts the requests of a stage by how they ended.
+type Requests struct {
+	Completed  int `json:"completed"`
+	Errored    int `json:"errored"`
+	Unfinished int `json:"unfinished"` // still in flight when the stage ended
+	NotSent    int `json:"not_sent"`   // due, but the stage ended before they were sent
+}
+
+// Errors counts the errors of one text.
+type Errors struct {
+	Kind  string `json:"kind"` // such as "http status"
+	Text  string `json:"text"`
+	Count int    `json:"count"`
+}
+
+// Latency sums up a latency in milliseconds. Values are null where nothing was observed.
+type Latency struct {
+	Count int       `json:"count"`
+	Mean  num.Value `json:"mean_ms"`
+	P50   num.Value `json:"p50_ms"`
+	P90   num.Value `json:"p90_ms"`
+	P95   num.Value `json:"p95_ms"`
+	P99   num.Value `json:"p99_ms"`
+	P999  num.Value `json:"p99_9_ms"`
+	Max   num.Value `json:"max_ms"`
+}
+
+// Probes are what the probes of a sweep found. Rates are in requests per second.
+type Probes struct {
+	SynchronousRate float64           `json:"synchronous_rate"` // of one stream
+	SaturationRate  float64           `json:"saturation_rate"`  // that the server sustains; 0: not found
+	ProbeRate       float64           `json:"probe_rate"`       // the same by the probe alone, without the throughput stage
+	Streams         int               `json:"streams"`          // the fewest at which the server gave all it has
+	Steps           []sweep.ProbeStep `json:"steps"`            // numbers of streams that were tried
+	Rates           []float64         `json:"rates"`            // of the open-loop stages between the two probes
+}
+
+// Read reads a Result as it stands in a report file under "openloop". ok is false where the text is not of this form: a
+// report of GuideLLM's, or of an openloop before it had one.
+func Read(text []byte) (r *Result, ok bool, err error) {
+	var head struct {
+		Schema int `json:"schema"`
+	}
+	if len(text) == 0 || json.Unmarshal(text, &head) != nil || head.Schema < 1 {
+		return nil, false, nil
+	}
+	r = &Result{}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, true, err
+	}
+	return r, true, nil
+}

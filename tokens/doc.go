@@ -1,0 +1,20 @@
+// Package tokens is what is sent: synthetic prompts of an exact length, records of data sets, recorded traces, and the
+// bytes of the request bodies, all built before they are due.
+//
+//	spec.go      Spec: the plain description of what is sent
+//	workload.go  Workload: a Spec that was opened and checked, and the requests of each stage
+//	summary.go   what a report says of the requests: whose tokens, how exact the lengths were
+//	synth.go     prompts from nothing but a seed
+//	data.go      records of a file, or synthetic data as GuideLLM describes it
+//	records.go   the rows of JSON, CSV, text and Parquet files
+//	columns.go   which columns of a row are prompt, prefix and lengths; conversations
+//	trace.go     recorded loads: when each request came, how long it was, what it shared with others
+//	body.go      from an item to the JSON of a request, byte for byte as GuideLLM writes it
+//	ahead.go     building requests in a goroutine of their own, so that whoever sends them never waits for a prompt
+//	learn.go     asking an endpoint which words it counts as one token each
+//	save.go      writing what was sent, so that it can be sent again
+//
+// How long a text is depends on who counts. The embedded words are one token each for every tokenizer they were made
+// for; package tokenizer finds the words that are one token for another, and an endpoint shows those that are one for
+// it.
+package tokens

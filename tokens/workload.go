@@ -1,0 +1,394 @@
+package tokens
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/tokens/tokenizer"
+)
+
+// Workload is what is sent, opened and checked. Its methods are called by one goroutine at a time; the sources that it
+// returns by another, while a stage runs.
+type Workload struct {
+	spec  Spec
+	model string
+	body  *Body
+
+	words   tokenizer.Vocabulary // of synthetic prompts
+	perWord float64              // tokens a word; 1 where lengths are exact
+	learned *learned             // what the endpoint counts; nil where it was not asked
+	count   func(string) int     // of the records of data; nil: not counted
+
+	synthetic *SyntheticSpec // nil: data or a trace
+	data      *dataSource
+	trace     *trace
+	going     *ahead // of data and traces: one for all stages, which go on where the last one ended
+
+	saver *saver
+	sent  int // requests handed out in all stages
+}
+
+// autoTokenizer asks the endpoint for its own count. Until it has answered, the embedded words serve.
+const autoTokenizer = "auto"
+
+// Open opens what is to be sent to a model, and makes sure that it can be read, before any load. What is wrong with the
+// spec is a [SpecError].
+func Open(spec Spec, model string) (*Workload, error) {
+	if spec.Tokenizer == "" {
+		spec.Tokenizer = autoTokenizer
+	}
+	w := &Workload{spec: spec, model: model, perWord: 1}
+	var err error
+	w.body, err = NewBody(BodyConfig{
+		Format: spec.Format, Model: model, NoStream: spec.NoStream, NoIgnoreEOS: spec.NoIgnoreEOS, Extra: spec.Extra,
+	})
+	if err != nil {
+		return nil, &SpecError{"Extra", err}
+	}
+	given := 0
+	for _, open := range []struct {
+		asked bool
+		open  func() error
+	}{{spec.Synthetic != nil, w.openSynthetic}, {spec.Data != nil, w.openData}, {spec.Trace != nil, w.openTrace}} {
+		if !open.asked {
+			continue
+		}
+		if given++; given > 1 {
+			break
+		}
+		if err := open.open(); err != nil {
+			return nil, err
+		}
+	}
+	if given != 1 {
+		return nil, &SpecError{"Synthetic", errors.New("want one of synthetic prompts, data and a trace")}
+	}
+	if spec.SaveTo != "" {
+		if w.saver, err = newSaver(spec.SaveTo, spec.Format); err != nil {
+			return nil, &SpecError{"SaveTo", err}
+		}
+	}
+	return w, nil
+}
+
+func (w *Workload) openSynthetic() error {
+	if err := w.chooseWords(); err != nil {
+		return err
+	}
+	w.synthetic = w.spec.Synthetic
+	if _, err := w.synth(0); err != nil {
+		return &SpecError{"Synthetic", err}
+	}
+	return nil
+}
+
+func (w *Workload) openTrace() error {
+	if err := w.chooseWords(); err != nil {
+		return err
+	}
+	var err error
+	if w.trace, err = readTrace(*w.spec.Trace); err != nil {
+		return &SpecError{"Trace", err}
+	}
+	return nil
+}
+
+func (w *Workload) openData() error {
+	spec := w.spec.Data
+	synthetic, isSynthetic, err := ParseSynthetic(spec.Source)
+	if err != nil {
+		return &SpecError{"Data", err}
+	}
+	if isSynthetic {
+		if err := w.chooseWords(); err != nil {
+			return err
+		}
+		if w.synthetic = &synthetic; synthetic.Output.Mean == 0 {
+			synthetic.Output.Mean = spec.Output
+		}
+		if _, err := w.synth(0); err != nil {
+			return &SpecError{"Data", err}
+		}
+		return nil
+	}
+	if err := checkColumns(spec.Columns); err != nil {
+		return &SpecError{"Data.Columns", err}
+	}
+	if err := w.chooseCounter(); err != nil {
+		return err
+	}
+	d, err := w.read()
+	if err != nil {
+		return err
+	}
+	if err := d.close(); err != nil {
+		return &SpecError{"Data", err}
+	}
+	if d.saved && d.format != w.spec.Format {
+		return &SpecError{"Data", fmt.Errorf("%s holds requests to %s, but requests to %s are asked for",
+			spec.Source, d.format.Path(), w.spec.Format.Path())}
+	}
+	w.data = &dataSource{read: w.read}
+	return nil
+}
+
+// chooseWords finds the words that prompts are made of. Which of them an endpoint counts as one is learnt later.
+func (w *Workload) chooseWords() error {
+	switch w.spec.Tokenizer {
+	case autoTokenizer, "none", "o200k_base", "cl100k_base":
+		w.words = tokenizer.EmbeddedWords() // one token each by both encodings
+		return nil
+	}
+	t, err := tokenizer.Open(w.spec.Tokenizer)
+	if err == nil {
+		w.words, err = tokenizer.Fit(t)
+	}
+	if err != nil {
+		return &SpecError{"Tokenizer", err}
+	}
+	return nil
+}
+
+// chooseCounter finds what counts the texts of records, where a tokenizer is at hand.
+func (w *Workload) chooseCounter() error {
+	name := w.spec.Tokenizer
+	switch name {
+	case autoTokenizer:
+		name = "o200k_base" // an estimate: usage has the endpoint's own count
+	case "none":
+		return nil
+	}
+	t, err := tokenizer.Open(name)
+	if err != nil {
+		return &SpecError{"Tokenizer", err}
+	}
+	w.count = t.Count
+	return nil
+}
+
+// read opens the data at its beginning.
+func (w *Workload) read() (*data, error) { return w.readCounting(w.count, w.spec.Data.Output) }
+
+func (w *Workload) readCounting(count func(string) int, output int) (*data, error) {
+	spec := w.spec.Data
+	d, err := openData(spec.Source, dataConfig{
+		columns: spec.Columns, samples: spec.Samples, shuffle: spec.Shuffle, seed: uint64(spec.Seed),
+		output: output, count: count,
+	})
+	if err != nil {
+		return nil, &SpecError{"Data", err}
+	}
+	return d, nil
+}
+
+// trialStage is the stage that the trial's prompt is of.
+const trialStage = -1
+
+// seed is the seed of one stage's prompts. Each stage has its own, so that none is answered from a cache that an
+// earlier stage filled.
+func (w *Workload) seed(stage int) uint64 { return uint64(w.spec.Seed)*1_000_003 + uint64(stage+1) }
+
+// synth makes the prompts of one stage.
+func (w *Workload) synth(stage int) (*Synth, error) {
+	cfg := SynthConfig{Seed: w.seed(stage), Words: w.words, TokensPerWord: w.perWord}
+	if w.synthetic != nil {
+		cfg.Prompt, cfg.Output, cfg.Prefixes = w.synthetic.Prompt, w.synthetic.Output, w.synthetic.Prefixes
+	} else {
+		cfg.Prompt = Length{Mean: 1} // not used: a trace has its own lengths
+	}
+	return NewSynth(cfg)
+}
+
+// items gives the items of a stage, without bodies but for those of a saved workload. Data and traces go on from stage
+// to stage.
+func (w *Workload) items(stage int) (source, error) {
+	if w.data != nil {
+		return w.data.next, nil
+	}
+	if w.trace != nil {
+		stage = 0 // one text for one request, whichever stage sends it
+	}
+	s, err := w.synth(stage)
+	if err != nil {
+		return nil, err
+	}
+	if w.trace != nil {
+		return w.trace.source(s), nil
+	}
+	return s.source(), nil
+}
+
+// Trial returns a request to try the endpoint with: a prompt that no stage sends, or the first request of data or a
+// trace, which is there to be sent, and sent again tells nothing that a cache could hide.
+func (w *Workload) Trial() (Item, error) {
+	next, err := w.items(trialStage)
+	if err != nil {
+		return Item{}, err
+	}
+	it, err := next(0)
+	if w.data != nil {
+		w.data.close()
+	}
+	if err != nil {
+		return Item{}, fmt.Errorf("the first request: %w", err)
+	}
+	it.Body = w.body.Bytes(it)
+	return it, nil
+}
+
+// Learn finds out which words the endpoint counts as one token each, where it is to say. Where it does not, the warning
+// says what follows from that, and prompts are made of the embedded words. An error is the cause of ctx's end.
+func (w *Workload) Learn(ctx context.Context, post Post) (warning string, err error) {
+	if w.spec.Tokenizer != autoTokenizer || w.data != nil {
+		return "", nil
+	}
+	cfg := learnConfig{model: w.model, format: w.spec.Format, seed: uint64(w.spec.Seed)}
+	if w.synthetic != nil {
+		cfg.lengths = []int{w.synthetic.Prompt.Mean}
+	}
+	found, err := learn(ctx, post, cfg)
+	switch {
+	case ctx.Err() != nil:
+		return "", context.Cause(ctx)
+	case err != nil:
+		return fmt.Sprintf("the endpoint does not say how it counts tokens, "+
+			"so prompts have the asked length by o200k_base only: %v", err), nil
+	}
+	w.learned, w.words, w.perWord = found, found.words, found.tokensPerWord
+	return "", nil
+}
+
+// Source gives the requests of one stage, built ahead of their time in a goroutine of their own. The first of them are
+// ready when it returns. release lets go of them, and is called when the stage has ended. Data begins again at its end;
+// behind the last request of a trace comes io.EOF.
+func (w *Workload) Source(ctx context.Context, stage int) (next loadgen.Source, release func(), err error) {
+	requests, release := w.going, func() {}
+	if requests == nil {
+		items, err := w.items(stage)
+		if err != nil {
+			return nil, nil, err
+		}
+		build := func(i int) (ready, error) {
+			it, err := items(i)
+			if err != nil {
+				return ready{}, err
+			}
+			return w.prepare(it), nil
+		}
+		if w.synthetic != nil {
+			requests = newAhead(ctx, build, aheadMost)
+			release = requests.close
+		} else {
+			requests = newAhead(context.WithoutCancel(ctx), build, aheadMost)
+			w.going = requests
+		}
+	}
+	if err := requests.fill(); err != nil {
+		release()
+		return nil, nil, err
+	}
+	if w.saver != nil {
+		w.saver.handed = 0
+	}
+	return func(int) (loadgen.Request, error) {
+		r, err := requests.next()
+		if err != nil {
+			return loadgen.Request{}, err
+		}
+		w.sent++
+		if w.saver != nil {
+			if err := w.saver.hand(r); err != nil {
+				return loadgen.Request{}, &SpecError{"SaveTo", err}
+			}
+		}
+		return r.request, nil
+	}, release, nil
+}
+
+// prepare makes a request of an item. The texts are in the body, and not kept beside it.
+func (w *Workload) prepare(it Item) ready {
+	asked := int32(it.InputTokens())
+	if asked == 0 {
+		asked = -1 // not known
+	}
+	return ready{
+		request: loadgen.Request{
+			Body: w.body.Bytes(it), PromptTokens: asked, OutputTokens: int32(it.OutputTokens),
+			PromptWords: int32(loadgen.CountWords([]byte(it.PromptText))),
+			PromptChars: int32(utf8.RuneCountInString(it.PromptText)),
+		},
+		index: it.Index, prefixTokens: it.PrefixTokens, promptTokens: it.PromptTokens,
+	}
+}
+
+// TraceLoad is the stage that replays the trace; the zero Load where there is none.
+func (w *Workload) TraceLoad() loadgen.Load {
+	if w.trace == nil {
+		return loadgen.Load{}
+	}
+	l := loadgen.Load{Kind: loadgen.ConstantGap, Times: w.trace.offsets(), Name: "trace"}
+	if last := l.Times[len(l.Times)-1]; last > 0 {
+		l.Rate = float64(len(l.Times)) / last.Seconds()
+	}
+	return l
+}
+
+// Records is how many requests the data or the trace holds, 0 for synthetic prompts without end, and how many of them
+// say how long their output is to be. It reads all of the data, so that bad records show themselves before any load.
+func (w *Workload) Records() (count, withOutput int, err error) {
+	switch {
+	case w.trace != nil:
+		return len(w.trace.requests), len(w.trace.requests), nil
+	case w.data == nil && w.spec.Data != nil:
+		return w.spec.Data.Samples, 0, nil
+	case w.data == nil:
+		return 0, 0, nil
+	}
+	d, err := w.readCounting(nil, 0)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer d.close()
+	for {
+		it, err := d.source(count)
+		if errors.Is(err, io.EOF) {
+			return count, withOutput, nil
+		}
+		if err != nil {
+			return 0, 0, &SpecError{"Data", err}
+		}
+		if count++; it.OutputTokens > 0 {
+			withOutput++
+		}
+	}
+}
+
+// Sent is told how many requests a stage began, after its end: those are saved.
+func (w *Workload) Sent(n int) {
+	if w.saver != nil {
+		w.saver.sent(n)
+	}
+}
+
+// Close ends the building and the saving. It may be called again.
+func (w *Workload) Close() error {
+	if w.going != nil {
+		w.going.close()
+		w.going = nil
+	}
+	if w.data != nil {
+		w.data.close()
+	}
+	if w.saver == nil {
+		return nil
+	}
+	err := w.saver.close()
+	if w.saver = nil; err != nil {
+		return &SpecError{"SaveTo", err}
+	}
+	return nil
+}
