@@ -213,7 +213,7 @@ func (v *Verdict) headroom(check string, h loadgen.Headroom, what string) {
 func delayedSends(l *loadgen.Measured, limit time.Duration) int {
 	n := 0
 	for i := range l.Records {
-		if l.Records[i].Lateness() > limit {
+		if l.Records[i].SendDelay() > limit {
 			n++
 		}
 	}
@@ -269,7 +269,7 @@ func measure(l *loadgen.Measured) Measurements {
 		if rec.Sent == 0 || rec.Sent > l.Stopped {
 			continue
 		}
-		delays = append(delays, rec.Lateness())
+		delays = append(delays, rec.SendDelay())
 		sent = append(sent, rec.Sent-l.Start)
 		planned = append(planned, rec.Scheduled-l.Start)
 	}

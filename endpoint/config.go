@@ -48,12 +48,3 @@ func (c *Config) Authorize(value Secret) {
 		c.Headers = append(c.Headers, Header{"Authorization", value})
 	}
 }
-
-// Secrets are all that must not be seen of the configuration.
-func (c Config) Secrets() []Secret {
-	secrets := []Secret{c.Metrics.Login}
-	for _, h := range c.Headers {
-		secrets = append(secrets, h.Value)
-	}
-	return secrets
-}

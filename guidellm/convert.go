@@ -196,7 +196,7 @@ func requestArgs(body []byte, stream bool) string {
 
 // requestNotes is what openloop knows of a request and GuideLLM has no field for. Times are seconds.
 type requestNotes struct {
-	SendLateness     float64       `json:"send_lateness"`
+	SendDelay     float64       `json:"send_delay"`
 	ScheduledTTFT    Null[float64] `json:"scheduled_ttft,omitempty"`    // from the scheduled time
 	ScheduledLatency Null[float64] `json:"scheduled_latency,omitempty"` // from the scheduled time
 	Connecting       float64       `json:"connecting,omitempty"`        // DNS, TCP and TLS
@@ -209,7 +209,7 @@ type requestNotes struct {
 
 func notesOf(rec *loadgen.Record) *requestNotes {
 	n := &requestNotes{
-		SendLateness: rec.Lateness().Seconds(), Connecting: float64(rec.Connecting) / 1e9,
+		SendDelay: rec.SendDelay().Seconds(), Connecting: float64(rec.Connecting) / 1e9,
 		HTTPStatus: int64(rec.HTTPStatus), ErrorKind: rec.Err.String(), CachedTokens: int64(max(0, rec.CachedTokens)),
 		Retried: rec.Flags&loadgen.Retried != 0, DelayedByCap: rec.Flags&loadgen.DelayedByCap != 0,
 	}

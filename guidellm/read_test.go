@@ -150,7 +150,7 @@ func TestOpenLoopKeys(t *testing.T) {
 		t.Error("GuideLLM's report is taken for openloop's")
 	}
 	requests := r.Benchmarks[0].Requests.Successful.List()
-	requests[0].OpenLoop = &requestNotes{SendLateness: 0.5, Retried: true}
+	requests[0].OpenLoop = &requestNotes{SendDelay: 0.5, Retried: true}
 	r.Benchmarks[0].OpenLoop = []any{int64(1), "x", nil}
 	r.OpenLoop = knee{"1", 12.5}
 	text := writeText(t, r)
@@ -165,14 +165,14 @@ func TestOpenLoopKeys(t *testing.T) {
 	}{
 		{again.OpenLoop, `{"version": "1", "rate": 12.5}`},
 		{again.Benchmarks[0].OpenLoop, `[1, "x", null]`},
-		{request.OpenLoop, `{"send_lateness": 0.5, "retried": true}`},
+		{request.OpenLoop, `{"send_delay": 0.5, "retried": true}`},
 	} {
 		if got, ok := place.got.(json.RawMessage); !ok || string(got) != place.want {
 			t.Errorf("got %s, want %s", place.got, place.want)
 		}
 	}
 	var notes requestNotes
-	if err := DecodeFree(request.OpenLoop, &notes); err != nil || notes.SendLateness != 0.5 || !notes.Retried {
+	if err := DecodeFree(request.OpenLoop, &notes); err != nil || notes.SendDelay != 0.5 || !notes.Retried {
 		t.Errorf("%+v %v", notes, err)
 	}
 	raw, err := ReadOpenLoop(strings.NewReader(text))

@@ -12,7 +12,9 @@ import (
 func TrimValue(t spec.Trim) any {
 	number := wholeOr(t.Value)
 	switch {
-	case t.IsZero():
+	case t.Zero && t.Mode == "":
+		return int64(0)
+	case t.IsZero() && !t.Zero:
 		return nil
 	case t.Mode == "" && t.Percent > 0:
 		return t.Percent
@@ -39,6 +41,8 @@ func TransientOf(t spec.Trim) stats.Transient {
 		out.Percent = t.Percent
 	case t.Value > 0:
 		out.Value = t.Value
+	case t.Zero:
+		out.Percent = 0
 	}
 	if t.Mode != "" {
 		out.Mode = stats.TransientMode(t.Mode)

@@ -76,8 +76,8 @@ func TestSetStreams(t *testing.T) {
 		wantReason(t, measured, StopDuration, "")
 		wantCount(t, measured, len(measured.Records)-3, 0, 3, 0)
 		for i, rec := range measured.Records {
-			if rec.Lateness() != 0 {
-				t.Errorf("request %d: scheduled at %d, sent %v later; a stream is due when it is added", i, rec.Scheduled, rec.Lateness())
+			if rec.SendDelay() != 0 {
+				t.Errorf("request %d: scheduled at %d, sent %v later; a stream is due when it is added", i, rec.Scheduled, rec.SendDelay())
 			}
 		}
 		if measured.Client.PeakInFlight != 5 {

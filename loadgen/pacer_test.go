@@ -40,8 +40,8 @@ func TestTimesOfAStream(t *testing.T) {
 			latency, _ := rec.Latency()
 			tpot, _ := rec.TPOT()
 			ntpot, _ := rec.NTPOT()
-			if ttft != 30*time.Millisecond || latency != 45*time.Millisecond || tpot != 5*time.Millisecond || ntpot != 11250*time.Microsecond || rec.Lateness() != 0 {
-				t.Errorf("request %d: TTFT %v, latency %v, TPOT %v, NTPOT %v, lateness %v", i, ttft, latency, tpot, ntpot, rec.Lateness())
+			if ttft != 30*time.Millisecond || latency != 45*time.Millisecond || tpot != 5*time.Millisecond || ntpot != 11250*time.Microsecond || rec.SendDelay() != 0 {
+				t.Errorf("request %d: TTFT %v, latency %v, TPOT %v, NTPOT %v, send delay %v", i, ttft, latency, tpot, ntpot, rec.SendDelay())
 			}
 		}
 		if measured.Gaps.TotalCount() != 30 || measured.TTFT.TotalCount() != 10 || measured.ClientDelay.TotalCount() != 0 {
@@ -76,8 +76,8 @@ func TestLateArrivals(t *testing.T) {
 			if i >= 5 {
 				sent = max(due, measured.Start+1550*ms)
 			}
-			if rec.Scheduled != due || rec.Sent != sent || int64(rec.Lateness()) != sent-due {
-				t.Errorf("request %d scheduled at %d, sent at %d, late by %v; want %d, %d", i, rec.Scheduled, rec.Sent, rec.Lateness(), due, sent)
+			if rec.Scheduled != due || rec.Sent != sent || int64(rec.SendDelay()) != sent-due {
+				t.Errorf("request %d scheduled at %d, sent at %d, late by %v; want %d, %d", i, rec.Scheduled, rec.Sent, rec.SendDelay(), due, sent)
 			}
 		}
 		if measured.Client.SourceWaits != 1 || measured.Offered != 20 {
@@ -151,8 +151,8 @@ func TestConcurrencyCap(t *testing.T) {
 			if delayed := rec.Flags&DelayedByCap != 0; delayed != (i >= 2) {
 				t.Errorf("request %d delayed by the cap: %v", i, delayed)
 			}
-			if i >= 2 && rec.Status == Completed && rec.Lateness() == 0 {
-				t.Errorf("request %d was held up, and shows no lateness", i)
+			if i >= 2 && rec.Status == Completed && rec.SendDelay() == 0 {
+				t.Errorf("request %d was held up, and shows no send delay", i)
 			}
 		}
 	})
@@ -185,8 +185,8 @@ func TestConnectionsAreOpenedAhead(t *testing.T) {
 		for i := range measured.Records {
 			rec := &measured.Records[i]
 			opened := rec.Flags&NewConnection != 0
-			if rec.Lateness() != 0 || opened != (rec.Connecting == 2*ms) || opened != (i < 100) {
-				t.Errorf("request %d: late by %v, connecting took %d ns, new: %v", i, rec.Lateness(), rec.Connecting, opened)
+			if rec.SendDelay() != 0 || opened != (rec.Connecting == 2*ms) || opened != (i < 100) {
+				t.Errorf("request %d: late by %v, connecting took %d ns, new: %v", i, rec.SendDelay(), rec.Connecting, opened)
 			}
 		}
 		if measured.Client.NewConnections != 100 || w.dials.Load() > 101 {

@@ -121,8 +121,8 @@ type Record struct {
 	Flags      Flags
 }
 
-// Lateness is Sent − Scheduled, the send lateness; for a request that was never sent it is 0.
-func (r *Record) Lateness() time.Duration {
+// SendDelay is Sent − Scheduled, the send delay; for a request that was never sent it is 0.
+func (r *Record) SendDelay() time.Duration {
 	if r.Sent == 0 {
 		return 0
 	}

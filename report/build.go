@@ -84,7 +84,7 @@ func NewStage(st *sweep.Stage) Stage {
 		s.Rates.Asked = num.Value(st.Load.Rate)
 		for i := range m.Records {
 			if r := &m.Records[i]; r.Sent > 0 && r.Sent <= m.Stopped {
-				delays = append(delays, float64(r.Lateness()))
+				delays = append(delays, float64(r.SendDelay()))
 			}
 		}
 		s.SendDelay = latency(delays)

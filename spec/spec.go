@@ -46,6 +46,9 @@ type Trim struct {
 	Percent float64  // share of the stage, 0 to 1; 0 for none
 	Value   float64  // seconds or requests; 0 for none
 	Mode    TrimMode // what Value counts; "" is PreferDuration
+	// Zero tells a zero that was asked for from none: GuideLLM's window then begins with the first request that
+	// completed, where only requests limit the stage.
+	Zero bool
 }
 
 // TrimMode says which limit of a stage a Trim belongs to.

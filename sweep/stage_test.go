@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/sweep/enginemetrics"
 )
@@ -55,10 +56,9 @@ func TestWindow(t *testing.T) {
 // metricsSource reads the metrics of the simulated engine.
 func metricsSource(t *testing.T, client *http.Client) *enginemetrics.Source {
 	t.Helper()
-	m, err := enginemetrics.NewSource("http://llmsim/metrics")
+	address, _, err := endpoint.ParseAddress("http://llmsim/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Client = client
-	return m
+	return &enginemetrics.Source{Address: address, Client: client}
 }

@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 	"time"
 
@@ -61,26 +60,6 @@ type Result struct {
 	Answer *Answer // what the search found; nil: none was made
 	// Stages of the plain sweep, which are reported as GuideLLM's are; those after them are the search's. 0: all.
 	Plain int
-}
-
-// Best returns the index of the open-loop stage with the highest rate that passes below every one that fails, −1 if
-// there is none.
-func (r *Result) Best() int {
-	fails := math.Inf(1)
-	for _, l := range r.Stages {
-		if l.Load.Kind.Open() && l.Judgement.Outcome == slo.Fail {
-			fails = min(fails, l.Load.Rate)
-		}
-	}
-	best := -1
-	for i, l := range r.Stages {
-		rate := l.Load.Rate
-		if l.Load.Kind.Open() && l.Judgement.Outcome == slo.Pass && rate < fails &&
-			(best < 0 || rate > r.Stages[best].Load.Rate) {
-			best = i
-		}
-	}
-	return best
 }
 
 // PlainStages are the stages that are reported as GuideLLM's are.

@@ -202,12 +202,12 @@ func (m *clientMeasured) add(stage *loadgen.Measured) {
 		if m.Sent++; m.Sent == 1 {
 			m.FirstSent = stage.Wall(r.Sent)
 		}
-		delays = append(delays, float64(r.Lateness())/1e3)
+		delays = append(delays, float64(r.SendDelay())/1e3)
 		if r.Scheduled < stage.Start+int64(time.Minute) {
-			first = append(first, float64(r.Lateness())/1e3)
+			first = append(first, float64(r.SendDelay())/1e3)
 		}
 		if r.Scheduled > stage.Stopped-int64(time.Minute) {
-			last = append(last, float64(r.Lateness())/1e3)
+			last = append(last, float64(r.SendDelay())/1e3)
 		}
 		started = append(started, float64(r.Started-r.Scheduled)/1e3)
 		if r.Flags&loadgen.NewConnection != 0 {

@@ -91,7 +91,9 @@ func readTrim(value any) (trim spec.Trim, echo any, err error) {
 		if !(x >= 0) || math.IsInf(x, 0) {
 			return trim, nil, fmt.Errorf("%v: it can't be negative", v)
 		}
-		return spec.TrimOf(x), v, nil
+		trim = spec.TrimOf(x)
+		trim.Zero = x == 0
+		return trim, v, nil
 	case guidellm.Object:
 		return readTrimObject(v)
 	}
@@ -132,6 +134,7 @@ func readTrimObject(o guidellm.Object) (trim spec.Trim, echo any, err error) {
 	if hasPercent { // it goes before the value, also where it is 0
 		trim.Value = 0
 	}
+	trim.Zero = len(out) > 0 && trim.IsZero()
 	return trim, out, nil
 }
 

@@ -21,14 +21,14 @@ func TestReadTrim(t *testing.T) {
 		timed, both time.Duration
 	}{
 		{nil, spec.Trim{}, 0, 0},
-		{0.0, spec.Trim{}, 0, 0},
+		{0.0, spec.Trim{Zero: true}, 0, 0},
 		{0.25, spec.Trim{Percent: 0.25}, 5 * time.Second, 5 * time.Second},
 		{int64(3), spec.Trim{Value: 3}, 3 * time.Second, 3 * time.Second},
 		{2.5, spec.Trim{Value: 2.5}, 2500 * time.Millisecond, 2500 * time.Millisecond},
 		{object("percent", 0.25), spec.Trim{Percent: 0.25}, 5 * time.Second, 5 * time.Second},
 		{object("percent", nil, "value", "4"), spec.Trim{Value: 4}, 4 * time.Second, 4 * time.Second},
 		{object("value", int64(4), "percent", 0.1), spec.Trim{Percent: 0.1}, 2 * time.Second, 2 * time.Second},
-		{object("value", int64(4), "percent", 0.0), spec.Trim{}, 0, 0},
+		{object("value", int64(4), "percent", 0.0), spec.Trim{Zero: true}, 0, 0},
 		{object("value", int64(4), "mode", "requests"), spec.Trim{Value: 4, Mode: spec.ByRequests}, 0, 0},
 		{object("value", int64(4), "mode", "prefer_requests"), spec.Trim{Value: 4, Mode: spec.PreferRequests},
 			4 * time.Second, 0},
@@ -65,8 +65,12 @@ func TestTrimValue(t *testing.T) {
 	if !math.IsNaN(whole.Percent) || !math.IsNaN(whole.Value) || whole.Mode != stats.PreferDuration {
 		t.Errorf("nothing is left out, and yet %+v", whole)
 	}
-	for _, x := range []float64{0.25, 1, 3.5} {
-		got, want := guidellm.TransientOf(spec.TrimOf(x)), stats.TransientOf(x)
+	for _, x := range []float64{0, 0.25, 1, 3.5} {
+		trim, _, err := readTrim(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := guidellm.TransientOf(trim), stats.TransientOf(x)
 		if fmt.Sprint(got) != fmt.Sprint(want) { // NaN is not equal to itself
 			t.Errorf("%v: got %+v, want %+v", x, got, want)
 		}

@@ -28,19 +28,6 @@ type Source struct {
 	Client *http.Client
 }
 
-// NewSource reads the URL of an engine's metrics as people write it. A name and a password in it become a header.
-func NewSource(address string) (*Source, error) {
-	a, login, err := endpoint.ParseAddress(address)
-	if err != nil {
-		return nil, err
-	}
-	s := &Source{Address: a}
-	if !login.IsEmpty() {
-		s.Headers = []endpoint.Header{{Name: "Authorization", Value: login}}
-	}
-	return s, nil
-}
-
 // Scrape is the state of an engine at a moment. Gauges and counters that it does not have are NaN. Where a server runs
 // several engines they are added up; of KV-cache use the fullest counts.
 type Scrape struct {

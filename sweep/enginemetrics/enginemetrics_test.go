@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/internal/memnet"
 	"github.com/openloop/openloop/loadgen"
 )
@@ -172,9 +173,13 @@ func TestScrapeErrors(t *testing.T) {
 
 func source(t *testing.T, address string) *Source {
 	t.Helper()
-	m, err := NewSource(address)
+	a, login, err := endpoint.ParseAddress(address)
 	if err != nil {
 		t.Fatal(err)
+	}
+	m := &Source{Address: a}
+	if !login.IsEmpty() {
+		m.Headers = []endpoint.Header{{Name: "Authorization", Value: login}}
 	}
 	return m
 }
@@ -239,9 +244,6 @@ func TestScrapeKeepsSecrets(t *testing.T) {
 	}
 	if asked == 0 {
 		t.Error("no server was asked")
-	}
-	if _, err := NewSource("http://me:pw-canary-7@/metrics"); err == nil || strings.Contains(err.Error(), password) {
-		t.Errorf("%v", err)
 	}
 }
 
