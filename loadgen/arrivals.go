@@ -71,13 +71,23 @@ func (a Arrival) String() string {
 	return string(a.Kind)
 }
 
+// MarshalText writes the form that ParseArrival reads.
+func (a Arrival) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText is ParseArrival.
+func (a *Arrival) UnmarshalText(text []byte) (err error) {
+	*a, err = ParseArrival(string(text))
+	return err
+}
+
 // Profile is a rate of arrivals over time: straight pieces one after the other. It ends with its last piece.
 type Profile []Piece
 
 // Piece is a part of a profile in which the rate changes from one value to another, evenly.
 type Piece struct {
-	From, To float64 // requests per second, not negative
-	Length   time.Duration
+	From   float64       `json:"from"` // requests per second at its start, not negative
+	To     float64       `json:"to"`   // … and at its end
+	Length time.Duration `json:"length_ns"`
 }
 
 // ParseProfile reads pieces such as "5rps:60s,20rps:30s,5..20rps:60s".

@@ -107,11 +107,12 @@ func TestClosedIdleConnections(t *testing.T) {
 		}
 	})
 	t.Run("unasked bytes make a connection unfit", func(t *testing.T) {
+		unasked := make(chan bool, 2) // were written: on the loopback, they are there to be read then
 		target, connections := server(t, func(c net.Conn, r *bufio.Reader) {
 			for request(r) != nil {
 				io.WriteString(c, good)
-				time.Sleep(3 * time.Millisecond)
 				io.WriteString(c, "HTTP/1.1 408 Request Timeout\r\n\r\n")
+				unasked <- true
 			}
 		})
 		c := newClient(t, target)
@@ -119,7 +120,7 @@ func TestClosedIdleConnections(t *testing.T) {
 			if a := post(t.Context(), t, c, "{}"); a.Status != Completed {
 				t.Errorf("%v %q", a.Status, a.Error)
 			}
-			time.Sleep(15 * time.Millisecond)
+			<-unasked
 		}
 		if connections.Load() != 2 {
 			t.Errorf("%d connections, want 2", connections.Load())

@@ -10,6 +10,7 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 
 	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
 )
 
@@ -21,9 +22,10 @@ func schema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
 	infinite := &jsonschema.Schema{Type: "string", Enum: []any{"+Inf", "-Inf"}}
 	s, err := jsonschema.For[Result](&jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
-		reflect.TypeFor[num.Value]():     {AnyOf: []*jsonschema.Schema{{Type: "number"}, {Type: "null"}, infinite}},
-		reflect.TypeFor[slo.Objective](): {Type: "string"},
-		reflect.TypeFor[slo.Gate]():      {Type: "string"},
+		reflect.TypeFor[num.Value]():       {AnyOf: []*jsonschema.Schema{{Type: "number"}, {Type: "null"}, infinite}},
+		reflect.TypeFor[slo.Objective]():   {Type: "string"},
+		reflect.TypeFor[slo.Gate]():        {Type: "string"},
+		reflect.TypeFor[loadgen.Arrival](): {Type: "string"},
 	}})
 	if err != nil {
 		t.Fatal(err)

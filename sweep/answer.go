@@ -105,10 +105,10 @@ func (a *Answer) Headline() string {
 		answer = fmt.Sprintf("between %s and %s req/s", pass, fail)
 	case a.PassRate > 0:
 		answer = pass + " req/s"
-		also(fmt.Sprintf("%s passes, %s fails", pass, fail))
+		also(fmt.Sprintf("PASS at %s, FAIL at %s", pass, fail))
 	case a.FailRate > 0 && a.Ended == EndNothing:
 		answer = "none"
-		also(fail + " fails")
+		also("FAIL at " + fail)
 	case a.FailRate > 0:
 		answer = "below " + fail + " req/s"
 	case a.Ended == EndNothing:

@@ -18,11 +18,11 @@ type Probe struct {
 
 // ProbeStep is one number of streams that was tried.
 type ProbeStep struct {
-	Streams int
-	Seconds float64 // of the window that was measured
-	Tokens  int64   // token events in it
-	Firsts  int64   // first tokens in it: prompts that were processed
-	Rate    float64 // requests per second of a steady state with these costs
+	Streams int     `json:"streams"`
+	Seconds float64 `json:"seconds"`      // of the window that was measured
+	Tokens  int64   `json:"tokens"`       // token events in it
+	Firsts  int64   `json:"first_tokens"` // first tokens in it: prompts that were processed
+	Rate    float64 `json:"rate"`         // requests per second of a steady state with these costs
 }
 
 // work is what one request costs the server: the time it adds before its first token, and its output. Output is counted

@@ -242,8 +242,8 @@ type Window struct {
 	PromptTokens  num.Value    `json:"prompt_tokens"`
 	OutputTokens  num.Value    `json:"generation_tokens"`
 
-	TTFT EngineLatency `json:"time_to_first_token"`
-	ITL  EngineLatency `json:"inter_token_latency"`
+	TTFT EngineLatency `json:"time_to_first_token_s"`
+	ITL  EngineLatency `json:"inter_token_latency_s"`
 
 	// Contaminated: more than 1 % of the prompt tokens came out of the prefix cache. With synthetic prompts, of which
 	// none is like another, that means that the cache held them from an earlier run.
