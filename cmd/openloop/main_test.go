@@ -127,8 +127,8 @@ func checkTruth(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// waitServed waits until the engine at $URL has answered so many requests in full, trial requests included, or fails after a
-// minute: served N.
+// waitServed waits until the engine at $URL has answered so many requests in full, trial requests included, or fails
+// after a minute: served N.
 func waitServed(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
@@ -201,18 +201,20 @@ func checkExit(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// checkDecision is checkExit for a command whose outcome rests on what it measures: decides CODE COMMAND ARGS…. A gate that
-// ought to hold is undecided where this machine was too busy to be a client, and the command says so on stdout. It may then
-// try again, in the same folder, up to five times; every other outcome counts at once.
+// checkDecision checks the exit code and stderr of a command whose outcome rests on what it measures: decides CODE
+// REGEXP COMMAND ARGS…. A gate is undecided where this machine was too busy to be a client, and the command says so on
+// stdout. It may then try again, in the same folder, up to five times; every other outcome counts at once.
 func checkDecision(ts *testscript.TestScript, _ bool, args []string) {
 	invalid := regexp.MustCompile(`(?i)client (is |was )?(invalid|not fit)`)
+	want, err := regexp.Compile(args[1])
+	ts.Check(err)
 	for attempt := 1; ; attempt++ {
-		got := exitCode(ts, ts.Exec(args[1], args[2:]...))
-		if got == args[0] {
+		got := exitCode(ts, ts.Exec(args[2], args[3:]...))
+		if got == args[0] && want.MatchString(ts.ReadFile("stderr")) {
 			return
 		}
 		if attempt == 5 || !invalid.MatchString(ts.ReadFile("stdout")) {
-			ts.Fatalf("exit code %s, want %s, at attempt %d", got, args[0], attempt)
+			ts.Fatalf("attempt %d: exit code %s, want %s, with %q on stderr", attempt, got, args[0], want)
 		}
 		if i := slices.Index(args, "--output-dir"); i >= 0 {
 			ts.Check(os.RemoveAll(ts.MkAbs(args[i+1])))
