@@ -105,10 +105,10 @@ func (a *Answer) Headline() string {
 		answer = fmt.Sprintf("between %s and %s req/s", pass, fail)
 	case a.PassRate > 0:
 		answer = pass + " req/s"
-		also(fmt.Sprintf("PASS at %s, FAIL at %s", pass, fail))
+		also(fmt.Sprintf("PASS %s, FAIL %s", pass, fail))
 	case a.FailRate > 0 && a.Ended == EndNothing:
 		answer = "none"
-		also("FAIL at " + fail)
+		also("FAIL " + fail)
 	case a.FailRate > 0:
 		answer = "below " + fail + " req/s"
 	case a.Ended == EndNothing:

@@ -23,10 +23,10 @@ func TestHeadline(t *testing.T) {
 		change func(*Answer)
 		want   string
 	}{
-		{func(*Answer) {}, "max rate at SLO: 11.8 req/s (PASS at 11.8, FAIL at 12.3; " + known},
+		{func(*Answer) {}, "max rate at SLO: 11.8 req/s (PASS 11.8, FAIL 12.3; " + known},
 		{func(a *Answer) { a.FailRate = 14 }, "max rate at SLO: between 11.8 and 14 req/s (" + known},
 		{func(a *Answer) { a.FailRate = 0 }, "max rate at SLO: at least 11.8 req/s (no rate failed; " + known},
-		{func(a *Answer) { a.PassRate, a.Ended = 0, EndNothing }, "max rate at SLO: none (FAIL at 12.3; " + known},
+		{func(a *Answer) { a.PassRate, a.Ended = 0, EndNothing }, "max rate at SLO: none (FAIL 12.3; " + known},
 		{func(a *Answer) { a.PassRate, a.Ended = 0, EndBudget }, "max rate at SLO: below 12.3 req/s (" + known},
 		{func(a *Answer) { a.PassRate, a.ObservedRate, a.Ended = 0, 11.4, EndBudget },
 			"max rate at SLO: below 12.3 req/s, by observed values near 11.4 (" + known},

@@ -46,6 +46,11 @@ func (p *Plan) Search(ctx context.Context, r *Result, c SearchConfig) (*Answer, 
 		}
 		if !ok {
 			s.ended, s.why = EndBudget, fmt.Sprintf("the budget of %v has no room for another stage", c.Budget)
+			if most := c.MaxPerStage; most > 0 && most.Seconds()*n.rate < fewestRequests {
+				s.ended, s.why = EndUndecided,
+					fmt.Sprintf("a stage of at most %v is too short at %s req/s: at least %d requests are needed",
+						most, num.Rate(n.rate), fewestRequests)
+			}
 			if most := p.Stage.MaxRequests; most > 0 && float64(most)-n.rate*p.Stage.Warmup.Seconds() < fewestRequests {
 				s.ended, s.why = EndRequests,
 					fmt.Sprintf("stages of at most %d requests are too small: at least %d after the warm-up are needed",

@@ -90,6 +90,18 @@ func TestSearchBudget(t *testing.T) {
 	})
 }
 
+// Stages that are too short for any outcome end the search with that reason, and not with the budget.
+func TestSearchWithTooShortStages(t *testing.T) {
+	inBubble(t, "l4-qwen2.5-0.5b", 64, 4, func(t *testing.T, b *bench) {
+		b.Objectives = []slo.Objective{objective(t, "ttft:p95<250ms")}
+		a, err := b.Search(t.Context(), &Result{SaturationRate: 20},
+			SearchConfig{Search: spec.Search{MaxPerStage: 2 * time.Second, Budget: 10 * time.Minute}})
+		if err != nil || a.Ended != EndUndecided || !strings.Contains(a.Why, "a stage of at most 2s is too short") {
+			t.Errorf("%v: %s, %s", err, a.Ended, a.Why)
+		}
+	})
+}
+
 // A search keeps what was asked of its stages, or says that it does not.
 func TestSearchKeepsTheLimitsOfStages(t *testing.T) {
 	inBubble(t, "l4-qwen2.5-0.5b", 64, 4, func(t *testing.T, b *bench) {

@@ -64,11 +64,39 @@ const (
 	formatYAML    = string(guidellm.YAML)
 )
 
-// readReport reads a report, or the one in a folder of results. own is openloop's own result in it, nil for none.
-func readReport(name string) (file *guidellm.Report, own *report.Result, err error) {
+// inFolder is the report in a folder of results, and any other name as it is.
+func inFolder(name string) string {
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		name = filepath.Join(name, "benchmarks.json")
+		return filepath.Join(name, "benchmarks.json")
 	}
+	return name
+}
+
+// readOwn reads openloop's own results, without the requests behind them; nil where a report has none, or can't be read.
+func readOwn(names []string) []*report.Result {
+	var all []*report.Result
+	for _, name := range names {
+		file, err := os.Open(inFolder(name))
+		if err != nil {
+			return nil
+		}
+		text, err := guidellm.ReadOpenLoop(file)
+		file.Close()
+		if err != nil {
+			return nil
+		}
+		own, ok, err := report.Read(text)
+		if err != nil || !ok {
+			return nil
+		}
+		all = append(all, own)
+	}
+	return all
+}
+
+// readReport reads a report whole. own is openloop's own result in it, nil for none.
+func readReport(name string) (file *guidellm.Report, own *report.Result, err error) {
+	name = inFolder(name)
 	if file, err = guidellm.ReadFile(name); err != nil {
 		return nil, nil, err
 	}
@@ -84,6 +112,11 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 	format, err := f.outputFormat()
 	if err != nil {
 		return err
+	}
+	if !f.recompute && (format == "" || format == formatScreen) {
+		if own := readOwn(names); own != nil {
+			return f.write(stdout, formatScreen, &reports{names: names, own: own})
+		}
 	}
 	if len(names) > 1 && (format == formatJSON || format == formatYAML) {
 		return usageError("--format %s takes one report: it is the report itself", format)
