@@ -115,10 +115,11 @@ func transformSize(n int) int {
 	return best
 }
 
-// clustering is the autocorrelation time of the misses, with its standard error. The misses of an objective that is
-// kept are too few to show how they cluster; then the longest latencies show it, as many as might miss, unless they
-// stand out by less than a hundredth of what is left to the bound: such differences say nothing of it. Where all miss,
-// there are too few that do not; then all latencies show it.
+// clustering is the autocorrelation time of the misses, with its standard error. The misses of an objective that is kept
+// are too few to show how they cluster; then the longest latencies show it, as many as might miss. Where the longest of
+// all is far from the bound, only those count that stand out by more than a hundredth of what is left to the bound: a
+// hair's breadth between latencies says nothing of it. Where all miss, there are too few that do not; then all latencies
+// show it.
 func (a *autocorrelation) clustering(values, misses []float64, limit, bound float64) (tau, stderr float64) {
 	if slices.Min(misses) == 1 {
 		finite := slices.Clone(values)
@@ -132,7 +133,9 @@ func (a *autocorrelation) clustering(values, misses []float64, limit, bound floa
 	tau, stderr = a.time(misses)
 	longest := slices.Clone(values)
 	threshold := num.Select(longest, num.Rank(1-limit, len(longest)))
-	threshold += max(bound-threshold, 0) / 100
+	if slices.Max(values) <= far*bound {
+		threshold += (bound - threshold) / 100
+	}
 	for i, v := range values {
 		longest[i] = indicator(v > threshold)
 	}
@@ -141,3 +144,6 @@ func (a *autocorrelation) clustering(values, misses []float64, limit, bound floa
 	}
 	return tau, stderr
 }
+
+// far is the share of a bound below which all latencies of a stage are far from it.
+const far = 0.25
