@@ -51,7 +51,10 @@ func TestArrivalMoments(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range []Schedule{NewSchedule(a, rate, 42), newProfileSchedule(a, Profile{{rate, rate, 10 * time.Hour}}, 42)} {
+		for _, s := range []Schedule{
+			NewSchedule(a, rate, 42),
+			newProfileSchedule(a, Profile{{rate, rate, 10 * time.Hour}}, 42),
+		} {
 			mean, cv, correlation := moments(gapsOf(t, s, n))
 			// The standard error of the mean is CV/√n; that of the CV grows with the fourth moment, about CV²·2/√n
 			// here.
@@ -70,7 +73,8 @@ func TestArrivalMoments(t *testing.T) {
 
 func TestSeedsDiffer(t *testing.T) {
 	a := Arrival{Kind: GammaArrival, CV: 2}
-	one, again, other := gapsOf(t, NewSchedule(a, 10, 1), 100), gapsOf(t, NewSchedule(a, 10, 1), 100), gapsOf(t, NewSchedule(a, 10, 2), 100)
+	one, again := gapsOf(t, NewSchedule(a, 10, 1), 100), gapsOf(t, NewSchedule(a, 10, 1), 100)
+	other := gapsOf(t, NewSchedule(a, 10, 2), 100)
 	same := 0
 	for i := range one {
 		if one[i] != again[i] {
@@ -88,7 +92,8 @@ func TestSeedsDiffer(t *testing.T) {
 func TestSchedulesArePure(t *testing.T) {
 	p := Profile{{5, 20, time.Minute}, {20, 20, time.Hour}}
 	for _, s := range []Schedule{
-		NewSchedule(Arrival{Kind: GammaArrival, CV: 2}, 10, 1), NewSchedule(Arrival{Kind: BurstArrival, Size: 3}, 10, 1),
+		NewSchedule(Arrival{Kind: GammaArrival, CV: 2}, 10, 1),
+		NewSchedule(Arrival{Kind: BurstArrival, Size: 3}, 10, 1),
 		newProfileSchedule(Arrival{Kind: PoissonArrival}, p, 1),
 	} {
 		late, _ := s.At(500)
@@ -127,7 +132,8 @@ func TestProfiles(t *testing.T) {
 		i    int
 		want time.Duration
 	}{
-		{0, 200 * time.Millisecond}, {299, 60 * time.Second}, {300, 60*time.Second + 50*time.Millisecond}, {899, 90 * time.Second},
+		{0, 200 * time.Millisecond}, {299, 60 * time.Second}, {300, 60*time.Second + 50*time.Millisecond},
+		{899, 90 * time.Second},
 		{999, 90*time.Second + 12360679775}, // 100 = 5t + t²/4
 		{1099, 110 * time.Second}, {1100, 120*time.Second + 100*time.Millisecond}, {1109, 121 * time.Second},
 	} {
@@ -150,15 +156,17 @@ func TestProfiles(t *testing.T) {
 
 func TestArrivalErrors(t *testing.T) {
 	for s, want := range map[string]string{
-		"uniform": "it is constant, poisson, gamma:CV or burst:N", "gamma": "write gamma:CV", "gamma:0": "above 0", "gamma:x": "write gamma:CV",
-		"gamma:NaN": "above 0", "burst:0": "at least 1", "burst": "write burst:N", "poisson:2": "takes no value", "": "it is constant",
+		"uniform": "it is constant, poisson, gamma:CV or burst:N", "": "it is constant",
+		"gamma": "write gamma:CV", "gamma:0": "above 0", "gamma:x": "write gamma:CV", "gamma:NaN": "above 0",
+		"burst:0": "at least 1", "burst": "write burst:N", "poisson:2": "takes no value",
 	} {
 		if _, err := ParseArrival(s); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want %q", s, err, want)
 		}
 	}
 	for s, want := range map[string]string{
-		"5rps": "RATErps:TIME", "5rps:": "no time", "5rps:-1s": "no time", "xrps:1s": "no rate", "0rps:10s": "no request", "-1rps:1s": "no rate", "": "RATErps:TIME",
+		"5rps": "RATErps:TIME", "5rps:": "no time", "5rps:-1s": "no time", "xrps:1s": "no rate",
+		"0rps:10s": "no request", "-1rps:1s": "no rate", "": "RATErps:TIME",
 	} {
 		if _, err := ParseProfile(s); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want %q", s, err, want)

@@ -77,7 +77,8 @@ func serve(ttft, itl time.Duration, n int) func(w io.Writer, r *http.Request) {
 			}
 			io.WriteString(w, tokenChunk(" t"))
 		}
-		io.WriteString(w, chunked(fmt.Sprintf("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":%d}}\n\ndata: [DONE]\n\n", n)))
+		io.WriteString(w, chunked(fmt.Sprintf(
+			`data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":%d}}`+"\n\ndata: [DONE]\n\n", n)))
 	}
 }
 
@@ -155,13 +156,15 @@ func wantCount(t *testing.T, measured *Measured, completed, errored, incomplete,
 	t.Helper()
 	c, e, i, n := count(measured)
 	if c != completed || e != errored || i != incomplete || n != notSent {
-		t.Errorf("%d completed, %d errored, %d incomplete, %d not sent; want %d, %d, %d, %d", c, e, i, n, completed, errored, incomplete, notSent)
+		t.Errorf("%d completed, %d errored, %d incomplete, %d not sent; want %d, %d, %d, %d",
+			c, e, i, n, completed, errored, incomplete, notSent)
 	}
 }
 
 func wantReason(t *testing.T, measured *Measured, reason StopReason, err string) {
 	t.Helper()
-	if measured.Reason != reason || (measured.Err == nil) != (err == "") || err != "" && !strings.Contains(measured.Err.Error(), err) {
+	if measured.Reason != reason || (measured.Err == nil) != (err == "") ||
+		err != "" && !strings.Contains(measured.Err.Error(), err) {
 		t.Errorf("ended by %q (%v), want %q (%s)", measured.Reason, measured.Err, reason, err)
 	}
 }

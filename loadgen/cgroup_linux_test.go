@@ -33,13 +33,15 @@ func TestCgroup(t *testing.T) {
 			"sys/fs/cgroup/kubepods/pod1/c1/cpu.stat": file("nr_periods 8\nnr_throttled 1\n"),
 		}, cgroupCPU{0.5, 18, 5}},
 		"version 1": {fstest.MapFS{
-			"proc/self/cgroup":                                       file("4:memory:/x\n2:cpu,cpuacct:/docker/abc\n0::/\n"),
+			"proc/self/cgroup": file("4:memory:/x\n2:cpu,cpuacct:/docker/abc\n0::/\n"),
+
 			"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us":             file("-1\n"),
 			"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us":            file("100000\n"),
 			"sys/fs/cgroup/cpu,cpuacct/docker/cpu.shares":            file("1024\n"),
 			"sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_quota_us":  file("25000\n"),
 			"sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.cfs_period_us": file("100000\n"),
-			"sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.stat":          file("nr_periods 7\nnr_throttled 7\nthrottled_time 12\n"),
+
+			"sys/fs/cgroup/cpu,cpuacct/docker/abc/cpu.stat": file("nr_periods 7\nnr_throttled 7\nthrottled_time 12\n"),
 		}, cgroupCPU{0.25, 7, 7}},
 		"version 1, the path is the host's": {fstest.MapFS{
 			"proc/self/cgroup":                    file("2:cpu:/docker/abc\n"),

@@ -29,7 +29,8 @@ func TestSecretsAreRedacted(t *testing.T) {
 	for name, body := range answers {
 		for _, response := range []string{
 			fmt.Sprintf("HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n%s", len(body), body),
-			fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body),
+			fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+				len(body), body),
 			chunkedHead + chunked("event: error\ndata: "+body+"\n\n"),
 			chunkedHead + chunked("data: {\"error\":"+fmt.Sprintf("%q", body)+"}\n\n"),
 			chunkedHead + chunked("data: "+body+"\n\n"),
@@ -54,7 +55,8 @@ func TestSecretsAreRedacted(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []string{"ftp://user:" + canary + "@host/", "http://user:" + canary + "@host:port/", "http://user:" + canary + "/x@host:bad/", "user:" + canary + "@host",
+	for _, bad := range []string{"ftp://user:" + canary + "@host/", "http://user:" + canary + "@host:port/",
+		"http://user:" + canary + "/x@host:bad/", "user:" + canary + "@host",
 		"http://user:" + canary + "@host/", "http://" + canary + "@host/",
 		"http://user:" + canary + "@", "http://user:" + canary + "%zz@host/", "://" + canary + "@x"} {
 		if _, err := NewClient(Target{URL: bad}); err == nil {
@@ -74,7 +76,8 @@ func TestManyAtOnce(t *testing.T) {
 	for range 50 {
 		all.Go(func() {
 			for range 5 {
-				if a := post(t.Context(), t, c, "{}"); a.Status != Completed || a.Output != "abc" || a.OutputTokens != 3 {
+				if a := post(t.Context(), t, c, "{}"); a.Status != Completed || a.Output != "abc" ||
+					a.OutputTokens != 3 {
 					t.Errorf("%v %q: %+v", a.Status, a.Error, a)
 				}
 			}
@@ -89,12 +92,16 @@ func TestManyAtOnce(t *testing.T) {
 var errNoDial = errors.New("no dialling here")
 
 func TestNewClientRefuses(t *testing.T) {
-	for _, target := range []string{"", "host:80", "http://", "http:///path", "https://:443", "ftp://host", "http://host:port", "http://ho st"} {
+	for _, target := range []string{"", "host:80", "http://", "http:///path", "https://:443", "ftp://host",
+		"http://host:port", "http://ho st"} {
 		if _, err := NewClient(Target{URL: target}); err == nil {
 			t.Errorf("%q is taken for a target", target)
 		}
 	}
-	for target, address := range map[string]string{"http://host": "host:80", "https://host/": "host:443", "http://host:8000/v1": "host:8000", "http://[::1]:8000": "[::1]:8000", "https://[::1]": "[::1]:443"} {
+	for target, address := range map[string]string{
+		"http://host": "host:80", "https://host/": "host:443", "http://host:8000/v1": "host:8000",
+		"http://[::1]:8000": "[::1]:8000", "https://[::1]": "[::1]:443",
+	} {
 		var dialled string
 		c := newClient(t, Target{URL: target, Dial: func(_ context.Context, _, address string) (net.Conn, error) {
 			dialled = address

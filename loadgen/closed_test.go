@@ -30,11 +30,15 @@ func TestClosedLoop(t *testing.T) {
 	})
 	// The first requests of a ramp-up are spread; a stage whose requests are used up does not wait for the rest of it.
 	inBubble(t, second, func(t *testing.T, r *Runner) {
-		measured := run(t, r, Stage{Load: Load{Kind: Concurrent, Streams: 4, RampUp: 2 * time.Second}, MaxDuration: 1900 * time.Millisecond})
+		measured := run(t, r, Stage{
+			Load:        Load{Kind: Concurrent, Streams: 4, RampUp: 2 * time.Second},
+			MaxDuration: 1900 * time.Millisecond,
+		})
 		for i, want := range []int64{0, 500, 1000, 1000, 1500, 1500} {
 			rec := measured.Records[i]
 			if rec.Scheduled != measured.Start+want*ms || rec.Sent != rec.Scheduled {
-				t.Errorf("request %d scheduled %d ms after the start, want %d, sent %d later", i, (rec.Scheduled-measured.Start)/ms, want, rec.Sent-rec.Scheduled)
+				t.Errorf("request %d scheduled %d ms after the start, want %d, sent %d later", i,
+					(rec.Scheduled-measured.Start)/ms, want, rec.Sent-rec.Scheduled)
 			}
 		}
 		measured = run(t, r, Stage{Load: Load{Kind: Concurrent, Streams: 10, RampUp: time.Hour}, MaxRequests: 3})
@@ -48,7 +52,8 @@ func TestClosedLoop(t *testing.T) {
 
 func TestSetStreams(t *testing.T) {
 	inBubble(t, &wire{answer: serve(time.Second, 0, 1)}, func(t *testing.T, r *Runner) {
-		run, err := r.Start(t.Context(), Stage{Load: streamsLoad(2), MaxDuration: 6700 * time.Millisecond}, Hooks{Source: fixedSource})
+		run, err := r.Start(t.Context(), Stage{Load: streamsLoad(2), MaxDuration: 6700 * time.Millisecond},
+			Hooks{Source: fixedSource})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +82,8 @@ func TestSetStreams(t *testing.T) {
 		wantCount(t, measured, len(measured.Records)-3, 0, 3, 0)
 		for i, rec := range measured.Records {
 			if rec.SendDelay() != 0 {
-				t.Errorf("request %d: scheduled at %d, sent %v later; a stream is due when it is added", i, rec.Scheduled, rec.SendDelay())
+				t.Errorf("request %d: scheduled at %d, sent %v later; a stream is due when it is added", i,
+					rec.Scheduled, rec.SendDelay())
 			}
 		}
 		if measured.Client.PeakInFlight != 5 {
@@ -86,7 +92,8 @@ func TestSetStreams(t *testing.T) {
 	})
 	// What is set right after the start stands.
 	inBubble(t, &wire{answer: serve(time.Second, 0, 1)}, func(t *testing.T, r *Runner) {
-		run, err := r.Start(t.Context(), Stage{Load: streamsLoad(1), MaxDuration: 900 * time.Millisecond}, Hooks{Source: fixedSource})
+		run, err := r.Start(t.Context(), Stage{Load: streamsLoad(1), MaxDuration: 900 * time.Millisecond},
+			Hooks{Source: fixedSource})
 		if err != nil {
 			t.Fatal(err)
 		}

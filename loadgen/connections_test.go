@@ -66,7 +66,9 @@ func TestClosedIdleConnections(t *testing.T) {
 			t.Errorf("%d connections and %d requests, want 2 and 3", connections.Load(), requests.Load())
 		}
 	})
-	for name, part := range map[string]string{"a byte": "H", "a head of the 1xx kind": "HTTP/1.1 100 Continue\r\n\r\n", "a head": chunkedHead} {
+	for name, part := range map[string]string{
+		"a byte": "H", "a head of the 1xx kind": "HTTP/1.1 100 Continue\r\n\r\n", "a head": chunkedHead,
+	} {
 		t.Run("closed after "+name+": not sent again", func(t *testing.T) {
 			target, _, requests := second(part)
 			c := newClient(t, target)
@@ -147,13 +149,17 @@ func TestTimeLimits(t *testing.T) {
 	}
 	ok := completion("a", "b")
 
-	for name, prefix := range map[string]string{"no head": "", "half a head": "HTTP/1.1 200", "in the stream": chunkedHead + strings.TrimSuffix(chunked(ok[:300]), "0\r\n\r\n")} {
+	for name, prefix := range map[string]string{
+		"no head": "", "half a head": "HTTP/1.1 200",
+		"in the stream": chunkedHead + strings.TrimSuffix(chunked(ok[:300]), "0\r\n\r\n"),
+	} {
 		t.Run("request timeout, "+name, func(t *testing.T) {
 			target, _ := server(t, silent(prefix))
 			target.RequestTimeout = 60 * time.Millisecond
 			start := time.Now()
 			a := post(t.Context(), t, newClient(t, target), "{}")
-			if a.Status != Errored || a.Err != ErrTimeout || !strings.Contains(a.Error, "60ms") || a.Flags&Retried != 0 {
+			if a.Status != Errored || a.Err != ErrTimeout || !strings.Contains(a.Error, "60ms") ||
+				a.Flags&Retried != 0 {
 				t.Errorf("%v %v %q", a.Status, a.Err, a.Error)
 			}
 			if d := a.End - a.Sent; d < int64(60*time.Millisecond) {
@@ -213,7 +219,8 @@ func TestTimeLimits(t *testing.T) {
 		quick(t, start, 5*time.Second)
 	})
 	for name, prefix := range map[string]string{
-		"after an error in the stream": chunkedHead + strings.TrimSuffix(chunked("data: {\"error\":\"died\"}\n\n"), "0\r\n\r\n"),
+		"after an error in the stream": chunkedHead +
+			strings.TrimSuffix(chunked("data: {\"error\":\"died\"}\n\n"), "0\r\n\r\n"),
 		"in the body of an HTTP error": "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 1000\r\n\r\ndied",
 	} {
 		t.Run("kept open "+name, func(t *testing.T) {
@@ -261,7 +268,10 @@ func TestTimeLimits(t *testing.T) {
 }
 
 func TestCancellation(t *testing.T) {
-	for name, prefix := range map[string]string{"before the head": "", "in the stream": chunkedHead + strings.TrimSuffix(chunked(completion("a", "b")[:300]), "0\r\n\r\n")} {
+	for name, prefix := range map[string]string{
+		"before the head": "",
+		"in the stream":   chunkedHead + strings.TrimSuffix(chunked(completion("a", "b")[:300]), "0\r\n\r\n"),
+	} {
 		for _, timeout := range []time.Duration{0, time.Minute} {
 			t.Run(fmt.Sprintf("%s, request timeout %v", name, timeout), func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
@@ -316,7 +326,8 @@ func TestCancellation(t *testing.T) {
 			time.AfterFunc(20*time.Millisecond, cancel)
 			r.ReadByte()
 		})
-		if a := post(ctx, t, newClient(t, target), "{}"); a.Status != Errored || a.Err != ErrStatus || a.HTTPStatus != 503 {
+		if a := post(ctx, t, newClient(t, target), "{}"); a.Status != Errored || a.Err != ErrStatus ||
+			a.HTTPStatus != 503 {
 			t.Errorf("%v %v %q", a.Status, a.Err, a.Error)
 		}
 	})

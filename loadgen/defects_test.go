@@ -26,7 +26,8 @@ func TestTheCapBoundsGoroutinesAndConnections(t *testing.T) {
 	w := &wire{answer: serve(time.Hour, 0, 1)} // stuck
 	inBubble(t, w, func(t *testing.T, r *Runner) {
 		r.MaxConcurrency = most
-		run, err := r.Start(t.Context(), Stage{Load: constantLoad(2000), MaxDuration: 5 * time.Second}, Hooks{Source: fixedSource})
+		run, err := r.Start(t.Context(), Stage{Load: constantLoad(2000), MaxDuration: 5 * time.Second},
+			Hooks{Source: fixedSource})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,12 +43,14 @@ func TestTheCapBoundsGoroutinesAndConnections(t *testing.T) {
 		if n := w.dials.Load(); n > most+1 {
 			t.Errorf("%d connections", n)
 		}
-		if measured.Client.DelayedByCap != 9999-most || measured.Client.PeakInFlight != most || measured.Offered != 9999 {
+		if measured.Client.DelayedByCap != 9999-most || measured.Client.PeakInFlight != most ||
+			measured.Offered != 9999 {
 			t.Errorf("%+v, offered %d", measured.Client, measured.Offered)
 		}
 		for i, rec := range measured.Records {
 			if delayed := rec.Flags&DelayedByCap != 0; delayed != (i >= most) || rec.Started != rec.Scheduled {
-				t.Errorf("request %d: delayed by the cap: %v, started %d ns late", i, delayed, rec.Started-rec.Scheduled)
+				t.Errorf("request %d: delayed by the cap: %v, started %d ns late", i, delayed,
+					rec.Started-rec.Scheduled)
 			}
 		}
 	})
@@ -62,7 +65,8 @@ func TestTheLineIsServedInOrder(t *testing.T) {
 		wantCount(t, measured, 5, 0, 0, 0)
 		for i, rec := range measured.Records {
 			if want := measured.Start + 100*ms + int64(i)*1000*ms; rec.Sent != want {
-				t.Errorf("request %d was sent %d ms after the start, want %d", i, (rec.Sent-measured.Start)/ms, (want-measured.Start)/ms)
+				t.Errorf("request %d was sent %d ms after the start, want %d", i, (rec.Sent-measured.Start)/ms,
+					(want-measured.Start)/ms)
 			}
 		}
 		if measured.Client.NewConnections != 1 || measured.Client.PeakInFlight != 1 {
@@ -100,7 +104,8 @@ func TestASlowSourceHoldsUpNoBooking(t *testing.T) {
 		return fixedSource(i)
 	}
 	inBubble(t, &wire{answer: serve(100*time.Millisecond, 0, 1)}, func(t *testing.T, r *Runner) {
-		run, err := r.Start(t.Context(), Stage{Load: streamsLoad(3), MaxDuration: 10500 * time.Millisecond, Grace: time.Minute}, Hooks{Source: source})
+		stage := Stage{Load: streamsLoad(3), MaxDuration: 10500 * time.Millisecond, Grace: time.Minute}
+		run, err := r.Start(t.Context(), stage, Hooks{Source: source})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +122,8 @@ func TestASlowSourceHoldsUpNoBooking(t *testing.T) {
 		checkMeasured(t, measured)
 		// One request a second; the streams that still wait for their turn at the end ask no more.
 		if len(measured.Records) < 10 || len(measured.Records) > 11 || measured.End > measured.Stopped+1500*ms {
-			t.Errorf("%d requests, ended %d ms after sending", len(measured.Records), (measured.End-measured.Stopped)/ms)
+			t.Errorf("%d requests, ended %d ms after sending", len(measured.Records),
+				(measured.End-measured.Stopped)/ms)
 		}
 	})
 }
@@ -222,7 +228,8 @@ func TestConnectTimeoutThroughNetHTTP(t *testing.T) {
 				defer cancel()
 				start := time.Now()
 				a := post(ctx, t, c, "{}")
-				if a.Status != Errored || a.Err != ErrConnect || a.Sent != 0 || !strings.Contains(a.Error, "within 2s") && !strings.Contains(a.Error, "timeout") {
+				if a.Status != Errored || a.Err != ErrConnect || a.Sent != 0 ||
+					!strings.Contains(a.Error, "within 2s") && !strings.Contains(a.Error, "timeout") {
 					t.Errorf("%v %v %q, sent %d", a.Status, a.Err, a.Error, a.Sent)
 				}
 				if d := time.Since(start); d != 2*time.Second {
@@ -236,13 +243,15 @@ func TestConnectTimeoutThroughNetHTTP(t *testing.T) {
 // LiveGaps counts as the histogram does, and while requests end.
 func TestLiveGaps(t *testing.T) {
 	inBubble(t, &wire{answer: serve(10*time.Millisecond, 20*time.Millisecond, 5)}, func(t *testing.T, r *Runner) {
-		run, err := r.Start(t.Context(), Stage{Load: constantLoad(100), MaxDuration: time.Second, Grace: time.Minute}, Hooks{Source: fixedSource})
+		run, err := r.Start(t.Context(), Stage{Load: constantLoad(100), MaxDuration: time.Second, Grace: time.Minute},
+			Hooks{Source: fixedSource})
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(501 * time.Millisecond)
 		// Each request takes 90 ms; those sent at 10 … 410 ms have ended.
-		if total, over := run.LiveGaps([]int64{19 * ms, 20 * ms, 21 * ms}); total != 41*4 || fmt.Sprint(over) != "[164 0 0]" {
+		total, over := run.LiveGaps([]int64{19 * ms, 20 * ms, 21 * ms})
+		if total != 41*4 || fmt.Sprint(over) != "[164 0 0]" {
 			t.Errorf("%d gaps, over the bounds %v", total, over)
 		}
 		if total, over := run.LiveGaps(nil); total != 41*4 || len(over) != 0 {
@@ -264,9 +273,11 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		})
 		asked.Store(0)
 		if http2 { // through net/http, to a proxy that answers itself
-			target.Proxy, target.URL = mustURL(strings.TrimSuffix(target.URL, "/v1/chat/completions")), "http://elsewhere.test/"
+			target.Proxy = mustURL(strings.TrimSuffix(target.URL, "/v1/chat/completions"))
+			target.URL = "http://elsewhere.test/"
 		}
-		if a := post(t.Context(), t, newClient(t, target), "{}"); a.Err != ErrStatus || a.HTTPStatus != http.StatusFound || asked.Load() != 1 {
+		a := post(t.Context(), t, newClient(t, target), "{}")
+		if a.Err != ErrStatus || a.HTTPStatus != http.StatusFound || asked.Load() != 1 {
 			t.Errorf("%v %q after %d requests", a.Err, a.Error, asked.Load())
 		}
 	}

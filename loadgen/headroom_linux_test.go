@@ -12,7 +12,8 @@ import (
 func TestPorts(t *testing.T) {
 	root := fstest.MapFS{
 		"proc/sys/net/ipv4/ip_local_port_range": {Data: []byte("32768\t60999\n")},
-		"proc/net/sockstat":                     {Data: []byte("sockets: used 63\nTCP: inuse 33 orphan 0 tw 88 alloc 36 mem 0\nUDP: inuse 0 mem 0\n")},
+		"proc/net/sockstat": {Data: []byte("sockets: used 63\n" +
+			"TCP: inuse 33 orphan 0 tw 88 alloc 36 mem 0\nUDP: inuse 0 mem 0\n")},
 	}
 	if got, want := portsOf(root, 12), (Headroom{28232, 28132}); got != want {
 		t.Errorf("%+v, want %+v", got, want)

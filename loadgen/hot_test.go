@@ -43,9 +43,8 @@ func (c *readsConn) Read(p []byte) (int, error) {
 // hotReader is a reader in the middle of a stream that comes over a connection, of which the head has been laid ready.
 func hotReader(t testing.TB, c net.Conn) *reader {
 	t.Helper()
-	client, err := NewClient(Target{URL: "http://hot.test/", Dial: func(context.Context, string, string) (net.Conn, error) {
-		return c, nil
-	}})
+	dial := func(context.Context, string, string) (net.Conn, error) { return c, nil }
+	client, err := NewClient(Target{URL: "http://hot.test/", Dial: dial})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,14 +11,17 @@ import (
 
 func TestServerGone(t *testing.T) {
 	gone := errors.New("connection refused")
-	for name, stage := range map[string]Stage{"open": {Load: constantLoad(50)}, "closed": {Load: streamsLoad(20)}, "one stream": {Load: streamsLoad(1)}} {
+	for name, stage := range map[string]Stage{
+		"open": {Load: constantLoad(50)}, "closed": {Load: streamsLoad(20)}, "one stream": {Load: streamsLoad(1)},
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := &wire{answer: serve(10*time.Millisecond, 0, 1), refuse: func() error { return gone }}
 			inBubble(t, w, func(t *testing.T, r *Runner) {
 				stage.MaxDuration = time.Minute
 				measured := run(t, r, stage)
 				wantReason(t, measured, StopServerGone, "connection refused")
-				if d := time.Duration(measured.Stopped - measured.Start); d < goneAfter || d > goneAfter+500*time.Millisecond {
+				d := time.Duration(measured.Stopped - measured.Start)
+				if d < goneAfter || d > goneAfter+500*time.Millisecond {
 					t.Errorf("noticed after %v, want about %v", d, goneAfter)
 				}
 				completed, errored, _, _ := count(measured)
@@ -36,13 +39,15 @@ func TestServerGone(t *testing.T) {
 			}
 			return gone
 		}, answer: func(w io.Writer, r *http.Request) {
-			io.WriteString(w, strings.Replace(chunkedHead, "200 OK\r\n", "200 OK\r\nConnection: close\r\n", 1)+chunked(completion("a")))
+			io.WriteString(w, strings.Replace(chunkedHead, "200 OK\r\n", "200 OK\r\nConnection: close\r\n", 1)+
+				chunked(completion("a")))
 		}}
 		inBubble(t, w, func(t *testing.T, r *Runner) {
 			measured := run(t, r, Stage{Load: constantLoad(5), MaxDuration: 20 * time.Second})
 			wantReason(t, measured, StopDuration, "")
 			// An eighth of the tries succeed; some of those ahead of a request are tries too.
-			if completed, errored, _, _ := count(measured); completed < 12 || completed > 24 || completed+errored != 99 {
+			completed, errored, _, _ := count(measured)
+			if completed < 12 || completed > 24 || completed+errored != 99 {
 				t.Errorf("%d completed, %d errored", completed, errored)
 			}
 		})
@@ -75,12 +80,18 @@ func TestErrorLimitsOfAStage(t *testing.T) {
 func TestErrorLimits(t *testing.T) {
 	// Of each request, in the order in which they ended: "x" failed.
 	patterns := map[string]string{
-		"x5": "xxxxx", "alt": strings.Repeat(".x", 60), "late": strings.Repeat(".", 100) + strings.Repeat("x", 100),
-		"early": strings.Repeat("x", 20) + strings.Repeat(".", 200), "early2": strings.Repeat("x", 15) + strings.Repeat(".", 200),
-		"rare": strings.Repeat(strings.Repeat(".", 9)+"x", 30), "one": strings.Repeat(".", 29) + "x" + strings.Repeat(".", 50),
-		"ok": strings.Repeat(".", 50), "edge": "xxx" + strings.Repeat(".", 37),
-		"rnd": "......x....x.x..xx...x.x.xx.xx......x......xxx..x........x.x..x...xxx.x.......x...x.x........xxx..xx...x....x.x..x....x.x............x......x........." +
-			"..........x...................x......x........xx..x..x.xxx.xxx....x.x...x..x.x.........x.......xx..x....x...............x.....x....x.x.......x........",
+		"x5":     "xxxxx",
+		"alt":    strings.Repeat(".x", 60),
+		"late":   strings.Repeat(".", 100) + strings.Repeat("x", 100),
+		"early":  strings.Repeat("x", 20) + strings.Repeat(".", 200),
+		"early2": strings.Repeat("x", 15) + strings.Repeat(".", 200),
+		"rare":   strings.Repeat(strings.Repeat(".", 9)+"x", 30),
+		"one":    strings.Repeat(".", 29) + "x" + strings.Repeat(".", 50),
+		"ok":     strings.Repeat(".", 50),
+		"edge":   "xxx" + strings.Repeat(".", 37),
+		"rnd": "......x....x.x..xx...x.x.xx.xx......x......xxx..x........x.x..x...xxx.x.......x...x.x........xxx..xx" +
+			"...x....x.x..x....x.x............x......x...................x...................x......x........xx.." +
+			"x..x.xxx.xxx....x.x...x..x.x.........x.......xx..x....x...............x.....x....x.x.......x........",
 	}
 	// When the constraints of GuideLLM 0.5.0 stopped, after so many requests; 0: never. Made by calling them.
 	for _, test := range []struct {
@@ -209,7 +220,8 @@ func TestErrorLimits(t *testing.T) {
 		}
 		if stop != test.stop {
 			t.Errorf("%s, errors %d, rate %v, global rate %v: stops after %d requests, GuideLLM after %d",
-				test.pattern, test.stage.MaxErrors, test.stage.MaxErrorRate, test.stage.MaxGlobalErrorRate, stop, test.stop)
+				test.pattern, test.stage.MaxErrors, test.stage.MaxErrorRate, test.stage.MaxGlobalErrorRate,
+				stop, test.stop)
 		}
 	}
 }

@@ -15,11 +15,14 @@ func TestOpenLoopNeverWaitsForTheServer(t *testing.T) {
 		wantReason(t, measured, StopDuration, "")
 		wantCount(t, measured, 0, 0, 19, 0) // at 100, 200, … 1,900 ms
 		for i, rec := range measured.Records {
-			if due := measured.Start + int64(i+1)*100*ms; rec.Scheduled != due || rec.Started != due || rec.Sent != due {
-				t.Errorf("request %d scheduled at %d, started at %d, sent at %d, want %d", i, rec.Scheduled, rec.Started, rec.Sent, due)
+			due := measured.Start + int64(i+1)*100*ms
+			if rec.Scheduled != due || rec.Started != due || rec.Sent != due {
+				t.Errorf("request %d scheduled at %d, started at %d, sent at %d, want %d",
+					i, rec.Scheduled, rec.Started, rec.Sent, due)
 			}
 		}
-		if measured.Offered != 19 || measured.Client.PeakInFlight != 19 || measured.Client.NewConnections != 19 || measured.Client.SourceWaits != 0 {
+		if measured.Offered != 19 || measured.Client.PeakInFlight != 19 || measured.Client.NewConnections != 19 ||
+			measured.Client.SourceWaits != 0 {
 			t.Errorf("offered %d, %+v", measured.Offered, measured.Client)
 		}
 		if measured.Stopped != measured.Start+2000*ms || measured.End != measured.Stopped {
@@ -40,18 +43,23 @@ func TestTimesOfAStream(t *testing.T) {
 			latency, _ := rec.Latency()
 			tpot, _ := rec.TPOT()
 			ntpot, _ := rec.NTPOT()
-			if ttft != 30*time.Millisecond || latency != 45*time.Millisecond || tpot != 5*time.Millisecond || ntpot != 11250*time.Microsecond || rec.SendDelay() != 0 {
-				t.Errorf("request %d: TTFT %v, latency %v, TPOT %v, NTPOT %v, send delay %v", i, ttft, latency, tpot, ntpot, rec.SendDelay())
+			if ttft != 30*time.Millisecond || latency != 45*time.Millisecond || tpot != 5*time.Millisecond ||
+				ntpot != 11250*time.Microsecond || rec.SendDelay() != 0 {
+				t.Errorf("request %d: TTFT %v, latency %v, TPOT %v, NTPOT %v, send delay %v",
+					i, ttft, latency, tpot, ntpot, rec.SendDelay())
 			}
 		}
-		if measured.Gaps.TotalCount() != 30 || measured.TTFT.TotalCount() != 10 || measured.ClientDelay.TotalCount() != 0 {
-			t.Errorf("%d gaps, %d TTFT, %d delays", measured.Gaps.TotalCount(), measured.TTFT.TotalCount(), measured.ClientDelay.TotalCount())
+		if measured.Gaps.TotalCount() != 30 || measured.TTFT.TotalCount() != 10 ||
+			measured.ClientDelay.TotalCount() != 0 {
+			t.Errorf("%d gaps, %d TTFT, %d delays", measured.Gaps.TotalCount(), measured.TTFT.TotalCount(),
+				measured.ClientDelay.TotalCount())
 		}
 		if lo, hi := measured.Gaps.Min(), measured.Gaps.Max(); lo > 5*ms || hi < 5*ms || hi-lo > 5*ms/1000 {
 			t.Errorf("gaps from %d to %d ns, want 5 ms", lo, hi)
 		}
 		if measured.Stopped != measured.Records[9].End || measured.Client.NewConnections != 1 || w.dials.Load() != 1 {
-			t.Errorf("stopped %d, last end %d, %d connections", measured.Stopped, measured.Records[9].End, measured.Client.NewConnections)
+			t.Errorf("stopped %d, last end %d, %d connections", measured.Stopped, measured.Records[9].End,
+				measured.Client.NewConnections)
 		}
 		if measured.Client.Stamps != UserStamps || measured.Client.Procs != runtime.GOMAXPROCS(0) {
 			t.Errorf("%+v", measured.Client)
@@ -68,7 +76,8 @@ func TestLateArrivals(t *testing.T) {
 			}
 			return fixedSource(i)
 		}
-		measured := run(t, r, Stage{Load: constantLoad(10), MaxDuration: 2050 * time.Millisecond}, Hooks{Source: source})
+		measured := run(t, r, Stage{Load: constantLoad(10), MaxDuration: 2050 * time.Millisecond},
+			Hooks{Source: source})
 		wantCount(t, measured, 20, 0, 0, 0)
 		for i, rec := range measured.Records {
 			due := measured.Start + int64(i+1)*100*ms
@@ -77,7 +86,8 @@ func TestLateArrivals(t *testing.T) {
 				sent = max(due, measured.Start+1550*ms)
 			}
 			if rec.Scheduled != due || rec.Sent != sent || int64(rec.SendDelay()) != sent-due {
-				t.Errorf("request %d scheduled at %d, sent at %d, late by %v; want %d, %d", i, rec.Scheduled, rec.Sent, rec.SendDelay(), due, sent)
+				t.Errorf("request %d scheduled at %d, sent at %d, late by %v; want %d, %d", i, rec.Scheduled, rec.Sent,
+					rec.SendDelay(), due, sent)
 			}
 		}
 		if measured.Client.SourceWaits != 1 || measured.Offered != 20 {
@@ -92,7 +102,8 @@ func TestLateArrivals(t *testing.T) {
 			}
 			return fixedSource(i)
 		}
-		measured := run(t, r, Stage{Load: constantLoad(10), MaxDuration: 2050 * time.Millisecond}, Hooks{Source: source})
+		measured := run(t, r, Stage{Load: constantLoad(10), MaxDuration: 2050 * time.Millisecond},
+			Hooks{Source: source})
 		wantReason(t, measured, StopDuration, "")
 		wantCount(t, measured, 5, 0, 0, 0)
 		if measured.Offered != 20 || measured.Stopped != measured.Start+2050*ms {
@@ -111,15 +122,33 @@ func TestOpenLoopEnds(t *testing.T) {
 		completed, incomplete, offered, stopped int // ms
 	}{
 		{"by requests", Stage{Load: constantLoad(10), MaxRequests: 5}, StopRequests, 5, 0, 5, 1500},
-		{"by requests, before the time", Stage{Load: constantLoad(10), MaxRequests: 5, MaxDuration: time.Minute}, StopRequests, 5, 0, 5, 1500},
-		{"by time, before the requests", Stage{Load: constantLoad(10), MaxRequests: 50, MaxDuration: 1250 * time.Millisecond}, StopDuration, 2, 10, 12, 1250},
-		{"by time, when all requests are sent", Stage{Load: constantLoad(10), MaxRequests: 5, MaxDuration: 1250 * time.Millisecond}, StopDuration, 2, 3, 5, 1250},
-		{"by its schedule", Stage{Load: timesLoad(0, 0, 100*time.Millisecond), MaxDuration: time.Minute}, StopSchedule, 3, 0, 3, 1100},
-		{"by its schedule, with as many requests", Stage{Load: timesLoad(0, 0, 100*time.Millisecond), MaxRequests: 3}, StopRequests, 3, 0, 3, 1100},
-		{"by a schedule without requests", Stage{Load: timesLoad(), MaxDuration: time.Minute}, StopSchedule, 0, 0, 0, 0},
-		{"by time, before the first request", Stage{Load: timesLoad(time.Hour), MaxDuration: time.Second}, StopDuration, 0, 0, 0, 1000},
-		{"by time, with a grace that suffices", Stage{Load: constantLoad(10), MaxDuration: 550 * time.Millisecond, Grace: time.Minute}, StopDuration, 5, 0, 5, 550},
-		{"by time, with a grace that suffices for some", Stage{Load: constantLoad(10), MaxDuration: 550 * time.Millisecond, Grace: 700 * time.Millisecond}, StopDuration, 2, 3, 5, 550},
+		{"by requests, before the time",
+			Stage{Load: constantLoad(10), MaxRequests: 5, MaxDuration: time.Minute},
+			StopRequests, 5, 0, 5, 1500},
+		{"by time, before the requests",
+			Stage{Load: constantLoad(10), MaxRequests: 50, MaxDuration: 1250 * time.Millisecond},
+			StopDuration, 2, 10, 12, 1250},
+		{"by time, when all requests are sent",
+			Stage{Load: constantLoad(10), MaxRequests: 5, MaxDuration: 1250 * time.Millisecond},
+			StopDuration, 2, 3, 5, 1250},
+		{"by its schedule",
+			Stage{Load: timesLoad(0, 0, 100*time.Millisecond), MaxDuration: time.Minute},
+			StopSchedule, 3, 0, 3, 1100},
+		{"by its schedule, with as many requests",
+			Stage{Load: timesLoad(0, 0, 100*time.Millisecond), MaxRequests: 3},
+			StopRequests, 3, 0, 3, 1100},
+		{"by a schedule without requests",
+			Stage{Load: timesLoad(), MaxDuration: time.Minute},
+			StopSchedule, 0, 0, 0, 0},
+		{"by time, before the first request",
+			Stage{Load: timesLoad(time.Hour), MaxDuration: time.Second},
+			StopDuration, 0, 0, 0, 1000},
+		{"by time, with a grace that suffices",
+			Stage{Load: constantLoad(10), MaxDuration: 550 * time.Millisecond, Grace: time.Minute},
+			StopDuration, 5, 0, 5, 550},
+		{"by time, with a grace that suffices for some",
+			Stage{Load: constantLoad(10), MaxDuration: 550 * time.Millisecond, Grace: 700 * time.Millisecond},
+			StopDuration, 2, 3, 5, 550},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -128,7 +157,8 @@ func TestOpenLoopEnds(t *testing.T) {
 				wantReason(t, measured, test.reason, "")
 				wantCount(t, measured, test.completed, 0, test.incomplete, 0)
 				if measured.Offered != test.offered || measured.Stopped != measured.Start+int64(test.stopped)*ms {
-					t.Errorf("offered %d, stopped after %v; want %d, %d ms", measured.Offered, time.Duration(measured.Stopped-measured.Start), test.offered, test.stopped)
+					t.Errorf("offered %d, stopped after %v; want %d, %d ms", measured.Offered,
+						time.Duration(measured.Stopped-measured.Start), test.offered, test.stopped)
 				}
 				if test.stage.Grace == 700*time.Millisecond && measured.End != measured.Stopped+700*ms {
 					t.Errorf("ended %v after it stopped, want 700 ms", time.Duration(measured.End-measured.Stopped))
@@ -186,7 +216,8 @@ func TestConnectionsAreOpenedAhead(t *testing.T) {
 			rec := &measured.Records[i]
 			opened := rec.Flags&NewConnection != 0
 			if rec.SendDelay() != 0 || opened != (rec.Connecting == 2*ms) || opened != (i < 100) {
-				t.Errorf("request %d: late by %v, connecting took %d ns, new: %v", i, rec.SendDelay(), rec.Connecting, opened)
+				t.Errorf("request %d: late by %v, connecting took %d ns, new: %v", i, rec.SendDelay(), rec.Connecting,
+					opened)
 			}
 		}
 		if measured.Client.NewConnections != 100 || w.dials.Load() > 101 {

@@ -47,7 +47,8 @@ func chunked(stream string) string {
 
 // sized is a response with its body's length in its head.
 func sized(status, mediaType, body string) string {
-	return fmt.Sprintf("HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", status, mediaType, len(body), body)
+	return fmt.Sprintf("HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+		status, mediaType, len(body), body)
 }
 
 const (
@@ -85,7 +86,10 @@ func checkOrder(t *testing.T, r *Record) {
 	for _, at := range []struct {
 		name string
 		ns   int64
-	}{{"sent", r.Sent}, {"first event", r.FirstEvent}, {"first token", r.FirstToken}, {"last token", r.LastToken}, {"last event", r.LastEvent}, {"end", r.End}} {
+	}{
+		{"sent", r.Sent}, {"first event", r.FirstEvent}, {"first token", r.FirstToken},
+		{"last token", r.LastToken}, {"last event", r.LastEvent}, {"end", r.End},
+	} {
 		if at.ns == 0 {
 			continue
 		}
@@ -178,66 +182,104 @@ func TestResponses(t *testing.T) {
 		{"content length", fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", sseHead, len(ok), ok), fine},
 		{"until close", sseHead + "\r\n" + ok, closed},
 		{"HTTP/1.0", "HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + ok, closed},
-		{"HTTP/1.0 with a length", fmt.Sprintf("HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n%s", len(ok), ok), closed},
-		{"Connection: close", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(ok), closed},
-		{"heads of the 1xx kind", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + chunkedHead + chunked(ok), fine},
+		{"HTTP/1.0 with a length",
+			fmt.Sprintf("HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n%s",
+				len(ok), ok), closed},
+		{"Connection: close", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n" +
+			"Transfer-Encoding: chunked\r\n\r\n" + chunked(ok), closed},
+		{"heads of the 1xx kind", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" +
+			chunkedHead + chunked(ok), fine},
 		{"bare line feeds", strings.ReplaceAll(chunkedHead, "\r\n", "\n") + chunked(ok), fine},
-		{"content type in capitals", "HTTP/1.1 200 OK\r\nContent-Type: Text/Event-Stream ;x=y\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(ok), fine},
+		{"content type in capitals", "HTTP/1.1 200 OK\r\nContent-Type: Text/Event-Stream ;x=y\r\n" +
+			"Transfer-Encoding: chunked\r\n\r\n" + chunked(ok), fine},
 		{"CRLF in the stream", chunkedHead + chunked(strings.ReplaceAll(ok, "\n", "\r\n")), fine},
-		{"comments and empty events in between", chunkedHead + chunked(strings.ReplaceAll(ok, "\n\n", "\n\n: ping\n\ndata: \n\n")), fine},
-		{"a huge header", sseHead + "X-Huge: " + strings.Repeat("h", 100<<10) + "\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(ok), fine},
+		{"comments and empty events in between", chunkedHead +
+			chunked(strings.ReplaceAll(ok, "\n\n", "\n\n: ping\n\ndata: \n\n")), fine},
+		{"a huge header", sseHead + "X-Huge: " + strings.Repeat("h", 100<<10) +
+			"\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(ok), fine},
 		{"trailers", chunkedHead + strings.TrimSuffix(chunked(ok), "\r\n") + "X-Trailer: 1\r\n\r\n", fine},
 		{"no blank line after [DONE]", chunkedHead + chunked(strings.TrimSuffix(ok, "\n\n")), fine},
 		{"no [DONE] but a finish reason", chunkedHead + chunked(cut(ok, "data: [DONE]")), fine},
 		{"cut after [DONE], in the framing", cut(chunkedHead+chunked(ok), "\r\n0\r\n\r\n"), closed},
 		{"bytes after the response", chunkedHead + chunked(ok) + "HTTP/1.1 500 What\r\n\r\n", closed},
 
-		{"no finish reason, no [DONE]", chunkedHead + chunked(cut(ok, `data: {"id":"cmpl-1","choices":[{"index":0,"delta":{},`)),
+		{"no finish reason, no [DONE]", chunkedHead +
+			chunked(cut(ok, `data: {"id":"cmpl-1","choices":[{"index":0,"delta":{},`)),
 			reusable(failed(ErrTruncated, 200, helloTokens, "Hello wörld", "without [DONE]"))},
-		{"no finish reason, until close", sseHead + "\r\n" + cut(ok, `data: {"id":"cmpl-1","choices":[{"index":0,"delta":{"content":"w`),
+		{"no finish reason, until close", sseHead + "\r\n" +
+			cut(ok, `data: {"id":"cmpl-1","choices":[{"index":0,"delta":{"content":"w`),
 			failed(ErrTruncated, 200, 2, "Hello ", "without [DONE]")},
-		{"cut in an event, until close", sseHead + "\r\n" + cut(ok, "wörld"), failed(ErrTruncated, 200, 2, "Hello ", "without [DONE]")},
+		{"cut in an event, until close", sseHead + "\r\n" + cut(ok, "wörld"),
+			failed(ErrTruncated, 200, 2, "Hello ", "without [DONE]")},
 		{"an empty stream", chunkedHead + "0\r\n\r\n", reusable(failed(ErrTruncated, 200, 0, "", "without [DONE]"))},
-		{"an empty stream of a length", sseHead + "Content-Length: 0\r\n\r\n", reusable(failed(ErrTruncated, 200, 0, "", "without [DONE]"))},
-		{"cut between chunks", cut(chunkedHead+chunked(ok), `data: {"id":"cmpl-1","choices":[],`), failed(ErrReset, 200, helloTokens, "Hello wörld", "closed the connection")},
-		{"cut in a chunk", cut(chunkedHead+chunked(ok), "wörld"), failed(ErrReset, 200, 2, "Hello ", "closed the connection")},
-		{"cut short of its length", fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", sseHead, len(ok), cut(ok, "wörld")), failed(ErrReset, 200, 2, "Hello ", "closed the connection")},
+		{"an empty stream of a length", sseHead + "Content-Length: 0\r\n\r\n",
+			reusable(failed(ErrTruncated, 200, 0, "", "without [DONE]"))},
+		{"cut between chunks", cut(chunkedHead+chunked(ok), `data: {"id":"cmpl-1","choices":[],`),
+			failed(ErrReset, 200, helloTokens, "Hello wörld", "closed the connection")},
+		{"cut in a chunk", cut(chunkedHead+chunked(ok), "wörld"),
+			failed(ErrReset, 200, 2, "Hello ", "closed the connection")},
+		{"cut short of its length", fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", sseHead, len(ok), cut(ok, "wörld")),
+			failed(ErrReset, 200, 2, "Hello ", "closed the connection")},
 		{"cut in the head", "HTTP/1.1 200 OK\r\nContent-Ty", failed(ErrReset, 0, 0, "", "closed the connection")},
 		{"closed without an answer", "", failed(ErrReset, 0, 0, "", "closed the connection")},
 
-		{"error object in the stream", chunkedHead + chunked("data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\ndata: [DONE]\n\n"),
+		{"error object in the stream", chunkedHead +
+			chunked("data: {\"error\":{\"message\":\"out of memory\",\"code\":500}}\n\ndata: [DONE]\n\n"),
 			reusable(failed(ErrServer, 200, 0, "", "out of memory"))},
-		{"error object after tokens", chunkedHead + chunked(cut(ok, `data: {"id":"cmpl-1","choices":[{"index":0,"delta":{"content":"w`)+"data: {\"error\":\"engine died\"}\n\n"),
+		{"error object after tokens", chunkedHead + chunked(
+			cut(ok, `data: {"id":"cmpl-1","choices":[{"index":0,"delta":{"content":"w`)+
+				"data: {\"error\":\"engine died\"}\n\n"),
 			reusable(failed(ErrServer, 200, 2, "Hello ", "engine died"))},
-		{"error event", chunkedHead + chunked("event: error\ndata: {\"message\":\"went wrong\"}\n\n"), reusable(failed(ErrServer, 200, 0, "", "went wrong"))},
-		{"error event of plain text", chunkedHead + chunked("event: error\ndata: boom\n\n"), reusable(failed(ErrServer, 200, 0, "", "boom"))},
-		{"no JSON in an event", chunkedHead + chunked("data: oops\n\ndata: [DONE]\n\n"), reusable(failed(ErrMalformed, 200, 0, "", "not a JSON object"))},
+		{"error event", chunkedHead + chunked("event: error\ndata: {\"message\":\"went wrong\"}\n\n"),
+			reusable(failed(ErrServer, 200, 0, "", "went wrong"))},
+		{"error event of plain text", chunkedHead + chunked("event: error\ndata: boom\n\n"),
+			reusable(failed(ErrServer, 200, 0, "", "boom"))},
+		{"no JSON in an event", chunkedHead + chunked("data: oops\n\ndata: [DONE]\n\n"),
+			reusable(failed(ErrMalformed, 200, 0, "", "not a JSON object"))},
 		{"bad framing", chunkedHead + "5\r\ndata:XXXX", failed(ErrMalformed, 200, 0, "", "chunked")},
 		{"no HTTP", "SSH-2.0-OpenSSH_9.6\r\n", failed(ErrMalformed, 0, 0, "", "SSH-2.0")},
 		{"a broken status line", "HTTP/1.1 abc\r\n\r\n", failed(ErrMalformed, 0, 0, "", "not an HTTP response")},
-		{"a head without end", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 300<<10), failed(ErrMalformed, 0, 0, "", "not an HTTP response")},
+		{"a head without end", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 300<<10),
+			failed(ErrMalformed, 0, 0, "", "not an HTTP response")},
 		{"protocols switched", "HTTP/1.1 101 Switching Protocols\r\n\r\n", failed(ErrStatus, 101, 0, "", "101")},
 
-		{"whole response", sized("200 OK", "application/json", `{"id":"c","choices":[{"index":0,"message":{"role":"assistant","content":"Hello wörld"},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3}}`),
+		{"whole response", sized("200 OK", "application/json",
+			`{"id":"c","choices":[{"index":0,"message":{"role":"assistant","content":"Hello wörld"},`+
+				`"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3}}`),
 			want{Completed, NoError, 200, 0, "Hello wörld", 3, "", true}},
-		{"whole response, chunked", "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" +
-			chunked(`{"id":"c","choices":[{"index":0,"message":{"role":"assistant","content":"Hello wörld"},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3}}`),
+		{"whole response, chunked",
+			"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" +
+				chunked(`{"id":"c","choices":[{"index":0,"message":{"role":"assistant","content":"Hello wörld"},`+
+					`"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3}}`),
 			want{Completed, NoError, 200, 0, "Hello wörld", 3, "", true}},
-		{"whole response, no JSON", sized("200 OK", "application/json", `{"id":"c","choices":[{"ind`), reusable(failed(ErrMalformed, 200, 0, "", "neither a stream nor a completion"))},
-		{"whole response, no completion", sized("200 OK", "application/json", `{"models":[]}`), reusable(failed(ErrMalformed, 200, 0, "", `{\"models\":[]}`))},
-		{"an error with status 200", sized("200 OK", "application/json", `{"error":{"message":"nope!"}}`), reusable(failed(ErrServer, 200, 0, "", "nope!"))},
-		{"a web page", "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>", reusable(failed(ErrMalformed, 200, 0, "", "text/html"))},
+		{"whole response, no JSON", sized("200 OK", "application/json", `{"id":"c","choices":[{"ind`),
+			reusable(failed(ErrMalformed, 200, 0, "", "neither a stream nor a completion"))},
+		{"whole response, no completion", sized("200 OK", "application/json", `{"models":[]}`),
+			reusable(failed(ErrMalformed, 200, 0, "", `{\"models\":[]}`))},
+		{"an error with status 200", sized("200 OK", "application/json", `{"error":{"message":"nope!"}}`),
+			reusable(failed(ErrServer, 200, 0, "", "nope!"))},
+		{"a web page", "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
+			reusable(failed(ErrMalformed, 200, 0, "", "text/html"))},
 
-		{"400 with vLLM's body", sized("400 Bad Request", "application/json", `{"error":{"message":"too long","type":"BadRequestError","param":null,"code":400}}`), reusable(failed(ErrStatus, 400, 0, "", "HTTP 400 Bad Request: too long"))},
-		{"422 with FastAPI's body", sized("422 Unprocessable Entity", "application/json", `{"detail":"no sir"}`), reusable(failed(ErrStatus, 422, 0, "", "no sir"))},
-		{"429", "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", reusable(failed(ErrStatus, 429, 0, "", "HTTP 429 Too Many Requests (Retry-After: 7)"))},
-		{"500 until close", "HTTP/1.1 500 Internal Server Error\r\n\r\nbroken", failed(ErrStatus, 500, 0, "", "broken")},
-		{"503 cut", "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 1000\r\n\r\nno upstream", failed(ErrStatus, 503, 0, "", "HTTP 503 Service Unavailable: no upstream")},
-		{"404 with an endless body", "HTTP/1.1 404 Not Found\r\n\r\n" + strings.Repeat("blah ", 40<<10), failed(ErrStatus, 404, 0, "", "blah blah")},
-		{"unknown status", "HTTP/1.1 599 Odd\r\nContent-Length: 0\r\n\r\n", reusable(failed(ErrStatus, 599, 0, "", "HTTP 599"))},
+		{"400 with vLLM's body", sized("400 Bad Request", "application/json",
+			`{"error":{"message":"too long","type":"BadRequestError","param":null,"code":400}}`),
+			reusable(failed(ErrStatus, 400, 0, "", "HTTP 400 Bad Request: too long"))},
+		{"422 with FastAPI's body", sized("422 Unprocessable Entity", "application/json", `{"detail":"no sir"}`),
+			reusable(failed(ErrStatus, 422, 0, "", "no sir"))},
+		{"429", "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n",
+			reusable(failed(ErrStatus, 429, 0, "", "HTTP 429 Too Many Requests (Retry-After: 7)"))},
+		{"500 until close", "HTTP/1.1 500 Internal Server Error\r\n\r\nbroken",
+			failed(ErrStatus, 500, 0, "", "broken")},
+		{"503 cut", "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 1000\r\n\r\nno upstream",
+			failed(ErrStatus, 503, 0, "", "HTTP 503 Service Unavailable: no upstream")},
+		{"404 with an endless body", "HTTP/1.1 404 Not Found\r\n\r\n" + strings.Repeat("blah ", 40<<10),
+			failed(ErrStatus, 404, 0, "", "blah blah")},
+		{"unknown status", "HTTP/1.1 599 Odd\r\nContent-Length: 0\r\n\r\n",
+			reusable(failed(ErrStatus, 599, 0, "", "HTTP 599"))},
 		{"201", "HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}", reusable(failed(ErrStatus, 201, 0, "", "201"))},
 		{"204", "HTTP/1.1 204 No Content\r\n\r\n", reusable(failed(ErrStatus, 204, 0, "", "204"))},
-		{"redirect", "HTTP/1.1 307 Temporary Redirect\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n", reusable(failed(ErrStatus, 307, 0, "", "307"))},
+		{"redirect", "HTTP/1.1 307 Temporary Redirect\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n",
+			reusable(failed(ErrStatus, 307, 0, "", "307"))},
 	}
 	for _, piece := range []int{1 << 20, 7} {
 		for _, test := range tests {
@@ -266,8 +308,10 @@ func TestResponses(t *testing.T) {
 				c := newClient(t, target)
 				for range 2 {
 					a := post(t.Context(), t, c, `{"stream":true}`)
-					got := want{a.Status, a.Err, a.HTTPStatus, a.TokenEvents, a.Output, a.OutputTokens, test.want.error, test.want.reuse}
-					if got != test.want || !strings.Contains(a.Error, test.want.error) || a.Error != "" && test.want.status == Completed {
+					got := want{a.Status, a.Err, a.HTTPStatus, a.TokenEvents, a.Output, a.OutputTokens,
+						test.want.error, test.want.reuse}
+					if got != test.want || !strings.Contains(a.Error, test.want.error) ||
+						a.Error != "" && test.want.status == Completed {
 						t.Fatalf("got  %+v\nerror %q\nwant %+v", got, a.Error, test.want)
 					}
 					if a.Sent == 0 || a.End < a.Sent || a.Flags&Retried != 0 {
@@ -305,8 +349,10 @@ func TestWhatARecordHolds(t *testing.T) {
 		t.Errorf("second: flags %b, connecting %d ns, want the open connection", second.Flags, second.Connecting)
 	}
 	for _, a := range []answer{first, second} {
-		if a.Output != "a b c\nd" || a.OutputWords != 4 || a.OutputChars != 7 || a.PromptTokens != 7 || a.OutputTokens != 4 || a.CachedTokens != -1 ||
-			a.ResponseID != "cmpl-1" || a.Finish != stream.FinishLength || a.TokenEvents != 4 || a.Lines != 16 || a.Flags&(Streamed|FinishedByDone) != Streamed|FinishedByDone {
+		if a.Output != "a b c\nd" || a.OutputWords != 4 || a.OutputChars != 7 || a.PromptTokens != 7 ||
+			a.OutputTokens != 4 || a.CachedTokens != -1 || a.ResponseID != "cmpl-1" ||
+			a.Finish != stream.FinishLength || a.TokenEvents != 4 || a.Lines != 16 ||
+			a.Flags&(Streamed|FinishedByDone) != Streamed|FinishedByDone {
 			t.Errorf("%+v", a)
 		}
 		if len(a.gaps) != 3 {
@@ -317,7 +363,8 @@ func TestWhatARecordHolds(t *testing.T) {
 			sum += gap
 		}
 		if sum != a.LastToken-a.FirstToken || sum < int64(3*2*time.Millisecond) {
-			t.Errorf("gaps sum to %d ns, first to last token is %d; at least 6 ms passed between them", sum, a.LastToken-a.FirstToken)
+			t.Errorf("gaps sum to %d ns, first to last token is %d; at least 6 ms passed between them", sum,
+				a.LastToken-a.FirstToken)
 		}
 		if !(a.FirstEvent < a.FirstToken && a.LastToken < a.LastEvent && a.LastEvent < a.End) {
 			t.Errorf("the role, the tokens, the usage, [DONE] and the end came at different times, got %+v", a.Record)
@@ -332,7 +379,10 @@ func TestTheRequestIsWrittenAsAsked(t *testing.T) {
 		io.WriteString(c, chunkedHead+chunked(completion("a")))
 	})
 	target.URL += "?a=b%20c"
-	target.Header = http.Header{"X-One": {"1", "2"}, "Host": {"other.example"}, "Content-Length": {"9"}, "Connection": {"close"}, "x-low": {"3"}}
+	target.Header = http.Header{
+		"X-One": {"1", "2"}, "Host": {"other.example"}, "Content-Length": {"9"},
+		"Connection": {"close"}, "x-low": {"3"},
+	}
 	(&http.Request{Header: target.Header}).SetBasicAuth("us@er", "pa:ss")
 	c := newClient(t, target)
 	if a := post(t.Context(), t, c, `{"x":"é"}`); a.Status != Completed {
@@ -341,9 +391,11 @@ func TestTheRequestIsWrittenAsAsked(t *testing.T) {
 	got := <-requests
 	body, _ := io.ReadAll(got.Body)
 	user, password, _ := got.BasicAuth()
-	if got.Method != "POST" || got.RequestURI != "/v1/chat/completions?a=b%20c" || got.Host != "other.example" || user != "us@er" || password != "pa:ss" ||
-		strings.Join(got.Header["X-One"], ",") != "1,2" || got.Header.Get("Content-Type") != "application/json" || got.ContentLength != 10 || got.Close ||
-		!strings.Contains(got.Header.Get("Accept"), "text/event-stream") || got.Header.Get("User-Agent") != "openloop" || string(body) != `{"x":"é"}` {
+	if got.Method != "POST" || got.RequestURI != "/v1/chat/completions?a=b%20c" || got.Host != "other.example" ||
+		user != "us@er" || password != "pa:ss" || strings.Join(got.Header["X-One"], ",") != "1,2" ||
+		got.Header.Get("Content-Type") != "application/json" || got.ContentLength != 10 || got.Close ||
+		!strings.Contains(got.Header.Get("Accept"), "text/event-stream") ||
+		got.Header.Get("User-Agent") != "openloop" || string(body) != `{"x":"é"}` {
 		t.Errorf("got %+v with body %q", got, body)
 	}
 	if target.Header.Get("Host") == "" || target.Header.Get("Content-Length") != "9" || len(target.Header) != 6 {

@@ -39,8 +39,10 @@ func TestInterruption(t *testing.T) {
 				checkMeasured(t, measured)
 				wantReason(t, measured, StopInterrupted, "")
 				wantCount(t, measured, 0, 0, len(measured.Records), 0)
-				if len(measured.Records) < 3 || measured.Stopped != measured.Start+1010*ms || measured.End != measured.Stopped {
-					t.Errorf("%d records, start %d, stopped %d, end %d", len(measured.Records), measured.Start, measured.Stopped, measured.End)
+				if len(measured.Records) < 3 || measured.Stopped != measured.Start+1010*ms ||
+					measured.End != measured.Stopped {
+					t.Errorf("%d records, start %d, stopped %d, end %d", len(measured.Records), measured.Start,
+						measured.Stopped, measured.End)
 				}
 			})
 		})
@@ -49,7 +51,8 @@ func TestInterruption(t *testing.T) {
 		inBubble(t, slow, func(t *testing.T, r *Runner) {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(3*time.Second, cancel)
-			measured, err := r.Run(ctx, Stage{Load: constantLoad(10), MaxDuration: time.Second, Grace: time.Hour}, Hooks{Source: fixedSource})
+			measured, err := r.Run(ctx, Stage{Load: constantLoad(10), MaxDuration: time.Second, Grace: time.Hour},
+				Hooks{Source: fixedSource})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -79,7 +82,8 @@ func TestInterruption(t *testing.T) {
 	})
 	t.Run("by Stop, by an observer", func(t *testing.T) {
 		inBubble(t, slow, func(t *testing.T, r *Runner) {
-			run, err := r.Start(t.Context(), Stage{Load: constantLoad(10), MaxDuration: time.Minute}, Hooks{Source: fixedSource})
+			run, err := r.Start(t.Context(), Stage{Load: constantLoad(10), MaxDuration: time.Minute},
+				Hooks{Source: fixedSource})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,13 +95,14 @@ func TestInterruption(t *testing.T) {
 			wantCount(t, run.Wait(), 0, 0, 5, 0)
 
 			var begun, ended atomic.Int32
-			measured := mustRun(t, r, Stage{Load: constantLoad(10), MaxDuration: time.Minute}, Hooks{Source: fixedSource, Observe: func(e Event) {
-				if e.Ended {
-					ended.Add(1)
-				} else if begun.Add(1) == 7 {
-					e.Run.StopFor(StopOverSaturated)
-				}
-			}})
+			measured := mustRun(t, r, Stage{Load: constantLoad(10), MaxDuration: time.Minute},
+				Hooks{Source: fixedSource, Observe: func(e Event) {
+					if e.Ended {
+						ended.Add(1)
+					} else if begun.Add(1) == 7 {
+						e.Run.StopFor(StopOverSaturated)
+					}
+				}})
 			wantReason(t, measured, StopOverSaturated, "")
 			// The seventh, which stops the stage as it begins, is cut off before or after its first byte.
 			if _, _, incomplete, notSent := count(measured); incomplete+notSent != 7 || notSent > 1 {
@@ -145,7 +150,9 @@ func TestSourceErrors(t *testing.T) {
 
 func TestMeasuredWindow(t *testing.T) {
 	inBubble(t, &wire{answer: serve(50*time.Millisecond, 10*time.Millisecond, 2)}, func(t *testing.T, r *Runner) {
-		measured := run(t, r, Stage{Load: constantLoad(10), MaxDuration: 3 * time.Second, Warmup: time.Second, Cooldown: 500 * time.Millisecond})
+		measured := run(t, r, Stage{
+			Load: constantLoad(10), MaxDuration: 3 * time.Second, Warmup: time.Second, Cooldown: 500 * time.Millisecond,
+		})
 		// Sent at 100 … 2,900 ms, ended 60 ms later: counted are those of 1,000 … 2,500.
 		wantCount(t, measured, 29, 0, 0, 0)
 		if measured.TTFT.TotalCount() != 16 || measured.Gaps.TotalCount() != 16 {
@@ -169,7 +176,8 @@ func TestDetails(t *testing.T) {
 			req.Body = fmt.Appendf(nil, `{"i":%d}`, i)
 			return req, err
 		}
-		measured := run(t, r, Stage{Load: constantLoad(10), MaxRequests: 4, KeepDetails: true, KeepTexts: 3}, Hooks{Source: source})
+		measured := run(t, r, Stage{Load: constantLoad(10), MaxRequests: 4, KeepDetails: true, KeepTexts: 3},
+			Hooks{Source: source})
 		if len(measured.Details) != 4 {
 			t.Fatalf("%d details", len(measured.Details))
 		}
@@ -183,7 +191,8 @@ func TestDetails(t *testing.T) {
 				t.Errorf("request %d: %q, want %q", i, got, want)
 			}
 		}
-		if measured := run(t, r, Stage{Load: constantLoad(10), MaxRequests: 2}, Hooks{Source: source}); measured.Details != nil {
+		measured = run(t, r, Stage{Load: constantLoad(10), MaxRequests: 2}, Hooks{Source: source})
+		if measured.Details != nil {
 			t.Errorf("details that nobody asked for: %q", measured.Details)
 		}
 	})
@@ -191,14 +200,16 @@ func TestDetails(t *testing.T) {
 
 func TestProgress(t *testing.T) {
 	inBubble(t, &wire{answer: serve(100*time.Millisecond, 100*time.Millisecond, 5)}, func(t *testing.T, r *Runner) {
-		run, err := r.Start(t.Context(), Stage{Load: constantLoad(10), MaxDuration: 950 * time.Millisecond}, Hooks{Source: fixedSource})
+		run, err := r.Start(t.Context(), Stage{Load: constantLoad(10), MaxDuration: 950 * time.Millisecond},
+			Hooks{Source: fixedSource})
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(850 * time.Millisecond)
 		// Sent at 100 … 800 ms; those of 100, 200, 300 have ended, the others have 5, 4, 3, 2, 0 tokens at most.
 		p := run.Progress()
-		if p.Elapsed != 850*time.Millisecond || p.Sent != 8 || p.InFlight != 5 || p.Completed != 3 || p.Errored != 0 || p.Firsts != 7 || p.Tokens != 3*5+4+3+2+1 {
+		if p.Elapsed != 850*time.Millisecond || p.Sent != 8 || p.InFlight != 5 || p.Completed != 3 || p.Errored != 0 ||
+			p.Firsts != 7 || p.Tokens != 3*5+4+3+2+1 {
 			t.Errorf("%+v", p)
 		}
 		run.Wait()
@@ -229,7 +240,8 @@ func TestArena(t *testing.T) {
 			t.Fatalf("%d records, details: %v", len(flat), flatDetails != nil)
 		}
 		for i := range flat {
-			if flat[i].Scheduled != int64(i) || flat[i].Sent != int64(-i) || details && (flatDetails[i].ResponseID != fmt.Sprint(i) || flatDetails[i].Output != fmt.Sprint(-i)) {
+			if flat[i].Scheduled != int64(i) || flat[i].Sent != int64(-i) ||
+				details && (flatDetails[i].ResponseID != fmt.Sprint(i) || flatDetails[i].Output != fmt.Sprint(-i)) {
 				t.Fatalf("record %d holds %d, %d", i, flat[i].Scheduled, flat[i].Sent)
 			}
 		}
@@ -303,7 +315,8 @@ func TestStageOverLoopback(t *testing.T) {
 			t.Errorf("request %d: TTFT %v, the server waits 2 ms", i, ttft)
 		}
 	}
-	if measured.Client.Pacer != precise.SleepKind || measured.Client.Stamps != c.StampSource() || measured.Client.CPU <= 0 {
+	if measured.Client.Pacer != precise.SleepKind || measured.Client.Stamps != c.StampSource() ||
+		measured.Client.CPU <= 0 {
 		t.Errorf("%+v", measured.Client)
 	}
 

@@ -9,11 +9,13 @@ func TestCountWords(t *testing.T) {
 		words, chars int32
 	}{
 		{"", 0, 0}, {"   ", 0, 3}, {"one", 1, 3}, {" two  words ", 2, 12}, {"a\tb\nc\r\nd\ve\ff", 6, 12},
-		{"a\x1cb\x1db\x1ec\x1fd", 5, 9}, {"a\u00a0b\u2003c\u3000d\u0085e", 5, 9}, {"a\u200bb", 1, 3}, {"a\u180eb", 1, 3}, {"畋쯧 \U0001F600", 2, 4},
+		{"a\x1cb\x1db\x1ec\x1fd", 5, 9}, {"a\u00a0b\u2003c\u3000d\u0085e", 5, 9}, {"a\u200bb", 1, 3},
+		{"a\u180eb", 1, 3}, {"畋쯧 \U0001F600", 2, 4},
 		{"a\u2028b\u2029c\u202fd\u205fe\u1680f", 6, 11}, {"a\x00b", 1, 3},
 	} {
 		if words, chars := countText([]byte(test.text)); words != test.words || chars != test.chars {
-			t.Errorf("%q has %d words and %d characters, want %d and %d", test.text, words, chars, test.words, test.chars)
+			t.Errorf("%q has %d words and %d characters, want %d and %d",
+				test.text, words, chars, test.words, test.chars)
 		}
 	}
 }

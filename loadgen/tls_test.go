@@ -68,7 +68,8 @@ func TestTLS(t *testing.T) {
 		}
 	})
 	t.Run("another host's certificate", func(t *testing.T) {
-		a := post(t.Context(), t, newClient(t, Target{URL: s.URL, TLS: &tls.Config{RootCAs: roots, ServerName: "other.test"}}), "{}")
+		target := Target{URL: s.URL, TLS: &tls.Config{RootCAs: roots, ServerName: "other.test"}}
+		a := post(t.Context(), t, newClient(t, target), "{}")
 		if a.Status != Errored || a.Err != ErrConnect || !strings.Contains(a.Error, "other.test") {
 			t.Errorf("%v %v %q", a.Status, a.Err, a.Error)
 		}
@@ -150,14 +151,16 @@ func TestHTTP2(t *testing.T) {
 		for range 20 {
 			many.Go(func() {
 				a := post(t.Context(), t, c, "{}")
-				if a.Status != Completed || a.TokenEvents != 3 || a.Output != "abc" || a.HTTPStatus != 200 || a.Flags&KernelStamped != 0 || a.Flags&Streamed == 0 {
+				if a.Status != Completed || a.TokenEvents != 3 || a.Output != "abc" || a.HTTPStatus != 200 ||
+					a.Flags&KernelStamped != 0 || a.Flags&Streamed == 0 {
 					t.Errorf("%s: %v %q, %+v", s.URL, a.Status, a.Error, a)
 				}
 			})
 		}
 		many.Wait()
 		if first.Status != Completed || first.Flags&NewConnection == 0 || first.Connecting <= 0 {
-			t.Errorf("%s: first: %v %q, flags %b, connecting %d", s.URL, first.Status, first.Error, first.Flags, first.Connecting)
+			t.Errorf("%s: first: %v %q, flags %b, connecting %d", s.URL, first.Status, first.Error, first.Flags,
+				first.Connecting)
 		}
 		if p := proto.Load(); p != "HTTP/2.0" || connections.Load() != 1 {
 			t.Errorf("%s: %v over %d connections, want HTTP/2.0 over one", s.URL, p, connections.Load())
@@ -169,15 +172,18 @@ func TestHTTP2(t *testing.T) {
 		open := target
 		open.URL += "/open"
 		start := time.Now()
-		if a := post(t.Context(), t, newClient(t, open), "{}"); a.Status != Completed || a.End-a.LastEvent > int64(transport.DrainTime)/2 {
-			t.Errorf("%s, kept open: %v %q, the end %d ns after the last event", s.URL, a.Status, a.Error, a.End-a.LastEvent)
+		if a := post(t.Context(), t, newClient(t, open), "{}"); a.Status != Completed ||
+			a.End-a.LastEvent > int64(transport.DrainTime)/2 {
+			t.Errorf("%s, kept open: %v %q, the end %d ns after the last event",
+				s.URL, a.Status, a.Error, a.End-a.LastEvent)
 		}
 		quick(t, start, 5*time.Second)
 
 		silent := target
 		silent.URL += "/silent"
 		silent.RequestTimeout = 50 * time.Millisecond
-		if a := post(t.Context(), t, newClient(t, silent), "{}"); a.Status != Errored || a.Err != ErrTimeout || !strings.Contains(a.Error, "50ms") {
+		if a := post(t.Context(), t, newClient(t, silent), "{}"); a.Status != Errored || a.Err != ErrTimeout ||
+			!strings.Contains(a.Error, "50ms") {
 			t.Errorf("%s, silent: %v %v %q", s.URL, a.Status, a.Err, a.Error)
 		}
 		silent.RequestTimeout = 0
@@ -189,11 +195,13 @@ func TestHTTP2(t *testing.T) {
 
 		cut := target
 		cut.URL += "/cut"
-		if a := post(t.Context(), t, newClient(t, cut), "{}"); a.Status != Errored || a.Err != ErrReset || a.TokenEvents != 1 {
+		if a := post(t.Context(), t, newClient(t, cut), "{}"); a.Status != Errored || a.Err != ErrReset ||
+			a.TokenEvents != 1 {
 			t.Errorf("%s, cut: %v %v %q, %d tokens", s.URL, a.Status, a.Err, a.Error, a.TokenEvents)
 		}
 		cut.Header = basicAuth("user", "wrong-password")
-		if a := post(t.Context(), t, newClient(t, cut), "{}"); a.Status != Errored || a.Err != ErrStatus || a.HTTPStatus != 401 || !strings.Contains(a.Error, "who?") {
+		if a := post(t.Context(), t, newClient(t, cut), "{}"); a.Status != Errored || a.Err != ErrStatus ||
+			a.HTTPStatus != 401 || !strings.Contains(a.Error, "who?") {
 			t.Errorf("%s, refused: %v %v %q", s.URL, a.Status, a.Err, a.Error)
 		}
 	}
@@ -202,7 +210,9 @@ func TestHTTP2(t *testing.T) {
 	old := httptest.NewTLSServer(handler)
 	defer old.Close()
 	roots.AddCert(old.Certificate())
-	a := post(t.Context(), t, newClient(t, Target{URL: old.URL, Header: basicAuth("user", "secret"), TLS: &tls.Config{RootCAs: roots}, HTTP2: true}), "{}")
+	a := post(t.Context(), t, newClient(t, Target{
+		URL: old.URL, Header: basicAuth("user", "secret"), TLS: &tls.Config{RootCAs: roots}, HTTP2: true,
+	}), "{}")
 	if p := proto.Load(); a.Status != Completed || p != "HTTP/1.1" {
 		t.Errorf("%v %q by %v", a.Status, a.Error, p)
 	}
@@ -212,7 +222,9 @@ func TestProxy(t *testing.T) {
 	backend := httptest.NewServer(streamHandler("a", "b"))
 	defer backend.Close()
 	var seen atomic.Value
-	reverse := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {}, FlushInterval: -1, ErrorLog: discardLog}
+	reverse := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {}, FlushInterval: -1, ErrorLog: discardLog,
+	}
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen.Store(r.RequestURI + " " + r.Header.Get("Proxy-Authorization"))
 		r.Header.Del("Proxy-Authorization")
@@ -233,7 +245,8 @@ func TestProxy(t *testing.T) {
 	}
 
 	proxy.Close()
-	if a := post(t.Context(), t, newClient(t, target), "{}"); a.Status != Errored || a.Err != ErrConnect || strings.Contains(a.Error, canary) {
+	if a := post(t.Context(), t, newClient(t, target), "{}"); a.Status != Errored || a.Err != ErrConnect ||
+		strings.Contains(a.Error, canary) {
 		t.Errorf("proxy gone: %v %v %q", a.Status, a.Err, a.Error)
 	}
 }

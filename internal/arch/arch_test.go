@@ -148,7 +148,8 @@ func TestImportsPointOneWay(t *testing.T) {
 		}
 		for _, imported := range distinct(inTests[pkg]) {
 			if !may(pkg+" "+list+" "+tests, imported) {
-				t.Errorf("a test of %s imports %s; it may import what is under it, and: %s %s", pkg, imported, list, tests)
+				t.Errorf("a test of %s imports %s; it may import what is under it, and: %s %s",
+					pkg, imported, list, tests)
 			}
 		}
 	}

@@ -75,7 +75,8 @@ func TestKernelStampsAreTrueWhenTheReaderIsLate(t *testing.T) {
 		}
 		user, stamp := c.Now(), c.FromWall(sc.Received())
 		if stamp < before-int64(time.Millisecond) || stamp > user || stamp <= last {
-			t.Errorf("read %d: written at %d, stamped at %d, read at %d; the one before was stamped at %d", i, before, stamp, user, last)
+			t.Errorf("read %d: written at %d, stamped at %d, read at %d; the one before was stamped at %d",
+				i, before, stamp, user, last)
 		}
 		if delay := time.Duration(user - stamp); delay < busy/2 {
 			t.Errorf("read %d: the reader was %v late, the stamps say %v", i, busy, delay)
@@ -102,7 +103,8 @@ func TestStampOfSeveralSegments(t *testing.T) {
 		t.Fatalf("%q, %v", buf[:n], err)
 	}
 	if stamp := c.FromWall(sc.Received()); stamp < second-int64(time.Millisecond) {
-		t.Errorf("the stamp lies %v after the first write, want that of the second, %v after it", time.Duration(stamp-first), time.Duration(second-first))
+		t.Errorf("the stamp lies %v after the first write, want that of the second, %v after it",
+			time.Duration(stamp-first), time.Duration(second-first))
 	}
 }
 

@@ -16,50 +16,96 @@ var chunks = []struct {
 	want string // as said writes it
 	slow bool   // encoding/json has to read it
 }{
-	{"vLLM chat, role", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"prompt_token_ids":null,"prompt_text":null}`,
+	{"vLLM chat, role", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,` +
+		`"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,` +
+		`"finish_reason":null}],"prompt_token_ids":null,"prompt_text":null}`,
 		`id=chatcmpl-9316d40c42ce154f`, false},
-	{"vLLM chat, token", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"content":"畋"},"logprobs":null,"finish_reason":null,"token_ids":null}]}`,
+	{"vLLM chat, token", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,` +
+		`"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"content":"畋"},"logprobs":null,` +
+		`"finish_reason":null,"token_ids":null}]}`,
 		`id=chatcmpl-9316d40c42ce154f token text="畋"`, false},
-	{"vLLM chat, escaped token", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"content":"\tmp"},"logprobs":null,"finish_reason":null,"token_ids":null}]}`,
+	{"vLLM chat, escaped token", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk",` +
+		`"created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"content":"\tmp"},` +
+		`"logprobs":null,"finish_reason":null,"token_ids":null}]}`,
 		`id=chatcmpl-9316d40c42ce154f token text="\tmp"`, false},
-	{"vLLM chat, last token", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"content":"iliated"},"logprobs":null,"finish_reason":"length","stop_reason":null,"token_ids":null}]}`,
+	{"vLLM chat, last token", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk",` +
+		`"created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"content":"iliated"},` +
+		`"logprobs":null,"finish_reason":"length","stop_reason":null,"token_ids":null}]}`,
 		`id=chatcmpl-9316d40c42ce154f token text="iliated" finish=1`, false},
-	{"vLLM chat, usage", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[],"usage":{"prompt_tokens":9,"total_tokens":13,"completion_tokens":4},"system_fingerprint":"vllm-0.23.0-27c17402"}`,
+	{"vLLM chat, usage", `{"id":"chatcmpl-9316d40c42ce154f","object":"chat.completion.chunk","created":1795504799,` +
+		`"model":"Qwen/Qwen2.5-tiny","choices":[],"usage":{"prompt_tokens":9,"total_tokens":13,` +
+		`"completion_tokens":4},"system_fingerprint":"vllm-0.23.0-27c17402"}`,
 		`id=chatcmpl-9316d40c42ce154f usage=9/4/-1`, false},
-	{"vLLM chat, continuous usage and logprobs", `{"id":"chatcmpl-8e49c35cdcfac93e","object":"chat.completion.chunk","created":1795504799,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"content":" './../"},"logprobs":{"content":[{"token":" './../","logprob":-11.931218147277832,"bytes":[32,39,46,47,46,46,47],"top_logprobs":[]}]},"finish_reason":null,"token_ids":null}],"usage":{"prompt_tokens":9,"total_tokens":10,"completion_tokens":1}}`,
+	{"vLLM chat, continuous usage and logprobs",
+		`{"id":"chatcmpl-8e49c35cdcfac93e","object":"chat.completion.chunk","created":1795504799,` +
+			`"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"delta":{"content":" './../"},` +
+			`"logprobs":{"content":[{"token":" './../","logprob":-11.931218147277832,` +
+			`"bytes":[32,39,46,47,46,46,47],"top_logprobs":[]}]},"finish_reason":null,"token_ids":null}],` +
+			`"usage":{"prompt_tokens":9,"total_tokens":10,"completion_tokens":1}}`,
 		`id=chatcmpl-8e49c35cdcfac93e token text=" './../" usage=9/1/-1`, false},
-	{"vLLM completion, token", `{"id":"cmpl-a299a9d0bf72e79b","object":"text_completion","created":1795504800,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"text":" Pony","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]}`,
+	{"vLLM completion, token", `{"id":"cmpl-a299a9d0bf72e79b","object":"text_completion","created":1795504800,` +
+		`"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"text":" Pony","logprobs":null,"finish_reason":null,` +
+		`"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]}`,
 		`id=cmpl-a299a9d0bf72e79b token text=" Pony"`, false},
-	{"vLLM chat, no stream", `{"id":"chatcmpl-99d3eba10d0d0a2e","object":"chat.completion","created":1795504800,"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"message":{"role":"assistant","content":"洱ZONE客户提供","refusal":null,"annotations":null,"audio":null,"function_call":null,"tool_calls":[],"reasoning":null},"logprobs":null,"finish_reason":"length","stop_reason":null,"token_ids":null,"routed_experts":null}],"service_tier":null,"system_fingerprint":"vllm-0.23.0-27c17402","usage":{"prompt_tokens":9,"total_tokens":12,"completion_tokens":3,"prompt_tokens_details":null},"prompt_logprobs":null,"prompt_token_ids":null,"prompt_text":null,"kv_transfer_params":null}`,
+	{"vLLM chat, no stream", `{"id":"chatcmpl-99d3eba10d0d0a2e","object":"chat.completion","created":1795504800,` +
+		`"model":"Qwen/Qwen2.5-tiny","choices":[{"index":0,"message":{"role":"assistant","content":"洱ZONE客户提供",` +
+		`"refusal":null,"annotations":null,"audio":null,"function_call":null,"tool_calls":[],"reasoning":null},` +
+		`"logprobs":null,"finish_reason":"length","stop_reason":null,"token_ids":null,"routed_experts":null}],` +
+		`"service_tier":null,"system_fingerprint":"vllm-0.23.0-27c17402",` +
+		`"usage":{"prompt_tokens":9,"total_tokens":12,"completion_tokens":3,"prompt_tokens_details":null},` +
+		`"prompt_logprobs":null,"prompt_token_ids":null,"prompt_text":null,"kv_transfer_params":null}`,
 		`id=chatcmpl-99d3eba10d0d0a2e token text="洱ZONE客户提供" finish=1 usage=9/3/-1`, false},
-	{"vLLM, error", `{"error":{"message":"The model ` + "`nope`" + ` does not exist.","type":"NotFoundError","param":"model","code":404}}`,
-		"error={\"message\":\"The model `nope` does not exist.\",\"type\":\"NotFoundError\",\"param\":\"model\",\"code\":404}", false},
-	{"vLLM, reasoning", `{"id":"c","choices":[{"index":0,"delta":{"reasoning":"Okay"},"finish_reason":null}]}`, `id=c token`, false},
-	{"reasoning_content", `{"id":"c","choices":[{"index":0,"delta":{"content":null,"reasoning_content":"Hm\n"}}]}`, `id=c token`, false},
-	{"both spellings of reasoning, empty", `{"choices":[{"delta":{"reasoning":"","reasoning_content":""}}]}`, ``, false},
-	{"tool call", `{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"f","arguments":"{\"a\":"}}]},"finish_reason":null}]}`, `token`, false},
+	{"vLLM, error", `{"error":{"message":"The model ` + "`nope`" + ` does not exist.","type":"NotFoundError",` +
+		`"param":"model","code":404}}`,
+		`error={"message":"The model ` + "`nope`" + ` does not exist.","type":"NotFoundError",` +
+			`"param":"model","code":404}`, false},
+	{"vLLM, reasoning", `{"id":"c","choices":[{"index":0,"delta":{"reasoning":"Okay"},"finish_reason":null}]}`,
+		`id=c token`, false},
+	{"reasoning_content", `{"id":"c","choices":[{"index":0,"delta":{"content":null,"reasoning_content":"Hm\n"}}]}`,
+		`id=c token`, false},
+	{"both spellings of reasoning, empty", `{"choices":[{"delta":{"reasoning":"","reasoning_content":""}}]}`,
+		``, false},
+	{"tool call", `{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"call_1","type":"function",` +
+		`"function":{"name":"f","arguments":"{\"a\":"}}]},"finish_reason":null}]}`, `token`, false},
 	{"tool calls, none", `{"choices":[{"index":0,"delta":{"tool_calls":[]}}]}`, ``, false},
 	{"finish by tool calls", `{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}`, `finish=3`, false},
 	{"finish by stop", `{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"stop"}]}`, `finish=2`, false},
-	{"LiteLLM, token", `{"id":"chatcmpl-1","created":1,"model":"m","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"Hi","role":"assistant"}}],"stream_options":{"include_usage":true}}`,
+	{"LiteLLM, token", `{"id":"chatcmpl-1","created":1,"model":"m","object":"chat.completion.chunk",` +
+		`"choices":[{"index":0,"delta":{"content":"Hi","role":"assistant"}}],"stream_options":{"include_usage":true}}`,
 		`id=chatcmpl-1 token text="Hi"`, false},
-	{"LiteLLM, usage", `{"id":"chatcmpl-1","choices":[{"index":0,"delta":{}}],"usage":{"completion_tokens":4,"prompt_tokens":9,"total_tokens":13,"completion_tokens_details":null,"prompt_tokens_details":{"audio_tokens":null,"cached_tokens":8}}}`,
+	{"LiteLLM, usage", `{"id":"chatcmpl-1","choices":[{"index":0,"delta":{}}],"usage":{"completion_tokens":4,` +
+		`"prompt_tokens":9,"total_tokens":13,"completion_tokens_details":null,` +
+		`"prompt_tokens_details":{"audio_tokens":null,"cached_tokens":8}}}`,
 		`id=chatcmpl-1 usage=9/4/8`, false},
-	{"SGLang, token", `{"id":"0f","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":null,"content":"Hi","reasoning_content":null,"tool_calls":null},"logprobs":null,"finish_reason":null,"matched_stop":null}],"usage":null}`,
+	{"SGLang, token", `{"id":"0f","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,` +
+		`"delta":{"role":null,"content":"Hi","reasoning_content":null,"tool_calls":null},"logprobs":null,` +
+		`"finish_reason":null,"matched_stop":null}],"usage":null}`,
 		`id=0f token text="Hi"`, false},
-	{"TGI, token", `{"object":"chat.completion.chunk","id":"","created":1,"model":"m","system_fingerprint":"3.0.0","choices":[{"index":0,"delta":{"role":"assistant","content":" deep"},"logprobs":null,"finish_reason":null}],"usage":null}`,
+	{"TGI, token", `{"object":"chat.completion.chunk","id":"","created":1,"model":"m","system_fingerprint":"3.0.0",` +
+		`"choices":[{"index":0,"delta":{"role":"assistant","content":" deep"},"logprobs":null,"finish_reason":null}],` +
+		`"usage":null}`,
 		`token text=" deep"`, false},
 	{"TGI, error", `{"error":"Model is overloaded","error_type":"overloaded"}`, `error="Model is overloaded"`, false},
-	{"llama.cpp, end", `{"choices":[{"finish_reason":"length","index":0,"delta":{}}],"created":1,"id":"chatcmpl-x","model":"m","system_fingerprint":"b1","object":"chat.completion.chunk","usage":{"completion_tokens":10,"prompt_tokens":5,"total_tokens":15},"timings":{"prompt_n":5,"prompt_ms":1.5e1,"predicted_per_second":-0.5E+2}}`,
+	{"llama.cpp, end", `{"choices":[{"finish_reason":"length","index":0,"delta":{}}],"created":1,"id":"chatcmpl-x",` +
+		`"model":"m","system_fingerprint":"b1","object":"chat.completion.chunk","usage":{"completion_tokens":10,` +
+		`"prompt_tokens":5,"total_tokens":15},"timings":{"prompt_n":5,"prompt_ms":1.5e1,` +
+		`"predicted_per_second":-0.5E+2}}`,
 		`id=chatcmpl-x finish=1 usage=5/10/-1`, false},
-	{"OpenAI, token", `{"id":"chatcmpl-B","object":"chat.completion.chunk","created":1,"model":"gpt","service_tier":"default","system_fingerprint":"fp","choices":[{"index":0,"delta":{"content":"Hi"},"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":"x9"}`,
+	{"OpenAI, token", `{"id":"chatcmpl-B","object":"chat.completion.chunk","created":1,"model":"gpt",` +
+		`"service_tier":"default","system_fingerprint":"fp","choices":[{"index":0,"delta":{"content":"Hi"},` +
+		`"logprobs":null,"finish_reason":null}],"usage":null,"obfuscation":"x9"}`,
 		`id=chatcmpl-B token text="Hi"`, false},
-	{"OpenAI, usage", `{"id":"B","choices":[],"usage":{"prompt_tokens":19,"completion_tokens":10,"total_tokens":29,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}`,
+	{"OpenAI, usage", `{"id":"B","choices":[],"usage":{"prompt_tokens":19,"completion_tokens":10,"total_tokens":29,` +
+		`"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},` +
+		`"completion_tokens_details":{"reasoning_tokens":0}}}`,
 		`id=B usage=19/10/0`, false},
 
 	{"null error is none", `{"error":null,"choices":[{"text":"a"}]}`, `token text="a"`, false},
-	{"white space", " {\t\"choices\" : [ { \"delta\" : { \"content\" : \"a b\" } } ] , \"usage\" : { \"prompt_tokens\" : 3 } }\r\n", `token text="a b" usage=3/-1/-1`, false},
-	{"all escapes", `{"choices":[{"text":"\"\\\/\b\f\n\r\t\u0041\u00e9\u20AC"}]}`, `token text="\"\\/\b\f\n\r\tAé€"`, false},
+	{"white space",
+		" {\t\"choices\" : [ { \"delta\" : { \"content\" : \"a b\" } } ] , \"usage\" : { \"prompt_tokens\" : 3 } }\r\n",
+		`token text="a b" usage=3/-1/-1`, false},
+	{"all escapes", `{"choices":[{"text":"\"\\\/\b\f\n\r\t\u0041\u00e9\u20AC"}]}`,
+		`token text="\"\\/\b\f\n\r\tAé€"`, false},
 	{"surrogate pair", `{"choices":[{"text":"\ud83d\ude00!"}]}`, `token text="😀!"`, false},
 	{"half a surrogate pair", `{"choices":[{"text":"\ud83d!\ude00"}]}`, `token text="�!�"`, false},
 	{"two first halves", `{"choices":[{"text":"\ud83d\ud83d\ude00"}]}`, `token text="�😀"`, false},
@@ -76,7 +122,8 @@ var chunks = []struct {
 	{"field given twice", `{"choices":[{"text":"a","text":"b"}]}`, `token text="b"`, true},
 	{"two choices: the first counts", `{"choices":[{"text":"a"},{"text":"b"}]}`, `token text="a"`, true},
 	{"content in parts is no text", `{"choices":[{"delta":{"content":[{"type":"text","text":"a"}]}}]}`, ``, true},
-	{"deep", `{"x":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `,"choices":[{"text":"a"}]}`, `token text="a"`, true},
+	{"deep", `{"x":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `,"choices":[{"text":"a"}]}`,
+		`token text="a"`, true},
 	{"field names are matched by case", `{"Choices":[{"text":"a"}],"USAGE":{}}`, ``, false},
 }
 
@@ -133,12 +180,17 @@ func TestDelta(t *testing.T) {
 
 func TestDeltaRefuses(t *testing.T) {
 	for _, data := range []string{
-		``, ` `, `{`, `}`, `[]`, `"x"`, `1`, `{"choices":[{"text":"a"}]`, `{"choices":[{"text":"a"}]}}`, `{"choices":[{"text":"a}]}`,
-		`{"choices":[{"text":"a"},]}`, `{"choices":[{"text":"a",}]}`, `{"a":01}`, `{"a":1.}`, `{"a":-}`, `{"a":1e}`, `{"a":.5}`, `{"a":+1}`,
-		`{"a":tru}`, `{"a":nul}`, `{'a':1}`, `{a:1}`, `{"a" 1}`, `{"a":"\x"}`, `{"a":"\u12g4"}`, `{"a":"\u123"}`, "{\"a\":\"\n\"}", "{\"a\":\"\x00\"}",
-		`{"choices":{}}`, `{"choices":[1]}`, `{"choices":"x"}`, `{"choices":[{"text":1}]}`, `{"choices":[{"delta":"x"}]}`, `{"choices":[{"finish_reason":1}]}`,
-		`{"usage":1}`, `{"usage":{"prompt_tokens":"9"}}`, `{"usage":{"prompt_tokens":-1}}`, `{"usage":{"completion_tokens":1.5}}`,
-		`{"usage":{"completion_tokens":99999999999}}`, `{"usage":{"prompt_tokens_details":{"cached_tokens":true}}}`, `OK`, `data: {}`, `<html>`,
+		``, ` `, `{`, `}`, `[]`, `"x"`, `1`, `OK`, `data: {}`, `<html>`,
+		`{"choices":[{"text":"a"}]`, `{"choices":[{"text":"a"}]}}`, `{"choices":[{"text":"a}]}`,
+		`{"choices":[{"text":"a"},]}`, `{"choices":[{"text":"a",}]}`,
+		`{"a":01}`, `{"a":1.}`, `{"a":-}`, `{"a":1e}`, `{"a":.5}`, `{"a":+1}`, `{"a":tru}`, `{"a":nul}`,
+		`{'a':1}`, `{a:1}`, `{"a" 1}`, `{"a":"\x"}`, `{"a":"\u12g4"}`, `{"a":"\u123"}`,
+		"{\"a\":\"\n\"}", "{\"a\":\"\x00\"}",
+		`{"choices":{}}`, `{"choices":[1]}`, `{"choices":"x"}`, `{"choices":[{"text":1}]}`,
+		`{"choices":[{"delta":"x"}]}`, `{"choices":[{"finish_reason":1}]}`,
+		`{"usage":1}`, `{"usage":{"prompt_tokens":"9"}}`, `{"usage":{"prompt_tokens":-1}}`,
+		`{"usage":{"completion_tokens":1.5}}`, `{"usage":{"completion_tokens":99999999999}}`,
+		`{"usage":{"prompt_tokens_details":{"cached_tokens":true}}}`,
 	} {
 		var d Delta
 		if err := d.Parse([]byte(data)); err == nil {
@@ -180,8 +232,9 @@ func TestDeltaOnMadeUpEvents(t *testing.T) {
 }
 
 func madeUpObject(r *rand.Rand, depth int) string {
-	keys := []string{"id", "error", "usage", "choices", "delta", "message", "text", "finish_reason", "content", "reasoning",
-		"reasoning_content", "tool_calls", "prompt_tokens", "completion_tokens", "prompt_tokens_details", "cached_tokens", "x", "", `\u0069d`}
+	keys := []string{"id", "error", "usage", "choices", "delta", "message", "text", "finish_reason", "content",
+		"reasoning", "reasoning_content", "tool_calls", "prompt_tokens", "completion_tokens",
+		"prompt_tokens_details", "cached_tokens", "x", "", `\u0069d`}
 	var fields []string
 	for range r.IntN(4) {
 		key := keys[r.IntN(len(keys))]
@@ -214,8 +267,9 @@ func madeUpObject(r *rand.Rand, depth int) string {
 }
 
 func madeUpValue(r *rand.Rand, depth int) string {
-	scalars := []string{"null", "null", "true", "false", "0", "7", "-1", "12.5", "1e3", "1073741824", "1073741825", `""`, `"a"`, `"b c"`,
-		`"\n"`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ude00\ud83d\u0041"`, `"é"`, "\"\xff\"", `"length"`, `"stop"`, `"[DONE]"`, `[]`, `{}`}
+	scalars := []string{"null", "null", "true", "false", "0", "7", "-1", "12.5", "1e3", "1073741824", "1073741825",
+		`""`, `"a"`, `"b c"`, `"\n"`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ude00\ud83d\u0041"`, `"é"`, "\"\xff\"",
+		`"length"`, `"stop"`, `"[DONE]"`, `[]`, `{}`}
 	if depth > 3 || r.IntN(4) > 0 {
 		return scalars[r.IntN(len(scalars))]
 	}
@@ -258,7 +312,9 @@ func TestTemplate(t *testing.T) {
 	for _, first := range chunks {
 		for _, second := range chunks {
 			var tmpl Template
-			for _, c := range []struct{ data, want string }{{first.data, first.want}, {second.data, second.want}, {first.data, first.want}} {
+			for _, c := range []struct{ data, want string }{
+				{first.data, first.want}, {second.data, second.want}, {first.data, first.want},
+			} {
 				var d Delta
 				if err := tmpl.Parse(&d, []byte(c.data)); err != nil {
 					t.Fatalf("%s after %s: %v", second.name, first.name, err)
@@ -273,7 +329,8 @@ func TestTemplate(t *testing.T) {
 
 func TestTemplateFits(t *testing.T) {
 	event := func(text string) string {
-		return `{"id":"c1","choices":[{"index":0,"delta":{"content":"` + text + `"},"finish_reason":null}],"usage":null}`
+		return `{"id":"c1","choices":[{"index":0,"delta":{"content":"` + text +
+			`"},"finish_reason":null}],"usage":null}`
 	}
 	for _, test := range []struct {
 		name, first, second string
@@ -287,18 +344,22 @@ func TestTemplateFits(t *testing.T) {
 		{"after an empty text", event(""), event("a"), false},
 		{"another id", event("a"), strings.Replace(event("b"), "c1", "c2", 1), false},
 		{"an end", event("a"), strings.Replace(event("b"), `"finish_reason":null`, `"finish_reason":"stop"`, 1), false},
-		{"after an end", strings.Replace(event("a"), `"finish_reason":null`, `"finish_reason":"stop"`, 1), strings.Replace(event("b"), `"finish_reason":null`, `"finish_reason":"stop"`, 1), false},
+		{"after an end", strings.Replace(event("a"), `"finish_reason":null`, `"finish_reason":"stop"`, 1),
+			strings.Replace(event("b"), `"finish_reason":null`, `"finish_reason":"stop"`, 1), false},
 		{"a usage", event("a"), strings.Replace(event("b"), `"usage":null`, `"usage":{}`, 1), false},
-		{"after a usage", strings.Replace(event("a"), `"usage":null`, `"usage":{}`, 1), strings.Replace(event("b"), `"usage":null`, `"usage":{}`, 1), false},
+		{"after a usage", strings.Replace(event("a"), `"usage":null`, `"usage":{}`, 1),
+			strings.Replace(event("b"), `"usage":null`, `"usage":{}`, 1), false},
 		{"a broken escape", event("a"), event(`\x`), false},
 		{"a bare quote", event("a"), event(`a"b`), false},
 		{"a control character", event("a"), event("\n"), false},
 		{"no UTF-8", event("a"), event("\xff"), false},
 		{"cut short", event("a"), event("b")[:len(event("b"))-1], false},
 		{"cut in the text", event("a"), event("b")[:60], false},
-		{"an id after the text", `{"choices":[{"text":"a"}],"id":"c1"}`, `{"choices":[{"text":"bb"}],"id":"c1"}`, false},
+		{"an id after the text", `{"choices":[{"text":"a"}],"id":"c1"}`, `{"choices":[{"text":"bb"}],"id":"c1"}`,
+			false},
 		{"no text", `{"choices":[{"delta":{"reasoning":"a"}}]}`, `{"choices":[{"delta":{"reasoning":"a"}}]}`, false},
-		{"read by encoding/json", `{"choices":[{"text":"a","text":"b"}]}`, `{"choices":[{"text":"a","text":"c"}]}`, false},
+		{"read by encoding/json", `{"choices":[{"text":"a","text":"b"}]}`, `{"choices":[{"text":"a","text":"c"}]}`,
+			false},
 	} {
 		var tmpl Template
 		var d Delta

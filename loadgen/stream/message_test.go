@@ -8,8 +8,9 @@ import (
 
 func TestShorten(t *testing.T) {
 	for _, test := range []struct{ in, want string }{
-		{"", ""}, {"  a \n\t b ", "a b"}, {"0123456789", "0123456789"}, {"0123 5678901", "0123 …"}, {"0123456789 1", "0123456789…"},
-		{"012345678901", "…"}, {"éééé éééééé", "éééé ééééé…"}, {"a\xffb", "a\ufffdb"}, {"{\"key\":\"sk-1234\"}", "{\"key\":\"…"},
+		{"", ""}, {"  a \n\t b ", "a b"}, {"0123456789", "0123456789"}, {"0123 5678901", "0123 …"},
+		{"0123456789 1", "0123456789…"}, {"012345678901", "…"}, {"éééé éééééé", "éééé ééééé…"},
+		{"a\xffb", "a\ufffdb"}, {"{\"key\":\"sk-1234\"}", "{\"key\":\"…"},
 	} {
 		if got := Shorten(test.in, 10); got != test.want {
 			t.Errorf("Shorten(%q) = %q, want %q", test.in, got, test.want)
@@ -19,8 +20,10 @@ func TestShorten(t *testing.T) {
 
 func TestErrorMessage(t *testing.T) {
 	for _, test := range []struct{ body, want string }{
-		{`{"error":{"message":"a"}}`, "a"}, {`{"error":"a"}`, "a"}, {`{"message":"a"}`, "a"}, {`{"detail":"a"}`, "a"}, {`{"error":{"code":7}}`, `{"code":7}`},
-		{`{"detail":[{"loc":["body"],"msg":"x"}]}`, `[{"loc":["body"],"msg":"x"}]`}, {`{"object":"error","message":"old vLLM"}`, "old vLLM"},
+		{`{"error":{"message":"a"}}`, "a"}, {`{"error":"a"}`, "a"}, {`{"message":"a"}`, "a"}, {`{"detail":"a"}`, "a"},
+		{`{"error":{"code":7}}`, `{"code":7}`},
+		{`{"detail":[{"loc":["body"],"msg":"x"}]}`, `[{"loc":["body"],"msg":"x"}]`},
+		{`{"object":"error","message":"old vLLM"}`, "old vLLM"},
 		{`{"x":1}`, `{"x":1}`}, {`<h1>502  Bad
 Gateway</h1>`, "<h1>502 Bad Gateway</h1>"}, {``, ``}, {`null`, `null`},
 	} {
@@ -35,8 +38,11 @@ func TestMessagesAreRedactedBeforeTheyAreShortened(t *testing.T) {
 	const secret = "pa!ss!wo!rd!of!some!length"
 	redact := func(s string) string { return strings.ReplaceAll(s, secret, "[redacted]") }
 	long := strings.Repeat("padding ", 36) + "0123456789 " + secret
-	for _, body := range []string{long, `{"error":{"message":"` + long + `"}}`, `{"detail":"` + strings.ReplaceAll(long, "!", "\\u0021") + `"}`} {
-		if text := StatusError(401, http.Header{"Retry-After": {long}}, []byte(body), redact).Error(); strings.Contains(text, "pa!ss") {
+	for _, body := range []string{
+		long, `{"error":{"message":"` + long + `"}}`, `{"detail":"` + strings.ReplaceAll(long, "!", "\\u0021") + `"}`,
+	} {
+		text := StatusError(401, http.Header{"Retry-After": {long}}, []byte(body), redact).Error()
+		if strings.Contains(text, "pa!ss") {
 			t.Errorf("%q gives %q", body, text)
 		}
 	}

@@ -60,7 +60,8 @@ func TestEventSplitter(t *testing.T) {
 		{"only one space is taken", "data:  a\n\n", []string{" a"}, "", 2},
 		{"CRLF", "data: a\r\n\r\ndata: b\r\n\r\n", []string{"a", "b"}, "", 4},
 		{"CR", "data: a\r\rdata: b\r\r", []string{"a", "b"}, "", 4},
-		{"all line ends in one", "data: a\r\ndata: b\rdata: c\n\r\ndata: d\n\rdata: e\r\r", []string{"a\nb\nc", "d", "e"}, "", 8},
+		{"all line ends in one", "data: a\r\ndata: b\rdata: c\n\r\ndata: d\n\rdata: e\r\r",
+			[]string{"a\nb\nc", "d", "e"}, "", 8},
 		{"several data lines", "data: a\ndata: b\ndata\ndata: c\n\n", []string{"a\nb\n\nc"}, "", 5},
 		{"first data line empty", "data:\ndata: b\n\n", []string{"\nb"}, "", 3},
 		{"first data line without a colon", "data\ndata: b\n\n", []string{"\nb"}, "", 3},
@@ -73,7 +74,8 @@ func TestEventSplitter(t *testing.T) {
 		{"the last type counts", "event: error\nevent: message\ndata: x\n\n", []string{"x"}, "", 4},
 		{"a type without data is forgotten", "event: error\n\ndata: x\n\n", []string{"x"}, "", 4},
 		{"byte order mark", bom + "data: a\n\n", []string{"a"}, "", 2},
-		{"byte order mark later is part of the field's name", "data: a\n\n" + bom + "data: b\n\n", []string{"a"}, "", 4},
+		{"byte order mark later is part of the field's name", "data: a\n\n" + bom + "data: b\n\n",
+			[]string{"a"}, "", 4},
 		{"two byte order marks", bom + bom + "data: a\n\n", nil, "", 2},
 		{"blank lines", "\n\r\n\r\n\ndata: a\n\n\n", []string{"a"}, "", 7},
 		{"no final blank line", "data: a\n\ndata: [DONE]\n", []string{"a"}, "[DONE]", 3},
@@ -166,7 +168,8 @@ func FuzzEventSplitter(f *testing.F) {
 			if len(pieces) > 0 && strings.Join(pieces, "") != s {
 				continue // strings.Split replaces invalid UTF-8
 			}
-			if got := split(t, pieces...); !slices.Equal(got.events, whole.events) || got.rest != whole.rest || got.lines != whole.lines {
+			if got := split(t, pieces...); !slices.Equal(got.events, whole.events) || got.rest != whole.rest ||
+				got.lines != whole.lines {
 				t.Fatalf("%q gives %+v, whole %+v", pieces, got, whole)
 			}
 		}

@@ -50,7 +50,8 @@ func TestFraming(t *testing.T) {
 		{"empty", chunked, "0\r\n\r\nrest", "", "rest", nil},
 		{"one chunk", chunked, "5\r\nhello\r\n0\r\n\r\n", "hello", "", nil},
 		{"two chunks", chunked, "5\r\nhello\r\nA\r\n 123456789\r\n0\r\n\r\nHTTP", "hello 123456789", "HTTP", nil},
-		{"hex of both cases", chunked, "a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789", "", nil},
+		{"hex of both cases", chunked, "a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n",
+			"01234567890123456789", "", nil},
 		{"leading zeros", chunked, "0005\r\nhello\r\n000\r\n\r\n", "hello", "", nil},
 		{"extension", chunked, "5;name=\"v\";x\r\nhello\r\n0;y\r\n\r\n", "hello", "", nil},
 		{"space after the size", chunked, "5 \r\nhello\r\n0\t\r\n\r\n", "hello", "", nil},
@@ -89,7 +90,8 @@ func TestFraming(t *testing.T) {
 // body. The reverse is not asked: bare line feeds and odd extensions are let pass here, and refused there.
 func FuzzFraming(f *testing.F) {
 	for _, seed := range []string{
-		"5\r\nhello\r\n0\r\n\r\n", "5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n", "a\nhello there\n0\n\n", "0\r\n\r\n", "1\r\n\r\r\n0\r\n\r\n",
+		"5\r\nhello\r\n0\r\n\r\n", "5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n", "a\nhello there\n0\n\n", "0\r\n\r\n",
+		"1\r\n\r\r\n0\r\n\r\n",
 	} {
 		f.Add([]byte(seed), uint16(4))
 	}

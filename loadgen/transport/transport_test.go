@@ -64,7 +64,8 @@ func TestBothTransports(t *testing.T) {
 		w.Write(append([]byte("echo "), body...))
 	}))
 	defer s.Close()
-	config := Config{URL: mustURL("http://server.test/a?b=c"), Header: http.Header{"X-One": {"1"}, "Host": {"other.test"}},
+	config := Config{URL: mustURL("http://server.test/a?b=c"),
+		Header: http.Header{"X-One": {"1"}, "Host": {"other.test"}},
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, s.Listener.Addr().String())
 		}}
@@ -133,7 +134,8 @@ func TestConnectionsAreLimited(t *testing.T) {
 			for range 4 {
 				x.Encode(nil)
 				var failed *Error
-				if _, err := x.RoundTrip(new(Sending)); !errors.As(err, &failed) || failed.Step != Connecting || !errors.Is(err, refused) {
+				if _, err := x.RoundTrip(new(Sending)); !errors.As(err, &failed) || failed.Step != Connecting ||
+					!errors.Is(err, refused) {
 					t.Errorf("%v", err)
 				}
 				x.End()
