@@ -86,7 +86,8 @@ func TestAddress(t *testing.T) {
 	if err := json.Unmarshal(text, &back); err != nil || back["a"].String() != a.String() || !back["b"].IsZero() {
 		t.Errorf("read back: %v, %v", back, err)
 	}
-	if err := json.Unmarshal([]byte(`{"a":"http://me:hidden@host/"}`), &back); err != nil || back["a"].String() != "http://host/" {
+	if err := json.Unmarshal([]byte(`{"a":"http://me:hidden@host/"}`), &back); err != nil ||
+		back["a"].String() != "http://host/" {
 		t.Errorf("read: %v, %v", back, err)
 	}
 }
@@ -94,8 +95,9 @@ func TestAddress(t *testing.T) {
 // FuzzAddress: whatever a URL looks like, what stands before its last @ is neither in the address nor in an error.
 func FuzzAddress(f *testing.F) {
 	for _, seed := range [][3]string{
-		{"http://", "me:pw", "host/v1"}, {"https://", "me:p/w?#", "host:80"}, {"", "me:12/34", "h"}, {"ftp://", "%zz", "h"},
-		{"http://", "a@b:c@d", "h/x"}, {"http://", "12/34", "host"}, {"http://me:12", "/x?y", "host"}, {"http://[", "::1]", "h"},
+		{"http://", "me:pw", "host/v1"}, {"https://", "me:p/w?#", "host:80"}, {"", "me:12/34", "h"},
+		{"ftp://", "%zz", "h"}, {"http://", "a@b:c@d", "h/x"}, {"http://", "12/34", "host"},
+		{"http://me:12", "/x?y", "host"}, {"http://[", "::1]", "h"},
 		{"http://h/", "x", "y"}, {"http://", "a:\x00", "h"}, {"://", "x", "y"},
 	} {
 		f.Add(seed[0], seed[1], seed[2])
@@ -106,14 +108,17 @@ func FuzzAddress(f *testing.F) {
 			return
 		}
 		for _, s := range []string{before + userinfo + mark + "@" + after, before + mark + userinfo + "@" + after} {
-			for name, parse := range map[string]func(string) (Address, Secret, error){"ParseBase": ParseBase, "ParseAddress": ParseAddress} {
+			for name, parse := range map[string]func(string) (Address, Secret, error){
+				"ParseBase": ParseBase, "ParseAddress": ParseAddress,
+			} {
 				a, _, err := parse(s)
 				text := a.String()
 				if err != nil {
 					text += err.Error()
 				}
 				// Before a scheme's end it is no userinfo: it is the scheme.
-				if scheme, _, _ := strings.Cut(s, "://"); strings.Contains(strings.ToLower(text), strings.ToLower(mark)) &&
+				if scheme, _, _ := strings.Cut(s, "://"); strings.Contains(strings.ToLower(text),
+					strings.ToLower(mark)) &&
 					!strings.Contains(scheme, mark) {
 					t.Errorf("%s(%q) shows %q", name, s, text)
 				}

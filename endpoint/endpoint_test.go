@@ -29,7 +29,8 @@ func open(t *testing.T, address string, change ...func(*Config)) *Endpoint {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := Config{Address: base, Headers: []Header{{"Authorization", NewSecret("Bearer " + canary)}}, ConnectTimeout: 5 * time.Second}
+	c := Config{Address: base, Headers: []Header{{"Authorization", NewSecret("Bearer " + canary)}},
+		ConnectTimeout: 5 * time.Second}
 	for _, f := range change {
 		f(&c)
 	}
@@ -69,7 +70,8 @@ func wantCause(t *testing.T, err error, cause Cause, parts ...string) {
 }
 
 func TestModels(t *testing.T) {
-	ids, err := open(t, answering(t, 200, "application/json", `{"data":[{"id":"a"},{"id":"b"}]}`).URL).Models(t.Context())
+	models := answering(t, 200, "application/json", `{"data":[{"id":"a"},{"id":"b"}]}`)
+	ids, err := open(t, models.URL).Models(t.Context())
 	if err != nil || fmt.Sprint(ids) != "[a b]" {
 		t.Errorf("%v, %v", ids, err)
 	}
@@ -116,10 +118,12 @@ func TestTry(t *testing.T) {
 			Trial{Streamed: true, Tokens: 2, PromptTokens: 7, OutputTokens: 2, Ended: true}},
 		{"without usage", "text/event-stream; charset=utf-8", event(token) + event("[DONE]"),
 			Trial{Streamed: true, Tokens: 1, PromptTokens: -1, OutputTokens: -1, Ended: true}},
-		{"whole", "application/json", `{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}`,
+		{"whole", "application/json", `{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],` +
+			`"usage":{"prompt_tokens":3,"completion_tokens":1}}`,
 			Trial{PromptTokens: 3, OutputTokens: 1, Ended: true}},
 	} {
-		got, err := open(t, answering(t, 200, test.mediaType, test.body).URL).Try(t.Context(), "/chat/completions", []byte("{}"), time.Minute)
+		server := answering(t, 200, test.mediaType, test.body)
+		got, err := open(t, server.URL).Try(t.Context(), "/chat/completions", []byte("{}"), time.Minute)
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 			continue
@@ -137,18 +141,22 @@ func TestTry(t *testing.T) {
 		text                  string
 	}{
 		{"no JSON", "text/event-stream", event("oops"), CauseNotAPI, "not a JSON object"},
-		{"error object", "text/event-stream", event(`{"error":{"message":"out of memory"}}`), CauseStreamError, "brought an error: out of memory"},
+		{"error object", "text/event-stream", event(`{"error":{"message":"out of memory"}}`), CauseStreamError,
+			"brought an error: out of memory"},
 		{"error event", "text/event-stream", "event: error\n" + event(`{"message":"died"}`), CauseStreamError, "died"},
 		{"no token", "text/event-stream", event(finish) + event("[DONE]"), CauseNoToken, "without a token"},
 		{"cut short", "text/event-stream", event(token), CauseCutShort, "without [DONE] or a finish reason"},
-		{"a page", "text/html", "<html>hello</html>", CauseNotAPI, `neither a stream nor a completion: "<html>hello</html>"`},
+		{"a page", "text/html", "<html>hello</html>", CauseNotAPI,
+			`neither a stream nor a completion: "<html>hello</html>"`},
 	} {
-		_, err := open(t, answering(t, 200, test.mediaType, test.body).URL).Try(t.Context(), "/chat/completions", []byte("{}"), time.Minute)
+		server := answering(t, 200, test.mediaType, test.body)
+		_, err := open(t, server.URL).Try(t.Context(), "/chat/completions", []byte("{}"), time.Minute)
 		wantCause(t, err, test.cause, "a trial request to POST http://127.0.0.1:", "/v1/chat/completions: ", test.text)
 	}
 	_, err := open(t, answering(t, 404, "", "").URL).Try(t.Context(), "/chat/completions", nil, time.Minute)
 	wantCause(t, err, CauseNotFound, "HTTP 404")
-	_, err = open(t, answering(t, 400, "", `{"error":{"message":"maximum context length"}}`).URL).Try(t.Context(), "/x", nil, time.Minute)
+	server := answering(t, 400, "", `{"error":{"message":"maximum context length"}}`)
+	_, err = open(t, server.URL).Try(t.Context(), "/x", nil, time.Minute)
 	wantCause(t, err, CauseStatus, "maximum context length")
 }
 
@@ -165,7 +173,8 @@ func TestPost(t *testing.T) {
 	defer s.Close()
 	e := open(t, s.URL+"/team")
 	status, answer, err := e.Post(t.Context(), "/tokenize", []byte("{}"))
-	if want := "/team/tokenize Bearer " + canary + " application/json"; err != nil || status != 200 || string(answer) != "{}" || path.Load() != want {
+	if want := "/team/tokenize Bearer " + canary + " application/json"; err != nil || status != 200 ||
+		string(answer) != "{}" || path.Load() != want {
 		t.Errorf("%d %q %v, asked %v", status, answer, err, path.Load())
 	}
 	status, answer, err = e.Post(t.Context(), "/v1/completions", []byte("no "+canary))
@@ -215,23 +224,29 @@ func TestCauses(t *testing.T) {
 		cause         Cause
 		text          string
 	}{
-		{"unknown host", "http://no-such-host.invalid", none, CauseUnknownHost, `the host "no-such-host.invalid" is not known`},
+		{"unknown host", "http://no-such-host.invalid", none, CauseUnknownHost,
+			`the host "no-such-host.invalid" is not known`},
 		{"refused", "http://" + l.Addr().String(), none, CauseRefused, "connection refused"},
-		{"not HTTP", "http://" + listen(func(c net.Conn) { io.WriteString(c, "SSH-2.0-OpenSSH_9.6\r\n"); read(c) }), none, CauseNotHTTP, "not HTTP"},
+		{"not HTTP", "http://" + listen(func(c net.Conn) { io.WriteString(c, "SSH-2.0-OpenSSH_9.6\r\n"); read(c) }),
+			none, CauseNotHTTP, "not HTTP"},
 		{"closed", "http://" + listen(read), none, CauseClosed, "closed the connection without an answer"},
 		{"no TLS", strings.Replace(plain.URL, "http:", "https:", 1), none, CauseNotTLS, "does not speak TLS"},
 		{"no HTTP/2", plain.URL, func(c *Config) { c.HTTP2 = true }, CauseNoHTTP2, "does not speak HTTP/2"},
 		{"unknown authority", secure.URL, none, CauseUnknownAuthority, "unknown authority"},
-		{"another host's certificate", strings.Replace(secure.URL, "127.0.0.1", "localhost", 1), func(c *Config) { c.CAFile = ca }, CauseCertificate, "localhost"},
-		{"no handshake", "https://" + listen(func(c net.Conn) { io.Copy(io.Discard, c) }), func(c *Config) { c.ConnectTimeout = 50 * time.Millisecond }, CauseTimeout, "timeout"},
+		{"another host's certificate", strings.Replace(secure.URL, "127.0.0.1", "localhost", 1),
+			func(c *Config) { c.CAFile = ca }, CauseCertificate, "localhost"},
+		{"no handshake", "https://" + listen(func(c net.Conn) { io.Copy(io.Discard, c) }),
+			func(c *Config) { c.ConnectTimeout = 50 * time.Millisecond }, CauseTimeout, "timeout"},
 	} {
 		_, err := open(t, test.address, test.change).Models(t.Context())
 		wantCause(t, err, test.cause, test.text)
 	}
-	if ids, err := open(t, secure.URL, func(c *Config) { c.CAFile = ca }).Models(t.Context()); err != nil || len(ids) != 1 {
+	if ids, err := open(t, secure.URL, func(c *Config) { c.CAFile = ca }).Models(t.Context()); err != nil ||
+		len(ids) != 1 {
 		t.Errorf("with its own authority: %v, %v", ids, err)
 	}
-	if ids, err := open(t, secure.URL, func(c *Config) { c.Insecure = true }).Models(t.Context()); err != nil || len(ids) != 1 {
+	if ids, err := open(t, secure.URL, func(c *Config) { c.Insecure = true }).Models(t.Context()); err != nil ||
+		len(ids) != 1 {
 		t.Errorf("not verified: %v, %v", ids, err)
 	}
 	silent := "http://" + listen(func(c net.Conn) { io.Copy(io.Discard, c) })
@@ -256,7 +271,8 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
 	defer other.Close()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Location", strings.Replace(other.URL, "://", "://me:hidden-word@", 1)+"/?key="+strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+		w.Header().Set("Location", strings.Replace(other.URL, "://", "://me:hidden-word@", 1)+"/?key="+
+			strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
 		w.WriteHeader(http.StatusTemporaryRedirect)
 	}))
 	defer s.Close()
@@ -288,9 +304,11 @@ func TestEchoedKeysAreNotShown(t *testing.T) {
 	}
 	for name, handler := range map[string]http.HandlerFunc{
 		"error body": func(w http.ResponseWriter, r *http.Request) {
-			http.Error(w, fmt.Sprintf(`{"error":{"message":%q}}`, long+echo(w, r)), 401)
+			http.Error(w, fmt.Sprintf(`{"error":{"message":%q}}`, long+echo(w, r)), http.StatusUnauthorized)
 		},
-		"plain error body": func(w http.ResponseWriter, r *http.Request) { http.Error(w, long+"0123 "+echo(w, r), 403) },
+		"plain error body": func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, long+"0123 "+echo(w, r), http.StatusForbidden)
+		},
 		"header": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", echo(w, r))
 			w.WriteHeader(503)
@@ -310,7 +328,8 @@ func TestEchoedKeysAreNotShown(t *testing.T) {
 		"id and text": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			text := echo(w, r)
-			io.WriteString(w, event(fmt.Sprintf(`{"id":%q,"choices":[{"delta":{"content":%q}}]}`, text, text))+event("[DONE]"))
+			io.WriteString(w, event(fmt.Sprintf(`{"id":%q,"choices":[{"delta":{"content":%q}}]}`, text, text))+
+				event("[DONE]"))
 		},
 		"models": func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, `{"data":[{"id":%q}]}`, "model of "+echo(w, r))
@@ -343,8 +362,13 @@ func TestEchoedKeysAreNotShown(t *testing.T) {
 			}
 			defer client.Close()
 			measured, err := (&loadgen.Runner{Client: client}).Run(context.Background(),
-				loadgen.Stage{Load: loadgen.Load{Kind: loadgen.Synchronous, Streams: 1}, MaxRequests: 1, KeepDetails: true, KeepTexts: 1},
-				loadgen.Hooks{Source: func(int) (loadgen.Request, error) { return loadgen.Request{Body: []byte("{}")}, nil }})
+				loadgen.Stage{
+					Load:        loadgen.Load{Kind: loadgen.Synchronous, Streams: 1},
+					MaxRequests: 1, KeepDetails: true, KeepTexts: 1,
+				},
+				loadgen.Hooks{Source: func(int) (loadgen.Request, error) {
+					return loadgen.Request{Body: []byte("{}")}, nil
+				}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -354,7 +378,8 @@ func TestEchoedKeysAreNotShown(t *testing.T) {
 			d := measured.Details[0]
 			shown = append(shown, d.Error, d.Output, d.ResponseID)
 			for _, text := range shown {
-				if strings.Contains(text, canary[:12]) || strings.Contains(text, "way!token") || strings.Contains(text, key) {
+				if strings.Contains(text, canary[:12]) || strings.Contains(text, "way!token") ||
+					strings.Contains(text, key) {
 					t.Errorf("shown: %s", text)
 				}
 			}
@@ -365,7 +390,8 @@ func TestEchoedKeysAreNotShown(t *testing.T) {
 func TestTarget(t *testing.T) {
 	e := open(t, "https://me:pw@host:8000/x", func(c *Config) { c.HTTP2, c.RequestTimeout = true, time.Minute })
 	target := e.Target("/chat/completions")
-	if target.URL != "https://host:8000/x/v1/chat/completions" || !target.HTTP2 || target.RequestTimeout != time.Minute || target.Proxy != nil ||
+	if target.URL != "https://host:8000/x/v1/chat/completions" || !target.HTTP2 ||
+		target.RequestTimeout != time.Minute || target.Proxy != nil ||
 		target.Header.Get("Authorization") != "Bearer "+canary || target.Redact("key "+canary) != "key [redacted]" {
 		t.Errorf("%+v", target)
 	}

@@ -18,11 +18,13 @@ func TestSecretIsNeverShown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, shown := range []string{
-		fmt.Sprint(s), fmt.Sprintf("%v %+v %#v %s %q %x", s, s, s, s, s, s), fmt.Sprintf("%v %+v %#v", held, held, held), string(text),
+		fmt.Sprint(s), fmt.Sprintf("%v %+v %#v %s %q %x", s, s, s, s, s, s),
+		fmt.Sprintf("%v %+v %#v", held, held, held), string(text),
 		fmt.Errorf("%w, %v", fmt.Errorf("%s", s), s).Error(), fmt.Sprint(Header{"Authorization", s}),
 		fmt.Sprintf("%#v", Config{Headers: []Header{{"Authorization", s}}}),
 	} {
-		if NewRedactor(s).Redact(shown) != shown || NewRedactor(NewSecret(fmt.Sprintf("%x", "sk-canary"))).Redact(shown) != shown {
+		if NewRedactor(s).Redact(shown) != shown ||
+			NewRedactor(NewSecret(fmt.Sprintf("%x", "sk-canary"))).Redact(shown) != shown {
 			t.Errorf("%s", shown)
 		}
 	}
@@ -34,7 +36,8 @@ func TestSecretIsNeverShown(t *testing.T) {
 func TestRedactor(t *testing.T) {
 	basic := "Basic " + base64.StdEncoding.EncodeToString([]byte("name:pa!ss word"))
 	key := "Basic " + base64.StdEncoding.EncodeToString([]byte("sk-as-name:"))
-	r := NewRedactor(NewSecret("Bearer sk-canary"), NewSecret("sk-canary-longer"), NewSecret(basic), NewSecret(key), NewSecret("abc"), Secret{})
+	r := NewRedactor(NewSecret("Bearer sk-canary"), NewSecret("sk-canary-longer"), NewSecret(basic), NewSecret(key),
+		NewSecret("abc"), Secret{})
 	for in, want := range map[string]string{
 		"":                              "",
 		"nothing in it":                 "nothing in it",

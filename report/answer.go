@@ -32,9 +32,11 @@ func (r *Result) Answer() string {
 	case open == 0:
 		return head + "not known (no open-loop stage was run)"
 	case best != nil && fails != nil:
-		return fmt.Sprintf("%sbetween %s and %s req/s (PASS at %s; at %s: %s)", head, rate(best), rate(fails), rate(best), rate(fails), why(fails))
+		return fmt.Sprintf("%sbetween %s and %s req/s (PASS at %s; at %s: %s)",
+			head, rate(best), rate(fails), rate(best), rate(fails), why(fails))
 	case best != nil:
-		return fmt.Sprintf("%sat least %s req/s (PASS at %s, the highest rate that was decided)", head, rate(best), rate(best))
+		return fmt.Sprintf("%sat least %s req/s (PASS at %s, the highest rate that was decided)",
+			head, rate(best), rate(best))
 	case fails != nil:
 		return fmt.Sprintf("%sbelow %s req/s (at %s: %s)", head, rate(fails), rate(fails), why(fails))
 	case invalid > 0:
@@ -43,8 +45,8 @@ func (r *Result) Answer() string {
 	return head + "not decided (" + undecided(r.Stages) + ")"
 }
 
-// bracket is the open-loop stage with the highest rate that passes below every failure, and the one with the lowest rate
-// that fails; nil for none.
+// bracket is the open-loop stage with the highest rate that passes below every failure, and the one with the lowest
+// rate that fails; nil for none.
 func (r *Result) bracket() (best, fails *Stage) {
 	for i := range r.Stages {
 		s := &r.Stages[i]
@@ -58,7 +60,8 @@ func (r *Result) bracket() (best, fails *Stage) {
 	}
 	for i := range r.Stages {
 		s := &r.Stages[i]
-		if s.Load.Kind.Open() && s.Judgement.Outcome == slo.Pass && s.Load.Rate < limit && (best == nil || s.Load.Rate > best.Load.Rate) {
+		if s.Load.Kind.Open() && s.Judgement.Outcome == slo.Pass && s.Load.Rate < limit &&
+			(best == nil || s.Load.Rate > best.Load.Rate) {
 			best = s
 		}
 	}

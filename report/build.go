@@ -50,7 +50,8 @@ func New(s spec.Spec, run Run) *Result {
 		p := measured.Probe
 		r.Probes = &Probes{
 			SynchronousRate: measured.SynchronousRate, SaturationRate: measured.SaturationRate, ProbeRate: p.Rate,
-			Streams: p.Streams, Steps: append([]sweep.ProbeStep{}, p.Steps...), Rates: append([]float64{}, measured.Rates...),
+			Streams: p.Streams, Steps: append([]sweep.ProbeStep{}, p.Steps...),
+			Rates: append([]float64{}, measured.Rates...),
 		}
 	}
 	for _, g := range s.Gates {

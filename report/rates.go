@@ -2,9 +2,9 @@ package report
 
 import "github.com/openloop/openloop/loadgen"
 
-// tokenRate is the rate of tokens, in tokens per second, that the server handled while a stage's requests were sent: output
-// tokens as they came, those of unfinished requests included, and prompt tokens when their first output token came. An
-// event counts as output tokens/token events tokens where the server gave the number of tokens, else as one.
+// tokenRate is the rate of tokens, in tokens per second, that the server handled while a stage's requests were sent:
+// output tokens as they came, those of unfinished requests included, and prompt tokens when their first output token
+// came. An event counts as output tokens/token events tokens where the server gave the number of tokens, else as one.
 func tokenRate(l *loadgen.Measured) float64 {
 	seconds := float64(l.Stopped-l.Start) / 1e9
 	if seconds <= 0 {
@@ -33,8 +33,8 @@ func tokenRate(l *loadgen.Measured) float64 {
 	return sum / seconds
 }
 
-// meanInFlight is the mean number of requests in flight while a stage's requests were sent, by Little's sum: the time that
-// requests spent in flight over the time of the stage.
+// meanInFlight is the mean number of requests in flight while a stage's requests were sent, by Little's sum: the time
+// that requests spent in flight over the time of the stage.
 func meanInFlight(l *loadgen.Measured) float64 {
 	if l.Stopped <= l.Start {
 		return 0

@@ -33,16 +33,17 @@ type server struct {
 	fails     int           // every so many requests fail; 0: none
 }
 
-// measured makes a stage of 20 s whose requests were answered by a made-up server, with the judgement and the audit that a
-// run would have made of it.
+// measured makes a stage of 20 s whose requests were answered by a made-up server, with the judgement and the audit
+// that a run would have made of it.
 func measured(t *testing.T, load loadgen.Load, srv server, objectives []slo.Objective) *sweep.Stage {
 	t.Helper()
 	const second = int64(time.Second)
 	rng := rand.New(rand.NewPCG(7, 11))
 	m := &loadgen.Measured{
 		Stage:  loadgen.Stage{Load: load, MaxDuration: 20 * time.Second},
-		Origin: time.Date(2026, 11, 24, 16, 43, 10, 0, time.UTC), Start: 1000, Stopped: 1000 + 20*second, End: 1000 + 21*second,
-		Reason: loadgen.StopDuration, Gaps: hdr.New(1000, 3.6e12, 3), TTFT: hdr.New(1000, 3.6e12, 3), ClientDelay: hdr.New(1000, 3.6e12, 3),
+		Origin: time.Date(2026, 11, 24, 16, 43, 10, 0, time.UTC), Reason: loadgen.StopDuration,
+		Start: 1000, Stopped: 1000 + 20*second, End: 1000 + 21*second,
+		Gaps: hdr.New(1000, 3.6e12, 3), TTFT: hdr.New(1000, 3.6e12, 3), ClientDelay: hdr.New(1000, 3.6e12, 3),
 		Client: loadgen.ClientStats{Stamps: loadgen.KernelStamps, Procs: 2, CPU: time.Second, Pacer: "clock_nanosleep"},
 	}
 	schedule := load.Schedule()
@@ -56,7 +57,8 @@ func measured(t *testing.T, load loadgen.Load, srv server, objectives []slo.Obje
 		}
 		due := m.Start + int64(at)
 		r := loadgen.Record{
-			Scheduled: due, Started: due + 50_000, Sent: due + 60_000, PromptTokens: 264, OutputTokens: 128, AskedPrompt: 256, AskedOutput: 128,
+			Scheduled: due, Started: due + 50_000, Sent: due + 60_000, PromptTokens: 264, OutputTokens: 128,
+			AskedPrompt: 256, AskedOutput: 128,
 			CachedTokens: -1, TokenEvents: 128, HTTPStatus: 200, Status: loadgen.Completed,
 		}
 		ttft := srv.ttft + rng.Int64N(srv.ttft/5)
@@ -70,8 +72,9 @@ func measured(t *testing.T, load loadgen.Load, srv server, objectives []slo.Obje
 		detail := loadgen.Detail{}
 		switch {
 		case srv.fails > 0 && i%srv.fails == 0:
-			r = loadgen.Record{Scheduled: due, Started: r.Started, Sent: r.Sent, End: r.Sent + ms, PromptTokens: -1, OutputTokens: -1,
-				AskedPrompt: 256, AskedOutput: 128, HTTPStatus: 503, Status: loadgen.Errored, Err: loadgen.ErrStatus}
+			r = loadgen.Record{Scheduled: due, Started: r.Started, Sent: r.Sent, End: r.Sent + ms, PromptTokens: -1,
+				OutputTokens: -1, AskedPrompt: 256, AskedOutput: 128,
+				HTTPStatus: 503, Status: loadgen.Errored, Err: loadgen.ErrStatus}
 			detail.Error = "HTTP 503 Service Unavailable: overloaded"
 		case r.End > m.End:
 			r.End, r.Status, r.OutputTokens = m.Stopped, loadgen.Incomplete, -1
@@ -116,8 +119,10 @@ func made(t *testing.T) *Result {
 		t.Fatal(err)
 	}
 	s := spec.Spec{
-		Endpoint:   endpoint.Config{Target: "http://vllm:8000"},
-		Workload:   tokens.Spec{Synthetic: &tokens.SyntheticSpec{Prompt: tokens.Length{Mean: 256}, Output: tokens.Length{Mean: 128}}},
+		Endpoint: endpoint.Config{Target: "http://vllm:8000"},
+		Workload: tokens.Spec{Synthetic: &tokens.SyntheticSpec{
+			Prompt: tokens.Length{Mean: 256}, Output: tokens.Length{Mean: 128},
+		}},
 		Objectives: o, Gates: []slo.Gate{gate}, Confidence: 0.95,
 		Plan:   spec.Plan{Profile: "sweep", Sweep: &spec.Sweep{Size: 5, Seed: 42}},
 		Output: spec.Output{Command: []string{"openloop", "sweep", "--target", "http://vllm:8000"}},
@@ -205,7 +210,8 @@ func TestObservedValues(t *testing.T) {
 				continue
 			}
 			if v := float64(j.Value); v < 1e18 && got != num.Value(v/1e6) {
-				t.Errorf("%s: %s is %v in the judgement and %v ms in the table", s.Name, j.Objective, j.Objective.Seen(v), got)
+				t.Errorf("%s: %s is %v in the judgement and %v ms in the table", s.Name, j.Objective,
+					j.Objective.Seen(v), got)
 			}
 		}
 	}
@@ -219,7 +225,8 @@ func TestAnswer(t *testing.T) {
 			Judgement: slo.StageJudgement{Outcome: outcome, Reasons: reasons},
 		}
 	}
-	closed := Stage{Load: loadgen.Load{Kind: loadgen.Concurrent, Streams: 4}, Judgement: slo.StageJudgement{Outcome: slo.Pass}}
+	closed := Stage{Load: loadgen.Load{Kind: loadgen.Concurrent, Streams: 4},
+		Judgement: slo.StageJudgement{Outcome: slo.Pass}}
 	invalid := stage(5, slo.Undecided)
 	invalid.Client.Level = audit.Invalid
 	for _, c := range []struct {
@@ -229,13 +236,17 @@ func TestAnswer(t *testing.T) {
 	}{
 		{"between", []Stage{stage(10, slo.Pass), stage(15, slo.Fail, "ttft:p95 300ms")},
 			"max rate at SLO: between 10 and 15 req/s (PASS at 10; at 15: FAIL, ttft:p95 300ms)"},
-		{"at least", []Stage{stage(5, slo.Pass), stage(10, slo.Pass)}, "max rate at SLO: at least 10 req/s (PASS at 10, the highest rate that was decided)"},
-		{"a pass above a failure counts for nothing", []Stage{stage(5, slo.Pass), stage(10, slo.Fail, "slow"), stage(15, slo.Pass)},
+		{"at least", []Stage{stage(5, slo.Pass), stage(10, slo.Pass)},
+			"max rate at SLO: at least 10 req/s (PASS at 10, the highest rate that was decided)"},
+		{"a pass above a failure counts for nothing",
+			[]Stage{stage(5, slo.Pass), stage(10, slo.Fail, "slow"), stage(15, slo.Pass)},
 			"max rate at SLO: between 5 and 10 req/s (PASS at 5; at 10: FAIL, slow)"},
 		{"below", []Stage{stage(10, slo.Fail, "slow")}, "max rate at SLO: below 10 req/s (at 10: FAIL, slow)"},
-		{"undecided", []Stage{stage(10, slo.Undecided, "12 of about 59 requests")}, "max rate at SLO: not decided (at 10 req/s: UNDECIDED, 12 of about 59 requests)"},
+		{"undecided", []Stage{stage(10, slo.Undecided, "12 of about 59 requests")},
+			"max rate at SLO: not decided (at 10 req/s: UNDECIDED, 12 of about 59 requests)"},
 		{"closed loops only", []Stage{closed}, "max rate at SLO: not known (no open-loop stage was run)"},
-		{"an invalid client", []Stage{invalid}, "max rate at SLO: not known (the client was invalid on 1 of 1 open-loop stages)"},
+		{"an invalid client", []Stage{invalid},
+			"max rate at SLO: not known (the client was invalid on 1 of 1 open-loop stages)"},
 	} {
 		r := &Result{Asked: Asked{Objectives: o}, Stages: c.stages}
 		if got := r.Answer(); got != c.want {

@@ -1,5 +1,6 @@
-// Package report is what came out of a run. A Result is made from what was measured, stands in the report file under the key
-// "openloop", and is read back from there; every view is made from a Result alone, so that it is the same live and read back.
+// Package report is what came out of a run. A Result is made from what was measured, stands in the report file under
+// the key "openloop", and is read back from there; every view is made from a Result alone, so that it is the same live
+// and read back.
 //
 //	result.go   the types: what the file holds
 //	build.go    from what was measured to a Result
@@ -21,8 +22,8 @@ import (
 	"github.com/openloop/openloop/tokens"
 )
 
-// Schema is the number of the form that Result has in JSON. It grows when a field changes its meaning or goes; a new field
-// leaves it as it is. docs/result.schema.json describes it.
+// Schema is the number of the form that Result has in JSON. It grows when a field changes its meaning or goes; a new
+// field leaves it as it is. docs/result.schema.json describes it.
 const Schema = 1
 
 // Result is what came out of a run.
@@ -126,7 +127,7 @@ type Latency struct {
 type Probes struct {
 	SynchronousRate float64           `json:"synchronous_rate"` // of one stream
 	SaturationRate  float64           `json:"saturation_rate"`  // that the server sustains; 0: not found
-	ProbeRate       float64           `json:"probe_rate"`       // the same by the probe alone, without the throughput stage
+	ProbeRate       float64           `json:"probe_rate"`       // the same, without the throughput stage
 	Streams         int               `json:"streams"`          // the fewest at which the server gave all it has
 	Steps           []sweep.ProbeStep `json:"steps"`            // numbers of streams that were tried
 	Rates           []float64         `json:"rates"`            // of the open-loop stages between the two probes

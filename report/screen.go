@@ -10,8 +10,8 @@ import (
 	"github.com/openloop/openloop/slo"
 )
 
-// WriteScreen writes what is printed at the end of a run: the answer, a line a stage, and what the reader should know. It
-// prints nothing that is not in the result.
+// WriteScreen writes what is printed at the end of a run: the answer, a line a stage, and what the reader should know.
+// It prints nothing that is not in the result.
 func WriteScreen(w io.Writer, r *Result) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s\n", r.Answer())
@@ -24,7 +24,8 @@ func WriteScreen(w io.Writer, r *Result) error {
 		for _, o := range r.Asked.Objectives {
 			texts = append(texts, o.String())
 		}
-		fmt.Fprintf(&b, "objectives: %s (%s %% confidence)\n", strings.Join(texts, " "), num.Exact(100*r.Asked.Confidence))
+		fmt.Fprintf(&b, "objectives: %s (%s %% confidence)\n", strings.Join(texts, " "),
+			num.Exact(100*r.Asked.Confidence))
 	}
 	b.WriteByte('\n')
 	writeStages(&b, r)
@@ -39,7 +40,8 @@ func StageLine(s *Stage) string {
 	if s.Load.Kind.Open() {
 		rate = num.Three(s.Rates.Sent) + " req/s sent"
 	}
-	line := fmt.Sprintf("%s: %s, TTFT p50 %s p95 %s ms, ITL p50 %s ms, %d errors", s.Name, rate, cell(s.TTFT.P50), cell(s.TTFT.P95),
+	line := fmt.Sprintf("%s: %s, TTFT p50 %s p95 %s ms, ITL p50 %s ms, %d errors",
+		s.Name, rate, cell(s.TTFT.P50), cell(s.TTFT.P95),
 		cell(s.ITL.P50), s.Requests.Errored)
 	if s.judged() {
 		line += ", " + why(s)
@@ -58,7 +60,8 @@ func (s *Stage) judged() bool { return len(s.Judgement.Objectives) > 0 && !s.Pro
 func writeStages(b *strings.Builder, r *Result) {
 	rows := [][]string{
 		{"", "req/s", "", "", "in", "TTFT", "", "", "TPOT", "ITL", "", "tokens", "", "delay", "", ""},
-		{"stage", "asked", "sent", "done", "flight", "p50", "p95", "p99", "p95", "p50", "p99", "per s", "errors", "p99", "client", "outcome"},
+		{"stage", "asked", "sent", "done", "flight", "p50", "p95", "p99", "p95", "p50", "p99", "per s", "errors", "p99",
+			"client", "outcome"},
 	}
 	for i := range r.Stages {
 		s := &r.Stages[i]
@@ -69,7 +72,8 @@ func writeStages(b *strings.Builder, r *Result) {
 		rows = append(rows, []string{
 			s.Name, cell(s.Rates.Asked), num.Three(s.Rates.Sent), num.Three(s.Rates.Done), num.Three(s.InFlight),
 			cell(s.TTFT.P50), cell(s.TTFT.P95), cell(s.TTFT.P99), cell(s.TPOT.P95), cell(s.ITL.P50), cell(s.ITL.P99),
-			num.Three(s.Rates.Tokens), fmt.Sprint(s.Requests.Errored), cell(s.SendDelay.P99), string(s.Client.Level), outcome,
+			num.Three(s.Rates.Tokens), fmt.Sprint(s.Requests.Errored), cell(s.SendDelay.P99), string(s.Client.Level),
+			outcome,
 		})
 	}
 	writeTable(b, rows, 2)
@@ -105,7 +109,8 @@ func writeRemarks(b *strings.Builder, r *Result) {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	add("TTFT, TPOT, ITL and send delay in ms; TTFT counts from the scheduled time")
 	if p := r.Probes; p != nil && p.SaturationRate > 0 {
-		add("saturation: %s req/s sustained, with %d streams or more (from the rate of tokens)", num.Three(p.SaturationRate), p.Streams)
+		add("saturation: %s req/s sustained, with %d streams or more (from the rate of tokens)",
+			num.Three(p.SaturationRate), p.Streams)
 	}
 	for i := range r.Stages {
 		s := &r.Stages[i]

@@ -1,5 +1,5 @@
-// Package spec is what was asked for, whoever asked: openloop's own flags and GuideLLM's both produce a Spec, and everything
-// else reads it. It is plain data, and knows no flag.
+// Package spec is what was asked for, whoever asked: openloop's own flags and GuideLLM's both produce a Spec, and
+// everything else reads it. It is plain data, and knows no flag.
 package spec
 
 import (
@@ -37,11 +37,13 @@ type Limits struct {
 	Warmup, Cooldown Trim
 	Grace            time.Duration // how long what is in flight at the end may still run
 	RampUp           time.Duration // over which the streams of a closed loop begin
-	MaxConcurrency   int           // safety limit of requests in flight; 0: loadgen.DefaultMaxConcurrency, as far as open files go
+	// MaxConcurrency is a safety limit of requests in flight. 0: loadgen.DefaultMaxConcurrency, or as many as the limit
+	// of open files allows.
+	MaxConcurrency int
 }
 
-// Trim is a part of a stage that is left out, at its start or its end, as GuideLLM's warmup and cooldown say it. The zero
-// value leaves nothing out.
+// Trim is a part of a stage that is left out, at its start or its end, as GuideLLM's warmup and cooldown say it. The
+// zero value leaves nothing out.
 type Trim struct {
 	Percent float64  // share of the stage, 0 to 1; 0 for none
 	Value   float64  // seconds or requests; 0 for none
@@ -132,8 +134,8 @@ type Search struct {
 	Precision float64       // the search ends when the bracket is no wider than this share; 0: 0.05
 	MaxStages int           // that the search may run; 0: 16
 	Budget    time.Duration // of wall time; 0: none
-	// MaxPerStage ends a stage that is not decided by then. 0: 1000 requests, within 30 s and 5 min, and up to 10 min where
-	// stages showed that it takes more.
+	// MaxPerStage ends a stage that is not decided by then. 0: 1000 requests, within 30 s and 5 min, and up to 10 min
+	// where stages showed that it takes more.
 	MaxPerStage time.Duration
 	NoEarlyStop bool // run every stage for all of MaxPerStage
 
@@ -182,7 +184,8 @@ func (s Spec) Validate() error {
 	add(s.Endpoint.Address.IsZero() == (s.Endpoint.Sim == ""), "Endpoint", "it needs an address, or a simulated engine")
 	add(s.Endpoint.ConnectTimeout <= 0, "Endpoint.ConnectTimeout", "%v: it must be above 0", s.Endpoint.ConnectTimeout)
 	add(s.Endpoint.RequestTimeout < 0, "Endpoint.RequestTimeout", "%v: it can't be negative", s.Endpoint.RequestTimeout)
-	add(s.Endpoint.Insecure && s.Endpoint.CAFile != "", "Endpoint.Insecure", "with it no certificate is verified, so that no authorities can be given")
+	add(s.Endpoint.Insecure && s.Endpoint.CAFile != "", "Endpoint.Insecure",
+		"with it no certificate is verified, so that no authorities can be given")
 
 	w, sources := s.Workload, 0
 	for _, given := range []bool{w.Synthetic != nil, w.Data != nil, w.Trace != nil} {
@@ -196,9 +199,11 @@ func (s Spec) Validate() error {
 	add(l.MaxDuration < 0, "Limits.MaxDuration", "%v: it can't be negative", l.MaxDuration)
 	add(l.MaxRequests < 0, "Limits.MaxRequests", "%d: it can't be negative", l.MaxRequests)
 	add(l.MaxErrors < 0, "Limits.MaxErrors", "%d: it can't be negative", l.MaxErrors)
-	add(l.MaxDuration == 0 && l.MaxRequests == 0 && w.Trace == nil, "Limits", "a stage needs a limit, by time or by requests")
+	add(l.MaxDuration == 0 && l.MaxRequests == 0 && w.Trace == nil, "Limits",
+		"a stage needs a limit, by time or by requests")
 	add(!isShare(l.MaxErrorRate), "Limits.MaxErrorRate", "%v: it is a share between 0 and 1", l.MaxErrorRate)
-	add(!isShare(l.MaxGlobalErrorRate), "Limits.MaxGlobalErrorRate", "%v: it is a share between 0 and 1", l.MaxGlobalErrorRate)
+	add(!isShare(l.MaxGlobalErrorRate), "Limits.MaxGlobalErrorRate", "%v: it is a share between 0 and 1",
+		l.MaxGlobalErrorRate)
 	add(l.Grace < 0, "Limits.Grace", "%v: it can't be negative", l.Grace)
 	add(l.RampUp < 0, "Limits.RampUp", "%v: it can't be negative", l.RampUp)
 	add(l.MaxConcurrency < 0, "Limits.MaxConcurrency", "%d: it can't be negative", l.MaxConcurrency)
@@ -211,7 +216,8 @@ func (s Spec) Validate() error {
 	}
 	if l.MaxDuration > 0 {
 		warm, cool := l.Warmup.Duration(l), l.Cooldown.Duration(l)
-		add(warm+cool >= l.MaxDuration, "Limits.Warmup", "%v and a cool-down of %v leave nothing of a stage of %v", warm, cool, l.MaxDuration)
+		add(warm+cool >= l.MaxDuration, "Limits.Warmup", "%v and a cool-down of %v leave nothing of a stage of %v",
+			warm, cool, l.MaxDuration)
 	}
 
 	p := s.Plan
@@ -221,18 +227,22 @@ func (s Spec) Validate() error {
 		most = loadgen.DefaultMaxConcurrency
 	}
 	for _, load := range p.Stages {
-		add(!load.Kind.Open() && load.Streams > most, "Plan.Stages", "%s has more streams than the %d requests that may be in flight", load, most)
+		add(!load.Kind.Open() && load.Streams > most, "Plan.Stages",
+			"%s has more streams than the %d requests that may be in flight", load, most)
 	}
 	if p.Sweep != nil {
-		add(p.Sweep.Size < 2, "Plan.Sweep.Size", "%d: it must be at least 2, for the synchronous and the throughput stage", p.Sweep.Size)
+		add(p.Sweep.Size < 2, "Plan.Sweep.Size",
+			"%d: it must be at least 2, for the synchronous and the throughput stage", p.Sweep.Size)
 		if f := p.Sweep.Search; f != nil {
-			add(!(f.Precision >= 0 && f.Precision < 1), "Plan.Sweep.Search.Precision", "%v: it is a share above 0 and below 1, such as 0.05", f.Precision)
+			add(!(f.Precision >= 0 && f.Precision < 1), "Plan.Sweep.Search.Precision",
+				"%v: it is a share above 0 and below 1, such as 0.05", f.Precision)
 			add(f.MaxStages < 0, "Plan.Sweep.Search.MaxStages", "%d: it can't be negative", f.MaxStages)
 			add(f.Budget < 0, "Plan.Sweep.Search.Budget", "%v: it can't be negative", f.Budget)
 			add(f.MaxPerStage < 0, "Plan.Sweep.Search.MaxPerStage", "%v: it can't be negative", f.MaxPerStage)
 		}
 	}
-	add(!(s.Confidence > 0.5 && s.Confidence < 1), "Confidence", "%v: it must lie between 0.5 and 1, such as 0.95", s.Confidence)
+	add(!(s.Confidence > 0.5 && s.Confidence < 1), "Confidence", "%v: it must lie between 0.5 and 1, such as 0.95",
+		s.Confidence)
 	add(s.Output.Dir == "", "Output.Dir", "it names no folder")
 	add(s.Output.SampleRequests < 0, "Output.SampleRequests", "%d: it can't be negative", s.Output.SampleRequests)
 	return errors.Join(issues...)

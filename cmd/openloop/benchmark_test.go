@@ -20,8 +20,8 @@ func noEnvironment(string) string { return "" }
 
 // openloop's own flags stand beside GuideLLM's and go into the same spec.
 func TestBenchmarkOwnFlags(t *testing.T) {
-	args := strings.Fields(benchmarkLine + " --api-key-file KEY --allow-invalid --slo ttft:p95<1s --max-concurrency 9 " +
-		"--header X-Own:h --ca-file ca.pem --connect-timeout 2s --request-timeout 3s --grace 4s " +
+	args := strings.Fields(benchmarkLine + " --api-key-file KEY --allow-invalid --slo ttft:p95<1s " +
+		"--max-concurrency 9 --header X-Own:h --ca-file ca.pem --connect-timeout 2s --request-timeout 3s --grace 4s " +
 		"--console-style openloop --disable-progress")
 	key := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(key, []byte("k\n"), 0o600); err != nil {
@@ -39,7 +39,8 @@ func TestBenchmarkOwnFlags(t *testing.T) {
 		s.Limits.Grace, s.Output.Style, s.Output.Quiet,
 	}
 	want := []any{
-		"Bearer k", true, 1, 9, "h", "ca.pem", 2 * time.Second, 3 * time.Second, 4 * time.Second, spec.StyleOpenLoop, true,
+		"Bearer k", true, 1, 9, "h", "ca.pem", 2 * time.Second, 3 * time.Second, 4 * time.Second,
+		spec.StyleOpenLoop, true,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)

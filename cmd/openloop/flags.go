@@ -43,7 +43,8 @@ func parse(set *pflag.FlagSet, args []string, stdout io.Writer) error {
 		return err
 	}
 	if len(rest) > 0 {
-		return usageError("unexpected argument %q: every option of \"openloop %s\" is a flag", endpoint.RedactUserinfo(rest[0]), set.Name())
+		return usageError("unexpected argument %q: every option of \"openloop %s\" is a flag",
+			endpoint.RedactUserinfo(rest[0]), set.Name())
 	}
 	return checkOnce(set, args)
 }

@@ -10,7 +10,8 @@ import (
 )
 
 func TestHintStandsOnALineOfItsOwn(t *testing.T) {
-	failed := &endpoint.Error{Doing: "GET http://host/v1/models", Cause: endpoint.CauseRefused, Err: errors.New("connection refused")}
+	failed := &endpoint.Error{Doing: "GET http://host/v1/models", Cause: endpoint.CauseRefused,
+		Err: errors.New("connection refused")}
 	var out strings.Builder
 	printError(&out, &exitError{exitUsage, fmt.Errorf("wrapped: %w", failed)})
 	want := "openloop: wrapped: GET http://host/v1/models: connection refused\n" +

@@ -77,9 +77,11 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"sweep", "probe an endpoint, sweep its rates, find the highest that meets the objectives", endingStage, runSweep},
+		{"sweep", "probe an endpoint, sweep its rates, find the highest that meets the objectives", endingStage,
+			runSweep},
 		{"run", "run one profile: synchronous, concurrent, throughput, constant or poisson", endingStage, runProfile},
-		{"benchmark", "the same under GuideLLM 0.5.0's own flags: benchmark run, benchmark from-file", endingStage, runBenchmark},
+		{"benchmark", "the same under GuideLLM 0.5.0's own flags: benchmark run, benchmark from-file", endingStage,
+			runBenchmark},
 		{"report", "print or convert reports, GuideLLM's and openloop's; recompute their metrics", stopping, runReport},
 		{"parity", "compare a GuideLLM report with an openloop report of the same load", stopping, runParity},
 		{"simulate", "serve the simulated engine behind an OpenAI-compatible API", closingServer, runSimulate},

@@ -11,7 +11,8 @@ import (
 )
 
 func runParity(_ context.Context, args []string, stdout, stderr io.Writer) error {
-	set := newFlagSet("parity", stdout, `openloop parity GUIDELLM.json OPENLOOP.json lays two reports of one load side by side:
+	set := newFlagSet("parity", stdout,
+		`openloop parity GUIDELLM.json OPENLOOP.json lays two reports of one load side by side:
 every value with its difference, what is tolerated and why. It exits 0 if all are within their tolerances, 3 if
 not, and 2 if the two can't be compared.
 

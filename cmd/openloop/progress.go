@@ -13,8 +13,8 @@ import (
 	"github.com/openloop/openloop/sweep"
 )
 
-// watch shows the stages as they run: a line that is rewritten on a terminal, and one line a stage elsewhere. stages is how
-// many there will be, 0 where that is not known.
+// watch shows the stages as they run: a line that is rewritten on a terminal, and one line a stage elsewhere. stages is
+// how many there will be, 0 where that is not known.
 func (s *session) watch(stages int) {
 	s.plan.StageEnded = func(_ int, st *sweep.Stage) { s.keep(st) }
 	if s.spec.Output.Quiet {

@@ -29,7 +29,8 @@ type reportFlags struct {
 
 func runReport(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	var f reportFlags
-	set := newFlagSet("report", stderr, `openloop report FILE… prints or converts reports: openloop's own and GuideLLM 0.5.0's, as JSON or
+	set := newFlagSet("report", stderr,
+		`openloop report FILE… prints or converts reports: openloop's own and GuideLLM 0.5.0's, as JSON or
 YAML, compressed by gzip or not. Of its own reports it prints the run's own screen again, of
 GuideLLM's the tables that GuideLLM prints; there the stages of several files stand in one table.
 
@@ -37,13 +38,13 @@ GuideLLM's the tables that GuideLLM prints; there the stages of several files st
   openloop report benchmarks.json --format csv -o benchmarks.csv
   openloop report guidellm.json.gz --recompute     recompute the metrics from the requests, and compare`)
 	set.StringVar(&f.format, "format", "",
-		"screen (a line a stage; summary is the same), console (GuideLLM's tables), json, csv or yaml (default: by the ending of "+
-			"--output, else screen for openloop's own reports and console for GuideLLM's)")
+		"screen (a line a stage; summary is the same), console (GuideLLM's tables), json, csv or yaml (default: by "+
+			"the ending of --output, else screen for openloop's own reports and console for GuideLLM's)")
 	set.StringVar(&f.style, "console-style", "", "openloop for --format screen, guidellm for --format console")
 	set.StringVarP(&f.output, "output", "o", "", "file to write instead of stdout; an ending .gz compresses it")
 	set.BoolVar(&f.recompute, "recompute", false,
-		"recompute the metrics from the requests and list those that differ; exit 3 if any does. With --format or --output, the "+
-			"report that is written has the recomputed metrics")
+		"recompute the metrics from the requests and list those that differ; exit 3 if any does. With --format or "+
+			"--output, the report that is written has the recomputed metrics")
 	files, err := parseFiles(set, args, stdout)
 	if err != nil {
 		return err
@@ -185,7 +186,8 @@ func (f *reportFlags) outputFormat() (string, error) {
 			format = formatYAML
 		case "", ".txt", ".log":
 		default:
-			return "", withHint(usageError("--output %s: its ending names no form that openloop report writes", f.output),
+			return "", withHint(
+				usageError("--output %s: its ending names no form that openloop report writes", f.output),
 				"say which with --format")
 		}
 	}
@@ -272,8 +274,8 @@ func tellFields(w io.Writer, title string, paths []string) {
 // mostDifferences is how many values that differ are listed one by one.
 const mostDifferences = 50
 
-// writeRecomputed recomputes a report's metrics, puts them in their place where they could be made, and lists those that
-// differ. It returns their number.
+// writeRecomputed recomputes a report's metrics, puts them in their place where they could be made, and lists those
+// that differ. It returns their number.
 func writeRecomputed(w io.Writer, name string, r *guidellm.Report) int {
 	out := guidellm.Recompute(r)
 	differ := len(out.Differences)
@@ -294,7 +296,8 @@ func writeRecomputed(w io.Writer, name string, r *guidellm.Report) int {
 		paths[n.Reason] = append(paths[n.Reason], n.Path)
 	}
 	for _, reason := range reasons {
-		fmt.Fprintf(w, "  could not be recomputed: %s: %s\n", strings.Join(guidellm.GroupPaths(paths[reason]), ", "), reason)
+		fmt.Fprintf(w, "  could not be recomputed: %s: %s\n", strings.Join(guidellm.GroupPaths(paths[reason]), ", "),
+			reason)
 	}
 	for i, m := range out.Benchmarks {
 		if m != nil {

@@ -14,7 +14,8 @@ import (
 const throughputStreams = 512
 
 func runProfile(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	set := newFlagSet("run", stderr, `openloop run runs one profile, at one or more rates, and writes GuideLLM 0.5.0's report.
+	set := newFlagSet("run", stderr,
+		`openloop run runs one profile, at one or more rates, and writes GuideLLM 0.5.0's report.
 
   openloop run --target http://localhost:8000 --profile poisson --rate 5,10,20
   openloop run --target http://localhost:8000 --profile concurrent --rate 8`)
@@ -24,7 +25,8 @@ func runProfile(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	set.Float64SliceVar(&l.rates, "rate", nil,
 		"constant, poisson: requests per second; concurrent, throughput: streams; a list runs a stage for each")
 	set.StringVar(&l.arrival, "arrival", "",
-		"arrivals at --rate, --ramp or --stages: constant, poisson, gamma:CV (CV of the gaps) or burst:N (N at once); in place of --profile")
+		"arrivals at --rate, --ramp or --stages: constant, poisson, gamma:CV (CV of the gaps) or burst:N "+
+			"(N at once); in place of --profile")
 	set.StringVar(&l.ramp, "ramp", "", "let the rate change evenly over the stage: FROM..TO in requests per second")
 	set.StringVar(&l.stages, "stages", "", "let the rate follow a profile: '5rps:60s,20rps:30s,5..20rps:60s'")
 	set.StringVar(&f.trace, "trace", "",
@@ -64,7 +66,8 @@ func (l loadFlags) loads(f *specFlags) ([]loadgen.Load, error) {
 	case shapes > 1:
 		return nil, usageError("--rate, --ramp, --stages and --trace contradict each other: give one")
 	case l.profile != "" && !kind.Open() && (l.arrival != "" || l.ramp != "" || l.stages != "" || f.trace != ""):
-		return nil, usageError("--profile %s is a closed loop: --arrival, --ramp, --stages and --trace are for open ones", l.profile)
+		return nil, usageError(
+			"--profile %s is a closed loop: --arrival, --ramp, --stages and --trace are for open ones", l.profile)
 	case f.trace != "":
 		return l.traceLoad(f)
 	case l.arrival != "" && l.profile != "":
@@ -159,7 +162,8 @@ func (l loadFlags) rateLoads(f *specFlags, kind loadgen.Kind) ([]loadgen.Load, e
 	case "":
 		return nil, usageError("no profile: give --profile synchronous, concurrent, throughput, constant or poisson")
 	default:
-		return nil, usageError("--profile %q: it is synchronous, concurrent, throughput, constant or poisson (\"openloop sweep\" sweeps)", kind)
+		return nil, usageError("--profile %q: it is synchronous, concurrent, throughput, constant or poisson "+
+			"(\"openloop sweep\" sweeps)", kind)
 	}
 	var loads []loadgen.Load
 	for _, r := range rates {

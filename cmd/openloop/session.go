@@ -51,7 +51,8 @@ type session struct {
 	measured sweep.Result // the stages that have ended
 }
 
-// reportGC is GOGC after the load: the report of a million requests takes hundreds of megabytes, and nobody is in a hurry.
+// reportGC is GOGC after the load: the report of a million requests takes hundreds of megabytes, and nobody is in a
+// hurry.
 const reportGC = 50
 
 // runSpec runs a spec and saves and prints what came out.
@@ -118,7 +119,8 @@ func (s *session) open(ctx context.Context) error {
 		args = *s.options.args
 	}
 	s.exporter = guidellm.NewExporter(guidellm.ExportConfig{
-		Args: args, Spec: s.spec, Model: s.model, Version: programVersion(), MaxConcurrency: limit, OverSaturation: s.options.overSaturation,
+		Args: args, Spec: s.spec, Model: s.model, Version: programVersion(), MaxConcurrency: limit,
+		OverSaturation: s.options.overSaturation,
 	})
 	stage := s.spec.Limits.Stage()
 	stage.KeepTexts = s.spec.Output.SampleRequests
@@ -148,7 +150,8 @@ func (s *session) openEndpoint(ctx context.Context) error {
 		if err := s.sim.Start("127.0.0.1:0"); err != nil {
 			return fmt.Errorf("the simulated engine: %w", err)
 		}
-		// The engine's loop sleeps in the kernel with its processor in hand; the client is to have its own all the same.
+		// The engine's loop sleeps in the kernel with its processor in hand; the client is to have its own all the
+		// same.
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 		if config.Address, _, err = endpoint.ParseBase(s.sim.URL()); err != nil {
 			return err
@@ -213,12 +216,14 @@ func (s *session) try(ctx context.Context, path string) error {
 	}
 	switch {
 	case !trial.Streamed && !s.spec.Workload.NoStream:
-		s.warn("the endpoint does not stream: there will be no time to first token, and no objective on it can be judged")
+		s.warn("the endpoint does not stream: there will be no time to first token, " +
+			"and no objective on it can be judged")
 	case trial.Ended && trial.OutputTokens < 0:
 		s.warn("the endpoint reports no usage: output tokens are the token events that came")
-	case trial.Ended && item.OutputTokens > 0 && trial.OutputTokens != item.OutputTokens && !s.spec.Workload.NoIgnoreEOS:
-		s.warn("%d output tokens were asked for and %d came: the endpoint does not honour ignore_eos or max_completion_tokens",
-			item.OutputTokens, trial.OutputTokens)
+	case trial.Ended && item.OutputTokens > 0 && trial.OutputTokens != item.OutputTokens &&
+		!s.spec.Workload.NoIgnoreEOS:
+		s.warn("%d output tokens were asked for and %d came: the endpoint does not honour ignore_eos or "+
+			"max_completion_tokens", item.OutputTokens, trial.OutputTokens)
 	}
 	return nil
 }
@@ -273,7 +278,9 @@ func (s *session) concurrencyCap() (int, error) {
 	case most >= wanted:
 		return wanted, nil
 	case most < 1 || asked > 0:
-		return 0, withHint(usageError("--max-concurrency %d needs %d open files, and the limit is %d", wanted, wanted*each+reserve, limit),
+		return 0, withHint(
+			usageError("--max-concurrency %d needs %d open files, and the limit is %d",
+				wanted, wanted*each+reserve, limit),
 			fmt.Sprintf("raise the limit (ulimit -n), or ask for at most %d", max(0, most)))
 	}
 	if most < fewStreams {
@@ -295,12 +302,14 @@ func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 		return result, err
 	}
 	if plan.Sweep.Size > 2 {
-		// GuideLLM's sweep has as many benchmarks as it was asked for, at rising rates; the search's stages stand beside them.
+		// GuideLLM's sweep has as many benchmarks as it was asked for, at rising rates; the search's stages stand
+		// beside them.
 		result.Plain = len(result.Stages)
 	}
 	search := sweep.SearchConfig{Search: *plan.Sweep.Search, Confidence: s.spec.Confidence, Gates: s.spec.Gates}
 	if stages, likely, most := search.Estimate(result.SynchronousRate, result.SaturationRate); stages > 0 {
-		s.say("searching for the max rate: about %d stages, %v, at most %v", stages, likely.Round(10*time.Second), most.Round(10*time.Second))
+		s.say("searching for the max rate: about %d stages, %v, at most %v", stages, likely.Round(10*time.Second),
+			most.Round(10*time.Second))
 	}
 	s.watch(0)
 	result.Answer, err = s.plan.Search(ctx, result, search)
@@ -360,8 +369,8 @@ func (s *session) result(measured *sweep.Result) *report.Result {
 	return r
 }
 
-// keepRequests is how many requests a run may have for its report to be saved after every stage: beyond that, writing takes
-// too long.
+// keepRequests is how many requests a run may have for its report to be saved after every stage: beyond that, writing
+// takes too long.
 const keepRequests = 100_000
 
 // keep saves what was measured so far, in case the program does not live to its end.
@@ -405,7 +414,8 @@ func invalidStages(r *report.Result) error {
 	if len(names) == 0 {
 		return nil
 	}
-	return withHint(&exitError{exitInvalid, fmt.Errorf("the client was invalid on %s; the reasons stand above", strings.Join(names, ", "))},
+	err := fmt.Errorf("the client was invalid on %s; the reasons stand above", strings.Join(names, ", "))
+	return withHint(&exitError{exitInvalid, err},
 		"--allow-invalid exits 0 all the same")
 }
 

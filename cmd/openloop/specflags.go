@@ -103,7 +103,8 @@ func (l *lengthFlags) check(name string) error {
 func addSpecFlags(set *pflag.FlagSet, args []string) *specFlags {
 	f := &specFlags{set: set, args: args}
 	set.StringVar(&f.target, "target", "",
-		"base URL of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), or sim:PRESET for the simulated engine")
+		"base URL of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), or sim:PRESET for the "+
+			"simulated engine")
 	set.StringVar(&f.model, "model", "", "model to ask for (default: the endpoint's first)")
 	set.StringVar(&f.apiKeyFile, "api-key-file", "", "file that holds the API key, such as a mounted Secret")
 	set.StringVar(&f.apiKey, "api-key", "",
@@ -114,7 +115,8 @@ func addSpecFlags(set *pflag.FlagSet, args []string) *specFlags {
 	set.BoolVar(&f.http2, "http2", false,
 		"speak HTTP/2 where the endpoint offers it (token times are then taken in user space)")
 	set.StringVar(&f.requestType, "request-type", "chat_completions", "chat_completions or text_completions")
-	set.DurationVar(&f.connectTimeout, "connect-timeout", 5*time.Second, "limit for DNS, TCP and TLS of a new connection")
+	set.DurationVar(&f.connectTimeout, "connect-timeout", 5*time.Second,
+		"limit for DNS, TCP and TLS of a new connection")
 	set.DurationVar(&f.requestTimeout, "request-timeout", 0,
 		"limit for one request from its first byte sent to its end (0: none)")
 
@@ -124,16 +126,18 @@ func addSpecFlags(set *pflag.FlagSet, args []string) *specFlags {
 	set.IntVar(&f.prefixCount, "prefix-count", 1, "number of different prefixes")
 	set.Int64Var(&f.seed, "seed", defaultSeed, "seed of arrivals, and of prompts where it is given")
 	set.Int64Var(&f.promptSeed, "prompt-seed", 0,
-		"seed of the prompts (default: --seed where that is given, else another in every run, so that no prompt is in the server's prefix cache)")
+		"seed of the prompts (default: --seed where that is given, else another in every run, so that no prompt is "+
+			"in the server's prefix cache)")
 	set.StringVar(&f.extraBody, "extra-body", "", "JSON object of further fields for every request body")
 	set.BoolVar(&f.noIgnoreEOS, "no-ignore-eos", false,
 		"leave ignore_eos out of the requests: for endpoints that refuse it; responses then end when the model likes")
 
 	set.StringVar(&f.tokenizer, "tokenizer", "auto",
-		"whose tokens prompts are made of: auto (the endpoint's own count), o200k_base, cl100k_base, a tokenizer.json or .tiktoken file, or none")
+		"whose tokens prompts are made of: auto (the endpoint's own count), o200k_base, cl100k_base, a "+
+			"tokenizer.json or .tiktoken file, or none")
 	set.StringVar(&f.data, "data", "",
-		"requests to send instead of synthetic ones: a file (jsonl, json, csv, txt, parquet, each also gzipped; one of --save-workload), "+
-			"or synthetic data as GuideLLM writes it (prompt_tokens=256,output_tokens=128)")
+		"requests to send instead of synthetic ones: a file (jsonl, json, csv, txt, parquet, each also gzipped; one "+
+			"of --save-workload), or synthetic data as GuideLLM writes it (prompt_tokens=256,output_tokens=128)")
 	set.StringVar(&f.dataColumns, "data-column-mapper", "",
 		`columns of --data, as JSON: {"text_column": "question", "output_tokens_count_column": "n"}`)
 	set.IntVar(&f.dataSamples, "data-samples", 0, "use this number of records of --data (0: all)")
@@ -144,7 +148,8 @@ func addSpecFlags(set *pflag.FlagSet, args []string) *specFlags {
 	set.Float64Var(&f.maxSeconds, "max-seconds", 30, "length of a stage in seconds")
 	set.IntVar(&f.maxRequests, "max-requests", 0, "requests of a stage (0: no limit)")
 	set.Float64Var(&f.warmup, "warmup", 0,
-		"part of a stage left out at its start: a share if below 1, else seconds (requests, where --max-requests alone limits the stage)")
+		"part of a stage left out at its start: a share if below 1, else seconds (requests, where --max-requests "+
+			"alone limits the stage)")
 	set.Float64Var(&f.cooldown, "cooldown", 0, "part of a stage left out at its end, in the same terms")
 	set.DurationVar(&f.rampup, "rampup", 0, "time over which the streams of a closed loop begin")
 	set.DurationVar(&f.grace, "grace", 0,
@@ -160,16 +165,20 @@ func addSpecFlags(set *pflag.FlagSet, args []string) *specFlags {
 	set.StringArrayVar(&f.objectives, "slo", nil,
 		"objectives to judge the stages by (default \""+defaultObjectives+"\"); may be repeated")
 	set.StringArrayVar(&f.gates, "gate", nil,
-		"exit 3 unless it holds: rate>=N (the objectives hold at N req/s or more) or slo@N (they hold at N); may be repeated")
+		"exit 3 unless it holds: rate>=N (the objectives hold at N req/s or more) or slo@N (they hold at N); may be "+
+			"repeated")
 	set.Float64Var(&f.confidence, "confidence", slo.DefaultConfidence, "confidence with which a stage passes or fails")
 	set.StringVar(&f.serverMetrics, "server-metrics", "auto",
-		"the engine's own Prometheus metrics, read once a second: auto (/metrics of the target's host, if it is there), a URL, or off")
+		"the engine's own Prometheus metrics, read once a second: auto (/metrics of the target's host, if it is "+
+			"there), a URL, or off")
 	set.StringVar(&f.outputDir, "output-dir", "openloop-results",
-		"folder for the results; it is made if it does not exist. Results of an earlier run in it are kept under another name")
+		"folder for the results; it is made if it does not exist. Results of an earlier run in it are kept under "+
+			"another name")
 	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"},
 		"files to write: json (benchmarks.json), csv (benchmarks.csv), yaml (benchmarks.yaml), or a file name")
 	set.IntVar(&f.sampleRequests, "sample-requests", 1000,
-		"keep prompt and response of this number of requests of a stage in the report; all requests are listed with their times")
+		"keep prompt and response of this number of requests of a stage in the report; all requests are listed with "+
+			"their times")
 	set.BoolVar(&f.allowInvalid, "allow-invalid", false, "exit 0 even where the client was invalid")
 	set.StringVar(&f.consoleStyle, "console-style", string(spec.StyleOpenLoop),
 		"what is printed at the end: openloop, or guidellm for GuideLLM's own tables")
@@ -190,7 +199,8 @@ func (f *specFlags) check() error {
 	case f.requestType != "chat_completions" && f.requestType != "text_completions":
 		return usageError("--request-type %q: it is chat_completions or text_completions", f.requestType)
 	case !(f.maxSeconds >= 0) || math.IsInf(f.maxSeconds, 0) || f.maxSeconds > 1e7:
-		return usageError("--max-seconds %v: it must be a number of seconds above 0, or 0 for no limit by time", f.maxSeconds)
+		return usageError("--max-seconds %v: it must be a number of seconds above 0, or 0 for no limit by time",
+			f.maxSeconds)
 	case f.maxSeconds == 0 && f.maxRequests == 0 && f.trace == "":
 		return usageError("a stage needs a limit: --max-seconds or --max-requests above 0")
 	case !(f.warmup >= 0) || !(f.cooldown >= 0):
@@ -262,7 +272,8 @@ func (f *specFlags) spec() (spec.Spec, error) {
 	s.Output = spec.Output{
 		Dir: f.outputDir, Files: f.outputs, SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle),
 		Quiet: f.quiet, AllowInvalid: f.allowInvalid,
-		Command: append([]string{"openloop", f.set.Name()}, endpoint.RedactCommand(f.args, []string{"api-key", "header"})...),
+		Command: append([]string{"openloop", f.set.Name()},
+			endpoint.RedactCommand(f.args, []string{"api-key", "header"})...),
 	}
 	return s, nil
 }
@@ -379,7 +390,8 @@ func (f *specFlags) key() (endpoint.Secret, error) {
 	key = strings.TrimSpace(key)
 	for _, r := range key {
 		if r <= ' ' || r >= 0x7f {
-			return endpoint.Secret{}, usageError("the key in %s holds a character that no HTTP header may hold (a line break inside it?)", from)
+			return endpoint.Secret{}, usageError(
+				"the key in %s holds a character that no HTTP header may hold (a line break inside it?)", from)
 		}
 	}
 	if key == "" {
@@ -405,7 +417,8 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 		if err != nil {
 			return w, usageError("--data-column-mapper: %w", err)
 		}
-		w.Data = &tokens.DataSpec{Source: f.data, Columns: columns, Samples: f.dataSamples, Shuffle: f.dataShuffle, Seed: f.seed}
+		w.Data = &tokens.DataSpec{Source: f.data, Columns: columns, Samples: f.dataSamples, Shuffle: f.dataShuffle,
+			Seed: f.seed}
 		if f.set.Changed("output-tokens") {
 			w.Data.Output = f.outputTokens.mean
 		}
@@ -418,8 +431,8 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 	return w, nil
 }
 
-// promptsSeed is the seed of the run's prompts. Where none was asked for, no two runs have the same: the second would find
-// its prompts in the server's prefix cache, and measure that.
+// promptsSeed is the seed of the run's prompts. Where none was asked for, no two runs have the same: the second would
+// find its prompts in the server's prefix cache, and measure that.
 func (f *specFlags) promptsSeed() int64 {
 	switch {
 	case f.set.Changed("prompt-seed"):
@@ -435,14 +448,15 @@ var flagOf = map[string]string{
 	"Endpoint": "target", "Endpoint.ConnectTimeout": "connect-timeout", "Endpoint.RequestTimeout": "request-timeout",
 	"Endpoint.Insecure": "insecure", "Endpoint.CAFile": "ca-file",
 	"Limits.MaxDuration": "max-seconds", "Limits.MaxRequests": "max-requests", "Limits.MaxErrors": "max-errors",
-	"Limits.MaxErrorRate": "max-error-rate", "Limits.MaxGlobalErrorRate": "max-global-error-rate", "Limits.Grace": "grace",
-	"Limits.RampUp": "rampup", "Limits.MaxConcurrency": "max-concurrency", "Limits.Warmup": "warmup", "Limits.Cooldown": "cooldown",
+	"Limits.MaxErrorRate": "max-error-rate", "Limits.MaxGlobalErrorRate": "max-global-error-rate",
+	"Limits.Grace": "grace", "Limits.RampUp": "rampup", "Limits.MaxConcurrency": "max-concurrency",
+	"Limits.Warmup": "warmup", "Limits.Cooldown": "cooldown",
 	"Plan.Stages": "rate", "Plan.Sweep.Size": "sweep-size", "Plan.Sweep.Search.Precision": "precision",
 	"Plan.Sweep.Search.MaxStages": "max-stages", "Plan.Sweep.Search.Budget": "budget",
 	"Plan.Sweep.Search.MaxPerStage": "max-seconds-per-stage", "Confidence": "confidence", "Output.Dir": "output-dir",
 	"Output.SampleRequests": "sample-requests",
-	"Extra":                 "extra-body", "Tokenizer": "tokenizer", "Data": "data", "Data.Columns": "data-column-mapper", "Trace": "trace",
-	"SaveTo": "save-workload", "Synthetic": "prompt-tokens",
+	"Extra":                 "extra-body", "Tokenizer": "tokenizer", "Trace": "trace", "SaveTo": "save-workload",
+	"Data": "data", "Data.Columns": "data-column-mapper", "Synthetic": "prompt-tokens",
 }
 
 // refuse turns what is wrong with a Spec into the words of the flags.

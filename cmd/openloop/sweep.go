@@ -16,7 +16,8 @@ const fastSeconds = 10
 const leastBudget = 3 * time.Minute
 
 func runSweep(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	set := newFlagSet("sweep", stderr, `openloop sweep probes an endpoint with one stream, finds its saturation, runs open-loop stages
+	set := newFlagSet("sweep", stderr,
+		`openloop sweep probes an endpoint with one stream, finds its saturation, runs open-loop stages
 at rates between the two, and searches for the highest rate that meets the objectives. It
 prints that rate, and writes GuideLLM 0.5.0's report.
 
@@ -34,17 +35,19 @@ prints that rate, and writes GuideLLM 0.5.0's report.
 	set.DurationVar(&search.Budget, "budget", 0,
 		"wall time that the search may take (0: twice that of the stages before it, and at least 3m)")
 	perStage := set.Float64("max-seconds-per-stage", 0,
-		"a stage of the search that is not decided by then is UNDECIDED (0: 1,000 requests, within 30 and 300 s, and up to 600 s "+
-			"where earlier stages showed that it takes more)")
+		"a stage of the search that is not decided by then is UNDECIDED (0: 1,000 requests, within 30 and 300 s, and "+
+			"up to 600 s where earlier stages showed that it takes more)")
 	earlyStop := set.Bool("early-stop", true, "end a stage of the search as soon as its outcome is certain enough")
 	if err := parse(set, args, stdout); err != nil {
 		return err
 	}
 	switch {
 	case *noSearch && *fast:
-		return usageError("--no-search and --fast contradict each other: --fast leaves out all but the probes and the search")
+		return usageError(
+			"--no-search and --fast contradict each other: --fast leaves out all but the probes and the search")
 	case *fast && set.Changed("sweep-size") && *size != 2:
-		return usageError("--fast and --sweep-size %d contradict each other: with --fast only the two probes run before the search", *size)
+		return usageError("--fast and --sweep-size %d contradict each other: with --fast only the two probes run "+
+			"before the search", *size)
 	case !(search.Precision > 0):
 		return usageError("--precision %v: it is a share above 0 and below 1, such as 0.05", search.Precision)
 	case search.MaxStages < 1:
