@@ -24,8 +24,8 @@ type ExportConfig struct {
 	OverSaturation *oversaturation.Config
 }
 
-// Exporter writes the results of one run as GuideLLM's reports. A run that is saved after every stage keeps its ids, and
-// no stage is converted twice.
+// Exporter writes the results of one run as GuideLLM's reports. A run that is saved after every stage keeps its ids,
+// and no stage is converted twice.
 type Exporter struct {
 	ExportConfig
 	id        uuid.UUID

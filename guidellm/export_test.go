@@ -58,14 +58,16 @@ func exporter(load loadgen.Load, profile string) *Exporter {
 		s.Plan.Stages, s.Plan.Sweep = nil, &spec.Sweep{Size: 5}
 	}
 	return NewExporter(ExportConfig{
-		Args: ArgsOf(s), Spec: s, Model: "m", Version: "1.0", MaxConcurrency: 77, OverSaturation: new(oversaturation.Config),
+		Args: ArgsOf(s), Spec: s, Model: "m", Version: "1.0", MaxConcurrency: 77,
+		OverSaturation: new(oversaturation.Config),
 	})
 }
 
 // resultOf is a result with a stage for each of what was measured.
 func resultOf(all ...*loadgen.Measured) *report.Result {
 	r := &report.Result{
-		Schema: report.Schema, Version: "1.0", Probes: &report.Probes{SynchronousRate: 2, SaturationRate: 9, Rates: []float64{5, 9}},
+		Schema: report.Schema, Version: "1.0",
+		Probes: &report.Probes{SynchronousRate: 2, SaturationRate: 9, Rates: []float64{5, 9}},
 	}
 	for _, m := range all {
 		r.Stages = append(r.Stages, report.Stage{Load: m.Stage.Load, Measured: m})

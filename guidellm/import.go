@@ -16,7 +16,8 @@ import (
 func Import(r *Report) *report.Result {
 	result := &report.Result{
 		Asked: report.Asked{
-			Target: r.Args.Target, Profile: r.Args.Profile, Workload: strings.Join(r.Args.Data, " "), Seed: r.Args.RandomSeed,
+			Target: r.Args.Target, Profile: r.Args.Profile, Workload: strings.Join(r.Args.Data, " "),
+			Seed: r.Args.RandomSeed,
 		},
 	}
 	for _, b := range r.Benchmarks {
@@ -31,7 +32,8 @@ func Import(r *Report) *report.Result {
 func importStage(b *Benchmark) report.Stage {
 	load, m := b.Config.Load(), &b.Metrics
 	s := report.Stage{
-		Name: load.String(), Began: time.Unix(0, int64(b.StartTime*1e9)), Sent: time.Duration(b.Duration * float64(time.Second)),
+		Name: load.String(), Began: time.Unix(0, int64(b.StartTime*1e9)),
+		Sent: time.Duration(b.Duration * float64(time.Second)),
 		Load: loadgen.Load{Kind: loadgen.Kind(load.Type), Rate: load.Rate.Value, Streams: int(load.Streams.Value)},
 		Rates: report.Rates{
 			Asked: num.Absent(), Done: m.RequestsPerSecond.Successful.Mean, Tokens: m.TokensPerSecond.Successful.Mean,
@@ -39,7 +41,8 @@ func importStage(b *Benchmark) report.Stage {
 		},
 		InFlight: m.RequestConcurrency.Total.Mean,
 		Requests: report.Requests{
-			Completed: int(m.RequestTotals.Successful), Errored: int(m.RequestTotals.Errored), Unfinished: int(m.RequestTotals.Incomplete),
+			Completed: int(m.RequestTotals.Successful), Errored: int(m.RequestTotals.Errored),
+			Unfinished: int(m.RequestTotals.Incomplete),
 		},
 		TTFT:      importLatency(&m.TimeToFirstTokenMS.Successful),
 		ITL:       importLatency(&m.InterTokenLatencyMS.Successful),
@@ -60,7 +63,8 @@ func importLatency(d *stats.Distribution) report.Latency {
 	}
 	p := d.Percentiles
 	return report.Latency{
-		Count: int(d.Count), Mean: num.Value(d.Mean), P50: num.Value(p.P50), P90: num.Value(p.P90), P95: num.Value(p.P95),
+		Count: int(d.Count), Mean: num.Value(d.Mean), P50: num.Value(p.P50), P90: num.Value(p.P90),
+		P95: num.Value(p.P95),
 		P99: num.Value(p.P99), P999: num.Value(p.P999), Max: num.Value(d.Max),
 	}
 }

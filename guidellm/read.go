@@ -123,7 +123,9 @@ func openJSON(r io.Reader) (*bufio.Reader, error) {
 		case ' ', '\t', '\r', '\n':
 			continue
 		}
-		in.UnreadByte()
+		if err := in.UnreadByte(); err != nil {
+			return nil, err
+		}
 		if c == '{' {
 			return in, nil
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/openloop/openloop/loadgen"
 )
 
-// A server that sends four tokens in an event is as fast as it is: the probe counts events, and so does its idea of what a
-// request costs.
+// A server that sends four tokens in an event is as fast as it is: the probe counts events, and so does its idea of
+// what a request costs.
 func TestWorkCountsEvents(t *testing.T) {
 	const second = int64(time.Second)
 	stage := &loadgen.Measured{Stopped: 10 * second, Records: []loadgen.Record{{

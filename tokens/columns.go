@@ -339,7 +339,7 @@ func (t turn) text() string {
 		return s
 	}
 	var parts []struct{ Text string }
-	json.Unmarshal(t.Content, &parts) // what has no text, such as an image, adds none
+	_ = json.Unmarshal(t.Content, &parts) // what has no text, such as an image, adds none
 	for _, p := range parts {
 		s += p.Text
 	}

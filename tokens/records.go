@@ -141,7 +141,9 @@ func jsonRecords(path string, input io.Reader) func() (record, int, error) {
 		if !started {
 			started = true
 			if array = first == '['; array {
-				d.Token()
+				if _, err := d.Token(); err != nil {
+					return bad(err)
+				}
 				first, at = nextByte(d)
 				line = lines.at(at)
 			}

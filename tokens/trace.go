@@ -43,7 +43,8 @@ func readTrace(spec TraceSpec) (*trace, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.close()
+	// By then all that is wanted was read, or the error of reading is returned.
+	defer func() { _ = rows.close() }()
 	t := &trace{block: traceBlock}
 	for spec.Requests == 0 || len(t.requests) < spec.Requests {
 		r, line, err := rows.next()

@@ -352,7 +352,8 @@ func (w *Workload) Records() (count, withOutput int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	defer d.close()
+	// By then all that is wanted was read, or the error of reading is returned.
+	defer func() { _ = d.close() }()
 	for {
 		it, err := d.source(count)
 		if errors.Is(err, io.EOF) {

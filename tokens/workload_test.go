@@ -339,8 +339,8 @@ func TestLearnMakesPromptsExact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := fmt.Sprintf(`{"tokenizer":"auto","prompt_seed":0,"learned":{"method":"tokenize","words":%d,"tokens_per_word":1,`+
-		`"template_tokens":-1,"checked_prompts":2,"length_error":0},`+
+	want := fmt.Sprintf(`{"tokenizer":"auto","prompt_seed":0,"learned":{"method":"tokenize","words":%d,`+
+		`"tokens_per_word":1,"template_tokens":-1,"checked_prompts":2,"length_error":0},`+
 		`"prompts_by_usage":{"requests":3,"exact":2,"template_tokens":9,"error":0.02}}`, len(w.words.Words))
 	if string(text) != want {
 		t.Errorf("got  %s\nwant %s", text, want)

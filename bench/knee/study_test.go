@@ -220,7 +220,8 @@ func middle(v []float64) float64 {
 func table(engines []engine, rows []row) string {
 	var b strings.Builder
 	b.WriteString("| engine | true knee, req/s | bracket / knee, median | width, median | holds the knee | " +
-		"worst miss | to 5 % | stages | passes at +10 % | fails at −10 % |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+		"worst miss | to 5 % | stages | passes at +10 % | fails at −10 % |\n" +
+		"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	var total row
 	searches := 0
 	for i, e := range engines {

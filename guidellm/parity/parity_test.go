@@ -375,7 +375,8 @@ func TestWrite(t *testing.T) {
 	each(o.Benchmarks[4], func(r *guidellm.Request) { r.TimeToFirstTokenMS.Value += 4 })
 	setStrategy(o.Benchmarks[3], "rate", 180.0)
 	o.Benchmarks[2].OpenLoop = json.RawMessage(`{"stage": 1}`)
-	o.OpenLoop = json.RawMessage(`{"stages": [{}, {"client": {"level": "suspect", "reasons": [{"text": "requests left late"}]}}]}`)
+	o.OpenLoop = json.RawMessage(`{"stages": [{}, {"client": {"level": "suspect", ` +
+		`"reasons": [{"text": "requests left late"}]}}]}`)
 	o.Args.MaxSeconds = 4.0
 	c, err := Compare(g, o)
 	if err != nil {

@@ -89,7 +89,6 @@ func compileSummary(g byStatus, count usageCount) *Summary {
 		for status := range total {
 			total[status] = slices.Concat(input[status], output[status])
 		}
-		input, output = [statuses][]interval{}, [statuses][]interval{} // a million requests are 24 MB each
 		s.Total, s.TotalPerSecond, s.TotalConcurrency = compileAmounts(total)
 	}
 	return &s
