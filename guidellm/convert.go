@@ -196,7 +196,7 @@ func requestArgs(body []byte, stream bool) string {
 
 // requestNotes is what openloop knows of a request and GuideLLM has no field for. Times are seconds.
 type requestNotes struct {
-	SendDelay     float64       `json:"send_delay"`
+	SendDelay        float64       `json:"send_delay"`
 	ScheduledTTFT    Null[float64] `json:"scheduled_ttft,omitempty"`    // from the scheduled time
 	ScheduledLatency Null[float64] `json:"scheduled_latency,omitempty"` // from the scheduled time
 	Connecting       float64       `json:"connecting,omitempty"`        // DNS, TCP and TLS

@@ -115,11 +115,11 @@ func transformSize(n int) int {
 	return best
 }
 
-// clustering is the autocorrelation time of the misses, with its standard error. The misses of an objective that is kept
-// are too few to show how they cluster; then the longest latencies show it, as many as might miss. Where the longest of
-// all is far from the bound, only those count that stand out by more than a hundredth of what is left to the bound: a
-// hair's breadth between latencies says nothing of it. Where all miss, there are too few that do not; then all latencies
-// show it.
+// clustering is the autocorrelation time of the misses, with its standard error. The misses of an objective that is
+// kept are too few to show how they cluster; then the longest latencies show it, as many as might miss. Where the
+// longest of all is far from the bound, only those count that stand out by more than a hundredth of what is left to the
+// bound: a hair's breadth between latencies says nothing of it. Where all miss, there are too few that do not; then all
+// latencies show it.
 func (a *autocorrelation) clustering(values, misses []float64, limit, bound float64) (tau, stderr float64) {
 	if slices.Min(misses) == 1 {
 		finite := slices.Clone(values)

@@ -73,7 +73,8 @@ func inFolder(name string) string {
 	return name
 }
 
-// readOwn reads openloop's own results, without the requests behind them; nil where a report has none, or can't be read.
+// readOwn reads openloop's own results, without the requests behind them; nil where a report has none, or can't be
+// read.
 func readOwn(names []string) []*report.Result {
 	var all []*report.Result
 	for _, name := range names {
