@@ -33,8 +33,8 @@ func importStage(b *Benchmark) report.Stage {
 	load, m := b.Config.Load(), &b.Metrics
 	s := report.Stage{
 		Name: load.String(), Began: time.Unix(0, int64(b.StartTime*1e9)),
-		Sent: time.Duration(b.Duration * float64(time.Second)),
-		Load: loadgen.Load{Kind: loadgen.Kind(load.Type), Rate: load.Rate.Value, Streams: int(load.Streams.Value)},
+		Sending: time.Duration(b.Duration * float64(time.Second)),
+		Load:    loadgen.Load{Kind: loadgen.Kind(load.Type), Rate: load.Rate.Value, Streams: int(load.Streams.Value)},
 		Rates: report.Rates{
 			Asked: num.Absent(), Done: m.RequestsPerSecond.Successful.Mean, Tokens: m.TokensPerSecond.Successful.Mean,
 			Sent: m.RequestsPerSecond.Total.Mean,

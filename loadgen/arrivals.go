@@ -30,7 +30,10 @@ const (
 	BurstArrival    ArrivalKind = "burst"    // several at once, equal gaps between
 )
 
-// ParseArrival reads "constant", "poisson", "gamma:CV" or "burst:N".
+// ArrivalForms are the forms that ParseArrival reads, as a sentence for people.
+const ArrivalForms = "constant, poisson, gamma:CV (CV of the gaps) or burst:N (N at once)"
+
+// ParseArrival reads one of ArrivalForms.
 func ParseArrival(s string) (Arrival, error) {
 	kind, value, given := strings.Cut(s, ":")
 	a := Arrival{Kind: ArrivalKind(kind)}
@@ -53,7 +56,7 @@ func ParseArrival(s string) (Arrival, error) {
 		}
 		a.Size = n
 	default:
-		return Arrival{}, fmt.Errorf("%q: it is constant, poisson, gamma:CV or burst:N", s)
+		return Arrival{}, fmt.Errorf("%q: it is %s", s, ArrivalForms)
 	}
 	return a, nil
 }
@@ -191,8 +194,8 @@ func (p Profile) reach(n float64) (seconds float64, ok bool) {
 	return 0, false
 }
 
-// NewSchedule returns the arrivals of a process whose rate is constant, in requests per second. Constant and Poisson
-// arrivals are GuideLLM's.
+// NewSchedule returns the arrivals of a process at one rate, in requests per second. Those of the kinds constant and
+// poisson are GuideLLM's.
 func NewSchedule(a Arrival, rate float64, seed int64) Schedule {
 	switch a.Kind {
 	case PoissonArrival:
@@ -231,6 +234,9 @@ func (w *warped) At(i int) (time.Duration, bool) {
 	return seconds(s)
 }
 
+// arrivalStream tells the random numbers of arrivals from those of other uses of the same seed: "openloop" in ASCII.
+const arrivalStream = 0x6f70656e6c6f6f70
+
 // unit is an arrival process of rate 1: at returns when request i comes, in units of the mean gap.
 type unit interface{ at(i int) float64 }
 
@@ -245,12 +251,14 @@ func newUnit(a Arrival, seed int64) unit {
 		// Shape 1/CV² and rate 1/CV²: mean 1, standard deviation CV.
 		shape := 1 / (a.CV * a.CV)
 		return newSums(func() func() float64 {
-			return distuv.Gamma{Alpha: shape, Beta: shape, Src: rand.NewPCG(uint64(seed), 0x6f70656e6c6f6f70)}.Rand
+			return distuv.Gamma{Alpha: shape, Beta: shape, Src: rand.NewPCG(uint64(seed), arrivalStream)}.Rand
 		})
 	case BurstArrival:
 		return bursts(a.Size)
+	case ConstantArrival, "":
+		return bursts(1)
 	}
-	return bursts(1)
+	panic("loadgen: no arrivals of the kind " + string(a.Kind))
 }
 
 // bursts is the process of n requests at the end of every n units.

@@ -156,9 +156,10 @@ func TestProfiles(t *testing.T) {
 
 func TestArrivalErrors(t *testing.T) {
 	for s, want := range map[string]string{
-		"uniform": "it is constant, poisson, gamma:CV or burst:N", "": "it is constant",
-		"gamma": "write gamma:CV", "gamma:0": "above 0", "gamma:x": "write gamma:CV", "gamma:NaN": "above 0",
-		"burst:0": "at least 1", "burst": "write burst:N", "poisson:2": "takes no value",
+		"uniform": "it is constant, poisson, gamma:CV", "gamma": "write gamma:CV", "gamma:0": "above 0",
+		"gamma:x":   "write gamma:CV",
+		"gamma:NaN": "above 0", "burst:0": "at least 1", "burst": "write burst:N", "poisson:2": "takes no value",
+		"": "it is constant",
 	} {
 		if _, err := ParseArrival(s); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want %q", s, err, want)

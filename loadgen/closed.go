@@ -93,7 +93,7 @@ func (run *Run) takeSlot(rec *Record) bool {
 
 // nextOfStream hands a stream its next request; ok is false if there is none. The source is asked by one stream at a
 // time, and holds up no request that is under way.
-func (run *Run) nextOfStream(ctx context.Context) (a arrival, ok bool) {
+func (run *Run) nextOfStream(ctx context.Context) (a job, ok bool) {
 	select {
 	case run.turn <- struct{}{}:
 	case <-ctx.Done():

@@ -5,10 +5,10 @@ import "time"
 // errorWindow applies the limits on errors, as GuideLLM 0.5.0's constraints define them: rates count once windowSize
 // requests have ended.
 type errorWindow struct {
-	last   [windowSize]bool
-	n      int
-	failed int // among last
-	total  int
+	last      [windowSize]bool
+	n         int // requests that ended
+	failed    int // among last
+	allFailed int
 }
 
 const windowSize = 30
@@ -22,15 +22,15 @@ func (w *errorWindow) add(failed bool, s *Stage) StopReason {
 	w.n++
 	if failed {
 		w.failed++
-		w.total++
+		w.allFailed++
 	}
 	switch {
-	case s.MaxErrors > 0 && w.total >= s.MaxErrors:
+	case s.MaxErrors > 0 && w.allFailed >= s.MaxErrors:
 		return StopErrors
 	case w.n < windowSize:
 	case s.MaxErrorRate > 0 && float64(w.failed)/windowSize >= s.MaxErrorRate:
 		return StopErrorRate
-	case s.MaxGlobalErrorRate > 0 && float64(w.total)/float64(w.n) >= s.MaxGlobalErrorRate:
+	case s.MaxGlobalErrorRate > 0 && float64(w.allFailed)/float64(w.n) >= s.MaxGlobalErrorRate:
 		return StopGlobalErrorRate
 	}
 	return ""

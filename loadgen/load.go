@@ -15,8 +15,8 @@ const (
 	Synchronous Kind = "synchronous" // closed loop, one stream
 	Concurrent  Kind = "concurrent"  // closed loop, a fixed number of streams
 	Throughput  Kind = "throughput"  // closed loop, more streams than the server can run at once
-	ConstantGap Kind = "constant"    // open loop, equal gaps
-	PoissonGaps Kind = "poisson"     // open loop, exponential gaps
+	ConstantGap Kind = "constant"    // open loop, gaps that are not random: equal, unless Load.Arrival says otherwise
+	PoissonGaps Kind = "poisson"     // open loop, random gaps: exponential, unless Load.Arrival says otherwise
 )
 
 // Open says whether the kind offers load on a schedule.
@@ -27,8 +27,10 @@ func KindOf(a Arrival) Kind {
 	switch a.Kind {
 	case PoissonArrival, GammaArrival:
 		return PoissonGaps
+	case ConstantArrival, BurstArrival, "":
+		return ConstantGap
 	}
-	return ConstantGap
+	panic("loadgen: no kind of load for the arrival process " + string(a.Kind))
 }
 
 // Load is how the requests of a stage arrive. It holds values only, so that it can be stored and compared.
@@ -78,7 +80,7 @@ func (l Load) Arrivals() Arrival {
 	return Arrival{Kind: ConstantArrival}
 }
 
-// String names a stage in a table: "constant@12.5", "concurrent@8".
+// String names a stage in a table: "constant@12.50", "concurrent@8".
 func (l Load) String() string {
 	switch {
 	case l.Name != "":

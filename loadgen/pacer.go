@@ -15,9 +15,8 @@ const coarse = 3 * time.Millisecond
 // server's process takes the processor whenever it wakes, the shorter way is the one that is seldom interrupted.
 const lead = time.Millisecond
 
-// arrival is one request of an open loop when its moment has come, and where to write down what happens. Without a
-// record, it is not to be sent.
-type arrival struct {
+// job is one request to be sent, and where to write down what happens. Without a record, it is not to be sent.
+type job struct {
 	i      int
 	rec    *Record
 	detail *Detail
@@ -103,7 +102,7 @@ func (run *Run) pace() {
 		select {
 		case <-cancelled:
 			if r != nil {
-				r.arrival <- arrival{}
+				r.jobs <- job{}
 			}
 			return
 		default:
@@ -150,7 +149,7 @@ func (run *Run) arrive(r *reader, i int, due int64, req Request) {
 	rec, detail := run.arena.add()
 	run.next = i + 1
 	rec.noteRequest(req, due)
-	a := arrival{i, rec, detail, req}
+	a := job{i, rec, detail, req}
 	if r == nil {
 		select {
 		case run.slots <- struct{}{}:
@@ -166,7 +165,7 @@ func (run *Run) arrive(r *reader, i int, due int64, req Request) {
 	}
 	run.mu.Unlock()
 	if r != nil {
-		r.arrival <- a
+		r.jobs <- a
 	}
 }
 
@@ -174,7 +173,7 @@ func (run *Run) arrive(r *reader, i int, due int64, req Request) {
 func (run *Run) fire(r *reader, body []byte) {
 	defer run.requests.Done()
 	r.exchange.Encode(body)
-	a := <-r.arrival
+	a := <-r.jobs
 	if a.rec == nil {
 		r.exchange.Release()
 		run.leave(r)
@@ -191,16 +190,16 @@ func (run *Run) fire(r *reader, body []byte) {
 
 // leave gives a reader's slot to the arrival that has waited longest in line, and returns that. If there is none, or
 // none is to be sent any more, slot and reader are free.
-func (run *Run) leave(r *reader) (next arrival, ok bool) {
+func (run *Run) leave(r *reader) (next job, ok bool) {
 	run.mu.Lock()
 	defer run.mu.Unlock()
 	if len(run.line) > 0 && run.sending.Err() == nil {
-		next, run.line[0] = run.line[0], arrival{}
+		next, run.line[0] = run.line[0], job{}
 		run.line = run.line[1:]
 		return next, true
 	}
 	run.line = nil // whoever still waits is not sent
 	run.idle = append(run.idle, r)
 	<-run.slots
-	return arrival{}, false
+	return job{}, false
 }

@@ -26,7 +26,7 @@ type reader struct {
 	exchange transport.Exchange
 	clock    *precise.Clock
 	redact   func(string) string
-	arrival  chan arrival // tells the reader of an open loop that its moment has come
+	jobs     chan job // tells the reader of an open loop that its moment has come
 
 	shard  *shard // where its tokens are counted as they come
 	rec    *Record
@@ -51,7 +51,7 @@ type reader struct {
 func newReader(ctx context.Context, client *Client, clock *precise.Clock) *reader {
 	r := &reader{
 		ctx: ctx, exchange: client.transport.NewExchange(ctx, clock), clock: clock, redact: client.redact,
-		arrival: make(chan arrival, 1), gaps: make([]int64, 0, 256), delays: make([]int64, 0, 256),
+		jobs: make(chan job, 1), gaps: make([]int64, 0, 256), delays: make([]int64, 0, 256),
 	}
 	r.events.Emit = r.event
 	return r

@@ -41,7 +41,7 @@ const (
 	ErrSend                // the request could not be written
 	ErrReset               // the connection ended before the response did
 	ErrStatus              // an HTTP status other than 200
-	ErrServer              // an error object inside a stream that began with HTTP 200
+	ErrServer              // an error object in a response with HTTP 200
 	ErrTruncated           // the stream ended in good order without [DONE] or a finish reason
 	ErrMalformed           // bytes that are not HTTP, server-sent events or JSON
 	ErrTimeout             // the request's own time limit
@@ -61,7 +61,7 @@ func (k ErrorKind) String() string {
 	case ErrStatus:
 		return "http status"
 	case ErrServer:
-		return "error in stream"
+		return "error in response"
 	case ErrTruncated:
 		return "truncated stream"
 	case ErrMalformed:
@@ -90,12 +90,12 @@ const (
 // goroutine. Times are nanoseconds since the stage's origin; the origin lies before everything, so 0 means "never".
 type Record struct {
 	Scheduled  int64 // the time the arrival process gave it (closed loops: when its stream became free)
-	Started    int64 // the pacer had it; Started − Scheduled is the pacer's and the Go scheduler's delay
+	Started    int64 // its goroutine took it up; where the cap delayed it, when it began to wait
 	Connecting int64 // duration of DNS, TCP and TLS; 0 on a connection that was already open
 	Sent       int64 // just before the first byte was written on the chosen connection
 	FirstEvent int64 // the first event of the stream, whatever it held
-	FirstToken int64 // the first event with content
-	LastToken  int64 // the last event with content
+	FirstToken int64 // the first token event: content, reasoning or a tool call
+	LastToken  int64 // the last token event
 	LastEvent  int64 // the last event, [DONE] included
 	End        int64 // the response was complete, or the request had failed or been cancelled
 
@@ -157,15 +157,6 @@ func (r *Record) TPOT() (d time.Duration, ok bool) {
 		return 0, false
 	}
 	return time.Duration((r.LastToken - r.FirstToken) / int64(n-1)), true
-}
-
-// NTPOT is (end − sent) / output tokens, the normalised time per output token; ok is false without tokens.
-func (r *Record) NTPOT() (d time.Duration, ok bool) {
-	n := r.Tokens()
-	if r.Status != Completed || n < 1 {
-		return 0, false
-	}
-	return time.Duration((r.End - r.Sent) / int64(n)), true
 }
 
 // Tokens is the number of output tokens: the server's count where it gave one, else the events with content.

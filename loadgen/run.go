@@ -60,9 +60,9 @@ type Run struct {
 	next    int // index of the next request
 	streams []context.CancelFunc
 	idle    []*reader
-	line    []arrival // of an open loop, due and waiting for a slot: while it is not empty, all slots are taken
-	begun   bool      // the first streams were started
-	closed  bool      // no stream may be added any more
+	line    []job // of an open loop, due and waiting for a slot: while it is not empty, all slots are taken
+	begun   bool  // the first streams were started
+	closed  bool  // no stream may be added any more
 	errors  errorWindow
 	peak    int
 	// shortages counts requests that failed for want of a descriptor or a port here.
@@ -147,7 +147,7 @@ func (r *Runner) Start(ctx context.Context, s Stage, h Hooks) (*Run, error) {
 	return run, nil
 }
 
-// Wait returns the stage once the stage has ended and nothing is in flight.
+// Wait returns what was measured once the stage has ended and nothing is in flight.
 func (run *Run) Wait() *Measured {
 	<-run.finished
 	return run.result
@@ -315,7 +315,7 @@ func (r *Record) noteRequest(req Request, scheduled int64) {
 }
 
 // send sends a request that the reader's exchange has encoded, and books its outcome.
-func (run *Run) send(r *reader, a arrival) {
+func (run *Run) send(r *reader, a job) {
 	rec := a.rec
 	if run.flights.Err() != nil {
 		r.exchange.Release()

@@ -20,6 +20,7 @@ type Run struct {
 	Version  string // openloop's
 	Model    string // that was asked for
 	Workload tokens.Summary
+	Warnings []string // about the whole run, beside those of Measured
 	Measured *sweep.Result
 }
 
@@ -36,9 +37,8 @@ func New(s spec.Spec, run Run) *Result {
 	}
 	plain := len(measured.PlainStages())
 	for i, st := range measured.Stages {
-		stage := NewStage(st)
+		stage := NewStage(s.Plan, st)
 		stage.Search = i >= plain
-		stage.Probe = s.Plan.Sweep != nil && !st.Load.Kind.Open()
 		r.Stages = append(r.Stages, stage)
 	}
 	if n := len(measured.Stages); n > 0 {
@@ -58,27 +58,31 @@ func New(s spec.Spec, run Run) *Result {
 		r.Gates = append(r.Gates, sweep.Evaluate(g, measured))
 	}
 	r.Warnings = append(r.Warnings, measured.Warnings...)
+	for _, text := range run.Warnings {
+		r.Warnings = append(r.Warnings, sweep.Warning{Stage: -1, Text: text})
+	}
 	return r
 }
 
-// NewStage sums up one stage.
-func NewStage(st *sweep.Stage) Stage {
+// NewStage sums up one stage of a plan.
+func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 	m := st.Measured
 	s := Stage{
-		Name: st.Load.String(), Load: st.Load, Reason: m.Reason, Began: m.Wall(m.Start),
-		Sent: time.Duration(m.Stopped - m.Start), InFlight: meanInFlight(m), Measured: m,
+		Name: st.Load.String(), Load: st.Load, Probe: p.Sweep != nil && !st.Load.Kind.Open(),
+		Reason: m.Reason, Began: m.Wall(m.Start),
+		Sending: time.Duration(m.Stopped - m.Start), InFlight: meanInFlight(m), Measured: m,
 		Rates:     Rates{Asked: num.Absent(), Done: completionRate(m), Tokens: tokenRate(m)},
 		Judgement: st.Judgement, Client: st.Audit, Engine: st.Engine,
 		ITL: ofHistogram(m.Gaps), SendDelay: latency(nil),
 	}
-	if s.Sent > 0 {
+	if s.Sending > 0 {
 		sent := 0
 		for i := range m.Records {
 			if at := m.Records[i].Sent; at > 0 && at <= m.Stopped {
 				sent++
 			}
 		}
-		s.Rates.Sent = float64(sent) / s.Sent.Seconds()
+		s.Rates.Sent = float64(sent) / s.Sending.Seconds()
 	}
 	var delays []float64
 	if st.Load.Kind.Open() {
@@ -181,25 +185,25 @@ func ofHistogram(h *hdr.Histogram) Latency {
 const mostErrors = 10
 
 // countErrors counts the errors of a stage by their text, the most frequent first.
-func countErrors(m *loadgen.Measured) []Errors {
-	counts := map[Errors]int{}
+func countErrors(m *loadgen.Measured) []ErrorCount {
+	counts := map[ErrorCount]int{}
 	for i := range m.Records {
 		if m.Records[i].Status != loadgen.Errored {
 			continue
 		}
-		e := Errors{Kind: m.Records[i].Err.String()}
+		e := ErrorCount{Kind: m.Records[i].Err.String()}
 		e.Text = e.Kind
 		if m.Details != nil && m.Details[i].Error != "" {
 			e.Text = m.Details[i].Error
 		}
 		counts[e]++
 	}
-	all := make([]Errors, 0, len(counts))
+	all := make([]ErrorCount, 0, len(counts))
 	for e, n := range counts {
 		e.Count = n
 		all = append(all, e)
 	}
-	slices.SortFunc(all, func(a, b Errors) int {
+	slices.SortFunc(all, func(a, b ErrorCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Text, b.Text))
 	})
 	return all[:min(len(all), mostErrors)]

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,6 +190,10 @@ func TestReadOthers(t *testing.T) {
 		if r, ok, err := Read([]byte(text)); ok || err != nil || r != nil {
 			t.Errorf("%q is read as a result: %v, %v, %v", text, r, ok, err)
 		}
+	}
+	later := fmt.Sprintf(`{"schema":%d}`, Schema+1)
+	if _, ok, err := Read([]byte(later)); !ok || err == nil || !strings.Contains(err.Error(), "later openloop") {
+		t.Errorf("a result of a later schema: %v, %v", ok, err)
 	}
 	if _, ok, err := Read([]byte(`{"schema":1,"stages":"many"}`)); !ok || err == nil {
 		t.Errorf("a broken result is not refused: %v, %v", ok, err)

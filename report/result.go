@@ -1,16 +1,18 @@
 // Package report is what came out of a run. A Result is made from what was measured, stands in the report file under
-// the key "openloop", and is read back from there; every view is made from a Result alone, so that it is the same live
-// and read back.
+// the key "openloop", and is read back from there. Its views (Formats) are made from a Result alone, so that they are
+// the same live and read back.
 //
 //	result.go   the types: what the file holds
 //	build.go    from what was measured to a Result
 //	rates.go    rates of requests and tokens over a stage
 //	answer.go   the answer in one sentence
+//	format.go   the forms in which a Result can be written
 //	screen.go   what is printed at the end of a run
 package report
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/openloop/openloop/audit"
@@ -56,16 +58,16 @@ type Asked struct {
 
 // Stage is what came out of one stage.
 type Stage struct {
-	Name   string             `json:"name"` // such as constant@12.50
-	Load   loadgen.Load       `json:"load"`
-	Reason loadgen.StopReason `json:"stop_reason"`
-	Began  time.Time          `json:"began"`
-	Sent   time.Duration      `json:"sending_ns"` // how long requests were sent
+	Name    string             `json:"name"` // such as constant@12.50
+	Load    loadgen.Load       `json:"load"`
+	Reason  loadgen.StopReason `json:"stop_reason"`
+	Began   time.Time          `json:"began"`
+	Sending time.Duration      `json:"sending_ns"` // how long requests were sent
 
-	Rates    Rates    `json:"rates"`
-	InFlight float64  `json:"in_flight_mean"` // requests
-	Requests Requests `json:"requests"`
-	Errors   []Errors `json:"errors,omitempty"` // by what went wrong, the most frequent first
+	Rates    Rates        `json:"rates"`
+	InFlight float64      `json:"in_flight_mean"` // requests
+	Requests Requests     `json:"requests"`
+	Errors   []ErrorCount `json:"errors,omitempty"` // by what went wrong, the most frequent first
 
 	// TTFT and TPOT are over requests from the end of the warm-up on; TTFT counts from the scheduled time. Where an
 	// objective bounds a percentile of them, its observed value stands here, so that no latency has two values.
@@ -104,8 +106,8 @@ type Requests struct {
 	NotSent    int `json:"not_sent"`   // due, but the stage ended before they were sent
 }
 
-// Errors counts the errors of one text.
-type Errors struct {
+// ErrorCount is how many requests failed with one text.
+type ErrorCount struct {
 	Kind  string `json:"kind"` // such as "http status"
 	Text  string `json:"text"`
 	Count int    `json:"count"`
@@ -141,6 +143,10 @@ func Read(text []byte) (r *Result, ok bool, err error) {
 	}
 	if len(text) == 0 || json.Unmarshal(text, &head) != nil || head.Schema < 1 {
 		return nil, false, nil
+	}
+	if head.Schema > Schema {
+		return nil, true, fmt.Errorf("it was written by a later openloop (schema %d; this one reads up to %d)",
+			head.Schema, Schema)
 	}
 	r = &Result{}
 	if err := json.Unmarshal(text, r); err != nil {

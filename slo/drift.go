@@ -19,6 +19,9 @@ func Values(m *loadgen.Measured, o Objective, from, to int64) []float64 {
 	return values
 }
 
+// Comparable says whether an objective has a value for each request, so that Drift can compare two stages by it.
+func (o Objective) Comparable() bool { return o.Metric.Latency() && o.Metric != ITL }
+
 // Drift is by how much the median changes from one series to another, as a share; 0 where that may be chance. The test
 // is Mann and Whitney's (Ann. Math. Stat. 18, 1947) on effective sample sizes, at an error of 0.001.
 func Drift(a, b []float64) float64 {

@@ -108,13 +108,13 @@ func (o Objective) judgeGaps(s *loadgen.Measured, from, to, total, over int64, w
 	j.N, j.Misses = int(total), int(over)
 	switch o.Statistic.Kind {
 	case Quantile:
-		j.Holds = share <= o.MissLimit()
+		j.Holds = share <= o.missLimit()
 	case Max:
 		j.Holds = over == 0
 	}
 	e := sample{share: share, requests: len(means)}
 	if len(means) > 0 {
-		e.tau, e.stderr = work.clustering(means, make([]float64, len(means)), o.MissLimit(), o.Bound)
+		e.tau, e.stderr = work.clustering(means, make([]float64, len(means)), o.missLimit(), o.Bound)
 	}
 	j.decide(e, means, alpha)
 	return j

@@ -62,7 +62,7 @@ func (j *Judgement) decidedBy(e sample, alpha alphas) func(requests float64) boo
 	}
 	passing := func(requests float64) float64 { g := grown(requests); return requests / (g.tau + g.stderr) }
 	failing := func(requests float64) float64 { return requests / e.tau }
-	limit, bound, mean := j.Objective.MissLimit(), j.Objective.Bound, float64(j.Value)
+	limit, bound, mean := j.Objective.missLimit(), j.Objective.Bound, float64(j.Value)
 	switch kind := j.Objective.Statistic.Kind; {
 	case kind == Max:
 		return func(float64) bool { return true }

@@ -1,3 +1,18 @@
+// Package slo is the objectives: the language they are written in, and the one judge of a stage by them. It is pure: no
+// input or output, no clock.
+//
+//	objective.go        what can be asked: "ttft:p95<250ms"; how it is read and written
+//	observe.go          what each request says about an objective, and the observed value of a stage
+//	decide.go           from observations to PASS, FAIL or UNDECIDED, by each statistic
+//	stage.go            all objectives of a stage together, its warm-up and its backlog
+//	need.go             how much more would decide what is undecided
+//	gaps.go             gaps between tokens, which are counted as the stage runs
+//	confidence.go       tests and bounds, and the moments at which a stage under way is judged
+//	autocorrelation.go  how many independent requests correlated ones are worth
+//	steady.go           where the warm-up ends, and whether the backlog grows
+//	snapshot.go         a stage as it stood at a moment
+//	drift.go            whether two stages at one rate differ
+//	gate.go             conditions on the answer: "rate>=10"
 package slo
 
 import (
@@ -15,7 +30,8 @@ import (
 // Metric is what an objective bounds.
 type Metric string
 
-// The metrics. Latencies are those of Record, counted from the scheduled time.
+// The metrics. Latencies count from the scheduled time (measure, in observe.go). A new metric that is not a time goes
+// into Latency and Unit too; one whose bound is a lower one has failed requests at 0, not at infinity.
 const (
 	TTFT    Metric = "ttft"    // to the first token
 	ITL     Metric = "itl"     // every gap between two token events is one observation
@@ -132,15 +148,22 @@ func (o Objective) Unit() string {
 	return "share"
 }
 
-// MissLimit is the greatest share of observations that may miss the bound. It says nothing of means and maxima.
-func (o Objective) MissLimit() float64 {
+// MissLimit is the greatest share of observations that may miss the bound; ok is false for means and maxima, which have
+// no such share.
+func (o Objective) MissLimit() (share float64, ok bool) {
 	switch {
 	case o.Statistic.Kind == Quantile:
-		return 1 - o.Statistic.Q
+		return 1 - o.Statistic.Q, true
 	case o.Metric == Goodput:
-		return 1 - o.Bound
+		return 1 - o.Bound, true
 	}
-	return o.Bound
+	return o.Bound, o.Statistic.Kind == Share
+}
+
+// missLimit is MissLimit where it is known that there is one.
+func (o Objective) missLimit() float64 {
+	share, _ := o.MissLimit()
+	return share
 }
 
 // MarshalText writes the canonical form.

@@ -3,9 +3,6 @@
 package spec
 
 import (
-	"errors"
-	"fmt"
-	"math"
 	"time"
 
 	"github.com/openloop/openloop/endpoint"
@@ -146,7 +143,7 @@ type Search struct {
 // Output says what is written, and where.
 type Output struct {
 	Dir            string   // folder for the results
-	Files          []string // json, csv, yaml, or file names
+	Files          []string // forms, or file names whose ending is one
 	SampleRequests int      // keep prompt and response of so many requests of a stage
 	Style          Style    // what is printed at the end
 	Quiet          bool     // no progress
@@ -163,89 +160,3 @@ const (
 	StyleGuideLLM Style = "guidellm"
 	StyleNone     Style = "none"
 )
-
-// Issue is something that is wrong with a Spec.
-type Issue struct {
-	Field string // such as Limits.MaxErrors
-	Text  string
-}
-
-// Error implements error.
-func (i *Issue) Error() string { return i.Field + ": " + i.Text }
-
-// Validate says all that is wrong with a Spec, as Issues joined; nil if nothing.
-func (s Spec) Validate() error {
-	var issues []error
-	add := func(wrong bool, field, format string, args ...any) {
-		if wrong {
-			issues = append(issues, &Issue{field, fmt.Sprintf(format, args...)})
-		}
-	}
-	add(s.Endpoint.Address.IsZero() == (s.Endpoint.Sim == ""), "Endpoint", "it needs an address, or a simulated engine")
-	add(s.Endpoint.ConnectTimeout <= 0, "Endpoint.ConnectTimeout", "%v: it must be above 0", s.Endpoint.ConnectTimeout)
-	add(s.Endpoint.RequestTimeout < 0, "Endpoint.RequestTimeout", "%v: it can't be negative", s.Endpoint.RequestTimeout)
-	add(s.Endpoint.Insecure && s.Endpoint.CAFile != "", "Endpoint.Insecure",
-		"with it no certificate is verified, so that no authorities can be given")
-
-	w, sources := s.Workload, 0
-	for _, given := range []bool{w.Synthetic != nil, w.Data != nil, w.Trace != nil} {
-		if given {
-			sources++
-		}
-	}
-	add(sources != 1, "Workload", "it needs synthetic prompts, data or a trace, and one of them only")
-
-	l := s.Limits
-	add(l.MaxDuration < 0, "Limits.MaxDuration", "%v: it can't be negative", l.MaxDuration)
-	add(l.MaxRequests < 0, "Limits.MaxRequests", "%d: it can't be negative", l.MaxRequests)
-	add(l.MaxErrors < 0, "Limits.MaxErrors", "%d: it can't be negative", l.MaxErrors)
-	add(l.MaxDuration == 0 && l.MaxRequests == 0 && w.Trace == nil, "Limits",
-		"a stage needs a limit, by time or by requests")
-	add(!isShare(l.MaxErrorRate), "Limits.MaxErrorRate", "%v: it is a share between 0 and 1", l.MaxErrorRate)
-	add(!isShare(l.MaxGlobalErrorRate), "Limits.MaxGlobalErrorRate", "%v: it is a share between 0 and 1",
-		l.MaxGlobalErrorRate)
-	add(l.Grace < 0, "Limits.Grace", "%v: it can't be negative", l.Grace)
-	add(l.RampUp < 0, "Limits.RampUp", "%v: it can't be negative", l.RampUp)
-	add(l.MaxConcurrency < 0, "Limits.MaxConcurrency", "%d: it can't be negative", l.MaxConcurrency)
-	for _, t := range []struct {
-		field string
-		trim  Trim
-	}{{"Limits.Warmup", l.Warmup}, {"Limits.Cooldown", l.Cooldown}} {
-		add(!(t.trim.Percent >= 0 && t.trim.Percent < 1), t.field, "%v: a share lies between 0 and 1", t.trim.Percent)
-		add(!(t.trim.Value >= 0) || math.IsInf(t.trim.Value, 0), t.field, "%v: it can't be negative", t.trim.Value)
-	}
-	if l.MaxDuration > 0 {
-		warm, cool := l.Warmup.Duration(l), l.Cooldown.Duration(l)
-		add(warm+cool >= l.MaxDuration, "Limits.Warmup", "%v and a cool-down of %v leave nothing of a stage of %v",
-			warm, cool, l.MaxDuration)
-	}
-
-	p := s.Plan
-	add((p.Sweep == nil) == (p.Stages == nil), "Plan", "it needs stages or a sweep, and one of them only")
-	most := l.MaxConcurrency
-	if most == 0 {
-		most = loadgen.DefaultMaxConcurrency
-	}
-	for _, load := range p.Stages {
-		add(!load.Kind.Open() && load.Streams > most, "Plan.Stages",
-			"%s has more streams than the %d requests that may be in flight", load, most)
-	}
-	if p.Sweep != nil {
-		add(p.Sweep.Size < 2, "Plan.Sweep.Size",
-			"%d: it must be at least 2, for the synchronous and the throughput stage", p.Sweep.Size)
-		if f := p.Sweep.Search; f != nil {
-			add(!(f.Precision >= 0 && f.Precision < 1), "Plan.Sweep.Search.Precision",
-				"%v: it is a share above 0 and below 1, such as 0.05", f.Precision)
-			add(f.MaxStages < 0, "Plan.Sweep.Search.MaxStages", "%d: it can't be negative", f.MaxStages)
-			add(f.Budget < 0, "Plan.Sweep.Search.Budget", "%v: it can't be negative", f.Budget)
-			add(f.MaxPerStage < 0, "Plan.Sweep.Search.MaxPerStage", "%v: it can't be negative", f.MaxPerStage)
-		}
-	}
-	add(!(s.Confidence > 0.5 && s.Confidence < 1), "Confidence", "%v: it must lie between 0.5 and 1, such as 0.95",
-		s.Confidence)
-	add(s.Output.Dir == "", "Output.Dir", "it names no folder")
-	add(s.Output.SampleRequests < 0, "Output.SampleRequests", "%d: it can't be negative", s.Output.SampleRequests)
-	return errors.Join(issues...)
-}
-
-func isShare(v float64) bool { return v >= 0 && v <= 1 }

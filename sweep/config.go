@@ -80,8 +80,9 @@ func (t Trial) needs(confidence float64) time.Duration {
 	}
 	times := 0.0
 	for _, j := range t.Objectives {
-		n, share := float64(j.EffectiveN), j.Objective.MissLimit()
-		if j.Outcome == slo.Undecided && n > 0 && share > 0 && share < 1 { // a mean has no share that may miss
+		n := float64(j.EffectiveN)
+		share, ok := j.Objective.MissLimit()
+		if ok && j.Outcome == slo.Undecided && n > 0 && share > 0 && share < 1 {
 			// So many requests without a miss are enough for the last interim analysis, which has half of the error.
 			times = max(times, math.Log((1-confidence)/2)/math.Log1p(-share)/n)
 		}

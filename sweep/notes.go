@@ -90,8 +90,7 @@ func (s *search) noteRepeats(add func(string, ...any)) {
 				continue
 			}
 			for k, o := range s.plan.Objectives {
-				if !o.Metric.Latency() || o.Metric == slo.ITL || k >= len(first.Objectives) ||
-					k >= len(last.Objectives) {
+				if !o.Comparable() || k >= len(first.Objectives) || k >= len(last.Objectives) {
 					continue
 				}
 				a, b := s.values(first, o), s.values(last, o)

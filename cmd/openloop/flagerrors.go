@@ -44,7 +44,7 @@ func inFlags(err error) error {
 	var issue *spec.Issue
 	if errors.As(err, &issue) {
 		if flag := flagOf[issue.Field]; flag != "" {
-			return errors.New("--" + flag + " " + issue.Text)
+			return errors.New(issue.About("--" + flag))
 		}
 		return errors.New(issue.Text)
 	}

@@ -19,7 +19,7 @@ import (
 // version is set at build time: -ldflags "-X main.version=…".
 var version = ""
 
-// Exit codes (DESIGN.md, section 7).
+// Exit codes. 0 is success, 130 and 143 are SIGINT and SIGTERM.
 const (
 	exitFailed  = 1 // whatever was measured is saved first
 	exitUsage   = 2

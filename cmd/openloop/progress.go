@@ -48,8 +48,7 @@ func (s *session) watch(stages int) {
 	}
 	s.plan.StageEnded = func(index int, st *sweep.Stage) {
 		s.keep(st)
-		ended := report.NewStage(st)
-		ended.Probe = s.spec.Plan.Sweep != nil && !st.Load.Kind.Open()
+		ended := report.NewStage(s.spec.Plan, st)
 		line := report.StageLine(&ended)
 		if terminal {
 			fmt.Fprintf(s.stderr, "\r\x1b[K%s  %s\n", stageLabel(index, stages), line)

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/internal/atomicfile"
@@ -55,14 +54,12 @@ GuideLLM's the tables that GuideLLM prints; there the stages of several files st
 	return f.run(files, stdout, stderr)
 }
 
-// The forms that openloop report writes.
+// Forms that openloop report knows by name.
 const (
+	formatConsole = "console" // GuideLLM's tables
+	formatJSON    = "json"
 	formatScreen  = "screen"
 	formatSummary = "summary" // formatScreen by its former name
-	formatConsole = "console"
-	formatJSON    = string(guidellm.JSON)
-	formatCSV     = string(guidellm.CSV)
-	formatYAML    = string(guidellm.YAML)
 )
 
 // inFolder is the report in a folder of results, and any other name as it is.
@@ -111,24 +108,24 @@ func readReport(name string) (file *guidellm.Report, own *report.Result, err err
 }
 
 func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
-	format, err := f.outputFormat()
+	form, err := f.outputFormat()
 	if err != nil {
 		return err
 	}
-	if !f.recompute && (format == "" || format == formatScreen) {
+	if !f.recompute && (form == nil || form.name == formatScreen) {
 		if own := readOwn(names); own != nil {
-			return f.write(stdout, formatScreen, &reports{names: names, own: own})
+			return f.write(stdout, findFormat(formatScreen), &reports{names: names, results: own})
 		}
 	}
-	if len(names) > 1 && (format == formatJSON || format == formatYAML) {
-		return usageError("--format %s takes one report: it is the report itself", format)
+	if len(names) > 1 && form != nil && (form.name == formatJSON || form.name == "yaml") {
+		return usageError("--format %s takes one report: it is the report itself", form.name)
 	}
 	listTo := stdout // of what --recompute found; stderr where the report itself goes to stdout
 	if f.format != "" || f.output != "" {
 		listTo = stderr
 	}
 	var all reports
-	different := 0
+	different, allOwn := 0, true
 	for _, name := range names {
 		file, own, err := readReport(name)
 		if err != nil {
@@ -136,12 +133,25 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 		}
 		writeUnknown(stderr, name, file)
 		if f.recompute {
+			if own != nil && form != nil && form.name == formatScreen {
+				return usageError("--recompute and --format screen contradict each other for %s: the screen is not "+
+					"made from the metrics that are recomputed", name)
+			}
 			different += writeRecomputed(listTo, name, file)
+		}
+		if own == nil {
+			allOwn, own = false, guidellm.Import(file)
 		}
 		all.add(name, file, own)
 	}
+	if form == nil {
+		form = findFormat(formatConsole)
+		if allOwn {
+			form = findFormat(formatScreen)
+		}
+	}
 	if !f.recompute || f.format != "" || f.output != "" {
-		if err := f.write(stdout, format, &all); err != nil {
+		if err := f.write(stdout, form, &all); err != nil {
 			return err
 		}
 	}
@@ -153,101 +163,86 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 
 // reports are the reports that were named.
 type reports struct {
-	names []string
-	files *guidellm.Report // the stages of all in one
-	own   []*report.Result // of each: openloop's own result, or what GuideLLM's report says in its words
-	all   bool             // all are openloop's own
+	names   []string
+	merged  *guidellm.Report // the stages of all in one
+	results []*report.Result // of each: openloop's own result, or what GuideLLM's report says in its words
 }
 
-func (r *reports) add(name string, file *guidellm.Report, own *report.Result) {
-	if r.files == nil {
-		r.files, r.all = file, true
+func (r *reports) add(name string, file *guidellm.Report, result *report.Result) {
+	if r.merged == nil {
+		first := *file
+		r.merged = &first
 	} else {
-		r.files.Benchmarks = append(r.files.Benchmarks, file.Benchmarks...)
+		r.merged.Benchmarks = append(slices.Clip(r.merged.Benchmarks), file.Benchmarks...)
 	}
-	if own == nil {
-		r.all = false
-		own = guidellm.Import(file)
-	}
-	r.names, r.own = append(r.names, name), append(r.own, own)
+	r.names, r.results = append(r.names, name), append(r.results, result)
 }
 
-// outputFormat settles the form from --format, the name of the output file and --console-style; "" where the reports
+// outputFormat settles the form from --format, the name of the output file and --console-style; nil where the reports
 // decide.
-func (f *reportFlags) outputFormat() (string, error) {
+func (f *reportFlags) outputFormat() (*format, error) {
 	if !slices.Contains([]string{"", "guidellm", "openloop"}, f.style) {
-		return "", usageError("--console-style %q: it is guidellm or openloop", f.style)
+		return nil, usageError("--console-style %q: it is guidellm or openloop", f.style)
 	}
-	format := f.format
-	if format == "" {
-		switch ending := filepath.Ext(strings.TrimSuffix(f.output, ".gz")); ending {
-		case ".json", ".csv", ".yaml":
-			format = ending[1:]
-		case ".yml":
-			format = formatYAML
-		case "", ".txt", ".log":
-		default:
-			return "", withHint(
-				usageError("--output %s: its ending names no form that openloop report writes", f.output),
-				"say which with --format")
+	plain := strings.TrimSuffix(f.output, ".gz")
+	switch ending := filepath.Ext(plain); {
+	case f.format == formatSummary:
+		return findFormat(formatScreen), nil
+	case f.format == formatConsole && f.style == "openloop":
+		return findFormat(formatScreen), nil
+	case f.format != "":
+		if form := findFormat(f.format); form != nil {
+			return form, nil
 		}
+		return nil, usageError("--format %q: it is %s", f.format, formatNames(false))
+	case f.style == "openloop" && (ending == "" || ending == ".txt"):
+		return findFormat(formatScreen), nil
+	case f.style == "guidellm" && (ending == "" || ending == ".txt"):
+		return findFormat(formatConsole), nil
+	case ending == "" || ending == ".log" || ending == ".txt":
+		return nil, nil
 	}
-	switch format {
-	case formatSummary:
-		return formatScreen, nil
-	case "", formatConsole:
-		switch f.style {
-		case "openloop":
-			return formatScreen, nil
-		case "guidellm":
-			return formatConsole, nil
-		}
-		return format, nil
-	case formatScreen, formatJSON, formatCSV, formatYAML:
-		return format, nil
+	if form := formatOf(plain); form != nil {
+		return form, nil
 	}
-	return "", usageError("--format %q: it is screen, console, json, csv or yaml", format)
+	return nil, withHint(usageError("--output %s: its ending names no form that openloop report writes", f.output),
+		"say which with --format")
 }
 
-func (f *reportFlags) write(stdout io.Writer, format string, r *reports) error {
+func (f *reportFlags) write(stdout io.Writer, form *format, r *reports) error {
 	if f.output == "" {
 		out := bufio.NewWriterSize(stdout, 1<<16)
-		if err := writeReport(out, format, r); err != nil {
+		if err := r.write(out, form); err != nil {
 			return err
 		}
 		return out.Flush()
 	}
 	return atomicfile.Write(f.output, func(w io.Writer) error {
 		if !strings.HasSuffix(f.output, ".gz") {
-			return writeReport(w, format, r)
+			return r.write(w, form)
 		}
 		z := gzip.NewWriter(w)
-		return errors.Join(writeReport(z, format, r), z.Close())
+		return errors.Join(r.write(z, form), z.Close())
 	})
 }
 
-func writeReport(w io.Writer, format string, r *reports) error {
-	if format == "" {
-		format = formatConsole
-		if r.all {
-			format = formatScreen
-		}
+// write writes the reports: as one where the form is GuideLLM's, one after the other where it is a view of a result.
+func (r *reports) write(w io.Writer, form *format) error {
+	isView := slices.ContainsFunc(report.Formats(), func(f report.Format) bool { return f.Name == form.name })
+	if !isView {
+		return form.write(w, r.merged, nil)
 	}
-	switch format {
-	case formatConsole:
-		return guidellm.WriteConsole(w, r.files, time.Local)
-	case formatScreen:
-		for i, result := range r.own {
-			if len(r.own) > 1 {
-				fmt.Fprintf(w, "\n== %s\n", r.names[i])
-			}
-			if err := report.WriteScreen(w, result); err != nil {
+	for i, result := range r.results {
+		if len(r.results) > 1 {
+			if _, err := fmt.Fprintf(w, "\n== %s\n", r.names[i]); err != nil {
 				return err
 			}
 		}
-		return nil
+		if err := form.write(w, nil, result); err != nil {
+			return err
+		}
 	}
-	return guidellm.Write(w, guidellm.Format(format), r.files)
+	return nil
 }
 
 // writeUnknown lists the fields that this version does not know, and those that it expects and did not find: what a

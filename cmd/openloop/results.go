@@ -3,18 +3,21 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/internal/atomicfile"
+	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/spec"
 )
 
 // resultFiles are the files of a run. An earlier run's are never overwritten: they are kept under another name.
 type resultFiles struct {
 	dir     string
-	outputs []guidellm.Output
+	outputs []output
 	saved   []string        // written last
 	own     map[string]bool // files that this run wrote, and may write again
 	rescue  string          // folder for what could not be saved where it was to go; "" as long as all could
@@ -23,7 +26,7 @@ type resultFiles struct {
 
 // openResultFiles makes the folder and tries to write into it.
 func openResultFiles(o spec.Output) (*resultFiles, error) {
-	outputs, err := guidellm.ParseOutputs(o.Files)
+	outputs, err := parseOutputs(o.Files)
 	if err != nil {
 		return nil, usageError("--outputs: %w", err)
 	}
@@ -50,19 +53,20 @@ func prepareFolder(dir string) error {
 	return nil
 }
 
-// save writes the report's files. Where the folder has become unusable, they go to the folder for temporary files: what
-// was measured is not to be lost.
-func (f *resultFiles) save(r *guidellm.Report) error {
+// save writes the files of a result. Where the folder has become unusable, they go to the folder for temporary files:
+// what was measured is not to be lost.
+func (f *resultFiles) save(file *guidellm.Report, result *report.Result) error {
 	f.saved = nil
 	var failed error
 	for _, o := range f.outputs {
-		name := filepath.Join(f.dir, o.File)
-		if filepath.IsAbs(o.File) {
-			name = o.File
+		write := func(w io.Writer) error { return o.format.write(w, file, result) }
+		name := filepath.Join(f.dir, o.file)
+		if filepath.IsAbs(o.file) {
+			name = o.file
 		}
 		err := f.keepEarlier(name)
 		if err == nil {
-			err = guidellm.WriteFile(name, o.Format, r)
+			err = atomicfile.Write(name, write)
 		}
 		if err == nil {
 			f.own[name] = true
@@ -75,8 +79,8 @@ func (f *resultFiles) save(r *guidellm.Report) error {
 				continue
 			}
 		}
-		rescue := filepath.Join(f.rescue, filepath.Base(o.File))
-		if guidellm.WriteFile(rescue, o.Format, r) == nil {
+		rescue := filepath.Join(f.rescue, filepath.Base(o.file))
+		if atomicfile.Write(rescue, write) == nil {
 			f.saved = append(f.saved, rescue)
 		}
 	}

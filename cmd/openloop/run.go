@@ -25,8 +25,7 @@ func runProfile(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	set.Float64SliceVar(&l.rates, "rate", nil,
 		"constant, poisson: requests per second; concurrent, throughput: streams; a list runs a stage for each")
 	set.StringVar(&l.arrival, "arrival", "",
-		"arrivals at --rate, --ramp or --stages: constant, poisson, gamma:CV (CV of the gaps) or burst:N "+
-			"(N at once); in place of --profile")
+		"arrivals at --rate, --ramp or --stages: "+loadgen.ArrivalForms+"; in place of --profile")
 	set.StringVar(&l.ramp, "ramp", "", "let the rate change evenly over the stage: FROM..TO in requests per second")
 	set.StringVar(&l.stages, "stages", "", "let the rate follow a profile: '5rps:60s,20rps:30s,5..20rps:60s'")
 	set.StringVar(&f.trace, "trace", "",
@@ -82,7 +81,7 @@ func (l loadFlags) loads(f *specFlags) ([]loadgen.Load, error) {
 		kind = loadgen.KindOf(arrival)
 	}
 	if l.ramp != "" || l.stages != "" {
-		return l.profileLoad(f, kind, arrival)
+		return l.curveLoad(f, kind, arrival)
 	}
 	loads, err := l.rateLoads(f, kind)
 	for i := range loads {
@@ -106,8 +105,8 @@ func (l loadFlags) traceLoad(f *specFlags) ([]loadgen.Load, error) {
 	return []loadgen.Load{{Kind: loadgen.ConstantGap, Name: "trace"}}, nil
 }
 
-// profileLoad is the load of --ramp or --stages, whose rate changes over the stage.
-func (l loadFlags) profileLoad(f *specFlags, kind loadgen.Kind, arrival loadgen.Arrival) ([]loadgen.Load, error) {
+// curveLoad is the load of --ramp or --stages, whose rate changes over the stage.
+func (l loadFlags) curveLoad(f *specFlags, kind loadgen.Kind, arrival loadgen.Arrival) ([]loadgen.Load, error) {
 	if kind == "" {
 		kind = loadgen.KindOf(arrival)
 	} else if kind == loadgen.PoissonGaps && arrival.Kind == "" {

@@ -324,7 +324,7 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	debug.SetGCPercent(reportGC)
 	result := s.result(measured)
 	file := s.exporter.Export(result)
-	saveErr := s.files.save(file)
+	saveErr := s.files.save(file, result)
 	if err := s.print(file, result); err != nil && saveErr == nil {
 		saveErr = err
 	}
@@ -357,21 +357,19 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 
 // result sums up what was measured.
 func (s *session) result(measured *sweep.Result) *report.Result {
-	r := report.New(s.spec, report.Run{Version: programVersion(), Model: s.model, Measured: measured})
 	var stages []*loadgen.Measured
 	for _, st := range measured.Stages {
 		stages = append(stages, st.Measured)
 	}
-	r.Workload = s.work.Summary(stages)
-	for _, text := range s.work.Warnings(stages) {
-		r.Warnings = append(r.Warnings, sweep.Warning{Stage: -1, Text: text})
-	}
-	return r
+	return report.New(s.spec, report.Run{
+		Version: programVersion(), Model: s.model, Measured: measured,
+		Workload: s.work.Summary(stages), Warnings: s.work.Warnings(stages),
+	})
 }
 
-// keepRequests is how many requests a run may have for its report to be saved after every stage: beyond that, writing
-// takes too long.
-const keepRequests = 100_000
+// savedEveryStage is how many requests a run may have for its report to be saved after every stage: beyond that,
+// writing takes too long.
+const savedEveryStage = 100_000
 
 // keep saves what was measured so far, in case the program does not live to its end.
 func (s *session) keep(st *sweep.Stage) {
@@ -381,10 +379,11 @@ func (s *session) keep(st *sweep.Stage) {
 	for _, st := range s.measured.Stages {
 		n += len(st.Records)
 	}
-	if n > keepRequests {
+	if n > savedEveryStage {
 		return
 	}
-	if err := s.files.save(s.exporter.Export(s.result(&s.measured))); err != nil {
+	result := s.result(&s.measured)
+	if err := s.files.save(s.exporter.Export(result), result); err != nil {
 		s.warn("%v", err)
 	}
 }
@@ -406,15 +405,23 @@ func missedGates(r *report.Result) error {
 // invalidStages is an error if the client of a stage was invalid.
 func invalidStages(r *report.Result) error {
 	var names []string
+	reason := ""
 	for i := range r.Stages {
-		if r.Stages[i].Client.Level == audit.Invalid {
-			names = append(names, r.Stages[i].Name)
+		client := &r.Stages[i].Client
+		if client.Level != audit.Invalid {
+			continue
+		}
+		names = append(names, r.Stages[i].Name)
+		for _, c := range client.Reasons {
+			if c.Level == audit.Invalid && reason == "" {
+				reason = c.Text
+			}
 		}
 	}
 	if len(names) == 0 {
 		return nil
 	}
-	err := fmt.Errorf("the client was invalid on %s; the reasons stand above", strings.Join(names, ", "))
+	err := fmt.Errorf("the client was invalid on %s: %s", strings.Join(names, ", "), reason)
 	return withHint(&exitError{exitInvalid, err},
 		"--allow-invalid exits 0 all the same")
 }

@@ -174,7 +174,7 @@ func addSpecFlags(set *pflag.FlagSet, args []string) *specFlags {
 		"folder for the results; it is made if it does not exist. Results of an earlier run in it are kept under "+
 			"another name")
 	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"},
-		"files to write: json (benchmarks.json), csv (benchmarks.csv), yaml (benchmarks.yaml), or a file name")
+		"files to write: json (benchmarks.json), csv, yaml, screen (benchmarks.txt), or a file name")
 	set.IntVar(&f.sampleRequests, "sample-requests", 1000,
 		"keep prompt and response of this number of requests of a stage in the report; all requests are listed with "+
 			"their times")

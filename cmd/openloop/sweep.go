@@ -25,7 +25,7 @@ prints that rate, and writes GuideLLM 0.5.0's report.
 	f := addSpecFlags(set, args)
 	size := set.Int("sweep-size", 10, "stages in all: synchronous, throughput, and the open-loop ones between")
 	arrivals := set.String("arrival", "constant",
-		"arrivals of the open-loop stages: constant, poisson, gamma:CV (CV of the gaps) or burst:N (N at once)")
+		"arrivals of the open-loop stages: "+loadgen.ArrivalForms)
 	search := spec.Search{}
 	noSearch := set.Bool("no-search", false, "GuideLLM's plain sweep: no stages after the interpolated ones")
 	fast := set.Bool("fast", false, "search straight from the probes: short probes and no interpolated stages")

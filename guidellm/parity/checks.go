@@ -177,34 +177,54 @@ func lasted(r *guidellm.Request) float64 {
 	return 0
 }
 
-// verdictOf repeats what openloop said of its own client in a stage, where that was not "valid".
-func verdictOf(r *guidellm.Report, b *guidellm.Benchmark) []string {
+// ownStage is what openloop said of one of its stages beside GuideLLM's fields.
+type ownStage struct {
+	Load struct {
+		Arrival string `json:"arrival"` // "" for the kind's own
+	} `json:"load"`
+	Client struct {
+		Level   string `json:"level"`
+		Reasons []struct {
+			Text string `json:"text"`
+		} `json:"reasons"`
+	} `json:"client"`
+}
+
+// ownStageOf finds a benchmark's stage in openloop's own part of the report, the zero value where there is none.
+func ownStageOf(r *guidellm.Report, b *guidellm.Benchmark) ownStage {
 	var result struct {
-		Stages []struct {
-			Client struct {
-				Level   string `json:"level"`
-				Reasons []struct {
-					Text string `json:"text"`
-				} `json:"reasons"`
-			} `json:"client"`
-		} `json:"stages"`
+		Stages []ownStage `json:"stages"`
 	}
 	var of struct {
 		Stage int64 `json:"stage"`
 	}
 	if r.OpenLoop == nil || guidellm.DecodeFree(r.OpenLoop, &result) != nil ||
 		b.OpenLoop == nil || guidellm.DecodeFree(b.OpenLoop, &of) != nil || of.Stage >= int64(len(result.Stages)) {
-		return nil
+		return ownStage{}
 	}
-	client := result.Stages[of.Stage].Client
-	if client.Level == "" || client.Level == "valid" {
+	return result.Stages[of.Stage]
+}
+
+// foreignArrivals names arrivals that GuideLLM does not have: a stage of them is reported under the nearest kind, but
+// is another load. "" for GuideLLM's own.
+func (s ownStage) foreignArrivals() string {
+	switch s.Load.Arrival {
+	case "", "constant", "poisson":
+		return ""
+	}
+	return s.Load.Arrival
+}
+
+// verdict repeats what openloop said of its own client in a stage, where that was not "valid".
+func (s ownStage) verdict() []string {
+	if s.Client.Level == "" || s.Client.Level == "valid" {
 		return nil
 	}
 	var reasons []string
-	for _, reason := range client.Reasons {
+	for _, reason := range s.Client.Reasons {
 		reasons = append(reasons, reason.Text)
 	}
-	return []string{"openloop: its client was " + client.Level + ": " + strings.Join(reasons, "; ")}
+	return []string{"openloop: its client was " + s.Client.Level + ": " + strings.Join(reasons, "; ")}
 }
 
 // finite says whether a value can be printed as a number.

@@ -111,8 +111,14 @@ func Compare(reference, openloop *guidellm.Report) (*Comparison, error) {
 		}
 		o := left[i]
 		left = slices.Delete(left, i, i+1)
+		own := ownStageOf(openloop, o)
+		if arrivals := own.foreignArrivals(); arrivals != "" {
+			stage.Refused = "openloop's arrivals were " + arrivals + ", which GuideLLM does not have"
+			c.Stages = append(c.Stages, stage)
+			continue
+		}
 		stage.compare(g, o)
-		stage.Warnings = append(stage.Warnings, verdictOf(openloop, o)...)
+		stage.Warnings = append(stage.Warnings, own.verdict()...)
 		c.Stages = append(c.Stages, stage)
 	}
 	for _, o := range left {

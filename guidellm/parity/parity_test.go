@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -403,5 +404,24 @@ func TestWrite(t *testing.T) {
 		if !bytes.Equal(got, want) {
 			t.Errorf("%s differs from what was written:\n%s", name, got)
 		}
+	}
+}
+
+// A stage of arrivals that GuideLLM does not have is not compared, though it is reported under one of GuideLLM's kinds.
+func TestForeignArrivals(t *testing.T) {
+	g, o := recording(t, "poisson-one-worker"), recording(t, "poisson-one-worker")
+	for i, b := range o.Benchmarks {
+		b.OpenLoop = json.RawMessage(fmt.Sprintf(`{"stage": %d}`, i))
+	}
+	o.OpenLoop = json.RawMessage(`{"stages": [{"load": {"arrival": "gamma:2"}}]}`)
+	c, err := Compare(g, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Stages[0].Refused; got != "openloop's arrivals were gamma:2, which GuideLLM does not have" {
+		t.Errorf("the first stage: %q", got)
+	}
+	if got := c.Stages[1].Refused; got != "" {
+		t.Errorf("the second stage: %q", got)
 	}
 }

@@ -1,5 +1,5 @@
-// Package num holds what several rooms need of numbers: ranks and medians by one rule, a number that may be infinite or
-// absent and survives JSON, and how numbers are written for people.
+// Package num holds what several packages need of numbers: ranks and medians by one rule, a number that may be infinite
+// or absent and survives JSON, and how numbers are written for people.
 package num
 
 import (

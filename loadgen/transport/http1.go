@@ -26,10 +26,10 @@ type http1 struct {
 	stamped atomic.Bool // the kernel stamps what comes over the last connection
 	release func()      // of precise.HoldStamps
 
-	mu      sync.Mutex
-	idle    []*conn // most recently used last
-	opening int     // connections being opened ahead
-	refused bool    // the last one that was to be opened ahead could not be
+	mu           sync.Mutex
+	idle         []*conn // most recently used last
+	openingAhead int     // connections being opened ahead of their requests
+	refused      bool    // the last one that was to be opened ahead could not be
 }
 
 func newHTTP1(c Config, host string) (*http1, error) {
@@ -84,10 +84,10 @@ func (t *http1) Connections() int {
 func (t *http1) WantsConnection() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.refused || len(t.idle)+t.opening > 0 {
+	if t.refused || len(t.idle)+t.openingAhead > 0 {
 		return false
 	}
-	t.opening++
+	t.openingAhead++
 	return true
 }
 
@@ -96,7 +96,7 @@ func (t *http1) OpenConnection(ctx context.Context, clock *precise.Clock) {
 	cn, err := t.open(ctx, clock)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.opening--
+	t.openingAhead--
 	if t.refused = err != nil; err == nil {
 		t.idle = append(t.idle, cn)
 	}
@@ -155,7 +155,7 @@ func (t *http1) open(ctx context.Context, clock *precise.Clock) (*conn, error) {
 		cn.stampBelow(below)
 	}
 	t.stamped.Store(cn.stamped != nil)
-	cn.opening = max(clock.Now()-start, 1)
+	cn.connectTime = max(clock.Now()-start, 1)
 	return cn, nil
 }
 
@@ -167,7 +167,7 @@ type conn struct {
 	buf      []byte
 	r, w     int // buf[r:w] is unread
 
-	opening int64 // how long it took to open it, ns, until its first request has taken note
+	connectTime int64 // how long it took to open it, ns, until its first request has taken note
 }
 
 // stampBelow takes what was dialled, and turns the kernel's stamps on where they are to be had.

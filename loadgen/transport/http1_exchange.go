@@ -120,10 +120,10 @@ func (x *exchange1) RoundTrip(s *Sending) (Head, error) {
 			}
 			x.transport.opened()
 		}
-		if cn.opening > 0 {
-			s.Connecting += cn.opening
+		if cn.connectTime > 0 {
+			s.Connecting += cn.connectTime
 			s.Opened = true
-			cn.opening = 0
+			cn.connectTime = 0
 		}
 		if err := x.ctx.Err(); err != nil {
 			cn.Close()
@@ -156,7 +156,7 @@ func (x *exchange1) send(cn *conn, s *Sending) (Head, *Error) {
 	x.attach(cn.below) // only now, so that a cancellation takes precedence over the deadline
 	s.At = x.clock.Now()
 	_, writeErr := cn.Write(x.out)
-	if writeErr != nil && (errors.Is(writeErr, os.ErrDeadlineExceeded) || !x.answeredEarly()) {
+	if writeErr != nil && (errors.Is(writeErr, os.ErrDeadlineExceeded) || !x.readEarlyResponse()) {
 		return Head{}, x.failed(Writing, "sending the request", writeErr)
 	}
 	resp, failed := x.readHead()
@@ -172,9 +172,9 @@ func (x *exchange1) send(cn *conn, s *Sending) (Head, *Error) {
 	return Head{resp.StatusCode, resp.Header}, nil
 }
 
-// answeredEarly is asked when a request could not be written: a server may answer before it has read everything (413,
-// 401) and close, and the answer says more than the error.
-func (x *exchange1) answeredEarly() bool {
+// readEarlyResponse reads what came of a response to a request that could not be written, false for nothing: a server
+// may answer before it has read everything (413, 401) and close, and its response says more than the error.
+func (x *exchange1) readEarlyResponse() bool {
 	x.LimitDrain()
 	return x.read() == nil
 }

@@ -66,7 +66,7 @@ func newJudgement(o Objective) Judgement {
 		MissShareLower: none, MissShareUpper: none, MissShareLimit: none,
 	}
 	if o.Statistic.Kind == Quantile || o.Statistic.Kind == Share {
-		j.MissShareLimit = num.Value(o.MissLimit())
+		j.MissShareLimit = num.Value(o.missLimit())
 	}
 	return j
 }
@@ -89,7 +89,7 @@ func (o Objective) judgeRequests(s *loadgen.Measured, from, to int64, work *auto
 	if o.Statistic.Kind == Mean {
 		e.tau, e.stderr = work.time(values)
 	} else {
-		e.tau, e.stderr = work.clustering(values, misses, o.MissLimit(), o.Bound)
+		e.tau, e.stderr = work.clustering(values, misses, o.missLimit(), o.Bound)
 	}
 	j.decide(e, values, alpha)
 	return j
@@ -127,7 +127,7 @@ const fewest = 20
 
 // decideShare decides by the binomial bounds of the share of misses.
 func (j *Judgement) decideShare(alpha alphas) {
-	e, limit := j.sample, j.Objective.MissLimit()
+	e, limit := j.sample, j.Objective.missLimit()
 	n, nFail := 0.0, 0.0
 	if e.requests > 0 {
 		n, nFail = e.forPassing(), e.forFailing()
@@ -198,7 +198,7 @@ func (j *Judgement) seen() string {
 		value = o.Seen(float64(j.ValueWithoutFailed)) + " are good"
 	}
 	missed := fmt.Sprintf("%.3g %% of %s%s", 100*j.sample.share, n, what)
-	limit := fmt.Sprintf("(limit %.3g %%)", 100*o.MissLimit())
+	limit := fmt.Sprintf("(limit %.3g %%)", 100*o.missLimit())
 	switch {
 	case o.Metric == Errors:
 		return missed + " failed " + limit

@@ -257,7 +257,7 @@ func TestNeed(t *testing.T) {
 	}
 	o := []Objective{objective(t, "ttft:p95<250ms")}
 	exact := newJudgement(o[0])
-	exact.sample = sample{share: o[0].MissLimit(), requests: 100, tau: 1, stderr: 0.2}
+	exact.sample = sample{share: o[0].missLimit(), requests: 100, tau: 1, stderr: 0.2}
 	if need := exact.needs(6, alphas{0.05, 0.05}); need != nil {
 		t.Errorf("exactly at its limit: needs %+v", need)
 	}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/report"
+)
+
+// format is a form in which results can be written: GuideLLM's report, or a view of report.Result.
+type format struct {
+	name    string   // of --format and --outputs
+	endings []string // of files, without the dot
+	write   func(w io.Writer, file *guidellm.Report, result *report.Result) error
+}
+
+// formats are all forms. report.Formats has those that are made from a result alone.
+func formats() []format {
+	all := []format{
+		guideLLMFormat("json", guidellm.JSON, "json"),
+		guideLLMFormat("csv", guidellm.CSV, "csv"),
+		guideLLMFormat("yaml", guidellm.YAML, "yaml", "yml"),
+		{formatConsole, nil, func(w io.Writer, file *guidellm.Report, _ *report.Result) error {
+			return guidellm.WriteConsole(w, file, time.Local)
+		}},
+	}
+	for _, f := range report.Formats() {
+		write := func(w io.Writer, _ *guidellm.Report, result *report.Result) error { return f.Write(w, result) }
+		all = append(all, format{f.Name, []string{f.Ending}, write})
+	}
+	return all
+}
+
+func guideLLMFormat(name string, form guidellm.Format, endings ...string) format {
+	return format{name, endings, func(w io.Writer, file *guidellm.Report, _ *report.Result) error {
+		return guidellm.Write(w, form, file)
+	}}
+}
+
+// findFormat finds a form by its name, nil where there is none.
+func findFormat(name string) *format {
+	all := formats()
+	if i := slices.IndexFunc(all, func(f format) bool { return f.name == name }); i >= 0 {
+		return &all[i]
+	}
+	return nil
+}
+
+// formatOf finds the form of a file by its ending, nil where there is none.
+func formatOf(file string) *format {
+	ending := strings.TrimPrefix(filepath.Ext(file), ".")
+	all := formats()
+	if i := slices.IndexFunc(all, func(f format) bool { return slices.Contains(f.endings, ending) }); i >= 0 {
+		return &all[i]
+	}
+	return nil
+}
+
+// formatNames lists the names of the forms, those of files alone or all.
+func formatNames(filesOnly bool) string {
+	var names []string
+	for _, f := range formats() {
+		if !filesOnly || len(f.endings) > 0 {
+			names = append(names, f.name)
+		}
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
+}
+
+// output is a file to be written.
+type output struct {
+	file   string
+	format *format
+}
+
+// parseOutputs reads --outputs: the name of a form is benchmarks.ENDING, and a file name has its form from its ending.
+func parseOutputs(names []string) ([]output, error) {
+	var all []output
+	for _, name := range names {
+		name = strings.TrimSpace(name)
+		o := output{name, formatOf(name)}
+		if f := findFormat(name); f != nil && len(f.endings) > 0 {
+			o = output{"benchmarks." + f.endings[0], f}
+		}
+		if o.format == nil {
+			return nil, fmt.Errorf("%q: openloop writes %s, and files with their endings", name, formatNames(true))
+		}
+		all = append(all, o)
+	}
+	return all, nil
+}
