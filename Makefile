@@ -24,9 +24,9 @@ RESULTS     ?= openloop-results
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: build ## sweep the simulated engine in a short form, and print the result (ARGS='…' adds flags)
-	$(BIN) sweep --target sim:l4-qwen2.5-0.5b --no-search --sweep-size 5 --max-seconds 4 \
-	  --slo 'ttft:p95<250ms tpot:p95<15ms errors<1%' --allow-invalid $(ARGS)
+run: build ## sweep the simulated engine, search its max rate, print the result: about a minute (ARGS='…' adds flags)
+	$(BIN) sweep --target sim:l4-qwen2.5-0.5b --prompt-tokens 64 --output-tokens 16 --sweep-size 5 --max-seconds 4 \
+	  --slo 'ttft:p95<100ms tpot:p95<20ms errors<1%' --budget 60s --max-seconds-per-stage 20 --allow-invalid $(ARGS)
 
 build: ## build bin/openloop for this machine
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/openloop

@@ -70,12 +70,17 @@ func (r *Result) bracket() (best, fails *Stage) {
 
 func rate(s *Stage) string { return num.Rate(s.Load.Rate) }
 
-// why says what decided a stage that does not pass.
+// why says what decided a stage that does not pass, and of an undecided one what would.
 func why(s *Stage) string {
-	if len(s.Judgement.Reasons) == 0 {
-		return string(s.Judgement.Outcome)
+	j := &s.Judgement
+	if len(j.Reasons) == 0 {
+		return string(j.Outcome)
 	}
-	return string(s.Judgement.Outcome) + ", " + strings.Join(s.Judgement.Reasons, "; ")
+	text := string(j.Outcome) + ", " + strings.Join(j.Reasons, "; ")
+	if j.Outcome == slo.Undecided && j.Need != nil {
+		text += "; " + j.Need.String() + " would decide"
+	}
+	return text
 }
 
 // undecided says why the first undecided open-loop stage is.

@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -94,11 +95,8 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 		}
 		s.SendDelay = latency(delays)
 	}
-	from := m.Start + int64(max(st.Judgement.WarmUp, m.Stage.Warmup))
-	var ttft, tpot []float64
 	for i := range m.Records {
-		r := &m.Records[i]
-		switch r.Status {
+		switch m.Records[i].Status {
 		case loadgen.Completed:
 			s.Requests.Completed++
 		case loadgen.Errored:
@@ -108,47 +106,48 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 		default:
 			s.Requests.NotSent++
 		}
-		if r.Scheduled < from || r.Status == loadgen.Errored {
-			continue
-		}
-		if d, ok := r.ScheduledTTFT(); ok {
-			ttft = append(ttft, float64(d))
-		}
-		if d, ok := r.TPOT(); ok && r.Status == loadgen.Completed {
-			tpot = append(tpot, float64(d))
-		}
 	}
-	s.TTFT, s.TPOT = latency(ttft), latency(tpot)
+	s.TTFT, s.TPOT = latency(st.Judgement.Values(m, slo.TTFT)), latency(st.Judgement.Values(m, slo.TPOT))
 	for _, j := range st.Judgement.Objectives {
-		s.observed(j)
+		s.observedGaps(j)
 	}
 	s.Errors = countErrors(m)
 	return s
 }
 
-// observed puts the observed value of an objective in the place of the same percentile.
-func (s *Stage) observed(j slo.Judgement) {
-	l := map[slo.Metric]*Latency{slo.TTFT: &s.TTFT, slo.TPOT: &s.TPOT, slo.ITL: &s.ITL}[j.Objective.Metric]
+// observedGaps puts the observed value of an objective on ITL in the place of the same statistic: an objective may have
+// been judged before the stage ended.
+func (s *Stage) observedGaps(j slo.Judgement) {
 	value := float64(j.Value)
-	if l == nil || l.Count == 0 || !(value >= 0 && value < 1e18) { // infinite: it falls on a request that failed
+	if j.Objective.Metric != slo.ITL || j.Failed > 0 || s.ITL.Count == 0 || math.IsNaN(value) || math.IsInf(value, 0) {
 		return
 	}
-	ms := num.Value(value / 1e6)
-	switch st := j.Objective.Statistic; {
-	case st.Kind == slo.Mean:
-		l.Mean = ms
-	case st.Kind == slo.Max:
-		l.Max = ms
-	default:
-		for _, p := range []struct {
-			q  float64
-			to *num.Value
-		}{{0.5, &l.P50}, {0.9, &l.P90}, {0.95, &l.P95}, {0.99, &l.P99}, {0.999, &l.P999}} {
-			if st.Q == p.q {
-				*p.to = ms
-			}
-		}
+	if to := s.ITL.statistic(j.Objective.Statistic); to != nil {
+		*to = num.Value(value / 1e6)
 	}
+}
+
+// statistic is where a statistic stands in a latency, nil for one that it does not have.
+func (l *Latency) statistic(of slo.Statistic) *num.Value {
+	switch of.Kind {
+	case slo.Mean:
+		return &l.Mean
+	case slo.Max:
+		return &l.Max
+	}
+	switch of.Q {
+	case 0.5:
+		return &l.P50
+	case 0.9:
+		return &l.P90
+	case 0.95:
+		return &l.P95
+	case 0.99:
+		return &l.P99
+	case 0.999:
+		return &l.P999
+	}
+	return nil
 }
 
 // latency sums up values in nanoseconds.

@@ -206,18 +206,18 @@ func TestObservedValues(t *testing.T) {
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		for _, j := range s.Judgement.Objectives {
-			var got num.Value
-			switch j.Objective.Metric {
-			case slo.TTFT:
-				got = s.TTFT.P95
-			case slo.TPOT:
-				got = s.TPOT.P95
-			default:
-				continue
+			got := map[slo.Metric]num.Value{slo.TTFT: s.TTFT.P95, slo.TPOT: s.TPOT.P95}
+			want := j.Value
+			if j.Failed > 0 {
+				want = j.ValueWithoutFailed
 			}
-			if v := float64(j.Value); v < 1e18 && got != num.Value(v/1e6) {
-				t.Errorf("%s: %s is %v in the judgement and %v ms in the table", s.Name, j.Objective,
-					j.Objective.Seen(v), got)
+			if v, ok := got[j.Objective.Metric]; ok && v != want/1e6 {
+				t.Errorf("%s: %s is %v ns in the judgement and %v ms in the table", s.Name, j.Objective, want, v)
+			}
+		}
+		for _, l := range []Latency{s.TTFT, s.TPOT, s.ITL, s.SendDelay} {
+			if l.P50 > l.P90 || l.P90 > l.P95 || l.P95 > l.P99 || l.P99 > l.P999 || l.P999 > l.Max {
+				t.Errorf("%s: percentiles fall: %+v", s.Name, l)
 			}
 		}
 	}
@@ -234,6 +234,8 @@ func TestAnswer(t *testing.T) {
 	closed := Stage{Load: loadgen.Load{Kind: loadgen.Concurrent, Streams: 4},
 		Judgement: slo.StageJudgement{Outcome: slo.Pass}}
 	invalid := stage(5, slo.Undecided)
+	needing := stage(10, slo.Undecided, "too few to tell")
+	needing.Judgement.Need = &slo.Need{Requests: 1200, Time: 80 * time.Second}
 	invalid.Client.Level = audit.Invalid
 	for _, c := range []struct {
 		name   string
@@ -250,6 +252,8 @@ func TestAnswer(t *testing.T) {
 		{"below", []Stage{stage(10, slo.Fail, "slow")}, "max rate at SLO: below 10 req/s (at 10: FAIL, slow)"},
 		{"undecided", []Stage{stage(10, slo.Undecided, "12 of about 59 requests")},
 			"max rate at SLO: not decided (at 10 req/s: UNDECIDED, 12 of about 59 requests)"},
+		{"undecided, and what would decide it", []Stage{needing}, "max rate at SLO: not decided " +
+			"(at 10 req/s: UNDECIDED, too few to tell; about 1,200 more requests (1m20s) would decide)"},
 		{"closed loops only", []Stage{closed}, "max rate at SLO: not known (no open-loop stage was run)"},
 		{"an invalid client", []Stage{invalid},
 			"max rate at SLO: not known (the client was invalid on 1 of 1 open-loop stages)"},

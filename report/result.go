@@ -69,8 +69,8 @@ type Stage struct {
 	Requests Requests     `json:"requests"`
 	Errors   []ErrorCount `json:"errors,omitempty"` // by what went wrong, the most frequent first
 
-	// TTFT and TPOT are over requests from the end of the warm-up on; TTFT counts from the scheduled time. Where an
-	// objective bounds a percentile of them, its observed value stands here, so that no latency has two values.
+	// TTFT and TPOT are over the requests that were judged, those that failed left out; TTFT counts from the scheduled
+	// time. A percentile that an objective bounds is the objective's observed value: no latency has two values.
 	TTFT Latency `json:"ttft"`
 	TPOT Latency `json:"tpot"`
 	// ITL is over every gap between two token events of the stage.

@@ -44,7 +44,10 @@ func StageLine(s *Stage) string {
 		s.Name, rate, cell(s.TTFT.P50), cell(s.TTFT.P95),
 		cell(s.ITL.P50), s.Requests.Errored)
 	if s.judged() {
-		line += ", " + why(s)
+		line += ", " + string(s.Judgement.Outcome)
+		if len(s.Judgement.Reasons) > 0 {
+			line += " (" + s.Judgement.Reasons[0] + ")"
+		}
 	}
 	if len(s.Client.Reasons) > 0 {
 		line += fmt.Sprintf(" (client %s: %s)", s.Client.Level, s.Client.Reasons[0].Text)

@@ -1,14 +1,23 @@
 package slo
 
 import (
+	"fmt"
 	"math"
 	"time"
+
+	"github.com/openloop/openloop/internal/num"
 )
 
 // Need is about how much more of a stage's load would decide what is undecided, if what comes is like what came.
 type Need struct {
 	Requests int           `json:"requests"` // more than were judged
 	Time     time.Duration `json:"time_ns"`  // that these take at the stage's rate
+}
+
+// String says it for people: "about 1,200 more requests (1m20s)".
+func (n Need) String() string {
+	whole := time.Duration(math.Ceil(n.Time.Seconds())) * time.Second
+	return fmt.Sprintf("about %s more requests (%v)", num.Thousands(n.Requests), whole)
 }
 
 // The most that is called a need: beyond it, the stage is too close to its limit for more requests to be an answer.

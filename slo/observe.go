@@ -282,3 +282,28 @@ func measure(metric Metric, r *loadgen.Record, s *loadgen.Measured) measurement 
 	}
 	return m
 }
+
+// Values returns the values of single requests, ns, on which the judgement of a latency rests, those of failed requests
+// left out. Of a metric that no objective bounds, they are those of the requests that have one.
+func (j StageJudgement) Values(m *loadgen.Measured, metric Metric) []float64 {
+	o := Objective{Metric: metric, Statistic: Statistic{Kind: Max}, Op: AtMost, Bound: math.MaxFloat64}
+	for _, judged := range j.Objectives {
+		if judged.Objective.Metric == metric {
+			o = judged.Objective
+			break
+		}
+	}
+	known := max(m.Stopped, m.End)
+	if at := m.Start + int64(j.At); at < m.Stopped {
+		known = at // an interim analysis decided it
+	}
+	s := snapshot(m, m.AllRecords(), min(m.Start+int64(j.At), m.Stopped), known)
+	_, to := measuredWindow(s)
+	var values []float64
+	for _, ob := range o.window(s, m.Start+int64(j.WarmUp), to) {
+		if !math.IsInf(ob.value, 1) {
+			values = append(values, ob.value)
+		}
+	}
+	return values
+}
