@@ -1,11 +1,9 @@
 package endpoint
 
 import (
-	"encoding/json"
+	"cmp"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -49,57 +47,54 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Redactor takes secrets out of texts that came from elsewhere: some servers repeat the key that they refuse. The zero
 // value changes nothing.
-type Redactor struct{ secrets []string }
+type Redactor struct{ secrets []string } // the longest first
 
 // shortestSecret is the fewest bytes that are looked for: the shorter stand in ordinary words.
 const shortestSecret = 4
 
-// NewRedactor looks for the given secrets; of one of the form "Bearer sk-…" for its last word too, and of a basic
-// authentication for the password in it.
+// shortestValue is the same for the values within a header, many of which are words: "theme=dark".
+const shortestValue = 8
+
+// NewRedactor looks for the given secrets; of one of the form "Bearer sk-…" for its last word too, of a basic
+// authentication for the password in it, and of "name=value; name=value" for the values.
 func NewRedactor(secrets ...Secret) Redactor {
-	var r Redactor
+	var all []string
 	for _, s := range secrets {
 		text := s.Reveal()
-		r.secrets = append(r.secrets, text)
+		all = append(all, text)
 		if _, token, ok := strings.Cut(text, " "); ok {
-			r.secrets = append(r.secrets, token)
+			all = append(all, token)
 		}
 		h := http.Request{Header: http.Header{"Authorization": {text}}}
 		if name, password, ok := h.BasicAuth(); ok {
-			r.secrets = append(r.secrets, password, name+":"+password)
+			all = append(all, password, name+":"+password)
 			if password == "" { // a key in place of a name
-				r.secrets = append(r.secrets, name)
+				all = append(all, name)
+			}
+			continue
+		}
+		for _, pair := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("; ,", r) }) {
+			if _, value, ok := strings.Cut(pair, "="); ok && len(value) >= shortestValue {
+				all = append(all, strings.Trim(value, `"`))
 			}
 		}
 	}
-	for _, s := range slices.Clone(r.secrets) {
-		r.secrets = append(r.secrets, quotedForms(s)...)
-	}
-	r.secrets = slices.DeleteFunc(r.secrets, func(s string) bool { return len(s) < shortestSecret })
-	// The longest first: one secret may be a part of another.
-	slices.SortFunc(r.secrets, func(a, b string) int { return len(b) - len(a) })
-	return r
-}
-
-// quotedForms are the ways in which a text with unusual characters stands inside JSON, a Go string or a URL.
-func quotedForms(s string) []string {
-	var forms []string
-	inJSON, _ := json.Marshal(s) // a string never fails
-	inGo := strconv.Quote(s)
-	for _, form := range []string{
-		string(inJSON[1 : len(inJSON)-1]), inGo[1 : len(inGo)-1], url.QueryEscape(s), url.PathEscape(s),
-	} {
-		if form != s && !slices.Contains(forms, form) {
-			forms = append(forms, form)
-		}
-	}
-	return forms
+	all = slices.DeleteFunc(all, func(s string) bool { return len(s) < shortestSecret })
+	// One secret may be a part of another.
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	return Redactor{slices.Compact(all)}
 }
 
 // Redact returns the text without the secrets.
 func (r Redactor) Redact(text string) string {
 	for _, s := range r.secrets {
 		text = strings.ReplaceAll(text, s, redacted)
+	}
+	if !strings.ContainsAny(text, `\%&+`) {
+		return text
+	}
+	for _, s := range r.secrets {
+		text = replaceEscaped(text, s)
 	}
 	return text
 }

@@ -4,6 +4,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"html"
+	"net/url"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -58,5 +62,36 @@ func TestRedactor(t *testing.T) {
 	}
 	if got := (Redactor{}).Redact("sk-canary"); got != "sk-canary" {
 		t.Errorf("the zero value changes %q", got)
+	}
+}
+
+// Whichever way a server writes the secret, it is found.
+func TestRedactorFindsEscapedForms(t *testing.T) {
+	const secret = `k/é"y&<1 2\3'`
+	r := NewRedactor(NewSecret("Bearer "+secret), NewSecret("session=cookie-value; theme=dark"))
+	for name, text := range map[string]string{
+		"as it is":          secret,
+		"Go's JSON":         `k/é\"y\u0026\u003c1 2\\3'`,
+		"PHP's JSON":        `k\/\u00e9\"y&<1 2\\3'`,
+		"Python's JSON":     `k/\u00e9\"y&<1 2\\3'`,
+		"JSON in JSON":      `k\\/\\u00e9\\\"y&<1 2\\\\3'`,
+		"every character":   `\u006B\u002F\u00E9\u0022\u0079\u0026\u003C\u0031\u0020\u0032\u005C\u0033\u0027`,
+		"a Go string":       strings.Trim(strconv.QuoteToASCII(secret), `"`),
+		"a URL":             url.QueryEscape(secret),
+		"a URL's path":      url.PathEscape(secret),
+		"in lower case":     strings.ToLower(url.PathEscape(secret)),
+		"HTML":              html.EscapeString(secret),
+		"HTML's names":      "k/&#xE9;&quot;y&amp;&lt;1 2\\3&apos;",
+		"value of a cookie": "cookie-value",
+	} {
+		got := r.Redact("before " + text + " after")
+		if got != "before [redacted] after" {
+			t.Errorf("%s: %q became %q", name, text, got)
+		}
+	}
+	for _, text := range []string{`50 % of \u0041 & more`, "a+b", `C:\keys`, "the theme is light"} {
+		if got := r.Redact(text); got != text {
+			t.Errorf("%q became %q", text, got)
+		}
 	}
 }
