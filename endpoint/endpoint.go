@@ -179,7 +179,7 @@ const (
 )
 
 // Post posts to a path of the endpoint, beside the API's version: /tokenize, or /v1/completions. It returns what came
-// back, of a refusal without secrets. An error is an *Error.
+// back, without secrets. An error is an *Error.
 func (e *Endpoint) Post(ctx context.Context, path string, body []byte) (status int, answer []byte, err error) {
 	address := e.config.Address
 	address.url.Path = strings.TrimSuffix(address.url.Path, "/v1")
@@ -196,10 +196,7 @@ func (e *Endpoint) Post(ctx context.Context, path string, body []byte) (status i
 	if err != nil {
 		return 0, nil, e.explain(doing, reason(ctx, err))
 	}
-	if resp.StatusCode != http.StatusOK {
-		answer = []byte(e.Redact(string(answer)))
-	}
-	return resp.StatusCode, answer, nil
+	return resp.StatusCode, []byte(e.Redact(string(answer))), nil
 }
 
 // send sends one request on a connection of its own, and follows no redirect. end closes both.

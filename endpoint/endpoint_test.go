@@ -165,7 +165,7 @@ func TestPost(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path.Store(r.URL.Path + " " + r.Header.Get("Authorization") + " " + r.Header.Get("Content-Type"))
 		body, _ := io.ReadAll(r.Body)
-		if len(body) > 2 {
+		if strings.HasPrefix(string(body), "no") {
 			w.WriteHeader(422)
 		}
 		w.Write(body)
@@ -176,6 +176,11 @@ func TestPost(t *testing.T) {
 	if want := "/team/tokenize Bearer " + canary + " application/json"; err != nil || status != 200 ||
 		string(answer) != "{}" || path.Load() != want {
 		t.Errorf("%d %q %v, asked %v", status, answer, err, path.Load())
+	}
+	// An answer that is not what was expected is shown, whatever its status.
+	status, answer, err = e.Post(t.Context(), "/tokenize", []byte(canary))
+	if err != nil || status != 200 || string(answer) != "[redacted]" {
+		t.Errorf("%d %q %v", status, answer, err)
 	}
 	status, answer, err = e.Post(t.Context(), "/v1/completions", []byte("no "+canary))
 	if err != nil || status != 422 || string(answer) != "no [redacted]" {
