@@ -69,7 +69,9 @@ func ParseBase(s string) (Address, Secret, error) {
 	}
 	u := &a.url
 	if u.RawQuery != "" || u.Fragment != "" {
-		return Address{}, Secret{}, fmt.Errorf("%q has a query or fragment: give the base URL alone", hideUserinfo(s))
+		base, _, _ := strings.Cut(hideUserinfo(s), "#")
+		base, _, _ = strings.Cut(base, "?") // a key may stand there
+		return Address{}, Secret{}, fmt.Errorf("%q is followed by a query or fragment: give the base URL alone", base)
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	for _, end := range []string{"/chat/completions", "/completions"} {

@@ -43,6 +43,14 @@ func parse(set *pflag.FlagSet, args []string, stdout io.Writer) error {
 		return err
 	}
 	if len(rest) > 0 {
+		// The shell makes two arguments of --header X-Key: value, and the second one is a secret.
+		for _, name := range []string{"header", "api-key"} {
+			if flag := set.Lookup(name); flag != nil && flag.Changed {
+				return withHint(usageError(
+					"unexpected argument beside --%s, not shown since it may be a part of it", name),
+					"put the value into quotes: --header 'Name: value'")
+			}
+		}
 		return usageError("unexpected argument %q: every option of \"openloop %s\" is a flag",
 			endpoint.RedactUserinfo(rest[0]), set.Name())
 	}
@@ -61,7 +69,12 @@ func parseFiles(set *pflag.FlagSet, args []string, stdout io.Writer) ([]string, 
 		return nil, pflag.ErrHelp
 	}
 	if err != nil {
-		return nil, withHint(usageError("%w", err), fmt.Sprintf("%q lists the flags", "openloop "+set.Name()+" --help"))
+		// Of -api-key=VALUE, with one dash, pflag repeats the value.
+		text := err.Error()
+		if strings.HasPrefix(text, "unknown shorthand") {
+			text, _, _ = strings.Cut(text, "=")
+		}
+		return nil, withHint(usageError("%s", text), fmt.Sprintf("%q lists the flags", "openloop "+set.Name()+" --help"))
 	}
 	return set.Args(), nil
 }
