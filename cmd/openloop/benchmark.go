@@ -171,6 +171,15 @@ func runFromFile(args []string, stdout, stderr io.Writer) error {
 		if filepath.IsAbs(o.File) {
 			name = o.File
 		}
+		if absolute(name) != absolute(file) { // which may be written as it was read
+			kept, err := keepEarlier(name)
+			if err != nil {
+				return err
+			}
+			if kept != "" {
+				fmt.Fprintf(stderr, "kept %s of an earlier run as %s\n", name, kept)
+			}
+		}
 		if err := guidellm.WriteFile(name, o.Format, r); err != nil {
 			return fmt.Errorf("saving %s: %w", name, err)
 		}

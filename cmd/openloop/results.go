@@ -19,7 +19,7 @@ type resultFiles struct {
 	dir     string
 	outputs []output
 	saved   []string        // written last
-	own     map[string]bool // files that this run wrote, and may write again
+	own     map[string]bool // files that this run wrote, by their absolute names, and may write again
 	rescue  string          // folder for what could not be saved where it was to go; "" as long as all could
 	kept    func(old, now string)
 }
@@ -69,7 +69,7 @@ func (f *resultFiles) save(file *guidellm.Report, result *report.Result) error {
 			err = atomicfile.Write(name, write)
 		}
 		if err == nil {
-			f.own[name] = true
+			f.own[absolute(name)] = true
 			f.saved = append(f.saved, name)
 			continue
 		}
@@ -82,6 +82,7 @@ func (f *resultFiles) save(file *guidellm.Report, result *report.Result) error {
 		rescue := filepath.Join(f.rescue, filepath.Base(o.file))
 		if atomicfile.Write(rescue, write) == nil {
 			f.saved = append(f.saved, rescue)
+			failed = fmt.Errorf("%w; it is saved as %s", failed, rescue)
 		}
 	}
 	return failed
@@ -90,23 +91,40 @@ func (f *resultFiles) save(file *guidellm.Report, result *report.Result) error {
 // keepEarlier gives a file that another run left a name of its own: benchmarks.json becomes
 // benchmarks-20261124-164300.json, by the time at which it was written.
 func (f *resultFiles) keepEarlier(name string) error {
-	info, err := os.Stat(name)
-	if f.own[name] || err != nil || !info.Mode().IsRegular() {
+	if f.own[absolute(name)] {
 		return nil
+	}
+	kept, err := keepEarlier(name)
+	if err == nil && kept != "" && f.kept != nil {
+		f.kept(name, kept)
+	}
+	return err
+}
+
+// keepEarlier gives a file a name of its own, and returns it; "" where there is no file.
+func keepEarlier(name string) (kept string, err error) {
+	info, err := os.Stat(name)
+	if err != nil || !info.Mode().IsRegular() {
+		return "", nil
 	}
 	end := filepath.Ext(name)
 	stem := strings.TrimSuffix(name, end) + info.ModTime().Format("-20060102-150405")
-	kept := stem + end
+	kept = stem + end
 	for n := 2; exists(kept); n++ {
 		kept = fmt.Sprintf("%s-%d%s", stem, n, end)
 	}
 	if err := os.Rename(name, kept); err != nil {
-		return fmt.Errorf("keeping the results of an earlier run: %w", err)
+		return "", fmt.Errorf("keeping the results of an earlier run: %w", err)
 	}
-	if f.kept != nil {
-		f.kept(name, kept)
+	return kept, nil
+}
+
+// absolute is a name by which a file is known however it was written; the name itself where there is no folder.
+func absolute(name string) string {
+	if abs, err := filepath.Abs(name); err == nil {
+		return abs
 	}
-	return nil
+	return name
 }
 
 func exists(name string) bool {

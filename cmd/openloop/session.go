@@ -86,6 +86,11 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.openEndpoint(ctx); err != nil {
 		return err
 	}
+	if to := s.spec.Workload.SaveTo; to != "" {
+		if err := s.files.keepEarlier(to); err != nil {
+			return usageError("--save-workload: %w", err)
+		}
+	}
 	if s.work, err = tokens.Open(s.spec.Workload, s.model); err != nil {
 		return refuse(err)
 	}
