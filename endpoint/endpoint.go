@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"strings"
@@ -206,8 +207,14 @@ func (e *Endpoint) send(ctx context.Context, method string, to Address, body []b
 	t := e.Transport()
 	t.DisableKeepAlives, t.DisableCompression = true, true
 	t.Protocols = transport.Protocols(to.url.Scheme, e.config.HTTP2, e.proxy != nil)
-	req, err := http.NewRequestWithContext(ctx, method, to.String(), bytes.NewReader(body))
+	// net/http limits connecting and TLS, each by itself, and not the answer of a proxy.
+	ctx, cancel := context.WithCancelCause(ctx)
+	connecting := time.AfterFunc(e.config.ConnectTimeout, func() { cancel(errConnecting) })
+	defer connecting.Stop()
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connecting.Stop() }}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, to.String(), bytes.NewReader(body))
 	if err != nil {
+		cancel(nil)
 		return nil, nil, err
 	}
 	req.Header = e.Header()
@@ -221,10 +228,17 @@ func (e *Endpoint) send(ctx context.Context, method string, to Address, body []b
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if resp, err = t.RoundTrip(req); err != nil {
+		if context.Cause(ctx) == errConnecting {
+			err = fmt.Errorf("no connection within %v: %w", e.config.ConnectTimeout, os.ErrDeadlineExceeded)
+		}
+		cancel(nil)
 		return nil, nil, err
 	}
-	return resp, func() { resp.Body.Close(); t.CloseIdleConnections() }, nil
+	return resp, func() { resp.Body.Close(); t.CloseIdleConnections(); cancel(nil) }, nil
 }
+
+// errConnecting ends a request whose connection took too long.
+var errConnecting = errors.New("connecting took too long")
 
 // reason prefers the reason for which a context ended to the error that this led to.
 func reason(ctx context.Context, err error) error {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -425,4 +426,23 @@ func TestProxyPassword(t *testing.T) {
 	}
 	_, err = e.Models(t.Context())
 	wantCause(t, err, CauseRefused)
+}
+
+// The limit for connecting holds for a proxy's answer too.
+func TestProxyThatDoesNotAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, scheme := range []string{"http", "https"} {
+		e := open(t, "https://host.invalid", func(c *Config) { c.ConnectTimeout = 50 * time.Millisecond })
+		e.setProxy(&url.URL{Scheme: scheme, Host: l.Addr().String()}, new([]Secret))
+		begin := time.Now()
+		_, err := e.Models(t.Context())
+		wantCause(t, err, CauseTimeout)
+		if took := time.Since(begin); took > modelsTime/2 {
+			t.Errorf("%s: it took %v", scheme, took)
+		}
+	}
 }
