@@ -64,14 +64,13 @@ func (i interrupted) Error() string {
 const (
 	endingStage   = "ending the stage and saving what was measured; once more to quit at once"
 	closingServer = "closing the server; once more to quit at once"
-	stopping      = "stopping; once more to quit at once"
 )
 
 // command is one subcommand.
 type command struct {
 	name    string
 	summary string
-	ending  string // said to the first signal
+	ending  string // said to the first signal; "" where nothing is to be saved or closed, and it ends the program
 	run     func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 }
 
@@ -82,10 +81,10 @@ func commands() []command {
 		{"run", "run one profile: synchronous, concurrent, throughput, constant or poisson", endingStage, runProfile},
 		{"benchmark", "the same under GuideLLM 0.5.0's own flags: benchmark run, benchmark from-file", endingStage,
 			runBenchmark},
-		{"report", "print or convert reports, GuideLLM's and openloop's; recompute their metrics", stopping, runReport},
-		{"parity", "compare a GuideLLM report with an openloop report of the same load", stopping, runParity},
+		{"report", "print or convert reports, GuideLLM's and openloop's; recompute their metrics", "", runReport},
+		{"parity", "compare a GuideLLM report with an openloop report of the same load", "", runParity},
 		{"simulate", "serve the simulated engine behind an OpenAI-compatible API", closingServer, runSimulate},
-		{"version", "print the version", stopping, runVersion},
+		{"version", "print the version", "", runVersion},
 	}
 }
 
@@ -96,8 +95,12 @@ func main() {
 // mainExit runs the program and returns its exit code.
 func mainExit(args []string, stdout, stderr io.Writer) int {
 	log.SetOutput(io.Discard) // net/http logs what it returns as errors too
-	ctx, stop := withSignals(context.Background(), stderr, endingOf(args))
-	defer stop()
+	ctx := context.Background()
+	if ending := endingOf(args); ending != "" {
+		var stop func()
+		ctx, stop = withSignals(ctx, stderr, ending)
+		defer stop()
+	}
 	err := dispatch(ctx, args, stdout, stderr)
 	if err == nil {
 		return 0
@@ -114,14 +117,17 @@ func mainExit(args []string, stdout, stderr io.Writer) int {
 	return exitFailed
 }
 
-// endingOf is what is said to the first signal while a command runs.
+// endingOf is what is said to the first signal while a command runs; "" where it ends the program at once.
 func endingOf(args []string) string {
+	if len(args) > 1 && args[0] == "benchmark" && args[1] == "from-file" {
+		return ""
+	}
 	for _, c := range commands() {
 		if len(args) > 0 && c.name == args[0] {
 			return c.ending
 		}
 	}
-	return stopping
+	return ""
 }
 
 // printError says what went wrong, and on a line of its own what to do about it, where that is known.

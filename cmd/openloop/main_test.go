@@ -304,3 +304,16 @@ func checkReport(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 }
+
+// A signal is only waited for where something is saved or closed, and is told the right thing.
+func TestEnding(t *testing.T) {
+	for line, want := range map[string]string{
+		"": "", "report a.json": "", "parity a b": "", "version": "", "benchmark from-file": "",
+		"run": endingStage, "sweep": endingStage, "benchmark run": endingStage, "benchmark --target x": endingStage,
+		"simulate": closingServer,
+	} {
+		if got := endingOf(strings.Fields(line)); got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+}
