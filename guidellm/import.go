@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm/stats"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
@@ -16,7 +17,7 @@ import (
 func Import(r *Report) *report.Result {
 	result := &report.Result{
 		Asked: report.Asked{
-			Target: r.Args.Target, Profile: r.Args.Profile, Workload: strings.Join(r.Args.Data, " "),
+			Target: endpoint.RedactUserinfo(r.Args.Target), Profile: r.Args.Profile, Workload: strings.Join(r.Args.Data, " "),
 			Seed: r.Args.RandomSeed,
 		},
 	}
