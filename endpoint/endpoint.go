@@ -212,7 +212,8 @@ func (e *Endpoint) send(ctx context.Context, method string, to Address, body []b
 	connecting := time.AfterFunc(e.config.ConnectTimeout, func() { cancel(errConnecting) })
 	defer connecting.Stop()
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connecting.Stop() }}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, to.String(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, to.String(),
+		bytes.NewReader(body))
 	if err != nil {
 		cancel(nil)
 		return nil, nil, err

@@ -17,8 +17,8 @@ import (
 func Import(r *Report) *report.Result {
 	result := &report.Result{
 		Asked: report.Asked{
-			Target: endpoint.RedactUserinfo(r.Args.Target), Profile: r.Args.Profile, Workload: strings.Join(r.Args.Data, " "),
-			Seed: r.Args.RandomSeed,
+			Target: endpoint.RedactUserinfo(r.Args.Target), Profile: r.Args.Profile,
+			Workload: strings.Join(r.Args.Data, " "), Seed: r.Args.RandomSeed,
 		},
 	}
 	for _, b := range r.Benchmarks {

@@ -74,7 +74,8 @@ func parseFiles(set *pflag.FlagSet, args []string, stdout io.Writer) ([]string, 
 		if strings.HasPrefix(text, "unknown shorthand") {
 			text, _, _ = strings.Cut(text, "=")
 		}
-		return nil, withHint(usageError("%s", text), fmt.Sprintf("%q lists the flags", "openloop "+set.Name()+" --help"))
+		return nil, withHint(usageError("%s", text),
+			fmt.Sprintf("%q lists the flags", "openloop "+set.Name()+" --help"))
 	}
 	return set.Args(), nil
 }
