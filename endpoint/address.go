@@ -92,6 +92,9 @@ func (a Address) String() string {
 	return a.url.String()
 }
 
+// Query is the query of the URL, which may hold a token; empty for none.
+func (a Address) Query() Secret { return NewSecret(a.url.RawQuery) }
+
 // IsZero says whether there is no address.
 func (a Address) IsZero() bool { return a.url.Host == "" }
 

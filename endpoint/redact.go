@@ -6,7 +6,7 @@ import (
 )
 
 // RedactCommand returns the arguments of a command line without what is secret in them: the whole value of every flag
-// that secretFlags names (without dashes), as --flag value and as --flag=value, and name and password of URLs in any
+// that secretFlags names (without dashes), as --flag value and as --flag=value, and name, password and query of URLs in any
 // argument.
 func RedactCommand(args, secretFlags []string) []string {
 	safe := make([]string, len(args))
@@ -26,13 +26,18 @@ func RedactCommand(args, secretFlags []string) []string {
 	return safe
 }
 
-// RedactUserinfo takes name and password out of the URLs in a text. All from the first :// to the last @ goes, since a
-// password may itself hold what ends one elsewhere.
+// RedactUserinfo takes name, password and query out of the URL in a text. All from the first :// to the last @ goes, since
+// a password may itself hold what ends one elsewhere; a query may hold a token.
 func RedactUserinfo(text string) string {
 	before, after, found := strings.Cut(text, "://")
-	at := strings.LastIndexByte(after, '@')
-	if !found || at < 0 {
+	if !found {
 		return text
 	}
-	return before + "://" + redacted + after[at:]
+	if at := strings.LastIndexByte(after, '@'); at >= 0 {
+		after = redacted + after[at:]
+	}
+	if path, query, found := strings.Cut(after, "?"); found && query != "" {
+		after = path + "?" + redacted
+	}
+	return before + "://" + after
 }

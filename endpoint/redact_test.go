@@ -13,6 +13,8 @@ func TestRedactCommand(t *testing.T) {
 	for _, test := range []struct{ args, want []string }{
 		{nil, []string{}},
 		{[]string{"--target", "http://h:1/v1", "--rate", "3"}, []string{"--target", "http://h:1/v1", "--rate", "3"}},
+		{[]string{"--server-metrics", "http://h/x?token=k"}, []string{"--server-metrics", "http://h/x?[redacted]"}},
+		{[]string{"--target=sim:fast?ttft=1ms"}, []string{"--target=sim:fast?ttft=1ms"}},
 		{[]string{"--api-key", "k", "--rate", "3"}, []string{"--api-key", "[redacted]", "--rate", "3"}},
 		{[]string{"--api-key=k", "--rate=3"}, []string{"--api-key=[redacted]", "--rate=3"}},
 		{[]string{"--api-key-file", "k"}, []string{"--api-key-file", "k"}},

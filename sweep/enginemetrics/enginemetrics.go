@@ -86,12 +86,13 @@ func (m *Source) Scrape(ctx context.Context) (Scrape, error) {
 	case err == nil:
 		return s, nil
 	case errors.Is(err, ErrNone):
-		return s, fmt.Errorf("metrics: %s: %w", m.Address, ErrNone)
+		return s, fmt.Errorf("metrics: %s: %w", endpoint.RedactUserinfo(m.Address.String()), ErrNone)
 	}
 	secrets := make([]endpoint.Secret, len(m.Headers))
 	for i, h := range m.Headers {
 		secrets[i] = h.Value
 	}
+	secrets = append(secrets, m.Address.Query())
 	// A server may repeat what it was sent, so nothing of the error but its text is passed on.
 	return Scrape{}, fmt.Errorf("metrics: %s", endpoint.NewRedactor(secrets...).Redact(err.Error()))
 }

@@ -187,6 +187,7 @@ func source(t *testing.T, address string) *Source {
 // Whatever a server answers, no error and no report of a stage holds a credential, and no redirect gets one.
 func TestScrapeKeepsSecrets(t *testing.T) {
 	const password, encoded = "pw-canary-7", "bWU6cHctY2FuYXJ5LTc=" // me:pw-canary-7
+	const token = "tk-canary-9"
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("a redirect was followed, with %v", r.Header)
 	}))
@@ -224,7 +225,7 @@ func TestScrapeKeepsSecrets(t *testing.T) {
 				answer(w, r)
 			}))
 			defer server.Close()
-			m := source(t, strings.Replace(server.URL, "http://", "http://me:"+password+"@", 1)+"/metrics")
+			m := source(t, strings.Replace(server.URL, "http://", "http://me:"+password+"@", 1)+"/metrics?token="+token)
 			_, err := m.Scrape(t.Context())
 			if err == nil {
 				t.Fatal("no error")
@@ -233,6 +234,9 @@ func TestScrapeKeepsSecrets(t *testing.T) {
 			stored, jsonErr := json.Marshal(window)
 			if jsonErr != nil || window.Errors != 2 {
 				t.Fatalf("%v, %d errors", jsonErr, window.Errors)
+			}
+			if strings.Contains(err.Error()+string(stored), token) {
+				t.Errorf("the token of the query shows: %v, %s", err, stored)
 			}
 			for _, text := range []string{err.Error(), fmt.Sprintf("%+v %#v", err, err), string(stored),
 				fmt.Sprintf("%v %+v %#v", m, *m, m.Headers)} {
