@@ -6,8 +6,8 @@ import (
 )
 
 // RedactCommand returns the arguments of a command line without what is secret in them: the whole value of every flag
-// that secretFlags names (without dashes), as --flag value and as --flag=value, and name, password and query of URLs in any
-// argument.
+// that secretFlags names (without dashes), as --flag value and as --flag=value, and name, password and query of URLs
+// in any argument.
 func RedactCommand(args, secretFlags []string) []string {
 	safe := make([]string, len(args))
 	isValue := false // of the secret flag before it
@@ -26,8 +26,8 @@ func RedactCommand(args, secretFlags []string) []string {
 	return safe
 }
 
-// RedactUserinfo takes name, password and query out of the URL in a text. All from the first :// to the last @ goes, since
-// a password may itself hold what ends one elsewhere; a query may hold a token.
+// RedactUserinfo takes name, password and query out of the URL in a text. All from the first :// to the last @ goes,
+// since a password may itself hold what ends one elsewhere; a query may hold a token.
 func RedactUserinfo(text string) string {
 	before, after, found := strings.Cut(text, "://")
 	if !found {
