@@ -87,6 +87,9 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	if to := s.spec.Workload.SaveTo; to != "" {
+		if sameFile(to, s.spec.Workload.Describe()) {
+			return usageError("--save-workload: %s is the file that is to be sent; name another", to)
+		}
 		if err := s.files.keepEarlier(to); err != nil {
 			return usageError("--save-workload: %w", err)
 		}
