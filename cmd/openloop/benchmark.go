@@ -166,21 +166,15 @@ func runFromFile(args []string, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
+	results := &resultFiles{
+		dir:  dir,
+		own:  map[string]bool{absolute(file): true}, // which may be written as it was read
+		kept: func(old, now string) { fmt.Fprintf(stderr, "kept %s of an earlier run as %s\n", old, now) },
+	}
 	for _, o := range outputs {
-		name := filepath.Join(dir, o.File)
-		if filepath.IsAbs(o.File) {
-			name = o.File
-		}
-		if absolute(name) != absolute(file) { // which may be written as it was read
-			kept, err := keepEarlier(name)
-			if err != nil {
-				return err
-			}
-			if kept != "" {
-				fmt.Fprintf(stderr, "kept %s of an earlier run as %s\n", name, kept)
-			}
-		}
-		if err := guidellm.WriteFile(name, o.Format, r); err != nil {
+		name := results.place(o.File)
+		write := func(w io.Writer) error { return guidellm.Write(w, o.Format, r) }
+		if err := results.write(name, write); err != nil {
 			return fmt.Errorf("saving %s: %w", name, err)
 		}
 		fmt.Fprintf(stderr, "saved %s\n", name)

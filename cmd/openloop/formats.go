@@ -16,6 +16,7 @@ import (
 type format struct {
 	name    string   // of --format and --outputs
 	endings []string // of files, without the dot
+	isView  bool     // of the result alone; else of GuideLLM's report alone
 	write   func(w io.Writer, file *guidellm.Report, result *report.Result) error
 }
 
@@ -25,19 +26,19 @@ func formats() []format {
 		guideLLMFormat("json", guidellm.JSON, "json"),
 		guideLLMFormat("csv", guidellm.CSV, "csv"),
 		guideLLMFormat("yaml", guidellm.YAML, "yaml", "yml"),
-		{formatConsole, nil, func(w io.Writer, file *guidellm.Report, _ *report.Result) error {
+		{formatConsole, nil, false, func(w io.Writer, file *guidellm.Report, _ *report.Result) error {
 			return guidellm.WriteConsole(w, file, time.Local)
 		}},
 	}
 	for _, f := range report.Formats() {
 		write := func(w io.Writer, _ *guidellm.Report, result *report.Result) error { return f.Write(w, result) }
-		all = append(all, format{f.Name, []string{f.Ending}, write})
+		all = append(all, format{f.Name, []string{f.Ending}, true, write})
 	}
 	return all
 }
 
 func guideLLMFormat(name string, form guidellm.Format, endings ...string) format {
-	return format{name, endings, func(w io.Writer, file *guidellm.Report, _ *report.Result) error {
+	return format{name, endings, false, func(w io.Writer, file *guidellm.Report, _ *report.Result) error {
 		return guidellm.Write(w, form, file)
 	}}
 }

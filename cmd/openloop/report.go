@@ -228,8 +228,7 @@ func (f *reportFlags) write(stdout io.Writer, form *format, r *reports) error {
 
 // write writes the reports: as one where the form is GuideLLM's, one after the other where it is a view of a result.
 func (r *reports) write(w io.Writer, form *format) error {
-	isView := slices.ContainsFunc(report.Formats(), func(f report.Format) bool { return f.Name == form.name })
-	if !isView {
+	if !form.isView {
 		return form.write(w, r.merged, nil)
 	}
 	for i, result := range r.results {

@@ -18,10 +18,10 @@ import (
 type resultFiles struct {
 	dir     string
 	outputs []output
-	saved   []string        // written last
-	own     map[string]bool // files that this run wrote, by their absolute names, and may write again
-	rescue  string          // folder for what could not be saved where it was to go; "" as long as all could
-	kept    func(old, now string)
+	saved   []string              // written last
+	own     map[string]bool       // files that this run may write over, by their absolute names: it wrote them
+	rescue  string                // folder for what could not be saved where it was to go; "" as long as all could
+	kept    func(old, now string) // told of each file that got another name
 }
 
 // openResultFiles makes the folder and tries to write into it.
@@ -59,17 +59,10 @@ func (f *resultFiles) save(file *guidellm.Report, result *report.Result) error {
 	f.saved = nil
 	var failed error
 	for _, o := range f.outputs {
+		name := f.place(o.file)
 		write := func(w io.Writer) error { return o.format.write(w, file, result) }
-		name := filepath.Join(f.dir, o.file)
-		if filepath.IsAbs(o.file) {
-			name = o.file
-		}
-		err := f.keepEarlier(name)
+		err := f.write(name, write)
 		if err == nil {
-			err = atomicfile.Write(name, write)
-		}
-		if err == nil {
-			f.own[absolute(name)] = true
 			f.saved = append(f.saved, name)
 			continue
 		}
@@ -88,35 +81,44 @@ func (f *resultFiles) save(file *guidellm.Report, result *report.Result) error {
 	return failed
 }
 
+// place is where a file of the results goes.
+func (f *resultFiles) place(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(f.dir, name)
+}
+
+// write writes a file, and keeps what another run left under its name.
+func (f *resultFiles) write(name string, write func(io.Writer) error) error {
+	if err := f.keepEarlier(name); err != nil {
+		return err
+	}
+	if err := atomicfile.Write(name, write); err != nil {
+		return err
+	}
+	f.own[absolute(name)] = true
+	return nil
+}
+
 // keepEarlier gives a file that another run left a name of its own: benchmarks.json becomes
 // benchmarks-20261124-164300.json, by the time at which it was written.
 func (f *resultFiles) keepEarlier(name string) error {
-	if f.own[absolute(name)] {
-		return nil
-	}
-	kept, err := keepEarlier(name)
-	if err == nil && kept != "" && f.kept != nil {
-		f.kept(name, kept)
-	}
-	return err
-}
-
-// keepEarlier gives a file a name of its own, and returns it; "" where there is no file.
-func keepEarlier(name string) (kept string, err error) {
 	info, err := os.Stat(name)
-	if err != nil || !info.Mode().IsRegular() {
-		return "", nil
+	if err != nil || !info.Mode().IsRegular() || f.own[absolute(name)] {
+		return nil
 	}
 	end := filepath.Ext(name)
 	stem := strings.TrimSuffix(name, end) + info.ModTime().Format("-20060102-150405")
-	kept = stem + end
+	kept := stem + end
 	for n := 2; exists(kept); n++ {
 		kept = fmt.Sprintf("%s-%d%s", stem, n, end)
 	}
 	if err := os.Rename(name, kept); err != nil {
-		return "", fmt.Errorf("keeping the results of an earlier run: %w", err)
+		return fmt.Errorf("keeping the results of an earlier run: %w", err)
 	}
-	return kept, nil
+	f.kept(name, kept)
+	return nil
 }
 
 // absolute is a name by which a file is known however it was written; the name itself where there is no folder.
