@@ -79,19 +79,24 @@ type output struct {
 	format *format
 }
 
-// parseOutputs reads --outputs: the name of a form is benchmarks.ENDING, and a file name has its form from its ending.
+// parseOutputs reads --outputs: the name or the ending of a form is benchmarks.ENDING, and a file name has its form
+// from its ending.
 func parseOutputs(names []string) ([]output, error) {
 	var all []output
 	for _, name := range names {
 		name = strings.TrimSpace(name)
-		o := output{name, formatOf(name)}
-		if f := findFormat(name); f != nil && len(f.endings) > 0 {
-			o = output{"benchmarks." + f.endings[0], f}
+		file := name
+		if filepath.Ext(name) == "" {
+			file = "benchmarks." + name
 		}
-		if o.format == nil {
+		if f := findFormat(name); f != nil && len(f.endings) > 0 {
+			file = "benchmarks." + f.endings[0]
+		}
+		form := formatOf(file)
+		if form == nil {
 			return nil, fmt.Errorf("%q: openloop writes %s, and files with their endings", name, formatNames(true))
 		}
-		all = append(all, o)
+		all = append(all, output{file, form})
 	}
 	return all, nil
 }
