@@ -3,7 +3,8 @@ package llmsim
 import "math"
 
 // Capacity is the highest rate, in requests per second, that the engine sustains for requests of promptTokens (template
-// included) and outputTokens, all slots kept busy. With [Config.Fixed] it is +Inf; for an invalid configuration NaN.
+// included) and outputTokens, all slots kept busy, at speed 1: [Config.Speed] is left out. With [Config.Fixed] it is
+// +Inf; for an invalid configuration NaN.
 //
 // In the steady state each request costs the engine
 //

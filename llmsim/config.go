@@ -7,7 +7,7 @@ import (
 )
 
 // Config describes a simulated engine and its server. The zero value is an engine whose steps cost nothing; [ParseSpec]
-// and [Preset] give more useful ones. All durations are multiplied by TimeScale.
+// and [Preset] give more useful ones.
 type Config struct {
 	// Name says where the configuration came from: a preset's name, or a whole spec.
 	Name string
@@ -38,12 +38,17 @@ type Config struct {
 	TTFT  time.Duration // with Fixed: request read to first token
 	ITL   time.Duration // with Fixed: token to token
 
-	// TimeScale multiplies every duration. Default 1.
+	// Speed says how the engine's speed changes while it runs. The zero value is constant speed; with Fixed it must be
+	// that. An [Engine] alone has no clock and leaves it out: who runs one divides its steps by [NewSpeed].
+	Speed SpeedProfile
+
+	// TimeScale multiplies every duration above but those of Speed. Default 1.
 	TimeScale float64
 	// Output is the distribution of output lengths for requests that do not set ignore_eos. The zero value never stops
 	// before the request's max_tokens.
 	Output OutputLengths
-	// Seed seeds the output lengths. The length of a request depends on Seed and its arrival index alone.
+	// Seed seeds the output lengths and the speed. The length of a request depends on Seed and its arrival index alone,
+	// the speed on Seed and the time since the server's start.
 	Seed uint64
 	// TemplateTokens is what the chat template adds to the prompt tokens of a chat request. Default 8, the overhead of
 	// Qwen's template around one message; -1 is none.
@@ -136,6 +141,12 @@ func (c Config) normalized() (Config, error) {
 	duration(&c.ITL, "itl")
 	c.TimeScale = 1
 
+	if err := c.Speed.validate(); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Fixed && !c.Speed.Constant() {
+		bad("spells, drift, wander and modes need an engine: with fixed timing there is none whose speed could change")
+	}
 	if err := c.Output.validate(); err != nil {
 		errs = append(errs, err)
 	}

@@ -15,5 +15,5 @@
 // A request passes through the files in this order: server.go (HTTP), api.go (what was asked), stream.go (the request
 // between its handler and the loop), loop.go or fixed.go (the goroutine that keeps the time), engine.go (the batch),
 // wire.go and conn.go (the bytes of a token, and how they are written), truth.go (what is recorded). config.go,
-// spec.go, lengths.go and fault.go say what is simulated.
+// spec.go, lengths.go, speed.go and fault.go say what is simulated.
 package llmsim

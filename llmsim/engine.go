@@ -38,7 +38,7 @@ const (
 
 // Step is what one engine step did. Its slices belong to the engine and are valid until the next call of [Engine.Step].
 type Step struct {
-	Duration time.Duration // what the step costs
+	Duration time.Duration // what the step costs, at speed 1
 	Decoding int           // sequences that decoded one token
 	Prefill  int           // prompt tokens prefilled, recomputation after preemption included
 	// Tokens lists the sequences that have one more output token at the end of the step, in scheduling order.
@@ -61,8 +61,8 @@ type Step struct {
 //     blocks, goes back to the head of the queue, and later prefills its prompt and its output so far again.
 //   - The first output token comes out of the step in which the prefill completes.
 //
-// A step costs Base + PerSequence·(decoding sequences) + PerPrefillToken·(tokens prefilled). An Engine is not safe for
-// concurrent use. Make one with [NewEngine].
+// A step costs Base + PerSequence·(decoding sequences) + PerPrefillToken·(tokens prefilled), at speed 1. An Engine is
+// not safe for concurrent use. Make one with [NewEngine].
 type Engine struct {
 	base, perSequence, perPrefill float64 // ns
 	maxSeqs, maxTokens            int

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // loop is the one goroutine that runs the engine and writes its tokens.
@@ -43,7 +44,11 @@ func startLoop(s *Server) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	go l.runEngine(engine)
+	speed, err := NewSpeed(s.cfg.Speed, s.cfg.Seed)
+	if err != nil {
+		return nil, err
+	}
+	go l.runEngine(engine, speed)
 	return l, nil
 }
 
@@ -134,8 +139,9 @@ func (l *loop) release(st *stream, outcome string) {
 
 // runEngine steps the engine on the clock. Step times are a function of the requests' arrival stamps alone: a step
 // begins where the one before it ended, or when a request found the engine idle, and takes in what had arrived by then.
-// If the loop is late, it is late in writing; the engine's schedule does not move.
-func (l *loop) runEngine(engine *Engine) {
+// It takes the engine's cost of it divided by the speed (nil: 1) at its beginning. If the loop is late, it is late in
+// writing; the engine's schedule does not move.
+func (l *loop) runEngine(engine *Engine, speed *Speed) {
 	defer close(l.done)
 	var arrived []*stream // submitted to the loop, not yet to the engine
 	m := &l.server.metrics
@@ -189,7 +195,7 @@ func (l *loop) runEngine(engine *Engine) {
 		arrived = kept
 
 		step := engine.Step()
-		now += int64(step.Duration)
+		now += int64(speed.Stretch(step.Duration, time.Duration(now)))
 		m.observe(engine, len(arrived))
 		m.stepped(step)
 		if !l.sleepUntil(now) {

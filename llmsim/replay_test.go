@@ -21,6 +21,10 @@ func replay(cfg Config, next func(i int) (arrival, bool),
 	if err != nil {
 		return err
 	}
+	speed, err := NewSpeed(cfg.Speed, cfg.Seed)
+	if err != nil {
+		return err
+	}
 	type pending struct {
 		seq   Sequence
 		index int
@@ -47,7 +51,7 @@ func replay(cfg Config, next func(i int) (arrival, bool),
 			a, more = next(index)
 		}
 		step := e.Step()
-		clock += step.Duration
+		clock += speed.Stretch(step.Duration, clock)
 		for _, s := range step.Tokens {
 			if s.Generated == 1 {
 				s.Tag.(*pending).first = clock

@@ -181,7 +181,17 @@ func TestFixedTimingIsExact(t *testing.T) {
 
 // TestServerIsTheEngine holds the server in virtual time against the engine alone, fed with the same arrivals.
 func TestServerIsTheEngine(t *testing.T) {
-	cfg, err := ParseSpec("l4-qwen2.5-0.5b?max_num_seqs=6&output=exponential:30")
+	for name, spec := range map[string]string{
+		"constant speed": "l4-qwen2.5-0.5b?max_num_seqs=6&output=exponential:30",
+		"changing speed": "l4-qwen2.5-0.5b?max_num_seqs=6&output=exponential:30&seed=3&" +
+			"spells=1s:100ms-500ms:0.5&drift=-0.1:5s&wander=0.2:2s&modes=0.7:1s",
+	} {
+		t.Run(name, func(t *testing.T) { serverIsTheEngine(t, spec) })
+	}
+}
+
+func serverIsTheEngine(t *testing.T, spec string) {
+	cfg, err := ParseSpec(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +206,7 @@ func TestServerIsTheEngine(t *testing.T) {
 		if i == requests {
 			return arrival{}, false
 		}
-		n, _ := cfg.Output.Draw(0, uint64(i), 200)
+		n, _ := cfg.Output.Draw(cfg.Seed, uint64(i), 200)
 		return arrival{arrivals[i], 108, n}, true
 	}, func(i int, _ arrival, f, l time.Duration) { first[i], last[i] = f, l })
 	if err != nil {
@@ -226,7 +236,7 @@ func TestServerIsTheEngine(t *testing.T) {
 		all.Wait()
 		synctest.Wait()
 		for _, r := range s.Truth() {
-			if want, _ := cfg.Output.Draw(0, r.Index, 200); r.OutputTokens != want {
+			if want, _ := cfg.Output.Draw(cfg.Seed, r.Index, 200); r.OutputTokens != want {
 				t.Errorf("request %d: %d tokens, drawn %d", r.Index, r.OutputTokens, want)
 			}
 		}

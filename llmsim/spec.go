@@ -151,6 +151,22 @@ func specKeys() map[string]func(*Config, string) error {
 			c.Output, err = ParseOutputLengths(v)
 			return err
 		},
+		"spells": func(c *Config, v string) (err error) {
+			c.Speed.Spells, err = parseSpells(v)
+			return err
+		},
+		"drift": func(c *Config, v string) (err error) {
+			c.Speed.Drift, err = parseDrift(v)
+			return err
+		},
+		"wander": func(c *Config, v string) (err error) {
+			c.Speed.Wander, err = parseWander(v)
+			return err
+		},
+		"modes": func(c *Config, v string) (err error) {
+			c.Speed.Modes, err = parseModes(v)
+			return err
+		},
 		"fault": func(c *Config, v string) (err error) {
 			c.Fault, err = ParseFault(v)
 			return err

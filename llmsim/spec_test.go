@@ -47,6 +47,23 @@ func TestParseSpecSaysWhatIsWrong(t *testing.T) {
 		"fast?max_model_len=99999999": {"max_model_len", "KV cache"},
 		"fast?%zz=1":                  {"bad parameters"},
 		"fast?kv_cache_tokens=3":      {"less than one block"},
+		"fast?spells=20s":             {"spells", `"20s"`, "20s:2s-5s:0.5"},
+		"fast?spells=20s:-2s-5s:0.5":  {"spells", "shortest spell", `""`},
+		"fast?spells=20s:5s-2s:0.5":   {"spells", "5s to 2s"},
+		"fast?spells=0s:2s-5s:0.5":    {"spells", "between them is 0s"},
+		"fast?spells=20s:2s-5s:0":     {"spells", `"0"`, "speed in a spell"},
+		"fast?spells=20s:2s-5s:1.5":   {"spells", "speed is 1.5", "between 0.01 and 1"},
+		"fast?spells=20s:x-5s:0.5":    {"spells", `"x"`, "duration"},
+		"fast?drift=-0.1":             {"drift", `"-0.1"`, "-0.1:6m"},
+		"fast?drift=-0.1:0s":          {"drift", "horizon is 0s"},
+		"fast?drift=2:6m":             {"drift", "change is 2"},
+		"fast?drift=NaN:6m":           {"drift", `"NaN"`, "number"},
+		"fast?wander=0.05:60":         {"wander", `"60"`, "duration"},
+		"fast?wander=-0.05:60s":       {"wander", "deviation is -0.05"},
+		"fast?wander=5%25:60s":        {"wander", `"5%"`, "number"},
+		"fast?modes=0.6:30s:1":        {"modes", "0.6:30s"},
+		"fast?modes=0.6:25h":          {"modes", "24h"},
+		"fixed?modes=0.6:30s":         {"modes", "fixed timing"},
 	} {
 		_, err := ParseSpec(spec)
 		var se *SpecError
@@ -205,6 +222,7 @@ func FuzzParseSpec(f *testing.F) {
 	f.Add("l4-qwen2.5-0.5b?max_num_seqs=64&time_scale=0.1")
 	f.Add("fixed?ttft=1ms&itl=1us&fault=cut@3&output=pareto:2")
 	f.Add("slow?kv_cache_tokens=17&block_size=16&max_model_len=16")
+	f.Add("slow?spells=20s:2s-5s:0.5&drift=-0.1:6m&wander=0.05:60s&modes=0.6:30s")
 	f.Fuzz(func(t *testing.T, spec string) {
 		c, err := ParseSpec(spec)
 		if err != nil {
@@ -221,6 +239,19 @@ func FuzzParseSpec(f *testing.F) {
 		if err := e.Submit(&Sequence{Prompt: 3, Output: 2}); err == nil {
 			for range 10 {
 				e.Step()
+			}
+		}
+		again, err := ParseSpec("fast?" + c.Speed.String())
+		if err != nil || again.Speed != c.Speed {
+			t.Fatalf("speed %q reads back as %q, %v", c.Speed, again.Speed, err)
+		}
+		speed, err := NewSpeed(c.Speed, c.Seed)
+		if err != nil {
+			t.Fatalf("a good spec makes no speed: %v", err)
+		}
+		for at := time.Duration(0); at < 100*time.Second; at += 7 * time.Second {
+			if v := speed.At(at); !(v >= lowestSpeed && v < 1e5) {
+				t.Fatalf("speed %v at %v", v, at)
 			}
 		}
 		if rate := c.Capacity(100, 10); math.IsNaN(rate) || rate <= 0 {
