@@ -147,3 +147,10 @@ func (a *autocorrelation) clustering(values, misses []float64, limit, bound floa
 
 // far is the share of a bound below which all latencies of a stage are far from it.
 const far = 0.25
+
+// AutocorrelationTime is the integrated autocorrelation time of a series, in observations, with its standard error: the
+// mean of n observations is as uncertain as that of n/tau independent ones.
+func AutocorrelationTime(series []float64) (tau, stderr float64) {
+	var work autocorrelation
+	return work.time(series)
+}

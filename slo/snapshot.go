@@ -54,7 +54,12 @@ func forget(r *loadgen.Record, at int64) {
 	if r.FirstToken > at {
 		r.FirstToken, r.LastToken, r.TokenEvents = 0, 0, 0
 	}
-	r.LastToken = min(r.LastToken, at)
+	if r.LastToken > at { // its tokens are taken to have come evenly
+		gap := float64(r.LastToken-r.FirstToken) / float64(max(r.TokenEvents-1, 1))
+		gaps := int32(float64(at-r.FirstToken) / gap)
+		r.TokenEvents = 1 + gaps
+		r.LastToken = r.FirstToken + int64(gap*float64(gaps))
+	}
 }
 
 // measuredWindow is the part of a stage that its warm-up and cool-down leave, ns since its origin: requests due in it
