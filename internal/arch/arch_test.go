@@ -49,7 +49,8 @@ var allowed = map[string]string{
 	"tokens/tokenizer":               "internal",
 	"tokens/tokenizer/tokenizertest": "tokens/tokenizer internal",
 
-	"sweep":               "sweep/enginemetrics " + asking,
+	"sweep":               "sweep/enginemetrics sweep/maxrate " + asking,
+	"sweep/maxrate":       "slo internal",
 	"sweep/enginemetrics": "endpoint " + engine,
 
 	"report": trying,

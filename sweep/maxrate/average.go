@@ -1,0 +1,101 @@
+package maxrate
+
+import (
+	"math"
+)
+
+// The slopes of objectives on a mean: of ln(mean/bound) over the logarithm of the rate. A mean changes less steeply
+// than a share of misses, since every request has a part that does not depend on the load.
+const lowestMeanSlope, highestMeanSlope = 0.1, 100.
+
+// mean estimates where the mean of a latency meets its bound: ln(mean/bound) = s·(x − θ), with Gauss's likelihood.
+// Means far below the bound say that the rate is lower than the limit, means far above that it is higher: the line is
+// straight near the limit alone.
+func (e *estimator) mean(k int) result {
+	bound := e.Objectives[k].Limit
+	r := result{correction: NoCorrection, left: 1}
+	type point struct{ x, y, variance, dof float64 }
+	var points []point
+	dof, informed := 0.0, 0
+	for i := range e.stages {
+		st, series := &e.stages[i], &e.stages[i].Series[k]
+		n := float64(len(series.Miss))
+		if n < fewestRequests {
+			continue
+		}
+		sum := 0.0
+		for _, v := range series.Miss {
+			sum += v
+		}
+		p := point{x: math.Log(st.Rate), y: math.Log(sum / n / bound)}
+		if math.IsInf(sum, 1) {
+			p.y = farMean
+		} else {
+			variance, free := longRunVariance(series.Miss)
+			p.variance, p.dof = variance/n/(sum/n*sum/n), free
+		}
+		if st.Growing {
+			p.y = farMean
+		}
+		weight := max(math.Pow(min((st.Length-st.From)/max(steadyFor*st.Residence, 1e-9), 1), 2), 0.02)
+		p.variance = max(p.variance, e.prior(min(st.Rate/e.saturation, 1), st.Rate)/n*0.1) / weight
+		if math.Abs(p.y) < farMean {
+			dof += p.dof
+			informed++
+			r.clusters += p.dof
+		}
+		points = append(points, p)
+	}
+	slope, estimate := 2., math.Log(placeRate*e.saturation)
+	for range 3 {
+		grid := span(math.Log(lowestRate*e.saturation), math.Log(highestRate*e.saturation), rates)
+		steep := span(math.Log(lowestMeanSlope), math.Log(highestMeanSlope), slopes)
+		rho := min(max(math.Exp(estimate)/e.saturation, 0.1), 0.95)
+		set := settings{saturation: e.saturation, slopeMean: math.Log(0.5 / (1.05 - rho)), slopeSD: 0.9}
+		r.posterior = posterior{grid: grid, dof: dof, inflation: 1, phi: 1}
+		weigh := func() [2]float64 {
+			ll := make([]float64, len(grid)*len(steep))
+			for _, p := range points {
+				v := p.variance*r.inflation + slope*slope*wander*wander
+				addMean(ll, grid, steep, p.x, p.y, v)
+			}
+			return r.posterior.weigh(ll, steep, set)
+		}
+		best := weigh()
+		r.chi, r.informed = 0, informed
+		for _, p := range points {
+			if math.Abs(p.y) < farMean {
+				miss := p.y - best[1]*(p.x-best[0])
+				r.chi += miss * miss / (p.variance + slope*slope*wander*wander)
+			}
+		}
+		if informed > 2 && (r.chi+2)/float64(informed) > 1 {
+			r.inflation = (r.chi + 2) / float64(informed)
+			weigh()
+		}
+		slope, estimate = r.posterior.slope, r.quantile(0.5)
+	}
+	return r
+}
+
+// farMean is how far ln(mean/bound) may be from 0 for the stage to say more than on which side of the limit it is.
+const farMean = math.Ln2
+
+// addMean adds one stage to the log-likelihood.
+func addMean(ll, grid, steep []float64, x, y, variance float64) {
+	n := len(grid)
+	for j, ln := range steep {
+		s := math.Exp(ln)
+		for i, theta := range grid {
+			predicted := s * (x - theta)
+			miss := y - predicted
+			switch {
+			case y >= farMean:
+				miss = max(farMean-predicted, 0)
+			case y <= -farMean:
+				miss = min(y-predicted, 0)
+			}
+			ll[j*n+i] -= miss * miss / (2 * variance)
+		}
+	}
+}
