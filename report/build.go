@@ -115,8 +115,8 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 	return s
 }
 
-// observedGaps puts the observed value of an objective on ITL in the place of the same statistic: an objective may have
-// been judged before the stage ended.
+// observedGaps puts the observed value of an objective on ITL in the place of the same statistic: a rank may fall on
+// the next bucket of the histogram.
 func (s *Stage) observedGaps(j slo.Judgement) {
 	value := float64(j.Value)
 	if j.Objective.Metric != slo.ITL || j.Failed > 0 || s.ITL.Count == 0 || math.IsNaN(value) || math.IsInf(value, 0) {

@@ -143,19 +143,33 @@ func screen(t *testing.T, r *Result) string {
 
 // The screen, as people see it.
 func TestScreen(t *testing.T) {
-	got := screen(t, made(t))
-	name := filepath.Join("testdata", "screen.txt")
-	if *update {
-		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+	searched := made(t)
+	searched.Search = &sweep.Answer{
+		Finding: sweep.Interval, Estimate: 12.3, Lower: 11.8, Upper: 12.9, Confidence: 0.95, Precision: 0.05,
+		Limiting: "ttft:p95", Stages: 6, Load: 182 * time.Second, Arrivals: "poisson", Client: audit.Valid,
+		Objectives: []sweep.ObjectiveFit{
+			{Objective: "ttft:p95", Estimate: 12.3, Lower: 11.8, Upper: 12.9, Clusters: 7.6,
+				Correction: "virtual queue"},
+			{Objective: "tpot:p95", Estimate: 17.2, Lower: 14.1, Upper: num.Absent(), Correction: "none"},
+		},
+		Why: "the max rate is known to ±5 %", Took: 190 * time.Second,
+		Notes: []sweep.Warning{{Stage: -1, Text: "what else the reader should know"}},
+	}
+	for name, r := range map[string]*Result{"screen.txt": made(t), "screen_search.txt": searched} {
+		got := screen(t, r)
+		name = filepath.Join("testdata", name)
+		if *update {
+			if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(name)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	want, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("the screen differs from %s:\n%s", name, got)
+		if got != string(want) {
+			t.Errorf("the screen differs from %s:\n%s", name, got)
+		}
 	}
 }
 
@@ -182,6 +196,23 @@ func TestRoundTrip(t *testing.T) {
 	}
 	if !bytes.Contains(text, []byte(`"+Inf"`)) {
 		t.Error("the latencies of failed requests are not infinite in the file")
+	}
+}
+
+// The search of a report of schema 1 had no interval: it is left out, with a word about it; the rest is read.
+func TestReadSchema1(t *testing.T) {
+	text, err := json.Marshal(made(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := bytes.Replace(text, []byte(`"schema":2`), []byte(`"schema":1,"search":{"pass_rate":11.8}`), 1)
+	r, ok, err := Read(old)
+	if err != nil || !ok {
+		t.Fatalf("%v, %v", ok, err)
+	}
+	shown := screen(t, r)
+	if r.Search != nil || len(r.Stages) == 0 || !strings.Contains(shown, "of an earlier openloop") {
+		t.Errorf("%+v\n%s", r.Search, shown)
 	}
 }
 

@@ -26,7 +26,7 @@ import (
 
 // Schema is the number of the form that Result has in JSON. It grows when a field changes its meaning or goes; a new
 // field leaves it as it is. docs/result.schema.json describes it.
-const Schema = 1
+const Schema = 2
 
 // Result is what came out of a run.
 type Result struct {
@@ -149,8 +149,26 @@ func Read(text []byte) (r *Result, ok bool, err error) {
 			head.Schema, Schema)
 	}
 	r = &Result{}
+	former := false
+	if head.Schema < 2 {
+		var fields map[string]json.RawMessage
+		if err := json.Unmarshal(text, &fields); err != nil {
+			return nil, true, err
+		}
+		if _, searched := fields["search"]; searched {
+			delete(fields, "search")
+			former = true
+		}
+		if text, err = json.Marshal(fields); err != nil {
+			return nil, true, err
+		}
+	}
 	if err := json.Unmarshal(text, r); err != nil {
 		return nil, true, err
+	}
+	if former {
+		r.Warnings = append(r.Warnings, sweep.Warning{Stage: -1, Text: "the file is of an earlier openloop, whose " +
+			"search had no interval: the answer here is by its single stages"})
 	}
 	return r, true, nil
 }

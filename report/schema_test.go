@@ -31,7 +31,7 @@ func schema(t *testing.T) *jsonschema.Schema {
 		t.Fatal(err)
 	}
 	s.Schema = "https://json-schema.org/draft/2020-12/schema"
-	s.Title = "openloop's result, under the key openloop of a report file; schema number 1"
+	s.Title = "openloop's result, under the key openloop of a report file; schema number 2"
 	return s
 }
 

@@ -5,9 +5,11 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/sweep"
 )
 
 // WriteScreen writes what is printed at the end of a run: the answer, a line a stage, and what the reader should know.
@@ -29,6 +31,7 @@ func WriteScreen(w io.Writer, r *Result) error {
 	}
 	b.WriteByte('\n')
 	writeStages(&b, r)
+	writeObjectives(&b, r)
 	writeRemarks(&b, r)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -82,12 +85,40 @@ func writeStages(b *strings.Builder, r *Result) {
 	writeTable(b, rows, 2)
 }
 
+// writeObjectives writes what the stages of a search say of each objective.
+func writeObjectives(b *strings.Builder, r *Result) {
+	if r.Search == nil || len(r.Search.Objectives) == 0 || r.Search.Finding == sweep.None || r.Search.Step {
+		return
+	}
+	a := r.Search
+	rows := [][]string{{"max rate by", "estimate", num.Exact(100*a.Confidence) + " % interval", "clusters of misses",
+		"correction for arrivals"}}
+	for _, o := range a.Objectives {
+		interval := end(o.Lower) + " – " + end(o.Upper)
+		if a.Rough && o.Objective == a.Limiting {
+			interval += " (rough)"
+		}
+		rows = append(rows, []string{o.Objective, num.Rate(o.Estimate), interval, fmt.Sprintf("%.0f", o.Clusters),
+			string(o.Correction)})
+	}
+	b.WriteByte('\n')
+	writeTable(b, rows, 1)
+}
+
+// end is an end of an interval.
+func end(v num.Value) string {
+	if v.IsAbsent() {
+		return "?"
+	}
+	return num.Rate(float64(v))
+}
+
 // writeTable lays out rows of equal length: the first column and the last words to the left, the others to the right.
 func writeTable(b *strings.Builder, rows [][]string, words int) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, text := range row {
-			widths[i] = max(widths[i], len(text))
+			widths[i] = max(widths[i], utf8.RuneCountInString(text))
 		}
 	}
 	for _, row := range rows {
@@ -115,9 +146,11 @@ func writeRemarks(b *strings.Builder, r *Result) {
 		add("saturation: %s req/s sustained, with %d streams or more (from the rate of tokens)",
 			num.Three(p.SaturationRate), p.Streams)
 	}
+	// The answer of a search rests on all of its stages: why single ones are undecided is not of interest.
+	_, lowest := r.bracket()
 	for i := range r.Stages {
 		s := &r.Stages[i]
-		if s.judged() && s.Judgement.Outcome != slo.Pass {
+		if s.judged() && s.Judgement.Outcome != slo.Pass && (r.Search == nil || s == lowest) {
 			add("%s: %s", s.Name, why(s))
 		}
 	}

@@ -2,8 +2,6 @@ package slo
 
 import (
 	"math"
-	"slices"
-	"time"
 
 	"gonum.org/v1/gonum/mathext"
 	"gonum.org/v1/gonum/stat/distuv"
@@ -66,36 +64,6 @@ func studentQuantile(alpha, degrees float64) float64 {
 	}
 	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: degrees}.Quantile(1 - alpha)
 }
-
-// Look is one interim analysis: a moment at which a stage under way is judged, with the error that may be made then.
-type Look struct {
-	At    time.Duration // since the stage's start
-	Alpha float64       // of each of the two errors: passing what should fail, failing what should pass
-}
-
-// Looks plans the interim analyses of a stage of at most limit: at least first after its start, each √2 times later
-// than the one before. Their errors add up to alpha, so that however they depend on each other, the probability of a
-// wrong outcome at any of them is at most alpha (Bonferroni). The share spent until time t is (t/limit)², one of the
-// spending functions of Kim and DeMets (Biometrika 74, 1987; the idea is Lan and DeMets', Biometrika 70, 1983): what is
-// clear early is clear at a small error too, and most of the error is left for the last analysis.
-func Looks(first, limit time.Duration, alpha float64) []Look {
-	var all []Look
-	for at := float64(limit); at >= float64(first) && len(all) < maxLooks; at /= math.Sqrt2 {
-		all = append(all, Look{At: time.Duration(at)})
-	}
-	if len(all) == 0 {
-		all = []Look{{At: limit}}
-	}
-	slices.Reverse(all)
-	spent := 0.0
-	for i := range all {
-		until := alpha * math.Pow(float64(all[i].At)/float64(limit), 2)
-		all[i].Alpha, spent = until-spent, until
-	}
-	return all
-}
-
-const maxLooks = 12
 
 // studentTail is the probability that Student's t exceeds a value.
 func studentTail(t, degrees float64) float64 {

@@ -4,7 +4,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"testing"
-	"time"
 )
 
 // The bounds and probabilities are those of the binomial distribution, summed up directly.
@@ -70,24 +69,6 @@ func TestAutocorrelationTime(t *testing.T) {
 	}
 	if tau, _ := new(autocorrelation).time(nil); tau != 1 {
 		t.Errorf("no values: τ = %v", tau)
-	}
-}
-
-func TestLooks(t *testing.T) {
-	all := Looks(5*time.Second, time.Minute, 0.05)
-	sum := 0.0
-	for i, l := range all {
-		sum += l.Alpha
-		if l.Alpha <= 0 || i > 0 && l.At <= all[i-1].At {
-			t.Errorf("look %d: %+v", i, l)
-		}
-	}
-	if math.Abs(sum-0.05) > 1e-12 || all[0].At < 5*time.Second || all[len(all)-1].At != time.Minute || len(all) != 8 {
-		t.Errorf("%d looks spend %v: %v", len(all), sum, all)
-	}
-	if one := Looks(time.Hour, time.Minute, 0.05); len(one) != 1 || one[0].At != time.Minute ||
-		math.Abs(one[0].Alpha-0.05) > 1e-12 {
-		t.Errorf("a single look: %v", one)
 	}
 }
 

@@ -8,7 +8,8 @@
 //	stage.go            all objectives of a stage together, its warm-up and its backlog
 //	need.go             how much more would decide what is undecided
 //	gaps.go             gaps between tokens, which are counted as the stage runs
-//	confidence.go       tests and bounds, and the moments at which a stage under way is judged
+//	confidence.go       tests and bounds
+//	series.go           what the requests of a stage say one by one, for an estimate over several
 //	autocorrelation.go  how many independent requests correlated ones are worth
 //	steady.go           where the warm-up ends, and whether the backlog grows
 //	snapshot.go         a stage as it stood at a moment

@@ -293,11 +293,7 @@ func (j StageJudgement) Values(m *loadgen.Measured, metric Metric) []float64 {
 			break
 		}
 	}
-	known := max(m.Stopped, m.End)
-	if at := m.Start + int64(j.At); at < m.Stopped {
-		known = at // an interim analysis decided it
-	}
-	s := snapshot(m, m.AllRecords(), min(m.Start+int64(j.At), m.Stopped), known)
+	s := snapshot(m, m.AllRecords(), m.Stopped, max(m.Stopped, m.End))
 	_, to := measuredWindow(s)
 	var values []float64
 	for _, ob := range o.window(s, m.Start+int64(j.WarmUp), to) {

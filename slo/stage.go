@@ -15,7 +15,7 @@ import (
 type StageJudgement struct {
 	Outcome    Outcome  `json:"outcome"`
 	Reasons    []string `json:"reasons"`    // why it does not pass; empty where it does
-	Confidence float64  `json:"confidence"` // of the outcome, over all interim analyses of the stage, 0.5 to 1
+	Confidence float64  `json:"confidence"` // of the outcome, 0.5 to 1
 
 	At         time.Duration `json:"at_ns"`       // how long the stage had run when its outcome was known
 	WarmUp     time.Duration `json:"warm_up_ns"`  // what was left out at its start, the user's warm-up included
@@ -51,16 +51,10 @@ const residencesToGrow = 2
 // Judge judges a stage that has ended, once and as a whole. Confidence 0 stands for DefaultConfidence.
 func Judge(m *loadgen.Measured, objectives []Objective, confidence float64) StageJudgement {
 	confidence = WithDefault(confidence)
-	j := JudgeEnd(m, objectives, 1-confidence)
+	s := snapshot(m, m.AllRecords(), m.Stopped, max(m.Stopped, m.End))
+	j := JudgeAt(s, objectives, countGaps(s, objectives), 1-confidence)
 	j.Confidence = confidence
 	return j
-}
-
-// JudgeEnd judges a stage that has ended as a whole, with error alpha for each of the two ways to be wrong: as the last
-// of several analyses, which share the error.
-func JudgeEnd(m *loadgen.Measured, objectives []Objective, alpha float64) StageJudgement {
-	s := snapshot(m, m.AllRecords(), m.Stopped, max(m.Stopped, m.End))
-	return JudgeAt(s, objectives, countGaps(s, objectives), alpha)
 }
 
 // JudgeAt judges a stage as it stood at a moment (see Snapshot), with error alpha for each of the two ways to be wrong.

@@ -128,13 +128,11 @@ type Search struct {
 	Arrival loadgen.Arrival
 	Seed    int64 // of the first stage; each further one has another
 
-	Precision float64       // the search ends when the bracket is no wider than this share; 0: 0.05
-	MaxStages int           // that the search may run; 0: 16
-	Budget    time.Duration // of wall time; 0: none
-	// MaxPerStage ends a stage that is not decided by then. 0: 1000 requests, within 30 s and 5 min, and up to 10 min
-	// where stages showed that it takes more.
-	MaxPerStage time.Duration
-	NoEarlyStop bool // run every stage for all of MaxPerStage
+	Precision   float64       // half width of the interval at which the search ends, as a share; 0: 0.05
+	MaxStages   int           // that the search may run; 0: 24
+	Budget      time.Duration // of wall time; 0: none
+	MaxPerStage time.Duration // longest stage; 0: as the search needs it
+	NoEarlyStop bool          // run every stage for all of its time
 
 	// Drain is how long the server may take to get rid of the stage before; 0: 60 s.
 	Drain time.Duration

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/internal/num"
-	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
 )
 
@@ -25,10 +24,14 @@ func (g GateOutcome) String() string {
 	return fmt.Sprintf("gate %s: %s: %s", g.Gate, g.Outcome, g.Text)
 }
 
-// Evaluate says whether a gate holds, by the open-loop stages of a run, whether or not there was a search. A stage that
-// passes at the gate's rate or above makes it PASS; one that fails at its rate or below makes it FAIL. Where both
-// happened, the rates from the first failure on do not hold, whatever passed above it.
+// Evaluate says whether a gate holds. After a search, its estimate of the max rate decides: it lies above the gate's
+// rate, below it, or within what is not known. Without one, single open-loop stages do: one that passes at the gate's
+// rate or above makes it PASS; one that fails at its rate or below makes it FAIL. Where both happened, the rates from
+// the first failure on do not hold, whatever passed above it.
 func Evaluate(g slo.Gate, r *Result) GateOutcome {
+	if r.Answer != nil && r.Answer.estimate != nil {
+		return r.Answer.gate(g)
+	}
 	trials := trialsOf(r)
 	o := GateOutcome{Gate: g}
 	outcome, by := decideGate(g, trials)
@@ -44,14 +47,74 @@ func Evaluate(g slo.Gate, r *Result) GateOutcome {
 	return o
 }
 
+// beside is by what share a stage's rate may differ from that of a gate on this very rate to count for it.
+const beside = 0.05
+
+// gate decides a gate by the estimate: the error of each outcome is half of what the confidence leaves.
+func (a *Answer) gate(g slo.Gate) GateOutcome {
+	o := GateOutcome{Gate: g, Outcome: slo.Undecided}
+	tried, clearly := !g.At, false
+	for _, t := range a.Trials {
+		if t.ClientAtFault {
+			continue
+		}
+		tried = tried || math.Abs(t.Rate/g.Rate-1) <= beside
+		clearly = clearly || t.Rate <= g.Rate*(1+sameRate) && t.Outcome == slo.Fail
+	}
+	above, tail := a.estimate.Above(g.Rate), (1-a.Confidence)/2
+	if a.estimate.Step {
+		above = indicator(g.Rate <= a.estimate.Lower) + 0.5*indicator(g.Rate > a.estimate.Lower &&
+			g.Rate <= a.estimate.Upper)
+	}
+	rate := num.Rate(g.Rate)
+	switch {
+	case !tried:
+		o.Text = fmt.Sprintf("no stage was run within %s %% of %s req/s", num.Exact(100*beside), rate)
+	case above >= 1-tail && a.estimate.Met:
+		o.Outcome = slo.Pass
+		o.Text = fmt.Sprintf("the max rate is above %s req/s (%s %% confidence, %d stages)", rate,
+			num.Exact(100*(1-tail)), a.Stages)
+	case above <= tail && (a.estimate.Stated() || clearly):
+		o.Outcome = slo.Fail
+		o.Text = fmt.Sprintf("the max rate is below %s req/s (%s %% confidence, %d stages; %s)", rate,
+			num.Exact(100*(1-tail)), a.Stages, a.estimate.Objective)
+	default:
+		o.Text = fmt.Sprintf("%s req/s is too close to the max rate to tell (it is above with %.0f %%)", rate,
+			100*above)
+		if a.More > 0 {
+			o.Text += "; about " + about(a.More) + " more would"
+			o.Need = &slo.Need{Requests: int(math.Ceil(a.More.Seconds() * g.Rate)), Time: a.More}
+		}
+	}
+	return o
+}
+
+func indicator(b bool) float64 { return float64(count(b)) }
+
 // decideGate is what stages say of a gate, and the stage that says so.
 func decideGate(g slo.Gate, trials []Trial) (slo.Outcome, Trial) {
-	b := bracketOf(points(trials))
+	last := map[float64]slo.Outcome{} // of each rate: the last decided stage counts
+	for _, t := range trials {
+		if t.Outcome != slo.Undecided {
+			last[t.Rate] = t.Outcome
+		}
+	}
+	fails, passes := math.Inf(1), 0.0
+	for rate, outcome := range last {
+		if outcome == slo.Fail {
+			fails = min(fails, rate)
+		}
+	}
+	for rate, outcome := range last {
+		if outcome == slo.Pass && rate < fails {
+			passes = max(passes, rate)
+		}
+	}
 	switch {
-	case b.hi != nil && g.Rate >= b.hi.rate*(1-sameRate):
-		return slo.Fail, lastAt(trials, b.hi.rate, slo.Fail)
-	case b.lo != nil && b.lo.rate >= g.Rate*(1-sameRate):
-		return slo.Pass, lastAt(trials, b.lo.rate, slo.Pass)
+	case g.Rate >= fails*(1-sameRate):
+		return slo.Fail, lastAt(trials, fails, slo.Fail)
+	case passes >= g.Rate*(1-sameRate):
+		return slo.Pass, lastAt(trials, passes, slo.Pass)
 	}
 	return slo.Undecided, Trial{}
 }
@@ -123,61 +186,26 @@ func unjudged(g slo.Gate, r *Result) string {
 	return text
 }
 
-// trialsOf are the judged open-loop stages of a run: the search's, or without one all.
-func trialsOf(r *Result) []Trial {
-	if r.Answer != nil {
-		return r.Answer.Trials
-	}
-	var trials []Trial
-	for i, s := range r.Stages {
-		if steadyLoad(s.Load) && len(s.Judgement.Objectives) > 0 {
-			trials = append(trials, Trial{i, Interpolated, s.Load.Rate, s.Load.Seed, s.Judgement})
-		}
-	}
-	return trials
-}
-
-// steadyLoad says whether a load is an open loop at one rate.
-func steadyLoad(l loadgen.Load) bool {
-	return l.Kind.Open() && l.Profile == nil && l.Times == nil && l.Rate > 0
-}
-
-// gateTries is how many stages may be run for a gate, each with the time that the one before turned out to need.
-const gateTries = 3
+// gateTries is how many stages may be run for a gate, each longer than the one before.
+const gateTries = 4
 
 // undecidedGate is the highest rate of a gate that more stages may decide: where that passes, the lower ones are
 // decided too.
-func (c SearchConfig) undecidedGate(trials []Trial) (rate float64, ok bool) {
+func (c SearchConfig) undecidedGate(s state) (rate float64, ok bool) {
+	a := &Answer{Confidence: c.Confidence, Trials: s.trials, estimate: s.estimate}
 	for _, g := range c.Gates {
-		outcome, _ := decideGate(g, trials)
-		if outcome == slo.Undecided && g.Rate > rate && c.worthTrying(g.Rate, trials) {
+		tries := 0
+		for _, t := range s.trials {
+			tries += count(t.Rate == g.Rate && t.Role == AtGate)
+		}
+		if tries >= gateTries || s.estimate != nil && a.gate(g).Outcome != slo.Undecided {
+			continue
+		}
+		if g.Rate > rate {
 			rate, ok = g.Rate, true
 		}
 	}
 	return rate, ok
-}
-
-// worthTrying says whether a further stage at a gate's rate could decide it: it has been tried seldom, and the last
-// stage was given less than it is known to need.
-func (c SearchConfig) worthTrying(rate float64, trials []Trial) bool {
-	tries, last := 0, Trial{}
-	for _, t := range trials {
-		if t.Rate == rate && t.Role == AtGate && !t.ClientAtFault {
-			tries++
-			last = t
-		}
-	}
-	switch {
-	case tries == 0:
-		unfit := 0 // the client was; it is tried again as any stage is, and no more
-		for _, t := range trials {
-			unfit += count(t.Rate == rate && t.Role == AtGate)
-		}
-		return unfit == 0
-	case tries >= gateTries || last.Need == nil:
-		return false
-	}
-	return c.forGate(rate, trials) > time.Duration(1.2*float64(last.At))
 }
 
 func count(b bool) int {

@@ -98,77 +98,55 @@ func TestEvaluate(t *testing.T) {
 			t.Fatal(err)
 		}
 		plain := &Result{Stages: tc.stages}
-		searched := &Result{Stages: append([]*Stage{closed}, tc.stages...), Answer: &Answer{Trials: trialsOf(plain)}}
-		for with, r := range map[string]*Result{"without a search": plain, "after a search": searched} {
-			o := Evaluate(g, r)
-			if with == "after a search" && len(tc.stages) == 0 {
-				continue // the message is about the probes
-			}
-			if !strings.HasPrefix(o.String(), "gate "+tc.gate+": "+tc.want) ||
-				!strings.HasPrefix(tc.want, string(o.Outcome)+":") {
-				t.Errorf("%s, %s: %s\nwant %s", tc.name, with, o, tc.want)
-			}
-			if tc.need == 0 != (o.Need == nil) || o.Need != nil && o.Need.Requests != tc.need {
-				t.Errorf("%s, %s, %s: needs %+v, want %d", tc.name, with, tc.gate, o.Need, tc.need)
-			}
+		o := Evaluate(g, plain)
+		if !strings.HasPrefix(o.String(), "gate "+tc.gate+": "+tc.want) ||
+			!strings.HasPrefix(tc.want, string(o.Outcome)+":") {
+			t.Errorf("%s: %s\nwant %s", tc.name, o, tc.want)
+		}
+		if tc.need == 0 != (o.Need == nil) || o.Need != nil && o.Need.Requests != tc.need {
+			t.Errorf("%s, %s: needs %+v, want %d", tc.name, tc.gate, o.Need, tc.need)
 		}
 	}
 }
 
-// Gates are decided first: the highest of them, with the time that it needs, and then the search goes on as it does.
-func TestGatesComeFirst(t *testing.T) {
-	gate := func(rate float64) slo.Gate { return slo.Gate{Rate: rate} }
-	known := bounds{saturation: 20}
-	trial := func(s *Stage, role Role) Trial {
-		return Trial{Role: role, Rate: s.Load.Rate, StageJudgement: s.Judgement}
-	}
-	unfit := judgedAt(6, slo.Undecided)
-	unfit.Judgement.ClientAtFault = true
+// Gates are decided first, the highest of them before the others, and by the max rate that the stages together show.
+func TestGatesAreDecidedFirst(t *testing.T) {
+	poisson := loadgen.Arrival{Kind: loadgen.PoissonArrival}
 	for _, tc := range []struct {
-		name   string
-		config SearchConfig
-		trials []Trial
-		role   Role
-		rate   float64
+		gates string
+		want  string // outcomes
+		roles string // of the first stages
 	}{
-		{"nothing known", SearchConfig{Gates: []slo.Gate{gate(6)}}, nil, AtGate, 6},
-		{"the highest", SearchConfig{Gates: []slo.Gate{gate(3), gate(6), {Rate: 5, At: true}}}, nil, AtGate, 6},
-		{"the next after a failure", SearchConfig{Gates: []slo.Gate{gate(3), gate(6)}},
-			[]Trial{trial(judgedAt(6, slo.Fail), AtGate)}, AtGate, 3},
-		{"decided by the sweep", SearchConfig{Gates: []slo.Gate{gate(3)}},
-			[]Trial{trial(judgedAt(5, slo.Pass), Interpolated),
-				trial(judgedAt(15, slo.Fail), Interpolated)}, Bisection, 8.66},
-		{"between the sweep's stages", SearchConfig{Gates: []slo.Gate{gate(7)}},
-			[]Trial{trial(judgedAt(5, slo.Pass), Interpolated),
-				trial(judgedAt(15, slo.Fail), Interpolated)}, AtGate, 7},
-		{"a pass", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(judgedAt(6, slo.Pass), AtGate)}, FirstGuess,
-			15},
-		{"a failure", SearchConfig{Gates: []slo.Gate{gate(18)}}, []Trial{trial(judgedAt(18, slo.Fail), AtGate)},
-			FirstGuess, 15},
-		{"a failure at a low rate", SearchConfig{Gates: []slo.Gate{gate(6)}},
-			[]Trial{trial(judgedAt(6, slo.Fail), AtGate)}, Lower, 3.6},
-		{"too short", SearchConfig{Gates: []slo.Gate{gate(6)}},
-			[]Trial{trial(short(6, 100*time.Second, 600, 900), AtGate)}, AtGate, 6},
-		{"too short, and no longer allowed", SearchConfig{Search: spec.Search{MaxPerStage: 100 * time.Second},
-			Gates: []slo.Gate{gate(6)}},
-			[]Trial{trial(short(6, 100*time.Second, 600, 900), AtGate)}, FirstGuess, 15},
-		{"too close to its limit", SearchConfig{Gates: []slo.Gate{gate(6)}},
-			[]Trial{trial(judgedAt(6, slo.Undecided), AtGate)}, Lower, 3.6},
-		{"the client was not fit", SearchConfig{Gates: []slo.Gate{gate(6)}}, []Trial{trial(unfit, AtGate)}, AtGate, 6},
-		{"it never is", SearchConfig{Gates: []slo.Gate{gate(6)}},
-			[]Trial{trial(unfit, AtGate), trial(unfit, AtGate), trial(unfit, AtGate)}, Lower, 3.6},
+		{"rate>=40", "PASS", "gate"},
+		{"slo@40", "PASS", "gate"},
+		{"rate>=110", "FAIL", "gate"},
+		{"slo@110", "FAIL", "gate"},
+		{"rate>=40 rate>=20", "PASS PASS", "gate"}, // the higher one decides both
+		{"rate>=120 rate>=30", "FAIL PASS", "gate gate"},
+		{"rate>=86", "UNDECIDED", "gate gate gate gate"}, // the max rate is 86
 	} {
-		n := tc.config.withDefaults().next(tc.trials, known, 9)
-		if n.role != tc.role || n.rate != tc.rate {
-			t.Errorf("%s: %s at %v (%s), want %s at %v", tc.name, n.role, n.rate, n.why, tc.role, tc.rate)
+		var gates []slo.Gate
+		for _, text := range strings.Fields(tc.gates) {
+			g, err := slo.ParseGate(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gates = append(gates, g)
 		}
-	}
-	c := SearchConfig{Search: spec.Search{Budget: 20 * time.Minute}}.withDefaults()
-	if d := c.forGate(6, []Trial{trial(short(6, 100*time.Second, 600, 900), AtGate)}); d != 312500*time.Millisecond {
-		t.Errorf("a gate that needs 250 s is given %v", d)
-	}
-	if d := c.forGate(6, []Trial{trial(short(6, 100*time.Second, 600, 90000), AtGate)}); d != c.Budget {
-		t.Errorf("a gate that needs hours is given %v of %v", d, c.Budget)
+		a, r := searchOf(t, 10*time.Millisecond, "ttft:p95<100ms", 100, SearchConfig{
+			Search: spec.Search{Arrival: poisson, Budget: 15 * time.Minute}, Gates: gates,
+		})
+		r.Answer = a
+		var outcomes []string
+		for _, g := range gates {
+			o := Evaluate(g, r)
+			t.Log(o)
+			outcomes = append(outcomes, string(o.Outcome))
+		}
+		got := strings.Join(outcomes, " ")
+		if all := roles(a.Trials); got != tc.want || !strings.HasPrefix(all, tc.roles) || len(a.Trials) < 2 {
+			t.Errorf("%s: %s with %s; want %s with %s …", tc.gates, got, all, tc.want, tc.roles)
+		}
 	}
 }
 
@@ -182,8 +160,6 @@ func TestGateSteersTheSearch(t *testing.T) {
 	}{
 		{"met by far", "rate>=1.5", "ttft:p95<500ms errors<1%", slo.Pass, 5 * time.Minute},
 		{"missed by far", "rate>=1.5", "ttft:p95<20ms errors<1%", slo.Fail, 40 * time.Second},
-		// A stage whose latencies rise from its start to its end is worth one independent request: a lower rate
-		// decides.
 		{"overload", "slo@12", "ttft:p95<500ms errors<1%", slo.Fail, 90 * time.Second},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -213,7 +189,7 @@ func TestGateSteersTheSearch(t *testing.T) {
 				if first.Rate != gate.Rate || first.Role != AtGate || first.At > tc.most {
 					t.Errorf("the first stage: %s at %v for %v", first.Role, first.Rate, first.At)
 				}
-				if len(r.Answer.Trials) < 2 || r.Answer.Trials[1].Role == AtGate {
+				if last := r.Answer.Trials[len(r.Answer.Trials)-1]; last.Role == AtGate {
 					t.Errorf("the search did not go on: %s", roles(r.Answer.Trials))
 				}
 			})

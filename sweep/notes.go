@@ -2,83 +2,76 @@ package sweep
 
 import (
 	"math"
-	"strings"
-	"time"
 
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/slo"
 )
 
-// crossing estimates where the observed values cross their bounds.
-func crossing(b bracket) float64 {
-	if b.softLo == nil || b.softHi == nil {
-		return 0
-	}
-	return num.Round(math.Sqrt(b.softLo.rate * b.softHi.rate))
-}
+// The signs of an estimate that should be read with care.
+const (
+	muchDisagreement = 2   // inflation
+	flatWidth        = 1.3 // upper/lower of an interval …
+	flatShare        = 2   // … over which the share of misses changes by less than this factor, on either side
+)
 
-// note adds what the reader should know beside the bracket.
-func (s *search) note(a *Answer, all []point, b bracket) {
+// note adds what the reader should know beside the interval.
+func (s *search) note(a *Answer) {
 	add := func(format string, args ...any) { a.Notes = append(a.Notes, warning(format, args...)) }
-	if b.above != nil {
-		add("the server is not monotonic: it fails at %s req/s and passes at %s; "+
-			"the answer is the one below the first failure", num.Rate(b.hi.rate), num.Rate(b.above.rate))
+	est := s.estimate
+	if est == nil {
+		return
 	}
-	if b.hi != nil && s.bounds.saturation > 0 && b.hi.rate > 1.02*s.bounds.saturation && b.lo != nil &&
-		b.lo.rate >= 0.99*s.bounds.saturation {
-		add("every rate up to the saturation rate of %s req/s passes; the search went beyond it",
-			num.Rate(s.bounds.saturation))
+	if est.Inflation > muchDisagreement && est.Met && est.Missed && !est.Step {
+		add("the stages disagree by more than chance (dispersion ×%s): the server drifts or is slow in spells; "+
+			"the interval allows for it", num.Three(est.Inflation))
 	}
-	undecided := []string{}
-	for _, p := range all {
-		if p.outcome == slo.Undecided && !p.client {
-			undecided = append(undecided, num.Rate(p.rate))
+	if est.Drift != 0 && !est.Step {
+		change, word := est.Drift, "rose"
+		if change < 0 {
+			change, word = -change, "fell"
+		}
+		add("the server drifts: its max rate %s by about %.0f %% during the search; the answer is that of its middle",
+			word, 100*change)
+	}
+	if a.Finding == Interval && a.halfWidth() > math.Sqrt(flatWidth)-1 && !est.Step {
+		if below, above, ok := est.Shares(); ok && above < flatShare*below*flatShare {
+			add("the share of misses hardly changes with the rate here (%.2g %% at %s, %.2g %% at %s req/s): a bound "+
+				"nearer to what the server does would be sharper", 100*below, num.Rate(est.Lower), 100*above,
+				num.Rate(est.Upper))
 		}
 	}
-	if len(undecided) > 0 {
-		add("not decided within the time of a stage: %s req/s", strings.Join(undecided, ", "))
+	if a.Finding == Interval && a.halfWidth() > s.config.Precision && a.More > 0 {
+		add("±%s %% would take about %s more", num.Exact(100*s.config.Precision), about(a.More))
 	}
-	if len(undecided) > 0 && a.ObservedRate > 0 && a.PassRate > 0 { // else the headline says it
-		add("by observed values the limit lies near %s req/s", num.Rate(a.ObservedRate))
+	if est.Step {
+		add("with these arrivals and lengths the objectives are missed by none or by all: the max rate is a step " +
+			"between two stages; transient stalls that are rarer than the search was long are not in it")
 	}
-	if rate, need := s.leastNeed(); a.PassRate == 0 && need > 0 {
-		add("to be shown to pass, %s req/s needs a stage of about %v, if nothing misses its bounds", num.Rate(rate),
-			need)
+	if s.known.saturation > 0 && a.Finding != None && est.Estimate > 1.02*s.known.saturation {
+		add("the max rate lies above the saturation rate that the probe found, %s req/s", num.Rate(s.known.saturation))
 	}
-	if b.hi != nil && onlyErrors(s.trials, b.hi.rate) {
-		add("at %s req/s it is errors that fail the objectives", num.Rate(b.hi.rate))
-	}
+	s.noteOrder(add)
 	s.noteRepeats(add)
-	for i := 1; i < len(s.trials); i++ {
-		if t := s.trials[i]; t.Role == Confirmation && t.Outcome == slo.Fail {
-			add("%s req/s passed once and failed with another seed: the answer was stepped down", num.Rate(t.Rate))
-		} else if t.Role == Confirmation && t.Outcome == slo.Undecided {
-			add("the confirming stage at %s req/s was not decided", num.Rate(t.Rate))
-		}
-	}
 }
 
-// leastNeed is the undecided rate that takes the shortest stage to be shown to pass; 0 if there is none.
-func (s *search) leastNeed() (rate float64, least time.Duration) {
+// noteOrder says where a stage passed above one that failed.
+func (s *search) noteOrder(add func(string, ...any)) {
+	lowest := math.Inf(1)
 	for _, t := range s.trials {
-		if need := t.needs(s.config.Confidence).Round(time.Minute); need > 0 && (least == 0 || need < least) {
-			rate, least = t.Rate, need
+		if t.Outcome == slo.Fail {
+			lowest = min(lowest, t.Rate)
 		}
 	}
-	return rate, least
-}
-
-// onlyErrors says whether it was failed requests that failed the stages at a rate, and none at a lower one.
-func onlyErrors(trials []Trial, rate float64) bool {
-	at := false
-	for _, t := range trials {
-		failed := t.Outcome == slo.Fail && t.OnlyErrors
-		if t.Rate < rate && failed {
-			return false
+	highest := 0.0
+	for _, t := range s.trials {
+		if t.Outcome == slo.Pass && t.Rate > lowest {
+			highest = max(highest, t.Rate)
 		}
-		at = at || t.Rate == rate && failed
 	}
-	return at
+	if highest > lowest*(1+s.config.Precision) {
+		add("a stage at %s req/s fails and one at %s passes: the server was not the same, or is better at higher rates",
+			num.Rate(lowest), num.Rate(highest))
+	}
 }
 
 // noteRepeats compares stages at the same rate: where they differ by more than chance and by more than 10 %, the server

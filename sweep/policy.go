@@ -3,131 +3,248 @@ package sweep
 import (
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/sweep/maxrate"
 )
 
 // bounds is what the probes said about the server, req/s; 0 where unknown.
 type bounds struct{ saturation, synchronous float64 }
 
+// state is what a search knows.
+type state struct {
+	trials   []Trial
+	known    bounds
+	estimate *maxrate.Estimate // by the stages whose client was fit; nil: there is none, or nothing to estimate
+	spent    time.Duration     // wall time of the search so far
+	load     time.Duration     // of it, stages
+}
+
 // step is what to do next: a stage, or the end.
 type step struct {
-	role  Role
-	rate  float64
-	ended EndReason
-	why   string
+	role   Role
+	rate   float64
+	length time.Duration
+	brief  bool // the stage may end early because its rate is clearly low enough, too
+	ended  EndReason
+	why    string
 }
 
-// point is what the trials at one rate say together.
-type point struct {
-	rate    float64
-	outcome slo.Outcome
-	holds   bool          // by observed values, or as decided
-	client  bool          // at fault in the last of its trials
-	judged  int           // trials whose client was fit
-	longest time.Duration // of its trials
-	margin  float64       // by which the last trial's observed values keep their bounds: the least of all objectives
-	roles   map[Role]int
-}
-
-// points sums up trials by rate, rising. The last decided trial at a rate counts: it was run because the one before was
-// in doubt.
-func points(trials []Trial) []point {
-	var all []point
-	for _, t := range trials {
-		i := slices.IndexFunc(all, func(p point) bool { return p.rate == t.Rate })
-		if i < 0 {
-			i = len(all)
-			all = append(all, point{rate: t.Rate, outcome: slo.Undecided, roles: map[Role]int{}})
-		}
-		p := &all[i]
-		p.roles[t.Role]++
-		p.holds = t.ObservedHold
-		p.client = t.ClientAtFault
-		p.longest = max(p.longest, t.At)
-		p.margin = t.margin()
-		switch {
-		case t.Outcome != slo.Undecided:
-			p.outcome = t.Outcome
-		case t.ClientAtFault: // says nothing
-		case p.outcome == slo.Pass && !t.ObservedHold || p.outcome == slo.Fail && t.ObservedHold:
-			p.outcome = slo.Undecided // a confirmation or a recheck that points the other way
-		}
-		if !t.ClientAtFault {
-			p.judged++
-		}
-	}
-	for i := range all {
-		switch all[i].outcome {
-		case slo.Pass:
-			all[i].holds = true
-		case slo.Fail:
-			all[i].holds = false
-		}
-	}
-	slices.SortFunc(all, func(a, b point) int {
-		if a.rate < b.rate {
-			return -1
-		}
-		return 1
-	})
-	return all
-}
-
-// bracket is where the answer lies as the trials stand: by what is decided, and by observed values where that is
-// closer.
-type bracket struct {
-	lo, hi         *point // highest that passes below every failure, lowest that fails; nil: none
-	softLo, softHi *point // the same, where undecided stages count by their observed values
-	above          *point // a rate that passes above one that fails
-	doubt          *point // a rate that passes, or whose observed values hold, above one that fails
-}
-
-func bracketOf(points []point) bracket {
-	var b bracket
-	for i := range points {
-		p := &points[i]
-		if p.outcome == slo.Fail && b.hi == nil {
-			b.hi = p
-		}
-		if p.outcome == slo.Pass && b.hi != nil {
-			b.above = p
-		}
-		if p.outcome == slo.Pass && b.hi == nil {
-			b.lo = p
-		}
-		if b.hi != nil && p.holds && !p.client {
-			b.doubt = p
-		}
-	}
-	for i := range points {
-		p := &points[i]
-		if b.lo != nil && p.rate < b.lo.rate || b.hi != nil && p.rate > b.hi.rate {
-			continue
-		}
-		if !p.holds {
-			b.softHi = p
-			break
-		}
-		b.softLo = p
-	}
-	return b
-}
-
-// The steps of a search outside its bracket.
+// The steps of a search.
 const (
 	firstGuess = 0.75 // of the saturation rate: where latencies are about to grow
 	lowering   = 0.6
-	raising    = 1.25
-	lowerings  = 4 // before the search gives up: to an eighth
-	widenings  = 4 // stages beside rates that could not be decided
+	raising    = 1.2
+	lowerings  = 4 // stages that miss an objective before the search gives up, if none met them
 	stalls     = 2 // times that a stage is run again because its client was not fit
 
-	clearMargin = 0.1 // share of a bound; nearer to it, more time seldom decides
+	locating   = 3    // stages that may be run to find out where to look
+	located    = 0.12 // standard deviation of ln rate below which the search knows
+	asideLogit = 0.6  // how far from the estimate the next stages lie: where 3 % and 9 % miss a p95
+	asideMost  = 0.1  // the same as a share of the rate, at most
 )
+
+// The lengths of stages.
+const (
+	shortest       = 10 * time.Second
+	longestLocate  = 15 * time.Second // unless requests are few or long
+	shortestRefine = 20 * time.Second
+	clustersLong   = 5.0 // times the dispersion, in requests: shorter stages near the limit miss too little
+	residencesLong = 12.0
+)
+
+// next decides what to do. It is a pure function of what was measured.
+func (c SearchConfig) next(s state) step {
+	last, retry := stalled(s.trials)
+	if retry {
+		role := Repeat
+		if last.Role == AtGate {
+			role = AtGate
+		}
+		return c.stage(s, step{role: role, rate: last.Rate, length: last.asked})
+	}
+	if rate, ok := c.undecidedGate(s); ok {
+		return c.stage(s, step{role: AtGate, rate: rate, length: c.refining(s, rate)})
+	}
+	if last.ClientAtFault && last.Role != Interpolated && last.Role != AtGate {
+		return step{ended: EndClient, why: fmt.Sprintf("at %s req/s the client could not offer the load",
+			num.Rate(last.Rate))}
+	}
+	if s.estimate == nil {
+		return c.stage(s, step{role: Locate, rate: first(s.known), length: c.locating(s, first(s.known)), brief: true})
+	}
+	est := s.estimate
+	precision := c.Precision
+	if est.Step {
+		precision /= 2 // halving it once more takes a short stage only
+	}
+	if est.Stated() && est.Width() <= precision && s.fit() >= 3 {
+		return step{ended: EndPrecision,
+			why: fmt.Sprintf("the max rate is known to ±%s %%", num.Exact(100*c.Precision))}
+	}
+	rate, deviation, slope := est.Place()
+	lowest, highest := s.ends()
+	switch {
+	case !est.Met:
+		// Below half of the rate of one stream, requests hardly ever meet: a lower rate would be no better.
+		if s.count(Lower) >= lowerings || lowest <= s.known.synchronous/2 {
+			return step{ended: EndNothing, why: fmt.Sprintf("even %s req/s misses %s", num.Rate(lowest), est.Objective)}
+		}
+		rate = num.Round(min(rate, lowering*lowest))
+		return c.stage(s, step{role: Lower, rate: rate, length: c.locating(s, rate), brief: true})
+	case !est.Missed:
+		rate = num.Round(max(rate, raising*highest))
+		return c.stage(s, step{role: Higher, rate: rate, length: c.locating(s, rate), brief: true})
+	case est.Between > 0:
+		rate = est.Between
+		length := c.locating(s, rate)
+		if est.Step {
+			length = c.refining(s, rate)
+		}
+		return c.stage(s, step{role: Bisect, rate: rate, length: length})
+	case deviation > located && s.count(Locate) < locating:
+		return c.stage(s, step{role: Locate, rate: num.Round(rate), length: c.locating(s, rate), brief: true})
+	}
+	above, below := asideLogit, -asideLogit
+	if est.Clusters < maxrate.FewestClusters { // misses are what is wanting
+		above, below = 1.5*asideLogit, 0
+	}
+	if last.over { // the next is below, whatever the estimate says
+		above, below = -asideLogit, -asideLogit
+	}
+	aside := min(above/slope, asideMost)
+	if s.count(Refine)%2 == 1 || aside < 0 {
+		aside = max(below/slope, -asideMost)
+	}
+	rate = num.Round(est.Estimate * math.Exp(aside))
+	if last.over {
+		rate = min(rate, num.Round(last.Rate*math.Exp(max(-asideLogit/slope, -asideMost))))
+	}
+	return c.stage(s, step{role: Refine, rate: rate, length: c.refining(s, rate)})
+}
+
+// stage bounds a stage's length by what the search may still take, and ends the search where nothing of use fits in.
+func (c SearchConfig) stage(s state, n step) step {
+	why := func(end EndReason, format string, args ...any) step {
+		n.ended, n.why = end, fmt.Sprintf(format, args...)
+		return n
+	}
+	if ran := s.run(); ran >= c.MaxStages {
+		return why(EndStages, "%d stages were run", ran)
+	}
+	bounded := func(most time.Duration) { n.length = min(n.length, most) }
+	if c.MaxPerStage > 0 {
+		if bounded(c.MaxPerStage); n.requests() < fewestRequests {
+			return why(EndUndecided, "a stage of at most %v is too short at %s req/s: at least %d requests are needed",
+				c.MaxPerStage, num.Rate(n.rate), fewestRequests)
+		}
+	}
+	if c.MaxRequests > 0 {
+		bounded(time.Duration(float64(c.MaxRequests)/n.rate*float64(time.Second)) - c.Warmup)
+		if n.requests() < fewestRequests {
+			return why(EndRequests,
+				"stages of at most %d requests are too small: at least %d after the warm-up are needed", c.MaxRequests,
+				fewestRequests)
+		}
+	}
+	if c.Budget > 0 {
+		left := c.Budget - s.spent - c.Warmup
+		if n.role == Refine && left < n.length*8/5 { // a rest is of no use by itself
+			n.length = left
+		}
+		if bounded(left); n.requests() < fewestRequests {
+			return why(EndBudget, "the budget of %v has no room for another stage", c.Budget)
+		}
+	}
+	return n
+}
+
+// requests are how many a stage sends.
+func (n step) requests() float64 { return n.length.Seconds() * n.rate }
+
+// fewestRequests is below what no stage is begun.
+const fewestRequests = 20
+
+// locating is how long a stage is that is to find out where to look.
+func (c SearchConfig) locating(s state, rate float64) time.Duration {
+	d := max(shortest, min(c.Budget/10, longestLocate), seconds(30/rate))
+	return max(d, c.atMost(2, 6*s.residence()))
+}
+
+// refining is how long a stage near the estimate is: a third of the load so far, so that stages grow. Many short ones
+// would not do: they begin with an empty server, and miss too little.
+func (c SearchConfig) refining(s state, rate float64) time.Duration {
+	d := max(shortestRefine, s.load/3, c.Budget/8, seconds(60/rate))
+	phi := 1.0
+	if s.estimate != nil {
+		phi = s.estimate.Dispersion
+	}
+	needed := max(seconds(clustersLong*phi/rate), seconds(residencesLong*s.residence().Seconds()))
+	return max(d, c.atMost(2, needed))
+}
+
+// atMost is a time, but no more than a part of the budget.
+func (c SearchConfig) atMost(part time.Duration, d time.Duration) time.Duration {
+	if c.Budget > 0 {
+		return min(d, c.Budget/part)
+	}
+	return min(d, longestStage)
+}
+
+// longestStage is the most that a stage is given by itself where there is no budget.
+const longestStage = 10 * time.Minute
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// residence is how long a request was in the server in the last stage whose client was fit.
+func (s state) residence() time.Duration {
+	for i := len(s.trials) - 1; i >= 0; i-- {
+		if t := &s.trials[i]; !t.ClientAtFault && t.residence > 0 {
+			return t.residence
+		}
+	}
+	return 0
+}
+
+// count is how many stages were run for a reason, their client's faults left out.
+func (s state) count(r Role) int {
+	n := 0
+	for _, t := range s.trials {
+		n += count(t.Role == r && !t.ClientAtFault)
+	}
+	return n
+}
+
+// run is how many stages the search itself ran.
+func (s state) run() int {
+	n := 0
+	for _, t := range s.trials {
+		n += count(t.Role != Interpolated)
+	}
+	return n
+}
+
+// fit is how many stages there are whose client was fit.
+func (s state) fit() int {
+	n := 0
+	for _, t := range s.trials {
+		n += count(!t.ClientAtFault)
+	}
+	return n
+}
+
+// ends are the lowest and the highest rate of a stage whose client was fit.
+func (s state) ends() (lowest, highest float64) {
+	lowest = math.Inf(1)
+	for _, t := range s.trials {
+		if !t.ClientAtFault {
+			lowest, highest = min(lowest, t.Rate), max(highest, t.Rate)
+		}
+	}
+	return lowest, highest
+}
 
 // stalled says whether the last stage is to be run again: its client was not fit to be believed, which a transient
 // stall of a shared machine explains. A client that is out of its reach is unfit each time.
@@ -142,40 +259,6 @@ func stalled(trials []Trial) (last Trial, again bool) {
 	return last, last.ClientAtFault && last.Role != Interpolated && unfit <= stalls
 }
 
-// next decides what to do, with so many stages left. It is a pure function of what was measured.
-func (c SearchConfig) next(trials []Trial, known bounds, left int) step {
-	all := points(trials)
-	b := bracketOf(all)
-	unfit, retry := stalled(trials)
-	gate, undecided := c.undecidedGate(trials)
-	switch {
-	case retry && unfit.Role == AtGate:
-		return step{role: AtGate, rate: unfit.Rate} // with the time that a gate is given
-	case undecided:
-		return step{role: AtGate, rate: gate}
-	case left == 1 && b.lo != nil && b.lo.roles[Confirmation] == 0:
-		return step{role: Confirmation, rate: b.lo.rate}
-	case len(all) == 0:
-		return step{role: FirstGuess, rate: first(known)}
-	case retry:
-		return step{role: Recheck, rate: unfit.Rate}
-	case b.doubt != nil && b.hi.judged == 1 && (b.above != nil || b.doubt.rate > b.hi.rate*(1+c.Precision)):
-		return step{role: Recheck, rate: b.hi.rate}
-	case onlyGates(trials) && known.saturation > 0 && b.open(first(known)):
-		return step{role: FirstGuess, rate: first(known)}
-	case b.softLo == nil:
-		return c.lower(all, b)
-	case b.softHi == nil:
-		return c.raise(all, b, known)
-	case b.softHi.rate/b.softLo.rate > 1+c.Precision*1.0001:
-		return step{role: Bisection, rate: between(b.softLo.rate, b.softHi.rate)}
-	}
-	if rate, ok := c.longer(all, b, trials); ok {
-		return step{role: Longer, rate: rate}
-	}
-	return c.settle(all, b)
-}
-
 // first is the rate at which a search begins that knows of no stage.
 func first(known bounds) float64 {
 	if known.saturation > 0 {
@@ -184,101 +267,45 @@ func first(known bounds) float64 {
 	return num.Round(max(known.synchronous, 1))
 }
 
-// onlyGates says whether all stages so far were run for gates: they say little about where else to look.
-func onlyGates(trials []Trial) bool {
-	return !slices.ContainsFunc(trials, func(t Trial) bool { return t.Role != AtGate })
-}
+// A stage is overrun once it has run for a time and more than a share of the arrivals stays in flight, beside most of
+// its requests missing an objective.
+const (
+	overrunAfter = 10 * time.Second
+	overrunShare = 0.2
+)
 
-// open says whether a rate lies where nothing is known yet: above all that holds and below all that does not.
-func (b bracket) open(rate float64) bool {
-	return (b.softLo == nil || rate > b.softLo.rate) && (b.softHi == nil || rate < b.softHi.rate)
-}
-
-// longer finds the highest rate that was not decided for want of time alone: its observed values keep their bounds by a
-// clear margin, and a stage may now be so much longer that it is likely to show it.
-func (c SearchConfig) longer(all []point, b bracket, trials []Trial) (rate float64, ok bool) {
-	for _, p := range slices.Backward(all) {
-		switch {
-		case p.rate >= b.softHi.rate, p.outcome != slo.Undecided, !p.holds, p.client, p.roles[Longer] > 0:
-		case b.lo != nil && p.rate <= b.lo.rate*(1+c.Precision):
-		case p.margin >= clearMargin && float64(c.perStage(p.rate, trials)) > 1.5*float64(p.longest):
-			return p.rate, true
+// clear says whether a stage under way shows enough: its rate is clearly too high, or, where that is asked, clearly low
+// enough. A stage of the estimate is never ended because it passes: it would have seen no transient stall yet.
+func clear(j *slo.StageJudgement, low bool) bool {
+	// A rate far beyond saturation makes every latency longer than the one before, which is worth one independent
+	// request: there it is the backlog that tells.
+	overrun := j.At >= overrunAfter && float64(j.Growth.Share) > overrunShare
+	for _, o := range j.Objectives {
+		if _, ok := o.Objective.MissLimit(); ok && overrun && 2*o.Misses > o.N && o.N >= fewestRequests {
+			return true
 		}
 	}
-	return 0, false
-}
-
-// lower tries a lower rate than all that failed.
-func (c SearchConfig) lower(all []point, b bracket) step {
-	tried := 0
-	for _, p := range all {
-		tried += min(p.roles[Lower], 1)
+	if j.Outcome == slo.Fail {
+		if j.Growth.PValue < growthSeen {
+			return true
+		}
+		for _, o := range j.Objectives {
+			limit, ok := o.Objective.MissLimit()
+			if ok && o.N > 0 && float64(o.MissShareLower) > 2*limit && float64(o.Misses) > 0.3*float64(o.N) {
+				return true
+			}
+		}
+		return false
 	}
-	if tried >= lowerings {
-		return step{ended: EndNothing, why: fmt.Sprintf("even the lowest rate, %s req/s, fails", num.Rate(all[0].rate))}
+	if !low || j.Outcome != slo.Pass {
+		return false
 	}
-	return step{role: Lower, rate: num.Round(lowering * all[0].rate)}
-}
-
-// raise tries a higher rate than all that passed.
-func (c SearchConfig) raise(all []point, b bracket, known bounds) step {
-	highest := all[len(all)-1]
-	if highest.client {
-		return step{ended: EndClient, why: fmt.Sprintf("at %s req/s the client could not offer the load",
-			num.Rate(highest.rate))}
-	}
-	rate := raising * highest.rate
-	if known.saturation > highest.rate*(1+c.Precision) {
-		rate = min(rate, 1.05*known.saturation)
-	}
-	return step{role: Higher, rate: num.Round(rate)}
-}
-
-// between is the middle of two rates on a logarithmic scale, rounded if that leaves it between them.
-func between(lo, hi float64) float64 {
-	mid := math.Sqrt(lo * hi)
-	if r := num.Round(mid); r > lo && r < hi {
-		return r
-	}
-	return mid
-}
-
-// settle ends a search whose observed values are narrow enough: it finds rates that can be decided beside those that
-// can't, and confirms the lower end.
-func (c SearchConfig) settle(all []point, b bracket) step {
-	widened := 0
-	for _, p := range all {
-		widened += p.roles[Widening]
-	}
-	lowest, highest := b.softLo.rate, b.softHi.rate
-	for _, p := range all { // the whole stretch of rates that could not be decided
-		if p.outcome == slo.Undecided && (b.lo == nil || p.rate > b.lo.rate) && (b.hi == nil || p.rate < b.hi.rate) {
-			lowest, highest = min(lowest, p.rate), max(highest, p.rate)
+	for _, o := range j.Objectives {
+		limit, ok := o.Objective.MissLimit()
+		counts := o.Misses > 0 || o.Objective.Metric != slo.Errors // no error at all is enough
+		if ok && counts && float64(o.MissShareUpper) > limit/2 {
+			return false
 		}
 	}
-	if widened < widenings && !b.softHi.client {
-		switch {
-		case b.lo == nil:
-			return step{role: Widening, rate: num.Round(lowest / (1 + 2*c.Precision))}
-		case b.hi == nil:
-			return step{role: Widening, rate: num.Round(highest * (1 + 2*c.Precision))}
-		case lowest > b.lo.rate*(1+2*c.Precision):
-			return step{role: Widening, rate: between(b.lo.rate, lowest)}
-		case b.hi.rate > highest*(1+2*c.Precision):
-			return step{role: Widening, rate: between(highest, b.hi.rate)}
-		}
-	}
-	if b.lo != nil && b.lo.roles[Confirmation] == 0 {
-		return step{role: Confirmation, rate: b.lo.rate}
-	}
-	switch {
-	case b.lo == nil && b.hi == nil:
-		return step{ended: EndUndecided, why: "no stage could be decided within its time"}
-	case b.softHi.client:
-		return step{ended: EndClient, why: fmt.Sprintf("at %s req/s the client could not offer the load",
-			num.Rate(b.softHi.rate))}
-	case b.lo == nil || b.hi == nil || b.hi.rate/b.lo.rate > 1+c.Precision*1.0001:
-		return step{ended: EndUndecided, why: "the rates in between can't be decided within the time of a stage"}
-	}
-	return step{ended: EndPrecision, why: fmt.Sprintf("the bracket is narrower than %s %%", num.Exact(100*c.Precision))}
+	return true
 }

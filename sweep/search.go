@@ -2,7 +2,6 @@ package sweep
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -16,9 +15,11 @@ import (
 // answer.
 func (p *Plan) Search(ctx context.Context, r *Result, c SearchConfig) (*Answer, error) {
 	c = c.withDefaults()
+	c.Warmup, c.MaxRequests = p.Stage.Warmup, p.Stage.MaxRequests
 	p.warnOfLimits(r, c)
 	s := search{plan: p, result: r, config: c, began: time.Now()}
-	s.bounds = bounds{saturation: r.SaturationRate, synchronous: r.SynchronousRate}
+	s.known = bounds{saturation: r.SaturationRate, synchronous: r.SynchronousRate}
+	s.evidence = newEvidence(p.Objectives, c, r.SaturationRate)
 	for i, l := range r.Stages {
 		if !steadyLoad(l.Load) || l.Load.Arrival != c.Arrival {
 			continue
@@ -26,39 +27,21 @@ func (p *Plan) Search(ctx context.Context, r *Result, c SearchConfig) (*Answer, 
 		if l.Judgement.Confidence != c.Confidence {
 			l.Judgement = judge(l, p.Objectives, c.Confidence)
 		}
-		s.trials = append(s.trials, Trial{i, Interpolated, l.Load.Rate, l.Load.Seed, l.Judgement})
+		s.take(i, l, step{role: Interpolated, rate: l.Load.Rate})
 	}
 	var err error
 	for {
-		n := c.next(s.trials, s.bounds, c.MaxStages-s.stages)
+		s.spent = time.Since(s.began)
+		n := c.next(s.state)
+		if n.ended != "" && n.role == AtGate { // no room for a stage at its rate; another rate may still decide it
+			c.Gates = slices.DeleteFunc(slices.Clone(c.Gates), func(g slo.Gate) bool { return g.Rate == n.rate })
+			continue
+		}
 		if n.ended != "" {
 			s.ended, s.why = n.ended, n.why
 			break
 		}
-		if s.stages >= c.MaxStages {
-			s.ended, s.why = EndStages, fmt.Sprintf("%d stages were run", s.stages)
-			break
-		}
-		limit, ok := s.limit(n)
-		if !ok && n.role == AtGate { // no room for a stage at its rate; one at another rate may still decide it
-			c.Gates = slices.DeleteFunc(slices.Clone(c.Gates), func(g slo.Gate) bool { return g.Rate == n.rate })
-			continue
-		}
-		if !ok {
-			s.ended, s.why = EndBudget, fmt.Sprintf("the budget of %v has no room for another stage", c.Budget)
-			if most := c.MaxPerStage; most > 0 && most.Seconds()*n.rate < fewestRequests {
-				s.ended, s.why = EndUndecided,
-					fmt.Sprintf("a stage of at most %v is too short at %s req/s: at least %d requests are needed",
-						most, num.Rate(n.rate), fewestRequests)
-			}
-			if most := p.Stage.MaxRequests; most > 0 && float64(most)-n.rate*p.Stage.Warmup.Seconds() < fewestRequests {
-				s.ended, s.why = EndRequests,
-					fmt.Sprintf("stages of at most %d requests are too small: at least %d after the warm-up are needed",
-						most, fewestRequests)
-			}
-			break
-		}
-		if err = s.try(ctx, n, limit); err != nil {
+		if err = s.try(ctx, n); err != nil {
 			s.ended, s.why = EndError, err.Error()
 			if ctx.Err() != nil {
 				s.ended, s.why = EndInterrupted, "the run was interrupted"
@@ -71,46 +54,35 @@ func (p *Plan) Search(ctx context.Context, r *Result, c SearchConfig) (*Answer, 
 
 // search is a search under way.
 type search struct {
-	plan   *Plan
-	result *Result
-	config SearchConfig
-	bounds bounds
-	trials []Trial
-	stages int // that the search ran
-	began  time.Time
-	ended  EndReason
-	why    string
+	state
+	plan     *Plan
+	result   *Result
+	config   SearchConfig
+	evidence *evidence
+	began    time.Time
+	ended    EndReason
+	why      string
 }
 
-// limit is how long the next stage may take; ok is false if the budget has no room for a stage of use.
-func (s *search) limit(n step) (d time.Duration, ok bool) {
-	switch n.role {
-	case AtGate:
-		d = s.config.forGate(n.rate, s.trials)
-	case Longer, Widening, Confirmation:
-		d = s.config.perStage(n.rate, s.trials)
-	default: // on the way to the bracket a short stage is enough
-		d = s.config.perStage(n.rate, nil)
+// take takes in a stage.
+func (s *search) take(index int, l *Stage, n step) {
+	t := Trial{
+		Stage: index, Role: n.role, Rate: n.rate, Seed: l.Load.Seed, StageJudgement: l.Judgement,
+		asked: n.length, residence: slo.Residence(l.Measured),
 	}
-	d += s.plan.Stage.Warmup // nothing of it is judged
-	if most := s.plan.Stage.MaxRequests; most > 0 {
-		d = min(d, time.Duration(float64(most)/n.rate*float64(time.Second)))
+	t.over = clear(&t.StageJudgement, false)
+	s.trials = append(s.trials, t)
+	s.load += time.Duration(l.Stopped - l.Start)
+	if !t.ClientAtFault {
+		s.evidence.add(l.Measured, &t.StageJudgement)
+		s.estimate = s.evidence.solve()
 	}
-	if s.config.Budget > 0 {
-		d = min(d, s.config.Budget-time.Since(s.began))
-	} else if s.plan.Stage.MaxRequests == 0 {
-		return d, true
-	}
-	return d, (d-s.plan.Stage.Warmup).Seconds()*n.rate >= fewestRequests
 }
-
-// fewestRequests is below what no stage is begun: fewer can't show that 95 % of them hold.
-const fewestRequests = 60
 
 // warnOfLimits says which limits of the plan's stages the stages of a search do not keep, or hardly can.
 func (p *Plan) warnOfLimits(r *Result, c SearchConfig) {
 	if p.Stage.Cooldown > 0 {
-		r.warn("the search's stages have no cool-down: each ends when its outcome is known")
+		r.warn("the search's stages have no cool-down")
 	}
 	if c.MaxPerStage > 0 && p.Stage.Warmup > 0 {
 		r.warn("the search's stages take their warm-up of %v beside the %v that each may take", p.Stage.Warmup,
@@ -137,25 +109,31 @@ func (s *search) drain(ctx context.Context, rate float64) error {
 	return nil
 }
 
+// firstLook is when a stage is first looked at, at least; it has sent fewestRequests then.
+const firstLook = 3 * time.Second
+
 // try runs one stage.
-func (s *search) try(ctx context.Context, n step, limit time.Duration) error {
+func (s *search) try(ctx context.Context, n step) error {
 	if err := s.drain(ctx, n.rate); err != nil {
 		return err
 	}
-	s.stages++
-	load := loadgen.Load{Kind: loadgen.KindOf(s.config.Arrival), Rate: n.rate, Seed: s.config.Seed + int64(s.stages),
-		Arrival: s.config.Arrival}
+	load := loadgen.Load{Kind: loadgen.KindOf(s.config.Arrival), Rate: n.rate,
+		Seed: s.config.Seed + int64(s.run()) + 1, Arrival: s.config.Arrival}
 	stage := s.plan.Stage
 	stage.Load = load
-	stage.MaxDuration, stage.Cooldown = limit, 0
-	first := stage.Warmup + max(time.Second, time.Duration(20/n.rate*float64(time.Second)))
+	stage.MaxDuration, stage.Cooldown = n.length+stage.Warmup, 0
+	look := stage.Warmup + max(firstLook, seconds(fewestRequests/n.rate))
 	if s.config.NoEarlyStop {
-		first = limit
+		look = stage.MaxDuration
 	}
-	w := newWatch(s.plan.Objectives, first, limit, s.config.Confidence, stage)
+	w := newWatch(s.plan.Objectives, look, stage.MaxDuration, s.config.Confidence, stage)
+	w.brief = n.brief
 	l, err := s.plan.stageIn(ctx, s.result, stage, n.role, w)
 	if l != nil {
-		s.trials = append(s.trials, Trial{len(s.result.Stages) - 1, n.role, n.rate, load.Seed, l.Judgement})
+		s.take(len(s.result.Stages)-1, l, n)
+	}
+	if l != nil && s.plan.Estimated != nil {
+		s.plan.Estimated(s.answer())
 	}
 	return err
 }

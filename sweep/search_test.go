@@ -27,10 +27,10 @@ func TestSearchInVirtualTime(t *testing.T) {
 	for _, tc := range []struct {
 		name, slo string
 		lo, hi    float64
-		ended     EndReason
+		finding   Finding
 	}{
-		{"a limit", "ttft:p95<100ms tpot:p95<20ms", 78, 88, EndPrecision}, // 83.2 by brute force on the engine alone
-		{"nothing holds", "ttft:p95<7ms", 0, 20, EndNothing},
+		{"a limit", "ttft:p95<100ms tpot:p95<20ms", 78, 88, Interval}, // 83.2 by brute force on the engine alone
+		{"nothing holds", "ttft:p95<7ms", 0, 0, None},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -41,22 +41,14 @@ func TestSearchInVirtualTime(t *testing.T) {
 				}
 				b.Objectives = objectives
 				r := &Result{SaturationRate: 113}
-				k, err := b.Search(t.Context(), r, SearchConfig{Search: spec.Search{MaxPerStage: 15 * time.Second}})
+				k, err := b.Search(t.Context(), r, SearchConfig{Search: spec.Search{Budget: 5 * time.Minute}})
 				if err != nil {
 					t.Fatal(err)
 				}
 				t.Logf("%s in %v", k.Headline(), k.Took)
-				if k.Ended != tc.ended || k.PassRate < tc.lo || k.FailRate > tc.hi || k.FailRate == 0 ||
-					len(k.Trials) != len(r.Stages) {
+				if k.Finding != tc.finding || len(k.Trials) != len(r.Stages) || tc.hi > 0 &&
+					!(float64(k.Lower) >= tc.lo && float64(k.Upper) <= tc.hi) {
 					t.Errorf("%s: %s", k.Headline(), k.Why)
-				}
-				if k.PassRate > 0 && !k.Confirmed {
-					t.Error("not confirmed")
-				}
-				for _, trial := range k.Trials {
-					if trial.Rate > 1.2*tc.hi && trial.At > 10*time.Second {
-						t.Errorf("that %v req/s is too much was seen after %v only", trial.Rate, trial.At)
-					}
 				}
 			})
 		})
@@ -95,8 +87,8 @@ func TestSearchWithTooShortStages(t *testing.T) {
 	inBubble(t, "l4-qwen2.5-0.5b", 64, 4, func(t *testing.T, b *bench) {
 		b.Objectives = []slo.Objective{objective(t, "ttft:p95<250ms")}
 		a, err := b.Search(t.Context(), &Result{SaturationRate: 20},
-			SearchConfig{Search: spec.Search{MaxPerStage: 2 * time.Second, Budget: 10 * time.Minute}})
-		if err != nil || a.Ended != EndUndecided || !strings.Contains(a.Why, "a stage of at most 2s is too short") {
+			SearchConfig{Search: spec.Search{MaxPerStage: time.Second, Budget: 10 * time.Minute}})
+		if err != nil || a.Ended != EndUndecided || !strings.Contains(a.Why, "a stage of at most 1s is too short") {
 			t.Errorf("%v: %s, %s", err, a.Ended, a.Why)
 		}
 	})
@@ -119,16 +111,16 @@ func TestSearchKeepsTheLimitsOfStages(t *testing.T) {
 				len(l.Records) > 300 {
 				t.Errorf("stage %d: %+v with %d records", i, s, len(l.Records))
 			}
-			if j := a.Trials[i].StageJudgement; j.WarmUp < 2*time.Second || j.Outcome != slo.Pass {
+			if j := a.Trials[i].StageJudgement; j.WarmUp < 2*time.Second {
 				t.Errorf("stage %d: %s %v, warm-up %v", i, j.Outcome, j.Reasons, j.WarmUp)
 			}
 		}
 		if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0].Text, "cool-down") {
 			t.Errorf("warnings: %v", r.Warnings)
 		}
-		b.Stage.MaxRequests = 20
+		b.Stage.MaxRequests = 10
 		a, err = b.Search(t.Context(), &Result{SaturationRate: 20}, SearchConfig{})
-		if err != nil || a.Ended != EndRequests || !strings.Contains(a.Why, "at most 20 requests") {
+		if err != nil || a.Ended != EndRequests || !strings.Contains(a.Why, "at most 10 requests") {
 			t.Errorf("%v: %s, %s", err, a.Ended, a.Why)
 		}
 	})

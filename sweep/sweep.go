@@ -6,7 +6,8 @@
 //	search.go  the search under way: which stage is run, for how long, by what it is stopped
 //	config.go  what is asked of a search
 //	policy.go  what it does next: a pure function of the stages so far
-//	watch.go   the interim analyses of a stage under way
+//	watch.go   a stage looked at while it runs: whether it may end early
+//	evidence.go  what stages show, for the estimate (sweep/maxrate)
 //	answer.go  what a search found
 //	notes.go   what else the reader of the answer should know
 //	gate.go    conditions on the answer: what decides them
@@ -85,6 +86,11 @@ type Plan struct {
 	Objectives []slo.Objective
 	Confidence float64 // of the judgements; 0: slo.DefaultConfidence
 
+	// Simulate, where set, stands in for Runner: the study of the search has stages of engines that it knows, as a
+	// client without fault would record them. The stage ends at the first of the looks at which stop says so of the
+	// stage as it then stands.
+	Simulate func(stage loadgen.Stage, looks []time.Duration, stop func(*loadgen.Measured) bool) *loadgen.Measured
+
 	Metrics *enginemetrics.Source // scraped during every stage; nil: not at all
 
 	Observe func(loadgen.Event) // told of every request of every stage but the probe's; may be nil
@@ -95,6 +101,8 @@ type Plan struct {
 	// StageStarted and StageEnded are told of every stage, to show progress; either may be nil.
 	StageStarted func(index int, load loadgen.Load, run *loadgen.Run)
 	StageEnded   func(index int, l *Stage)
+	// Estimated is told of the max rate as the stages of a search so far show it; may be nil.
+	Estimated func(soFar *Answer)
 
 	stages int // sources handed out so far: also those of the probe
 }
@@ -182,6 +190,9 @@ func (p *Plan) stageIn(ctx context.Context, r *Result, stage loadgen.Stage, role
 			return nil, err
 		}
 	}
+	if p.Simulate != nil {
+		return p.simulate(ctx, r, stage, role, w)
+	}
 	source, release, err := p.Source(ctx, p.stages)
 	if err != nil {
 		return nil, fmt.Errorf("requests for %s: %w", load, err)
@@ -214,6 +225,25 @@ func (p *Plan) stageIn(ctx context.Context, r *Result, stage loadgen.Stage, role
 	watching.Wait()
 	l.Engine = metrics.Finish(ctx, l.Measured)
 	l.Audit = audit.Check(l.Measured)
+	return l, p.take(ctx, r, l, w)
+}
+
+// simulate runs one stage with Simulate.
+func (p *Plan) simulate(ctx context.Context, r *Result, stage loadgen.Stage, role Role, w *watch) (*Stage, error) {
+	l := &Stage{Load: stage.Load, Role: role, Audit: audit.Verdict{Level: audit.Valid}}
+	if w == nil {
+		l.Measured = p.Simulate(stage, nil, nil)
+	} else {
+		l.Measured = p.Simulate(stage, w.looks, func(s *loadgen.Measured) bool {
+			return w.enough(s, slo.GapCount{Over: make([]int64, len(w.objectives))})
+		})
+	}
+	return l, p.take(ctx, r, l, w)
+}
+
+// take judges a stage that has ended, and appends it to the result.
+func (p *Plan) take(ctx context.Context, r *Result, l *Stage, w *watch) error {
+	load := l.Load
 	goOn := p.worthGoingOn(ctx, l)
 	if w == nil {
 		l.Judgement = judge(l, p.Objectives, p.Confidence)
@@ -233,7 +263,7 @@ func (p *Plan) stageIn(ctx context.Context, r *Result, stage loadgen.Stage, role
 	if p.StageEnded != nil {
 		p.StageEnded(len(r.Stages)-1, l)
 	}
-	return l, goOn
+	return goOn
 }
 
 // worthGoingOn says why no further stage should be run after this one, nil if there is no reason.

@@ -9,38 +9,41 @@ import (
 	"github.com/openloop/openloop/slo"
 )
 
-// watch judges a stage as it runs, and stops it at the first interim analysis that decides it. It knows of requests
-// what Hooks.Observe tells, so that its analyses are estimates; what counts is what the stage's own records say of the
-// same moments, once it has ended. Nothing of a watch is kept after its stage.
+// watch looks at a stage as it runs, and stops it once it is clear that its rate is too high (or clearly low enough,
+// where that is asked). It knows of requests what Hooks.Observe tells, so that its looks are estimates; what counts is
+// the judgement of the stage's own records, once it has ended. Nothing of a watch is kept after its stage.
 type watch struct {
 	objectives []slo.Objective
 	confidence float64
-	looks      []slo.Look
+	brief      bool // stop also where the rate is clearly low enough
+	looks      []time.Duration
 	stage      loadgen.Stage
 	schedule   loadgen.Schedule // an instance of its own: At is not for two goroutines
 
 	mu sync.Mutex
-	// Requests that ended since the last analysis, in parts of the same size: none is ever moved.
+	// Requests that ended since the last look, in parts of the same size: none is ever moved.
 	ended [][]loadgen.Record
 
-	// What follows belongs to the goroutine that takes the analyses.
+	// What follows belongs to the goroutine that looks.
 	due     []int64          // when each arrival so far was due
 	known   []loadgen.Record // of each arrival so far; one that has not ended has no status
 	last    loadgen.Record   // the one with a first token that ended last
 	noToken int              // of those that ended, the ones that never had a first token
-
-	gaps []slo.GapCount // one for each analysis that was taken
 }
 
 // endedPart is how many records are kept together.
 const endedPart = 1024
 
-// newWatch watches a stage of at most limit, first analysed after a time, for an outcome of the given confidence.
+// lookError is the error of each look: of taking a rate for too high that is not, and the reverse.
+const lookError = 0.02
+
+// newWatch watches a stage of at most limit, first looked at after a time.
 func newWatch(objectives []slo.Objective, first, limit time.Duration, confidence float64, stage loadgen.Stage) *watch {
-	return &watch{
-		objectives: objectives, confidence: confidence, looks: slo.Looks(first, limit, 1-confidence),
-		stage: stage, schedule: stage.Load.Schedule(),
+	w := &watch{objectives: objectives, confidence: confidence, stage: stage, schedule: stage.Load.Schedule()}
+	for at := first; at < limit; at = at * 3 / 2 {
+		w.looks = append(w.looks, at)
 	}
+	return w
 }
 
 // observe is for Hooks.Observe.
@@ -58,30 +61,33 @@ func (w *watch) observe(e loadgen.Event) {
 	w.ended[n-1] = append(w.ended[n-1], *e.Record)
 }
 
-// run takes the interim analyses.
+// run looks at the stage.
 func (w *watch) run(run *loadgen.Run) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for i, look := range w.looks {
-		timer.Reset(look.At - run.Progress().Elapsed)
+	for _, look := range w.looks {
+		timer.Reset(look - run.Progress().Elapsed)
 		select {
 		case <-timer.C:
 		case <-run.Done():
 			return
 		}
-		w.gaps = append(w.gaps, w.countGaps(run))
-		if i == len(w.looks)-1 {
-			return // the stage ends by itself
-		}
-		at := run.Start() + int64(look.At)
+		gaps := w.countGaps(run)
+		at := run.Start() + int64(look)
 		w.take(run.Start(), at)
 		p := run.Progress()
 		s := w.estimate(run.Start(), at, p.Sent-int(p.Firsts))
-		if slo.JudgeAt(s, w.objectives, w.gaps[i], look.Alpha).Outcome != slo.Undecided {
+		if w.enough(s, gaps) {
 			run.Stop()
 			return
 		}
 	}
+}
+
+// enough says whether a stage as it stands shows enough for it to end.
+func (w *watch) enough(s *loadgen.Measured, gaps slo.GapCount) bool {
+	j := slo.JudgeAt(s, w.objectives, gaps, lookError)
+	return clear(&j, w.brief)
 }
 
 // countGaps counts gaps for the objectives on itl.
@@ -179,24 +185,8 @@ func (w *watch) estimate(start, at int64, withoutToken int) *loadgen.Measured {
 	return slo.Snapshot(&loadgen.Measured{Stage: w.stage, Start: start}, records, at)
 }
 
-// judge judges the stage that was watched, by its own records: as it stood at each interim analysis in turn, until one
-// decides. The analysis that the end of the stage forestalled, whatever ended it, is taken at the end, with its error.
+// judge judges the stage that was watched, by its own records.
 func (w *watch) judge(s *Stage) slo.StageJudgement {
 	w.ended, w.known, w.due = nil, nil, nil // an idle connection may hold the run, and with it the watch
-	all := s.AllRecords()
-	var j slo.StageJudgement
-	for i, look := range w.looks {
-		at := s.Start + int64(look.At)
-		if at >= s.Stopped || i >= len(w.gaps) {
-			j = slo.JudgeEnd(s.Measured, w.objectives, look.Alpha)
-			break
-		}
-		j = slo.JudgeAt(slo.Snapshot(s.Measured, all, at), w.objectives, w.gaps[i], look.Alpha)
-		if j.Outcome != slo.Undecided {
-			break
-		}
-	}
-	j.Confidence = w.confidence
-	judgeClient(&j, s)
-	return j
+	return judge(s, w.objectives, w.confidence)
 }

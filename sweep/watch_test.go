@@ -19,12 +19,12 @@ func TestWatchIsNotKept(t *testing.T) {
 		w := newWatch(b.Objectives, 5*time.Second, 20*time.Second, 0.95, stage)
 		kept := weak.Make(w)
 		r := &Result{}
-		l, err := b.stageIn(t.Context(), r, stage, FirstGuess, w)
+		l, err := b.stageIn(t.Context(), r, stage, Locate, w)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(l.Records) < 200 || len(w.gaps) == 0 || l.Judgement.Outcome != slo.Pass || l.Role != FirstGuess {
-			t.Fatalf("%d records, %d analyses: %s", len(l.Records), len(w.gaps), l.Judgement.Outcome)
+		if len(l.Records) < 200 || len(w.looks) == 0 || l.Judgement.Outcome != slo.Pass || l.Role != Locate {
+			t.Fatalf("%d records, %d looks: %s", len(l.Records), len(w.looks), l.Judgement.Outcome)
 		}
 		if w.known != nil || w.ended != nil {
 			t.Errorf("%d records are kept a second time", len(w.known))
@@ -89,7 +89,7 @@ func TestWatchEstimate(t *testing.T) {
 	}
 }
 
-// BenchmarkLook is one interim analysis of 60,000 requests, as at the end of a minute at 1,000 req/s, with two
+// BenchmarkLook is one look at 60,000 requests, as at the end of a minute at 1,000 req/s, with two
 // objectives.
 func BenchmarkLook(b *testing.B) {
 	objectives, err := slo.ParseObjectives("ttft:p95<250ms errors<1%")

@@ -2,12 +2,13 @@ package knee
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
-	"github.com/openloop/openloop/slo"
 )
 
 // engine is one engine of the grid, with the load and the objectives that it is searched with.
@@ -20,10 +21,22 @@ type engine struct {
 	objectives string
 }
 
-// alone runs the engine without any client: requests reach it at the schedule's offsets and are recorded as a perfect
-// client would record them. It returns the records of the first n arrivals, all completed.
-func (e engine) alone(schedule loadgen.Schedule, n int, seed uint64) ([]loadgen.Record, error) {
+// moment is a moment in the life of a server, its engine idle.
+type moment struct {
+	seed  uint64        // the server's, of output lengths and speed
+	time  time.Duration // since the server's start
+	index uint64        // how many requests the server has had
+}
+
+// alone runs the engine without any client, from a moment on: requests reach it at the schedule's offsets and are
+// recorded as a perfect client would record them, in ns since that moment. It returns the records of the first n
+// arrivals, all completed.
+func (e engine) alone(schedule loadgen.Schedule, n int, from moment) ([]loadgen.Record, error) {
 	sim, err := llmsim.NewEngine(e.config)
+	if err != nil {
+		return nil, err
+	}
+	speed, err := llmsim.NewSpeed(e.config.Speed, from.seed)
 	if err != nil {
 		return nil, err
 	}
@@ -43,10 +56,10 @@ func (e engine) alone(schedule loadgen.Schedule, n int, seed uint64) ([]loadgen.
 			now = max(now, at)
 		}
 		for ; at <= now; at = due() {
-			output, _ := e.config.Output.Draw(seed, uint64(next), e.limit)
+			output, _ := e.config.Output.Draw(from.seed, from.index+uint64(next), e.limit)
 			r := &records[next]
 			*r = loadgen.Record{Scheduled: at, Started: at, Sent: at, PromptTokens: int32(e.prompt), OutputTokens: -1,
-				AskedOutput: int32(e.limit), Status: loadgen.Incomplete}
+				AskedPrompt: int32(e.prompt), AskedOutput: int32(e.limit), Status: loadgen.Incomplete}
 			s := &sequences[next]
 			s.Prompt, s.Output, s.Tag = e.prompt, output, r
 			if err := sim.Submit(s); err != nil {
@@ -55,7 +68,7 @@ func (e engine) alone(schedule loadgen.Schedule, n int, seed uint64) ([]loadgen.
 			next++
 		}
 		step := sim.Step()
-		now += int64(step.Duration)
+		now += int64(speed.Stretch(step.Duration, from.time+time.Duration(now)))
 		for _, s := range step.Tokens {
 			r := s.Tag.(*loadgen.Record)
 			if r.FirstToken == 0 {
@@ -73,54 +86,24 @@ func (e engine) alone(schedule loadgen.Schedule, n int, seed uint64) ([]loadgen.
 	return records, nil
 }
 
+// stage gives the records of a stage of this length at a rate, from a moment on, as a perfect client would make them if
+// it waited for all responses: requests due within the length, all completed, in ns since the stage's start.
+// slo.Snapshot cuts them off at its end. arrivals is the seed of the arrivals.
+func (e engine) stage(rate float64, arrivals int64, length time.Duration, from moment) ([]loadgen.Record, error) {
+	schedule := e.schedule(rate, arrivals)
+	n := 0
+	for offset, ok := schedule.At(0); ok && offset < length; offset, ok = schedule.At(n) {
+		n++
+	}
+	return e.alone(schedule, n, from)
+}
+
 // schedule is the arrivals of a rate.
 func (e engine) schedule(rate float64, seed int64) loadgen.Schedule {
 	if e.arrivals == loadgen.ConstantGap {
 		return loadgen.Constant{Rate: rate}
 	}
 	return loadgen.NewPoisson(rate, seed)
-}
-
-// meets says whether the objectives hold in the long run at a rate: over n requests, the first tenth left out.
-func (e engine) meets(rate float64, n int, seed uint64) (bool, error) {
-	objectives, err := slo.ParseObjectives(e.objectives)
-	if err != nil {
-		return false, err
-	}
-	records, err := e.alone(e.schedule(rate, int64(seed)), n, seed)
-	if err != nil {
-		return false, err
-	}
-	l := &loadgen.Measured{Records: records[n/10:], Stopped: 1 << 62}
-	for _, o := range objectives {
-		if !slo.Observe(l, o).Holds {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// trueKnee is the highest rate at which the objectives hold, to 0.3 %, by brute force on the engine alone.
-func (e engine) trueKnee(n int, seed uint64) (float64, error) {
-	capacity := e.capacity()
-	lo, hi := 0.02*capacity, 1.3*capacity
-	ok, err := e.meets(lo, n, seed)
-	if err != nil || !ok {
-		return 0, fmt.Errorf("%s: even %.3g req/s fails: %w", e.name, lo, err)
-	}
-	for hi/lo > 1.003 {
-		mid := (lo + hi) / 2
-		ok, err := e.meets(mid, n, seed)
-		if err != nil {
-			return 0, err
-		}
-		if ok {
-			lo = mid
-		} else {
-			hi = mid
-		}
-	}
-	return (lo + hi) / 2, nil
 }
 
 // capacity is the rate that the engine sustains, from its parameters and the mean output length.
@@ -141,57 +124,155 @@ func (e engine) unloaded() (ttft, gap time.Duration) {
 	return ttft, gap
 }
 
+// over is the engine for searches of a given length: a drift reaches its end with the search.
+func (e engine) over(search time.Duration) engine {
+	e.config.Speed.Drift.Horizon = search
+	return e
+}
+
+// scaled is the engine at another capacity, in requests per second, by the time scale.
+func (e engine) scaled(capacity float64) engine {
+	e.config.TimeScale = 1
+	e.config.TimeScale = e.capacity() / capacity
+	return e
+}
+
+// shape is a kind of engine.
+type shape struct {
+	name     string
+	config   llmsim.Config
+	prompt   int
+	capacity float64 // requests per second, by the time scale
+	ttft     float64 // bound on p95, in unloaded TTFTs
+	tpot     float64 // bound on p95, in unloaded gaps
+}
+
+var (
+	// Prefill and decode cost alike, as the L4 preset; latency grows long before capacity.
+	l4Like = shape{"l4-like", llmsim.Config{Base: 5430 * time.Microsecond, PerSequence: 200 * time.Microsecond,
+		PerPrefillToken: 100 * time.Microsecond}, 64, 13, 6, 3}
+	// Few slots: requests queue for them.
+	fewSlots = shape{"few slots", llmsim.Config{Base: 10 * time.Millisecond, PerSequence: 500 * time.Microsecond,
+		PerPrefillToken: 50 * time.Microsecond, MaxNumSeqs: 4}, 64, 0.5, 10, 3}
+	// Fast decode, many slots, nothing but the step's base to share.
+	manySlots = shape{"many slots", llmsim.Config{Base: 8 * time.Millisecond, PerSequence: 20 * time.Microsecond,
+		PerPrefillToken: 20 * time.Microsecond, MaxNumSeqs: 64}, 64, 200, 4, 3}
+	// A small token budget: prompts are prefilled in chunks and decoding shares the budget.
+	smallBudget = shape{"small budget", llmsim.Config{Base: 6 * time.Millisecond, PerSequence: 100 * time.Microsecond,
+		PerPrefillToken: 60 * time.Microsecond, MaxNumSeqs: 32, MaxNumBatchedTokens: 48}, 96, 5, 6, 3}
+)
+
+var (
+	fixed       = llmsim.OutputLengths{Kind: llmsim.LengthFixed, Mean: 24}
+	exponential = llmsim.OutputLengths{Kind: llmsim.LengthExponential, Mean: 24}
+	heavyTail   = llmsim.OutputLengths{Kind: llmsim.LengthPareto, Mean: 24, Shape: 1.5}
+	lognormal   = llmsim.OutputLengths{Kind: llmsim.LengthLognormal, Mean: 24, Shape: 1}
+)
+
+// engine is the shape with these output lengths and arrivals, at the shape's capacity.
+func (s shape) engine(output llmsim.OutputLengths, arrivals loadgen.Kind) engine {
+	e := engine{config: s.config, prompt: s.prompt, limit: 512, arrivals: arrivals}
+	e.config.Output = output
+	e = e.scaled(s.capacity)
+	e.objectives = e.ttft(s.ttft) + " " + e.tpot(s.tpot)
+	return e
+}
+
+// at is the shape at another capacity.
+func (s shape) at(capacity float64) shape {
+	s.capacity = capacity
+	return s
+}
+
+// ttft is an objective: a bound on the p95 of TTFT, in unloaded TTFTs.
+func (e engine) ttft(times float64) string {
+	ttft, _ := e.unloaded()
+	return fmt.Sprintf("ttft:p95<%dus", time.Duration(times*float64(ttft)).Microseconds())
+}
+
+// tpot is an objective: a bound on the p95 of TPOT, in unloaded gaps.
+func (e engine) tpot(times float64) string {
+	_, gap := e.unloaded()
+	return fmt.Sprintf("tpot:p95<%dus", time.Duration(times*float64(gap)).Microseconds())
+}
+
 // grid is the engines of the study: four shapes, three distributions of output lengths, two arrival processes, at
 // capacities from 0.5 to 200 requests per second.
 func grid() []engine {
-	shapes := []struct {
-		name     string
-		config   llmsim.Config
-		prompt   int
-		capacity float64 // requests per second, by the time scale
-		ttft     float64 // bound on p95, in unloaded TTFTs
-		tpot     float64 // bound on p95, in unloaded gaps
-	}{
-		// Prefill and decode cost alike, as the L4 preset; latency grows long before capacity.
-		{"l4-like", llmsim.Config{Base: 5430 * time.Microsecond, PerSequence: 200 * time.Microsecond,
-			PerPrefillToken: 100 * time.Microsecond}, 64, 13, 6, 3},
-		// Few slots: requests queue for them.
-		{"few slots", llmsim.Config{Base: 10 * time.Millisecond, PerSequence: 500 * time.Microsecond,
-			PerPrefillToken: 50 * time.Microsecond, MaxNumSeqs: 4}, 64, 0.5, 10, 3},
-		// Fast decode, many slots, nothing but the step's base to share.
-		{"many slots", llmsim.Config{Base: 8 * time.Millisecond, PerSequence: 20 * time.Microsecond,
-			PerPrefillToken: 20 * time.Microsecond, MaxNumSeqs: 64}, 64, 200, 4, 3},
-		// A small token budget: prompts are prefilled in chunks and decoding shares the budget.
-		{"small budget", llmsim.Config{Base: 6 * time.Millisecond, PerSequence: 100 * time.Microsecond,
-			PerPrefillToken: 60 * time.Microsecond, MaxNumSeqs: 32, MaxNumBatchedTokens: 48}, 96, 5, 6, 3},
-	}
 	lengths := []struct {
 		name   string
 		output llmsim.OutputLengths
-	}{
-		{"fixed", llmsim.OutputLengths{Kind: llmsim.LengthFixed, Mean: 24}},
-		{"exponential", llmsim.OutputLengths{Kind: llmsim.LengthExponential, Mean: 24}},
-		{"heavy tail", llmsim.OutputLengths{Kind: llmsim.LengthPareto, Mean: 24, Shape: 1.5}},
-	}
+	}{{"fixed", fixed}, {"exponential", exponential}, {"heavy tail", heavyTail}}
 	var all []engine
-	for _, s := range shapes {
+	for _, s := range []shape{l4Like, fewSlots, manySlots, smallBudget} {
 		for _, l := range lengths {
 			for _, arrivals := range []loadgen.Kind{loadgen.ConstantGap, loadgen.PoissonGaps} {
-				e := engine{config: s.config, prompt: s.prompt, limit: 512, arrivals: arrivals}
+				e := s.engine(l.output, arrivals)
 				e.name = fmt.Sprintf("%s, %s, %s", s.name, l.name, arrivals)
-				e.config.Output = l.output
-				e.config.TimeScale = 1
-				e.config.TimeScale = e.capacity() / s.capacity
-				ttft, gap := e.unloaded()
-				e.objectives = fmt.Sprintf("ttft:p95<%dus tpot:p95<%dus",
-					time.Duration(s.ttft*float64(ttft)).Microseconds(),
-					time.Duration(s.tpot*float64(gap)).Microseconds())
 				all = append(all, e)
 			}
 		}
 	}
 	return all
 }
+
+// more is the engines beyond the grid: those whose speed changes, further output lengths, objectives at other
+// percentiles. All have Poisson arrivals.
+func more() []engine {
+	var list []engine
+	add := func(name string, e engine, change func(e *engine)) {
+		e.name = name
+		change(&e)
+		list = append(list, e)
+	}
+	spells := llmsim.Spells{Every: 20 * time.Second, Min: 2 * time.Second, Max: 5 * time.Second, Speed: 0.5}
+	many := manySlots.at(100)
+	plain := many.engine(exponential, loadgen.PoissonGaps)
+
+	// A seventh of the time is slow, more than the objectives let miss: what must be met is met in spells.
+	add("many slots, fixed, spells", many.engine(fixed, loadgen.PoissonGaps), func(e *engine) {
+		e.config.Speed.Spells = spells
+		e.objectives = e.ttft(20)
+	})
+	add("l4-like, fixed, spells", l4Like.engine(fixed, loadgen.PoissonGaps), func(e *engine) {
+		e.config.Speed.Spells = spells
+		e.objectives = e.ttft(10) + " " + e.tpot(3.5)
+	})
+	add("many slots, exponential, drift", plain, func(e *engine) {
+		e.config.Speed.Drift = llmsim.Drift{Change: -0.1, Horizon: 6 * time.Minute}
+	})
+	add("many slots, exponential, wander", plain, func(e *engine) {
+		e.config.Speed.Wander = llmsim.Wander{SD: 0.05, Time: time.Minute}
+	})
+	add("many slots, exponential, two modes", plain, func(e *engine) {
+		e.config.Speed.Modes = llmsim.Modes{Speed: 0.7, Dwell: 15 * time.Second}
+	})
+	add("l4-like, lognormal", l4Like.engine(lognormal, loadgen.PoissonGaps), func(*engine) {})
+	add("many slots, lognormal", many.engine(lognormal, loadgen.PoissonGaps), func(*engine) {})
+	for _, p := range []string{"p90", "p99"} {
+		add("many slots, exponential, ttft "+p, plain, func(e *engine) {
+			e.objectives = strings.Replace(e.ttft(many.ttft), "p95", p, 1)
+		})
+	}
+	add("few slots, exponential, e2e p99", fewSlots.at(20).engine(exponential, loadgen.PoissonGaps), func(e *engine) {
+		// 1 % of the outputs are longer than ln 100 times the mean.
+		ttft, gap := e.unloaded()
+		longest := ttft + time.Duration(math.Log(100)*e.config.Output.Mean*float64(gap))
+		e.objectives = fmt.Sprintf("e2e:p99<%dus", (longest * 3 / 2).Microseconds())
+	})
+	// An engine that nobody tuned the search with.
+	list = append(list, engine{
+		name: "sixteen slots, unknown",
+		config: llmsim.Config{Base: 5 * time.Millisecond, PerSequence: 200 * time.Microsecond,
+			PerPrefillToken: 40 * time.Microsecond, MaxNumSeqs: 16, TimeScale: 1,
+			Output: llmsim.OutputLengths{Kind: llmsim.LengthFixed, Mean: 16}},
+		prompt: 64, limit: 512, arrivals: loadgen.PoissonGaps, objectives: "ttft:p95<250ms",
+	})
+	return list
+}
+
+// all is every engine.
+func all() []engine { return append(grid(), more()...) }
 
 // shuffled gives seeds that share nothing with the seeds of another use.
 func shuffled(use, i int) int64 {

@@ -1,7 +1,6 @@
 package knee
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"math"
@@ -11,108 +10,27 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"gonum.org/v1/gonum/mathext"
-
-	"github.com/openloop/openloop/internal/memnet"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
-	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
 )
 
-// body is a request of an exact prompt length by llmsim's count: words of one token, and what the chat template adds.
-func (e engine) body() loadgen.Request {
-	words := strings.TrimSpace(strings.Repeat("word ", e.prompt-llmsim.DefaultTemplateTokens))
-	text := fmt.Sprintf(`{"model":"llmsim","stream":true,"stream_options":{"include_usage":true},`+
-		`"max_tokens":%d,"messages":[{"role":"user","content":"%s"}]}`, e.limit, words)
-	return loadgen.Request{Body: []byte(text), PromptTokens: int32(e.prompt), OutputTokens: int32(e.limit)}
-}
-
-// plan is a plan against a server of the engine; dial reaches it.
-func (e engine) plan(t *testing.T, target loadgen.Target, virtual bool) *sweep.Plan {
-	client, err := loadgen.NewClient(target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	objectives, err := slo.ParseObjectives(e.objectives)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request := e.body()
-	return &sweep.Plan{
-		Runner:     &loadgen.Runner{Client: client, VirtualTime: virtual},
-		Stage:      loadgen.Stage{MaxDuration: max(10*time.Second, e.timeFor(200))},
-		Objectives: objectives,
-		Source: func(context.Context, int) (loadgen.Source, func(), error) {
-			return func(int) (loadgen.Request, error) { return request, nil }, func() {}, nil
-		},
-		Pause: time.Second,
-	}
-}
-
-// timeFor is how long the engine at capacity takes for so many requests.
-func (e engine) timeFor(requests int) time.Duration {
-	return time.Duration(float64(requests) / e.capacity() * float64(time.Second))
-}
-
-// search runs probes and search against a server of the engine in virtual time, the wire in memory. With a rate given
-// there are no probes, and the search is one stage at that rate.
-func (e engine) search(t *testing.T, seed int64, requestsPerStage int, rate float64) (answer *sweep.Answer) {
-	synctest.Test(t, func(t *testing.T) {
-		config := e.config
-		config.VirtualTime = true
-		config.Seed = uint64(seed)
-		config.TruthLimit = -1
-		server, err := llmsim.NewServer(config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer server.Close()
-		wire := memnet.Listen()
-		go server.Serve(wire)
-		plan := e.plan(t, loadgen.Target{URL: "http://llmsim/v1/chat/completions", Dial: wire.Dial}, true)
-		// A search begins at 0.75 of the saturation rate.
-		result, stages := &sweep.Result{SaturationRate: rate / 0.75}, 1
-		if rate == 0 {
-			stages = 0 // the default
-			if result, err = plan.Sweep(t.Context(), spec.Sweep{Size: 2}); err != nil {
-				t.Fatalf("%s: %v", e.name, err)
-			}
-		}
-		answer, err = plan.Search(t.Context(), result, sweep.SearchConfig{Search: spec.Search{
-			Arrival: e.arrival(), Seed: seed, MaxPerStage: e.timeFor(requestsPerStage), MaxStages: stages,
-		}})
-		if err != nil {
-			t.Fatalf("%s: %v", e.name, err)
-		}
-		plan.Runner.Client.Close()
-		wire.Close()
-	})
-	return answer
-}
-
-func (e engine) arrival() loadgen.Arrival {
-	if e.arrivals == loadgen.ConstantGap {
-		return loadgen.Arrival{Kind: loadgen.ConstantArrival}
-	}
-	return loadgen.Arrival{Kind: loadgen.PoissonArrival}
-}
-
 var (
-	study      = flag.Bool("study", false, "run the whole study: all engines, brute force, minutes")
-	realTime   = flag.Bool("realtime", false, "search three engines over TCP in real time: a quarter of an hour")
-	seeds      = flag.Int("seeds", 5, "searches an engine")
-	stageSeeds = flag.Int("stages", 17, "stages an engine, above the knee and below")
-	perStage   = flag.Int("requests", 8000, "longest stage, in requests at the engine's capacity")
-	outFile    = flag.String("out", "", "write the tables to this file too")
+	study    = flag.Bool("study", false, "run the whole study: all engines, the real client")
+	perfect  = flag.Bool("perfect", false, "run it with a perfect client: minutes, for work on the estimator")
+	realTime = flag.Bool("realtime", false, "search engines over TCP in real time")
+	only     = flag.String("only", "", "study only the engines with one of these in their name, separated by +")
+	seeds    = flag.Int("seeds", 40, "searches an engine and budget")
+	budgets  = flag.String("budgets", "2m,3m,6m", "budgets of the searches, separated by commas")
+	probe    = flag.Float64("probe", 1, "with -perfect: the probe's saturation rate, over the true one")
+	verbose  = flag.Bool("verbose", false, "print every search")
+	outFile  = flag.String("out", "", "write the tables to this file too")
 )
 
-// bruteForce is the requests a rate that the true knee rests on.
+// bruteForce is the requests a rate that the true rate of an engine rests on.
 const bruteForce = 220_000 // of which the first tenth is left out
 
 // forAll runs f for every engine, as many at once as there are processors.
@@ -129,51 +47,132 @@ func forAll(t *testing.T, engines []engine, f func(t *testing.T, i int, e engine
 	all.Wait()
 }
 
-// row is one engine's line of the study.
-type row struct {
-	knee                     float64
-	held, precise            int
-	worst                    float64 // distance of the knee from the widened bracket, as a share
-	width, low, high         []float64
-	stages                   []float64
-	passAbove, failBelow     int
-	decidedAbove, decidedLow int
-	n                        int
+// chosen are the engines of -only.
+func chosen() []engine {
+	var engines []engine
+	for _, e := range all() {
+		for _, part := range strings.Split(*only, "+") {
+			if strings.Contains(e.name, part) {
+				engines = append(engines, e)
+				break
+			}
+		}
+	}
+	return engines
 }
 
-// TestKneeStudy compares what the search states with the true knee. Without -study it does so for one engine, quickly.
-func TestKneeStudy(t *testing.T) {
-	engines, seeds, requests, stages, brute := grid(), *seeds, *perStage, *stageSeeds, bruteForce
-	if !*study {
-		engines, seeds, requests, stages, brute = engines[6:7], 1, 1000, 2, 20_000
+// tally sums up searches.
+type tally struct {
+	searches, answered         int
+	stated, covered            int // with an interval or one end of it; of them, those that hold the true rate
+	lowAbove, highBelow, sided int // the lower end is above it; the upper end below; both ends are there
+	precise                    int // ended at the precision
+	widths, errors, took       []float64
+}
+
+func (t *tally) add(a *sweep.Answer, knee float64) {
+	t.searches++
+	low, high := float64(a.Lower), float64(a.Upper)
+	if a.Lower.IsAbsent() {
+		low = 0
 	}
-	rows := make([]row, len(engines))
-	began := time.Now()
-	forAll(t, engines, func(t *testing.T, i int, e engine) {
-		r := &rows[i]
-		var err error
-		if r.knee, err = e.trueKnee(brute, 7); err != nil {
+	if a.Upper.IsAbsent() {
+		high = math.Inf(1)
+	}
+	t.answered += count(a.Finding != sweep.Unknown)
+	if a.Finding == sweep.Interval || a.Finding == sweep.AtLeast || a.Finding == sweep.None {
+		t.stated++
+		t.covered += count(low <= knee && knee <= high)
+		t.lowAbove += count(low > knee)
+		t.highBelow += count(high < knee)
+		if low > 0 && !math.IsInf(high, 1) {
+			t.sided++
+			t.widths = append(t.widths, math.Sqrt(high/low)-1)
+		}
+	}
+	t.precise += count(a.Ended == sweep.EndPrecision)
+	if a.Finding == sweep.Interval || a.Finding == sweep.Near {
+		t.errors = append(t.errors, math.Log(float64(a.Estimate)/knee))
+	}
+	t.took = append(t.took, a.Took.Seconds())
+}
+
+// merge adds the searches of another tally.
+func (t *tally) merge(o *tally) {
+	t.searches, t.answered = t.searches+o.searches, t.answered+o.answered
+	t.stated, t.covered, t.sided = t.stated+o.stated, t.covered+o.covered, t.sided+o.sided
+	t.lowAbove, t.highBelow, t.precise = t.lowAbove+o.lowAbove, t.highBelow+o.highBelow, t.precise+o.precise
+	t.widths, t.errors, t.took = append(t.widths, o.widths...), append(t.errors, o.errors...), append(t.took, o.took...)
+}
+
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return math.NaN()
+	}
+	s := slices.Sorted(slices.Values(v))
+	return s[len(s)/2]
+}
+
+// percent writes a share; "–" where there is none.
+func percent(v float64) string {
+	if math.IsNaN(v) {
+		return "–"
+	}
+	return fmt.Sprintf("%.3g %%", 100*v)
+}
+
+// cells are the columns of a tally.
+func (t *tally) cells() string {
+	squares := 0.0
+	for _, e := range t.errors {
+		squares += e * e
+	}
+	return fmt.Sprintf(" %d/%d | %d/%d | %d | %d | %s | %s | %.0f s |", t.sided, t.searches, t.covered, t.stated,
+		t.lowAbove, t.highBelow, percent(median(t.widths)), percent(math.Sqrt(squares/float64(len(t.errors)))),
+		median(t.took))
+}
+
+// TestKneeStudy compares what the search states with the true rate. Without -study or -perfect it does so for two
+// engines, quickly.
+func TestKneeStudy(t *testing.T) {
+	engines, n, limits := chosen(), *seeds, strings.Split(*budgets, ",")
+	if !*study && !*perfect {
+		engines, n, limits = engines[:2], 2, []string{"2m"}
+	}
+	var times []time.Duration
+	for _, text := range limits {
+		d, err := time.ParseDuration(text)
+		if err != nil {
 			t.Fatal(err)
 		}
-		for seed := range seeds {
-			k := e.search(t, shuffled(1, 1000*i+seed), requests, 0)
-			r.add(k)
-			t.Logf("%s", k.Headline())
+		times = append(times, d)
+	}
+	began := time.Now()
+	found := make([][]tally, len(engines))
+	forAll(t, engines, func(t *testing.T, i int, e engine) {
+		knee, err := e.trueKnee(bruteForce, 7)
+		if err != nil {
+			t.Fatal(err)
 		}
-		for stage := range stages {
-			r.n++
-			above := e.search(t, shuffled(2, 1000*i+stage), requests, 1.1*r.knee)
-			below := e.search(t, shuffled(3, 1000*i+stage), requests, 0.9*r.knee)
-			r.passAbove += count(above.PassRate > 0)
-			r.decidedAbove += count(above.PassRate > 0 || above.FailRate > 0)
-			r.failBelow += count(below.FailRate > 0)
-			r.decidedLow += count(below.PassRate > 0 || below.FailRate > 0)
+		found[i] = make([]tally, len(times))
+		for b, budget := range times {
+			for seed := range n {
+				search := e.over(budget).search
+				if *perfect {
+					search = e.over(budget).simulated
+				}
+				a := search(t, shuffled(1, 1000*i+seed), budget)
+				found[i][b].add(a, knee)
+				if *verbose {
+					report(e, budget, knee, a)
+				}
+			}
 		}
 	})
 	if t.Failed() {
 		return
 	}
-	text := table(engines, rows) + fmt.Sprintf("\n%d processors, %v.\n", runtime.GOMAXPROCS(0),
+	text := table(engines, times, found) + fmt.Sprintf("\n%d processors, %v.\n", runtime.GOMAXPROCS(0),
 		time.Since(began).Round(time.Second))
 	fmt.Print(text)
 	if *outFile != "" {
@@ -181,97 +180,90 @@ func TestKneeStudy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	check(t, engines, found)
+}
+
+// What the study asserts, of the intervals that were stated.
+const (
+	leastCovered       = 0.94 // over all
+	leastCoveredEngine = 0.88 // of each engine, where there are enough to tell
+	mostLowAbove       = 0.03
+	enough             = 40
+)
+
+func check(t *testing.T, engines []engine, found [][]tally) {
+	var all tally
 	for i, e := range engines {
-		if rows[i].worst > 0.1 {
-			t.Errorf("%s: a bracket misses the knee by %.0f %%", e.name, 100*rows[i].worst)
+		var one tally
+		for b := range found[i] {
+			one.merge(&found[i][b])
+		}
+		all.merge(&one)
+		if one.stated >= enough && float64(one.covered) < leastCoveredEngine*float64(one.stated) {
+			t.Errorf("%s: %d of %d intervals hold the true rate", e.name, one.covered, one.stated)
 		}
 	}
-}
-
-func count(b bool) int {
-	if b {
-		return 1
+	if all.answered < all.searches {
+		t.Errorf("%d of %d searches have no answer", all.searches-all.answered, all.searches)
 	}
-	return 0
-}
-
-// add takes in one search.
-func (r *row) add(k *sweep.Answer) {
-	lo, hi := k.PassRate, k.FailRate
-	if hi == 0 {
-		hi = math.Inf(1)
+	if all.stated >= enough && (float64(all.covered) < leastCovered*float64(all.stated) ||
+		float64(all.lowAbove) > mostLowAbove*float64(all.stated)) {
+		t.Errorf("of %d intervals %d hold the true rate, %d have their lower end above it", all.stated, all.covered,
+			all.lowAbove)
 	}
-	miss := max(0, lo/(1+k.Precision)/r.knee-1, 1-hi*(1+k.Precision)/r.knee)
-	r.worst = max(r.worst, miss)
-	r.held += count(miss == 0)
-	r.precise += count(k.Ended == sweep.EndPrecision)
-	r.low, r.high = append(r.low, lo/r.knee), append(r.high, hi/r.knee)
-	r.width = append(r.width, hi/lo-1)
-	r.stages = append(r.stages, float64(len(k.Trials)))
 }
 
-func middle(v []float64) float64 {
-	s := slices.Clone(v)
-	slices.Sort(s)
-	return s[len(s)/2]
+// report prints one search.
+func report(e engine, budget time.Duration, knee float64, a *sweep.Answer) {
+	fmt.Printf("%s, %v, truly %.4g: %s: %s\n", e.name, budget, knee, a.Headline(), a.Why)
+	for _, trial := range a.Trials {
+		fmt.Printf("    %-8s %-9s %.4g  %d requests, %v %v\n", trial.Role, trial.Outcome, trial.Rate, trial.Requests,
+			trial.At.Round(time.Second), trial.Reasons)
+	}
+	for _, o := range a.Objectives {
+		fmt.Printf("    %+v\n", o)
+	}
 }
 
-// table writes the study in Markdown.
-func table(engines []engine, rows []row) string {
+// table writes the study in Markdown: a row an engine and budget.
+func table(engines []engine, times []time.Duration, found [][]tally) string {
 	var b strings.Builder
-	b.WriteString("| engine | true knee, req/s | bracket / knee, median | width, median | holds the knee | " +
-		"worst miss | to 5 % | stages | passes at +10 % | fails at −10 % |\n" +
+	b.WriteString("| engine | true rate, req/s | budget | with both ends | hold the true rate | lower end above it | " +
+		"upper end below | half width, median | error of the estimate, rms | took, median |\n" +
 		"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
-	var total row
-	searches := 0
+	totals := make([]tally, len(times))
+	var all tally
 	for i, e := range engines {
-		r := &rows[i]
-		n := len(r.width)
-		fmt.Fprintf(&b, "| %s | %.3g | %.2f – %.2f | %.0f %% | %d/%d | %.1f %% | %d/%d | %.0f | %d/%d | %d/%d |\n",
-			e.name, r.knee, middle(r.low), middle(r.high), 100*middle(r.width),
-			r.held, n, 100*r.worst, r.precise, n, middle(r.stages), r.passAbove, r.n, r.failBelow, r.n)
-		searches += n
-		total.held += r.held
-		total.precise += r.precise
-		total.worst = max(total.worst, r.worst)
-		total.n += r.n
-		total.passAbove += r.passAbove
-		total.failBelow += r.failBelow
-		total.decidedAbove += r.decidedAbove
-		total.decidedLow += r.decidedLow
+		knee, _ := e.trueKnee(bruteForce, 7)
+		for k, budget := range times {
+			fmt.Fprintf(&b, "| %s | %.4g | %v |%s\n", e.name, knee, budget, found[i][k].cells())
+			totals[k].merge(&found[i][k])
+		}
 	}
-	fmt.Fprintf(&b, "| **all** | | | | **%d/%d** | **%.1f %%** | %d/%d | | **%d/%d** | **%d/%d** |\n\n", total.held,
-		searches, 100*total.worst, total.precise, searches, total.passAbove, total.n, total.failBelow, total.n)
-	fmt.Fprintf(&b,
-		"Stages 10 %% above the knee: %d of %d pass, at 95 %% confidence at most %.1f %% would; %d were decided. "+
-			"Stages 10 %% below: %d of %d fail, at most %.1f %%; %d were decided.\n",
-		total.passAbove, total.n, 100*upper(total.passAbove,
-			total.n), total.decidedAbove, total.failBelow, total.n, 100*upper(total.failBelow, total.n),
-		total.decidedLow)
+	for k, budget := range times {
+		fmt.Fprintf(&b, "| **all** | | **%v** |%s\n", budget, totals[k].cells())
+		all.merge(&totals[k])
+	}
+	fmt.Fprintf(&b, "| **all** | | |%s\n\n", all.cells())
+	fmt.Fprintf(&b, "%d searches, an answer in %d. Of %d intervals, one-sided ones too, %s hold the true rate; in %s "+
+		"the lower end is above it. %s of the searches ended at the precision of 5 %%.\n", all.searches,
+		all.answered, all.stated, percent(float64(all.covered)/float64(all.stated)),
+		percent(float64(all.lowAbove)/float64(all.stated)), percent(float64(all.precise)/float64(all.searches)))
 	return b.String()
 }
 
-// upper is Clopper and Pearson's bound at 95 %.
-func upper(k, n int) float64 {
-	if k >= n {
-		return 1
-	}
-	return mathext.InvRegIncBeta(float64(k+1), float64(n-k), 0.95)
-}
-
-// TestRealTime searches three engines over TCP.
+// TestRealTime searches engines over TCP.
 func TestRealTime(t *testing.T) {
 	if !*realTime {
-		t.Skip("only with -realtime: it takes a quarter of an hour")
+		t.Skip("only with -realtime: it takes minutes")
 	}
-	for _, i := range []int{0, 13, 20} {
-		e := grid()[i]
-		t.Run(e.name, e.overTCP)
+	for _, e := range chosen() {
+		t.Run(e.name, func(t *testing.T) { e.overTCP(t, 7*time.Minute) })
 	}
 }
 
 // overTCP searches one engine in real time.
-func (e engine) overTCP(t *testing.T) {
+func (e engine) overTCP(t *testing.T, budget time.Duration) {
 	knee, err := e.trueKnee(bruteForce, 7)
 	if err != nil {
 		t.Fatal(err)
@@ -287,24 +279,19 @@ func (e engine) overTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	plan := e.plan(t, loadgen.Target{URL: server.URL() + "/v1/chat/completions"}, false)
-	began := time.Now()
-	result, err := plan.Sweep(t.Context(), spec.Sweep{Size: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := plan.Search(t.Context(), result, sweep.SearchConfig{
-		Search: spec.Search{Arrival: e.arrival(), Seed: 1, MaxPerStage: min(e.timeFor(*perStage), time.Minute)},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	fmt.Printf("%s: true knee %.3g; %s; %v\n", e.name, knee, k.Headline(), time.Since(began).Round(time.Second))
-	for _, tr := range k.Trials {
-		fmt.Printf("    %-12s %-12s %.4g  %d requests, %v %v\n", tr.Role, tr.Outcome, tr.Rate, tr.Requests,
-			tr.At.Round(time.Second), tr.Reasons)
-	}
-	r := row{knee: knee}
-	if r.add(k); r.worst > 0 {
-		t.Errorf("%s: the bracket misses the knee by %.1f %%", e.name, 100*r.worst)
+	for seed := range *seeds {
+		result, err := plan.Sweep(t.Context(), spec.Sweep{Size: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := plan.Search(t.Context(), result, e.asked(int64(seed)+1, budget))
+		if err != nil {
+			t.Fatal(err)
+		}
+		report(e, budget, knee, a)
+		var one tally
+		if one.add(a, knee); one.covered < one.stated {
+			t.Errorf("%s: the interval does not hold the true rate of %.4g", e.name, knee)
+		}
 	}
 }

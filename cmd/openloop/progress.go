@@ -56,6 +56,11 @@ func (s *session) watch(stages int) {
 			fmt.Fprintf(s.stderr, "  %s\n", line)
 		}
 	}
+	s.plan.Estimated = func(soFar *sweep.Answer) {
+		if text := soFar.SoFar(); text != "" {
+			fmt.Fprintf(s.stderr, "  max rate so far: %s\n", text)
+		}
+	}
 }
 
 // stageLabel counts a stage, of the stages where their number is known.

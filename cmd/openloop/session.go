@@ -16,6 +16,7 @@ import (
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/guidellm/oversaturation"
+	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
@@ -315,10 +316,8 @@ func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 		result.Plain = len(result.Stages)
 	}
 	search := sweep.SearchConfig{Search: *plan.Sweep.Search, Confidence: s.spec.Confidence, Gates: s.spec.Gates}
-	if stages, likely, most := search.Estimate(result.SynchronousRate, result.SaturationRate); stages > 0 {
-		s.say("searching for the max rate: about %d stages, %v, at most %v", stages, likely.Round(10*time.Second),
-			most.Round(10*time.Second))
-	}
+	s.say("searching for the max rate: until it is known to ±%s %%, at most %v", num.Exact(100*search.Precision),
+		search.Budget)
 	s.watch(0)
 	result.Answer, err = s.plan.Search(ctx, result, search)
 	return result, err

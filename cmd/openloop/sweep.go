@@ -12,8 +12,9 @@ import (
 // fastSeconds is the length of the probes of --fast: enough for what they are to find.
 const fastSeconds = 10
 
-// leastBudget is time enough to find the max rate to 5 % where requests come at ten a second.
-const leastBudget = 3 * time.Minute
+// leastBudget is time enough to find the max rate to 5 % on most servers of some 50 requests a second or more. The
+// search ends once it has it.
+const leastBudget = 7 * time.Minute
 
 func runSweep(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	set := newFlagSet("sweep", stderr,
@@ -30,14 +31,16 @@ prints that rate, and writes GuideLLM 0.5.0's report.
 	noSearch := set.Bool("no-search", false, "GuideLLM's plain sweep: no stages after the interpolated ones")
 	fast := set.Bool("fast", false, "search straight from the probes: short probes and no interpolated stages")
 	set.Float64Var(&search.Precision, "precision", 0.05,
-		"the search ends when the rate that holds and the one that fails lie no further apart than this share")
-	set.IntVar(&search.MaxStages, "max-stages", 16, "stages that the search may run")
+		"the search ends when the max rate is known to this share: the half width of its interval")
+	set.IntVar(&search.MaxStages, "max-stages", 24, "stages that the search may run")
 	set.DurationVar(&search.Budget, "budget", 0,
-		"wall time that the search may take (0: twice that of the stages before it, and at least 3m)")
+		"wall time that the search may take (0: twice that of the stages before it, and at least 7m); it ends earlier "+
+			"at --precision")
 	perStage := set.Float64("max-seconds-per-stage", 0,
-		"a stage of the search that is not decided by then is UNDECIDED (0: 1,000 requests, within 30 and 300 s, and "+
-			"up to 600 s where earlier stages showed that it takes more)")
-	earlyStop := set.Bool("early-stop", true, "end a stage of the search as soon as its outcome is certain enough")
+		"longest stage of the search (0: as the search needs it; stages grow with what was run)")
+	earlyStop := set.Bool("early-stop", true,
+		"end a stage of the search as soon as its rate is clearly too high, or clearly low enough while the search "+
+			"still looks for the right place")
 	if err := parse(set, args, stdout); err != nil {
 		return err
 	}
