@@ -44,8 +44,8 @@ func (s *search) note(a *Answer) {
 		add("±%s %% would take about %s more", num.Exact(100*s.config.Precision), about(a.More))
 	}
 	if est.Step {
-		add("with these arrivals and lengths the objectives are missed by none or by all: the max rate is a step " +
-			"between two stages; transient stalls that are rarer than the search was long are not in it")
+		add("from one stage to the next, all miss %s instead of none: the max rate is a step between them; stalls "+
+			"that are rarer than the search was long are not in it", est.Objective)
 	}
 	if s.known.saturation > 0 && a.Finding != None && est.Estimate > 1.02*s.known.saturation {
 		add("the max rate lies above the saturation rate that the probe found, %s req/s", num.Rate(s.known.saturation))

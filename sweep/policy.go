@@ -46,6 +46,9 @@ const (
 	asideMost  = 0.1  // the same as a share of the rate, at most
 )
 
+// stepPrecision is how much narrower than the precision asked for the interval of a step is to be.
+const stepPrecision = 0.8
+
 // The lengths of stages.
 const (
 	shortest       = 10 * time.Second
@@ -78,7 +81,7 @@ func (c SearchConfig) next(s state) step {
 	est := s.estimate
 	precision := c.Precision
 	if est.Step {
-		precision /= 2 // halving it once more takes a short stage only
+		precision *= stepPrecision // halving it once more takes a short stage only
 	}
 	if est.Stated() && est.Width() <= precision && s.fit() >= 3 {
 		return step{ended: EndPrecision,
@@ -100,8 +103,10 @@ func (c SearchConfig) next(s state) step {
 	case est.Between > 0:
 		rate = est.Between
 		length := c.locating(s, rate)
-		if est.Step {
-			length = c.refining(s, rate)
+		for _, t := range s.trials {
+			if t.Rate == rate { // again, for longer
+				length = max(length, 2*t.asked)
+			}
 		}
 		return c.stage(s, step{role: Bisect, rate: rate, length: length})
 	case deviation > located && s.count(Locate) < locating:
