@@ -79,7 +79,7 @@ bench-truth: ## compare the client with a server that knows the truth, in a proc
 parity: build ## run the pinned GuideLLM and openloop at equal rates, compare the reports (installs GuideLLM)
 	OPENLOOP=$(BIN) bench/parity/run.sh $(ARGS)
 
-knee-study: ## compare the search with simulated engines whose true rate is known (over an hour)
+knee-study: ## compare the search with simulated engines whose true rate is known (about 50 minutes)
 	$(GO) test ./bench/knee -run '^TestKneeStudy$$' -count=1 -timeout 90m -v -args -study $(ARGS)
 
 check-deploy: build ## check the manifests, and that the command in them is one that openloop takes
