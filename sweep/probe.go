@@ -286,21 +286,6 @@ func tokensWithin(rec *loadgen.Record, from, to int64) float64 {
 	return float64(rec.TokenEvents) * float64(overlap) / float64(b-a)
 }
 
-// linspace returns n values from lo to hi, both included, evenly spaced.
-func linspace(lo, hi float64, n int) []float64 {
-	v := make([]float64, n)
-	for i := range v {
-		v[i] = lo
-		if n > 1 {
-			v[i] = lo + (hi-lo)*float64(i)/float64(n-1)
-		}
-	}
-	if n > 1 {
-		v[n-1] = hi
-	}
-	return v
-}
-
 // settleRate chooses between the probe's rate and that of the saturation stage, which saw more of the server's time. A
 // server that gives much less under overload is not to be judged by that.
 func (p *Plan) settleRate(r *Result, stage float64) float64 {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
@@ -158,7 +159,7 @@ func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 		hi = max(lo, hi)
 		lo = hi / 2
 	}
-	r.Rates = linspace(lo, hi, c.Size-1)[1:]
+	r.Rates = num.Span(lo, hi, c.Size-1)[1:]
 	for i, rate := range r.Rates[:max(0, c.Size-2)] {
 		if _, err := p.stage(ctx, r, loadgen.Load{Kind: loadgen.KindOf(c.Arrival), Rate: rate, Seed: c.Seed,
 			Arrival: c.Arrival}); err != nil {

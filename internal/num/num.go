@@ -143,3 +143,18 @@ func RoundDuration(d time.Duration) time.Duration {
 	}
 	return d.Round(unit)
 }
+
+// Span returns n values from lo to hi, both included, evenly spaced; of one value, lo.
+func Span(lo, hi float64, n int) []float64 {
+	v := make([]float64, n)
+	for i := range v {
+		v[i] = lo
+		if n > 1 {
+			v[i] = lo + (hi-lo)*float64(i)/float64(n-1)
+		}
+	}
+	if n > 1 {
+		v[n-1] = hi
+	}
+	return v
+}

@@ -3,6 +3,7 @@ package num
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"testing"
 	"time"
 )
@@ -68,5 +69,21 @@ func TestRank(t *testing.T) {
 	}
 	if got := Median([]float64{3, 1, 2, 10}); got != 2.5 {
 		t.Errorf("Median = %v", got)
+	}
+}
+
+// Both ends are among the values, exactly; of one value, the lower end.
+func TestSpan(t *testing.T) {
+	for _, c := range []struct {
+		n    int
+		want []float64
+	}{{0, nil}, {1, []float64{0.1}}, {2, []float64{0.1, 0.7}}, {4, []float64{0.1, 0.3, 0.5, 0.7}}} {
+		got := Span(0.1, 0.7, c.n)
+		if !slices.EqualFunc(got, c.want, func(a, b float64) bool { return math.Abs(a-b) < 1e-15 }) {
+			t.Errorf("%d values: %v, want %v", c.n, got, c.want)
+		}
+		if c.n > 1 && (got[0] != 0.1 || got[c.n-1] != 0.7) {
+			t.Errorf("%d values do not end at the ends: %v", c.n, got)
+		}
 	}
 }

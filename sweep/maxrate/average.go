@@ -2,6 +2,10 @@ package maxrate
 
 import (
 	"math"
+
+	"gonum.org/v1/gonum/stat"
+
+	"github.com/openloop/openloop/internal/num"
 )
 
 // The slopes of objectives on a mean: of ln(mean/bound) over the logarithm of the rate. A mean changes less steeply
@@ -23,22 +27,18 @@ func (e *estimator) mean(k int) result {
 		if n < fewestRequests {
 			continue
 		}
-		sum := 0.0
-		for _, v := range series.Miss {
-			sum += v
-		}
-		p := point{x: math.Log(st.Rate), y: math.Log(sum / n / bound)}
-		if math.IsInf(sum, 1) {
+		mean := stat.Mean(series.Miss, nil)
+		p := point{x: math.Log(st.Rate), y: math.Log(mean / bound)}
+		if math.IsInf(mean, 1) {
 			p.y = farMean
 		} else {
 			variance, free := longRunVariance(series.Miss)
-			p.variance, p.dof = variance/n/(sum/n*sum/n), free
+			p.variance, p.dof = variance/n/(mean*mean), free
 		}
 		if st.Growing {
 			p.y = farMean
 		}
-		weight := max(math.Pow(min((st.Length-st.From)/max(steadyFor*st.Residence, 1e-9), 1), 2), 0.02)
-		p.variance = max(p.variance, e.prior(min(st.Rate/e.saturation, 1), st.Rate)/n*0.1) / weight
+		p.variance = max(p.variance, e.prior(min(st.Rate/e.Saturation, 1), st.Rate)/n*0.1) / st.weight()
 		if math.Abs(p.y) < farMean {
 			dof += p.dof
 			informed++
@@ -46,17 +46,17 @@ func (e *estimator) mean(k int) result {
 		}
 		points = append(points, p)
 	}
-	slope, estimate := 2., math.Log(placeRate*e.saturation)
+	slope, estimate := 2., math.Log(placeRate*e.Saturation)
 	for range 3 {
-		grid := span(math.Log(lowestRate*e.saturation), math.Log(highestRate*e.saturation), rates)
-		steep := span(math.Log(lowestMeanSlope), math.Log(highestMeanSlope), slopes)
-		rho := min(max(math.Exp(estimate)/e.saturation, 0.1), 0.95)
-		set := settings{saturation: e.saturation, slopeMean: math.Log(0.5 / (1.05 - rho)), slopeSD: 0.9}
+		grid := num.Span(math.Log(lowestRate*e.Saturation), math.Log(highestRate*e.Saturation), rates)
+		steep := num.Span(math.Log(lowestMeanSlope), math.Log(highestMeanSlope), slopes)
+		rho := min(max(math.Exp(estimate)/e.Saturation, 0.1), 0.95)
+		set := settings{saturation: e.Saturation, slopeMean: math.Log(0.5 / (1.05 - rho)), slopeSD: 0.9}
 		r.posterior = posterior{grid: grid, dof: dof, inflation: 1, phi: 1}
 		weigh := func() [2]float64 {
 			ll := make([]float64, len(grid)*len(steep))
 			for _, p := range points {
-				v := p.variance*r.inflation + slope*slope*wander*wander
+				v := p.variance*r.inflation + slope*slope*e.wander*e.wander
 				addMean(ll, grid, steep, p.x, p.y, v)
 			}
 			return r.posterior.weigh(ll, steep, set)
@@ -66,7 +66,7 @@ func (e *estimator) mean(k int) result {
 		for _, p := range points {
 			if math.Abs(p.y) < farMean {
 				miss := p.y - best[1]*(p.x-best[0])
-				r.chi += miss * miss / (p.variance + slope*slope*wander*wander)
+				r.chi += miss * miss / (p.variance + slope*slope*e.wander*e.wander)
 			}
 		}
 		if informed > 2 && (r.chi+2)/float64(informed) > 1 {

@@ -5,6 +5,8 @@ import (
 	"sort"
 
 	"gonum.org/v1/gonum/stat/distuv"
+
+	"github.com/openloop/openloop/internal/num"
 )
 
 // The grid of the posterior: rates from 0.03 to 1.6 of the saturation rate, slopes from 2 to 500, both in equal steps
@@ -13,15 +15,6 @@ const (
 	rates, lowestRate, highestRate    = 500, 0.03, 1.6
 	slopes, lowestSlope, highestSlope = 45, 2., 500.
 )
-
-// span is n values from lo to hi, evenly spaced.
-func span(lo, hi float64, n int) []float64 {
-	v := make([]float64, n)
-	for i := range v {
-		v[i] = lo + (hi-lo)*float64(i)/float64(n-1)
-	}
-	return v
-}
 
 // posterior is how likely each rate of the grid is to be where the share of misses meets the limit.
 type posterior struct {
@@ -138,8 +131,8 @@ type term struct {
 func curve(all []summary, d dispersion, set settings) posterior {
 	limit := set.limit
 	base := logit(limit)
-	grid := span(math.Log(lowestRate*set.saturation), math.Log(highestRate*set.saturation), rates)
-	steep := span(math.Log(lowestSlope), math.Log(highestSlope), slopes)
+	grid := num.Span(math.Log(lowestRate*set.saturation), math.Log(highestRate*set.saturation), rates)
+	steep := num.Span(math.Log(lowestSlope), math.Log(highestSlope), slopes)
 	if math.IsNaN(set.slopeMean) {
 		// Waiting times in heavy traffic are near exponential with a mean that goes with 1/(1 − ρ): the slope of the
 		// logit is −ln limit · ρ/(1 − ρ).

@@ -8,7 +8,6 @@ import (
 type estimator struct {
 	Question
 	stages     []Stage
-	saturation float64
 	clustering float64 // constant of the prior of the dispersion
 	variances  map[[2]int][2]float64
 
@@ -23,7 +22,7 @@ type estimator struct {
 
 func newEstimator(q Question, stages []Stage) *estimator {
 	e := &estimator{
-		Question: q, stages: stages, saturation: q.Saturation, clustering: clusteringOf(stages, q.Variation),
+		Question: q, stages: stages, clustering: clusteringOf(stages, q.Variation),
 		variances: map[[2]int][2]float64{}, twinError: twinError, wander: wander, stall: stall,
 		apart: apart, overInFull: true,
 	}
@@ -59,7 +58,7 @@ const firstSlope = 15.
 // luck taken out by their realised rate, and by a model of the server. The one that explains most counts, where it
 // leaves less than the share 0.8 of the variance.
 func (e *estimator) share(k int) result {
-	plain := e.fit(k, luck{correction: NoCorrection}, nil, 3, firstSlope, math.Log(placeRate*e.saturation))
+	plain := e.fit(k, luck{correction: NoCorrection}, nil, 3, firstSlope, math.Log(placeRate*e.Saturation))
 	best := plain
 	if e.Arrivals == Poisson {
 		if r := e.fit(k, e.realisedRate(k), nil, 2, plain.slope, plain.quantile(0.5)); r.left < best.left {
@@ -115,7 +114,7 @@ func (e *estimator) fit(k int, l luck, t *twin, passes int, slope, estimate floa
 			return r
 		}
 		set := settings{
-			limit: e.Objectives[k].Limit, saturation: e.saturation, slopeMean: math.NaN(), slopeSD: 0.6,
+			limit: e.Objectives[k].Limit, saturation: e.Saturation, slopeMean: math.NaN(), slopeSD: 0.6,
 			slope: slope, estimate: estimate, left: d.left, prior: e.prior, wander: e.wander,
 		}
 		if e.Arrivals != Poisson {

@@ -74,6 +74,14 @@ type Stage struct {
 	Series []Series // one for each objective
 }
 
+// measured is how long its requests count, s.
+func (st *Stage) measured() float64 { return st.Length - st.From }
+
+// weight is what a stage counts for, 0 to 1: one of few residence times says little of the steady state.
+func (st *Stage) weight() float64 {
+	return max(math.Pow(min(st.measured()/max(steadyFor*st.Residence, 1e-9), 1), 2), 0.02)
+}
+
 // Series is what the requests of a stage say of one objective, in the order of their arrival.
 type Series struct {
 	Index []int32   // which arrivals they are

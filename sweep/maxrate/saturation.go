@@ -10,7 +10,7 @@ func saturationOf(probe float64, stages []Stage) float64 {
 	lowest, highest := 0.0, 0.0
 	for i := range stages {
 		st := &stages[i]
-		if st.Done <= 0 || st.Length-st.From < saturationFor*st.Residence {
+		if st.Done <= 0 || st.measured() < saturationFor*st.Residence {
 			continue
 		}
 		switch {

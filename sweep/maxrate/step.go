@@ -85,7 +85,7 @@ func (e *estimator) unsteady(s step) float64 {
 		series := &st.Series[s.limiting]
 		n, misses := series.counts()
 		if st.Growing || n < fewestRequests ||
-			st.Length-st.From < 0.8*steadyFor*st.Residence || // still on its way up
+			st.measured() < 0.8*steadyFor*st.Residence || // still on its way up
 			misses > overShare*n && e.Objectives[s.limiting].Metric != TPOT { // its requests wait ever longer
 			continue
 		}

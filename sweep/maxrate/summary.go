@@ -3,6 +3,8 @@ package maxrate
 import (
 	"math"
 
+	"gonum.org/v1/gonum/stat"
+
 	"github.com/openloop/openloop/slo"
 )
 
@@ -15,7 +17,7 @@ type summary struct {
 	slowest float64 // autocorrelation time of the slowest requests, with its error
 	growing bool
 	at      float64 // s, when the stage began
-	weight  float64 // 0 to 1: a stage of few residence times says little of the steady state
+	weight  float64 // Stage.weight, but for stages that are too fast
 }
 
 func (s *summary) share() float64 { return s.k / s.n }
@@ -38,11 +40,13 @@ type dispersion struct {
 // luck is what a correction says of each stage: how lucky its arrivals were, and what is then left unexplained.
 type luck struct {
 	correction Correction
-	// of returns the shift and the offset of a stage; and, where the stage informs of how misses cluster, the long-run
-	// variance of what is then left of its misses, with its degrees of freedom. ok is false if it says nothing of that
-	// stage.
-	of func(i int, slope float64, informs bool) (shift, offset, variance, dof float64, ok bool)
+	// of is what it says of a stage; ok is false if that is nothing.
+	of func(i int, slope float64, informs bool) (l stageLuck, ok bool)
 }
+
+// stageLuck is the shift and the offset of a stage (summary); and, where the stage informs of how misses cluster, the
+// long-run variance of what is then left of its misses, with its degrees of freedom.
+type stageLuck struct{ shift, offset, variance, dof float64 }
 
 // longRunVariance is Var·τ of a series: n times the variance of its mean, with its degrees of freedom.
 func longRunVariance(series []float64) (variance, dof float64) {
@@ -52,14 +56,7 @@ func longRunVariance(series []float64) (variance, dof float64) {
 	if stderr > 0 {
 		window = max(window, n/2*(stderr/tau)*(stderr/tau)) // Wolff's error, solved for the window
 	}
-	mean, squares := 0.0, 0.0
-	for _, v := range series {
-		mean += v / n
-	}
-	for _, v := range series {
-		squares += (v - mean) * (v - mean)
-	}
-	return squares / n * tau, max(n/window, 1)
+	return stat.PopVariance(series, nil) * tau, max(n/window, 1)
 }
 
 // fewestRequests is below what a stage says nothing of an objective.
@@ -83,16 +80,15 @@ func (e *estimator) summaries(k int, l luck, slope float64) ([]summary, dispersi
 		if misses >= n {
 			s.slowest = 1e9
 		}
-		s.weight = max(math.Pow(min((st.Length-st.From)/max(steadyFor*st.Residence, 1e-9), 1), 2), 0.02)
+		s.weight = st.weight()
 		if e.overInFull && (s.growing || s.share() > overShare) {
 			s.weight = 1 // the way up makes a stage too good: one that misses in spite of it is too fast
 		}
-		var corrected struct {
-			variance, dof float64
-			ok            bool
-		}
+		var lucky stageLuck
+		corrected := false
 		if l.of != nil {
-			s.shift, s.offset, corrected.variance, corrected.dof, corrected.ok = l.of(i, slope, s.informs(limit))
+			lucky, corrected = l.of(i, slope, s.informs(limit))
+			s.shift, s.offset = lucky.shift, lucky.offset
 		}
 		if p := s.share(); s.informs(limit) {
 			variance, dof := e.plainVariance(i, k)
@@ -104,8 +100,8 @@ func (e *estimator) summaries(k int, l luck, slope float64) ([]summary, dispersi
 			weight := n * p * (1 - p)
 			plain += weight * phi
 			d.clusters += misses / phi
-			if corrected.ok {
-				phi, dof = phi*max(corrected.variance/(p*(1-p))/unbounded, credit), min(corrected.dof, 3*dof)
+			if corrected {
+				phi, dof = phi*max(lucky.variance/(p*(1-p))/unbounded, credit), min(lucky.dof, 3*dof)
 			}
 			num += weight * phi
 			den += weight
@@ -212,11 +208,11 @@ func clusteringOf(stages []Stage, variation float64) float64 {
 // realisedRate corrects for how many requests a Poisson process happened to send. Its coefficient needs no fit: for
 // stages longer than the relaxation, the regression of the share of misses on the realised rate is that of the curve.
 func (e *estimator) realisedRate(k int) luck {
-	return luck{RealisedRate, func(i int, slope float64, informs bool) (shift, offset, variance, dof float64, ok bool) {
+	return luck{RealisedRate, func(i int, slope float64, informs bool) (l stageLuck, ok bool) {
 		st, series := &e.stages[i], &e.stages[i].Series[k]
 		n := len(series.Index)
 		if n < fewestRequests || series.N > 0 {
-			return 0, 0, 0, 0, false
+			return l, false
 		}
 		sent := 0
 		for _, at := range st.Arrivals {
@@ -224,9 +220,9 @@ func (e *estimator) realisedRate(k int) luck {
 				sent++
 			}
 		}
-		shift = math.Log(max(float64(sent), 1) / (st.Length - st.From) / st.Rate)
+		l.shift = math.Log(max(float64(sent), 1) / st.measured() / st.Rate)
 		if !informs {
-			return shift, 0, 0, 0, true
+			return l, true
 		}
 		_, misses := series.counts()
 		p, smooth := misses/float64(n), (misses+0.5)/float64(n+1)
@@ -238,7 +234,7 @@ func (e *estimator) realisedRate(k int) luck {
 			last = at
 			residuals[j] = y - p - smooth*(1-smooth)*slope*(1-gap)
 		}
-		variance, dof = longRunVariance(residuals)
-		return shift, 0, variance, dof, true
+		l.variance, l.dof = longRunVariance(residuals)
+		return l, true
 	}}
 }

@@ -5,6 +5,12 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sort"
+	"sync"
+
+	"gonum.org/v1/gonum/floats"
+	"gonum.org/v1/gonum/stat"
+
+	"github.com/openloop/openloop/internal/num"
 )
 
 // model is a simple server that is fed with the arrivals that were sent. What a request finds in it says how lucky the
@@ -22,8 +28,8 @@ type model struct {
 }
 
 var (
-	queue = model{VirtualQueue, runQueue, span(-0.6, -0.02, 16), 40_000}
-	batch = model{VirtualBatch, runBatch, span(-1.6, -0.05, 10), 25_000}
+	queue = model{VirtualQueue, runQueue, num.Span(-0.6, -0.02, 16), 40_000}
+	batch = model{VirtualBatch, runBatch, num.Span(-1.6, -0.05, 10), 25_000}
 )
 
 // tokensAlways is what a request costs beside its output, as a share of the mean output.
@@ -54,14 +60,12 @@ func runQueue(_ *estimator, _ int, arrivals, tokens []float64, capacity, mean fl
 // twin is a model fitted to an objective's misses.
 type twin struct {
 	model
-	capacity      float64     // req/s
-	a, b          float64     // logit of a miss = a + b · what the request found
-	probabilities [][]float64 // of a miss, of each request of each stage; nil for stages that say nothing
-	grid, longRun []float64   // ln rates, and the share of misses that the model has there in the long run
-	likelihood    float64     // its logarithm
-	known         []float64   // output lengths that were seen
-	mean          float64     // of them
-	variances     [][2]float64
+	capacity      float64   // req/s
+	a, b          float64   // logit of a miss = a + b · what the request found
+	grid, longRun []float64 // ln rates, and the share of misses that the model has there in the long run
+	likelihood    float64   // its logarithm
+	known         []float64 // output lengths that were seen
+	mean          float64   // of them
 }
 
 // fitBins is how finely what requests found is told apart where the fit sums over more requests than that.
@@ -71,28 +75,22 @@ const fitBins = 4096
 // grows with what a request finds. nil where there are fewer than five misses or hits.
 func (e *estimator) fitTwin(k int, m model) *twin {
 	var known []float64
-	n, misses := 0, 0.0
-	e.eachSeries(k, func(i int, st *Stage) {
+	var misses []float64
+	e.eachSeries(k, func(_ int, st *Stage) {
 		for _, t := range st.Tokens {
 			if t > 0 {
 				known = append(known, t)
 			}
 		}
-		n += len(st.Series[k].Miss)
-		for _, y := range st.Series[k].Miss {
-			misses += y
-		}
+		misses = append(misses, st.Series[k].Miss...)
 	})
-	if len(known) == 0 || misses < 5 || misses > float64(n)-5 {
+	if total := floats.Sum(misses); len(known) == 0 || total < 5 || total > float64(len(misses))-5 {
 		return nil
 	}
-	mean := 0.0
-	for _, t := range known {
-		mean += t / float64(len(known))
-	}
+	mean := stat.Mean(known, nil)
 	best := (*twin)(nil)
 	maximise(func(x float64) float64 {
-		t := e.twinOf(k, m, math.Exp(x)*e.saturation, mean)
+		t := e.twinOf(k, m, math.Exp(x)*e.Saturation, mean, misses)
 		if t == nil {
 			return math.Inf(-1)
 		}
@@ -156,23 +154,13 @@ func maximise(f func(x float64) float64, grid []float64) {
 }
 
 // twinOf is the model of a capacity, fitted; nil where all requests find the same. Requests are counted by what they
-// found, in narrow bins.
-func (e *estimator) twinOf(k int, m model, capacity, mean float64) *twin {
-	var values, misses []float64
+// found, in narrow bins; misses are theirs, in the same order.
+func (e *estimator) twinOf(k int, m model, capacity, mean float64, misses []float64) *twin {
+	values := make([]float64, 0, len(misses))
 	e.eachSeries(k, func(_ int, st *Stage) {
 		values = append(values, e.found(k, m, st, capacity, mean)...)
-		misses = append(misses, st.Series[k].Miss...)
 	})
-	low, high, sum := math.Inf(1), math.Inf(-1), 0.0
-	for _, v := range values {
-		low, high, sum = min(low, v), max(high, v), sum+v
-	}
-	n := float64(len(values))
-	squares := 0.0
-	for _, v := range values {
-		squares += (v - sum/n) * (v - sum/n)
-	}
-	deviation := math.Sqrt(squares / n)
+	low, high, deviation := slices.Min(values), slices.Max(values), stat.PopStdDev(values, nil)
 	if !(deviation > 0) {
 		return nil
 	}
@@ -248,23 +236,24 @@ func logistic(bins []bin, ridge float64) (a, b, likelihood float64) {
 // miss is the probability of a miss of a request that finds v.
 func (t *twin) miss(v float64) float64 { return expit(min(max(t.a+t.b*v, -maxLogit), maxLogit)) }
 
-// explain works out the probability of a miss of each request.
-func (t *twin) explain(e *estimator, k int) {
-	t.probabilities = make([][]float64, len(e.stages))
-	e.eachSeries(k, func(i int, st *Stage) {
-		h := slices.Clone(e.found(k, t.model, st, t.capacity, t.mean))
-		for j, v := range h {
-			h[j] = t.miss(v)
-		}
-		t.probabilities[i] = h
-	})
-}
-
 // longRunStart is the share of a long run that is left out at its start.
 const longRunStart = 0.1
 
-// unitStream is a long series of arrivals at a rate of 1 and of uniform numbers that draw the lengths.
+// unitStream is a long series of arrivals at a rate of 1 and of uniform numbers that draw the lengths. It is the same
+// for every estimate.
 func unitStream(poisson bool) (arrivals, uniform []float64) {
+	if poisson {
+		return poissonStream()
+	}
+	return regularStream()
+}
+
+var (
+	poissonStream = sync.OnceValues(func() (arrivals, uniform []float64) { return drawStream(true) })
+	regularStream = sync.OnceValues(func() (arrivals, uniform []float64) { return drawStream(false) })
+)
+
+func drawStream(poisson bool) (arrivals, uniform []float64) {
 	arrivals, uniform = make([]float64, queue.requests), make([]float64, queue.requests)
 	random := rand.New(rand.NewPCG(1, 2))
 	at := 0.0
@@ -336,32 +325,33 @@ func (t *twin) slopeAt(limit float64) float64 {
 
 // byTwin is a fitted model as a correction.
 func (e *estimator) byTwin(k int, t *twin) luck {
-	t.explain(e, k)
 	t.runLong(e, k)
-	t.variances = make([][2]float64, len(e.stages))
-	return luck{t.correction, func(i int, _ float64, informs bool) (shift, offset, variance, dof float64, ok bool) {
-		st := &e.stages[i]
-		h, x := t.probabilities[i], math.Log(st.Rate)
-		if h == nil || x >= t.grid[len(t.grid)-1] {
-			return 0, 0, 0, 0, false
+	limit := e.Objectives[k].Limit
+	all := make([]*stageLuck, len(e.stages)) // nil for stages of which it says nothing
+	e.eachSeries(k, func(i int, st *Stage) {
+		x, miss := math.Log(st.Rate), st.Series[k].Miss
+		if x >= t.grid[len(t.grid)-1] {
+			return
 		}
-		seen, mean := 0.0, 0.0
-		residuals := make([]float64, len(h))
-		for j, y := range st.Series[k].Miss {
-			seen += h[j] / float64(len(h))
-			residuals[j] = y - h[j]
-			mean += residuals[j] / float64(len(h))
+		n := float64(len(miss))
+		expected, residuals := 0.0, make([]float64, len(miss)) // by what each request found
+		for j, v := range e.found(k, t.model, st, t.capacity, t.mean) {
+			h := t.miss(v)
+			expected += h / n
+			residuals[j] = miss[j] - h
 		}
-		if informs && t.variances[i][1] == 0 {
-			for j := range residuals {
-				residuals[j] -= mean
-			}
-			t.variances[i][0], t.variances[i][1] = longRunVariance(residuals)
+		usual, least := interpolate(x, t.grid, t.longRun), 0.25/n
+		l := &stageLuck{offset: min(max(logit(max(expected, least))-logit(max(usual, least)), -3), 3)}
+		if s := (summary{n: n, k: floats.Sum(miss)}); s.informs(limit) {
+			l.variance, l.dof = longRunVariance(residuals)
 		}
-		least := 0.25 / float64(len(h))
-		expected := interpolate(x, t.grid, t.longRun)
-		offset = min(max(logit(max(seen, least))-logit(max(expected, least)), -3), 3)
-		return 0, offset, t.variances[i][0], t.variances[i][1], true
+		all[i] = l
+	})
+	return luck{t.correction, func(i int, _ float64, _ bool) (l stageLuck, ok bool) {
+		if all[i] == nil {
+			return l, false
+		}
+		return *all[i], true
 	}}
 }
 
