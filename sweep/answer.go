@@ -200,13 +200,15 @@ func (a *Answer) undecided() string {
 			clusters = o.Clusters
 		}
 	}
-	text := fmt.Sprintf("the misses came in %.0f spells, %.0f are needed", math.Floor(clusters), maxrate.FewestClusters)
+	var text string
 	switch n := math.Floor(clusters); n {
 	case 0:
 		text = fmt.Sprintf("no stage saw a few misses among many, %.0f spells of them are needed",
 			maxrate.FewestClusters)
 	case 1:
 		text = fmt.Sprintf("the misses came in 1 spell, %.0f are needed", maxrate.FewestClusters)
+	default:
+		text = fmt.Sprintf("the misses came in %.0f spells, %.0f are needed", n, maxrate.FewestClusters)
 	}
 	if a.More > 0 {
 		text += ": about " + about(a.More) + " more"

@@ -279,9 +279,9 @@ const (
 	overrunShare = 0.2
 )
 
-// clear says whether a stage under way shows enough: its rate is clearly too high, or, where that is asked, clearly low
-// enough. A stage of the estimate is never ended because it passes: it would have seen no transient stall yet.
-func clear(j *slo.StageJudgement, low bool) bool {
+// clearCut says whether a stage under way shows enough: its rate is clearly too high, or, where that is asked, clearly
+// low enough. A stage of the estimate is never ended because it passes: it would have seen no transient stall yet.
+func clearCut(j *slo.StageJudgement, low bool) bool {
 	// A rate far beyond saturation makes every latency longer than the one before, which is worth one independent
 	// request: there it is the backlog that tells.
 	overrun := j.At >= overrunAfter && float64(j.Growth.Share) > overrunShare

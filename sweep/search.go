@@ -70,7 +70,7 @@ func (s *search) take(index int, l *Stage, n step) {
 		Stage: index, Role: n.role, Rate: n.rate, Seed: l.Load.Seed, StageJudgement: l.Judgement,
 		asked: n.length, residence: slo.Residence(l.Measured),
 	}
-	t.over = clear(&t.StageJudgement, false)
+	t.over = clearCut(&t.StageJudgement, false)
 	s.trials = append(s.trials, t)
 	s.load += time.Duration(l.Stopped - l.Start)
 	if !t.ClientAtFault {

@@ -87,7 +87,7 @@ func (w *watch) run(run *loadgen.Run) {
 // enough says whether a stage as it stands shows enough for it to end.
 func (w *watch) enough(s *loadgen.Measured, gaps slo.GapCount) bool {
 	j := slo.JudgeAt(s, w.objectives, gaps, lookError)
-	return clear(&j, w.brief)
+	return clearCut(&j, w.brief)
 }
 
 // countGaps counts gaps for the objectives on itl.
