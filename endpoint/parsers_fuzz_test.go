@@ -63,9 +63,9 @@ func escape(text string, forms []byte) string {
 	return b.String()
 }
 
-// FuzzRedactor: a secret does not survive in a text, in whatever form each of its characters is written, and a text
-// that can't hold it stays as it is.
-func FuzzRedactor(f *testing.F) {
+// FuzzEscapedSecret: a secret does not survive in a text, in whatever form each of its characters is written, and a
+// text that can't hold it stays as it is.
+func FuzzEscapedSecret(f *testing.F) {
 	for _, inside := range []string{"", "/", `"`, `\`, "é", "<&>", "+ %", "日本", "a=b;c=d", "\t", "'", "%41"} {
 		for _, forms := range []string{"", "\x01", "\x08\x08\x08", "\x02\x03\x04\x05\x06\x07\x08", "\x05\x06\x05\x06"} {
 			f.Add("before ", inside, " after", []byte(strings.Repeat(forms, 9)))
@@ -116,8 +116,8 @@ func FuzzRedactor(f *testing.F) {
 // isBeyond16Bits tells the characters that JSON escapes as two.
 func isBeyond16Bits(r rune) bool { return r > 0xffff }
 
-// FuzzParseBase: a base URL that is taken ends in /v1, says nothing else than what was given, and can be asked.
-func FuzzParseBase(f *testing.F) {
+// FuzzBaseURL: a base URL that is taken ends in /v1, says nothing else than what was given, and can be asked.
+func FuzzBaseURL(f *testing.F) {
 	for _, s := range []string{
 		"http://host:8000", "http://host:8000/", "https://host/v1", "http://[::1]:8000/v1///", "HTTP://HOST/x/v1",
 		"http://h/v1/chat/completions", "http://h/completions/", "http://h/a%2Fb/v1", "http://h/%76%31",
@@ -191,7 +191,7 @@ type fuzzedServer struct {
 	server   *httptest.Server
 	endpoint *Endpoint
 	status   atomic.Int32
-	kind     atomic.Pointer[string]
+	kind     atomic.Pointer[string] // of every header that is looked at
 	body     atomic.Pointer[string]
 }
 
@@ -199,7 +199,9 @@ func newFuzzedServer(f *testing.F) *fuzzedServer {
 	s := &fuzzedServer{}
 	s.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
-		w.Header().Set("Content-Type", *s.kind.Load())
+		for _, name := range []string{"Content-Type", "Location", "Retry-After"} {
+			w.Header().Set(name, *s.kind.Load())
+		}
 		w.WriteHeader(int(s.status.Load()))
 		io.WriteString(w, *s.body.Load())
 	}))
@@ -330,35 +332,29 @@ func FuzzTry(f *testing.F) {
 
 // FuzzRefused: whatever an error answer holds, its message is one short line without the key.
 func FuzzRefused(f *testing.F) {
-	for _, s := range []string{
+	for _, text := range []string{
 		"", "KEY", `{"error":{"message":"KEY"}}`, `{"error":"KEY"}`, `{"message":"KEY"}`,
 		`{"detail":[{"msg":"KEY"}]}`,
 		`{"detail":"KEY"}`, "a\nb\r\nc\td", "\xff\xfe", `{"error":{"message":1}}`, "{", `{"error":"\u004b"}`,
 		strings.Repeat("word ", 100) + "KEY", strings.Repeat("x", 280) + "KEY", strings.Repeat("日", 400),
 	} {
-		f.Add(s, s)
+		f.Add(text, text)
 	}
-	base, _, err := ParseBase("http://h")
-	if err != nil {
-		f.Fatal(err)
-	}
-	e, err := Open(Config{Address: base, Headers: []Header{{"Authorization", NewSecret("Bearer " + canary)}}})
-	if err != nil {
-		f.Fatal(err)
-	}
+	s := newFuzzedServer(f)
 	f.Fuzz(func(t *testing.T, header, body string) {
 		header, body = strings.ReplaceAll(header, shownKey, canary), strings.ReplaceAll(body, shownKey, canary)
 		const most = 300 // runes, and what is around them
-		message := stream.ErrorMessage([]byte(body), e.Redact)
+		message := stream.ErrorMessage([]byte(body), s.endpoint.Redact)
 		if strings.ContainsAny(message, "\r\n\t") || !utf8.ValidString(message) ||
 			utf8.RuneCountInString(message) > most+1 {
 			t.Fatalf("%q: %q", body, message)
 		}
-		for _, status := range []int{200, 302, 401, 404, 503, 999, -1} {
-			resp := &http.Response{StatusCode: status, Header: http.Header{}}
-			resp.Header.Set("Location", header)
-			resp.Header.Set("Retry-After", header)
-			err := e.refused("asking", resp, []byte(body))
+		for _, status := range []int{302, 401, 404, 503, 999} {
+			s.answer(status, header, body)
+			_, err := s.endpoint.Models(t.Context())
+			if err == nil {
+				t.Fatalf("%d is taken", status)
+			}
 			checkShown(t, err, message)
 			if strings.ContainsAny(err.Error(), "\r\n\t") || utf8.RuneCountInString(err.Error()) > 4*most {
 				t.Fatalf("%q, %q: %v", header, body, err)
