@@ -73,6 +73,8 @@ type ClientStats struct {
 	GCPause        time.Duration // sum of stop-the-world pauses
 	GCs            int
 	SchedP99       time.Duration // 99th percentile of the time goroutines waited, runnable, for a processor
+	Frozen         time.Duration // for how long the process stood still in all: beats of its heart that came late …
+	FrozenMax      time.Duration // … and at a time
 	LocalFailures  int           // requests that failed because this machine had no descriptor or port for a connection
 	Files          Headroom      // file descriptors
 	Ports          Headroom      // local ports, for connections to the target

@@ -122,6 +122,7 @@ func (t *http1) take() *conn {
 		t.idle = t.idle[:n-1]
 		t.mu.Unlock()
 		if cn.r == cn.w && !cn.closed() {
+			cn.acked, cn.knowsAcked = acked(cn.below)
 			return cn
 		}
 		cn.Close()
@@ -168,6 +169,18 @@ type conn struct {
 	r, w     int // buf[r:w] is unread
 
 	connectTime int64 // how long it took to open it, ns, until its first request has taken note
+
+	acked      uint64 // bytes that the server's kernel had acknowledged before the request at hand …
+	knowsAcked bool   // … if that is known
+}
+
+// unread says whether the server can't have read any of the request at hand, of which so many bytes were written: its
+// kernel acknowledges what it takes for the server to read, and resets a connection that the server has closed.
+func (cn *conn) unread(written int) bool {
+	if n, ok := acked(cn.below); ok && cn.knowsAcked {
+		return n == cn.acked
+	}
+	return written == 0 && cn.Conn == cn.below // what TLS has written is not known
 }
 
 // stampBelow takes what was dialled, and turns the kernel's stamps on where they are to be had.
