@@ -390,3 +390,6 @@ func exponentialDistance(events []int64) float64 {
 	}
 	return d
 }
+
+// Doubt makes a client suspect for a reason that is not among its measurements.
+func (v *Verdict) Doubt(check, text string) { v.add(check, Suspect, 0, 0, "%s", text) }

@@ -320,7 +320,7 @@ func (run *Run) send(r *reader, a job) {
 	if inFlight == 1 {
 		run.idleUntil.Store(run.clock.Now())
 	}
-	run.observe(rec, false, inFlight)
+	run.observe(a, false, inFlight)
 
 	sh := &run.shard[a.i%shards]
 	r.shard, r.rec, r.detail = sh, rec, a.detail
@@ -328,7 +328,7 @@ func (run *Run) send(r *reader, a job) {
 	r.roundTrip()
 	r.rec, r.detail = nil, nil
 
-	run.observe(rec, true, int(run.inFlight.Add(-1)))
+	run.observe(a, true, int(run.inFlight.Add(-1)))
 	if rec.Flags&NewConnection != 0 {
 		run.newConns.Add(1)
 	}
@@ -356,16 +356,18 @@ func (sh *shard) add(rec *Record, gaps, delays []int64) {
 	}
 }
 
-func (run *Run) observe(rec *Record, ended bool, inFlight int) {
+func (run *Run) observe(a job, ended bool, inFlight int) {
 	if run.hooks.Observe != nil {
-		run.hooks.Observe(Event{run, rec, ended, time.Duration(run.clock.Now() - run.result.Start), inFlight})
+		at := time.Duration(run.clock.Now() - run.result.Start)
+		run.hooks.Observe(Event{run, a.i, a.rec, a.detail, ended, at, inFlight})
 	}
 }
 
 // measured says whether a request counts for the histograms: the window rule of GuideLLM, as far as its ends are known
 // while the stage runs.
-func (run *Run) measured(rec *Record) bool {
-	s, start := &run.stage, run.result.Start
+func (run *Run) measured(rec *Record) bool { return run.stage.measures(run.result.Start, rec) }
+
+func (s *Stage) measures(start int64, rec *Record) bool {
 	if rec.End < start+int64(s.Warmup) {
 		return false
 	}
