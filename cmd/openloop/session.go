@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -77,6 +78,9 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.files.kept = func(old, now string) { s.say("kept %s of an earlier run as %s", old, now) }
+	if err := s.checkFiles(); err != nil {
+		return err
+	}
 	if s.spec.Endpoint.Insecure {
 		s.warn("--insecure: the endpoint's certificate is not verified, and the API key could go to someone else")
 	}
@@ -86,14 +90,6 @@ func (s *session) open(ctx context.Context) error {
 	}
 	if err := s.openEndpoint(ctx); err != nil {
 		return err
-	}
-	if to := s.spec.Workload.SaveTo; to != "" {
-		if sameFile(to, s.spec.Workload.Describe()) {
-			return usageError("--save-workload: %s is the file that is to be sent; name another", to)
-		}
-		if err := s.files.keepEarlier(to); err != nil {
-			return usageError("--save-workload: %w", err)
-		}
 	}
 	if s.work, err = tokens.Open(s.spec.Workload, s.model); err != nil {
 		return refuse(err)
@@ -143,6 +139,42 @@ func (s *session) open(ctx context.Context) error {
 		Pause:   time.Second / 2,
 	}
 	return nil
+}
+
+// checkFiles refuses a run that would write over a file that it reads, or over another that it writes.
+func (s *session) checkFiles() error {
+	w := s.spec.Workload
+	taken := map[string]string{s.spec.Endpoint.CAFile: "holds the authorities"}
+	if exists(w.Tokenizer) {
+		taken[w.Tokenizer] = "is the tokenizer"
+		taken[filepath.Join(w.Tokenizer, "tokenizer.json")] = "is the tokenizer"
+	}
+	switch {
+	case w.Data != nil:
+		taken[w.Data.Source] = "is to be sent"
+	case w.Trace != nil:
+		taken[w.Trace.File] = "is to be sent"
+	}
+	refuse := func(flag, name string) error {
+		for other, use := range taken {
+			if sameFile(name, other) {
+				return usageError("--%s: %s is the file that %s; name another", flag, name, use)
+			}
+		}
+		return nil
+	}
+	for _, o := range s.files.outputs {
+		if err := refuse("outputs", s.files.place(o.file)); err != nil {
+			return err
+		}
+	}
+	if w.SaveTo == "" {
+		return nil
+	}
+	for _, o := range s.files.outputs {
+		taken[s.files.place(o.file)] = "is to hold the results"
+	}
+	return refuse("save-workload", w.SaveTo)
 }
 
 // openEndpoint finds the endpoint, which for sim:PRESET is started here, and the model to ask for.
@@ -331,9 +363,9 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	debug.SetGCPercent(reportGC)
 	result := s.result(measured)
 	file := s.exporter.Export(result)
-	saveErr := s.files.save(file, result)
-	if err := s.print(file, result); err != nil && saveErr == nil {
-		saveErr = err
+	saveErr := errors.Join(s.files.save(file, result), s.saveWorkload())
+	if err := s.print(file, result); err != nil {
+		saveErr = errors.Join(saveErr, fmt.Errorf("what is to be printed at the end: %w", err))
 	}
 	for _, name := range s.files.saved {
 		s.say("saved %s", name)
@@ -358,6 +390,18 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	}
 	if !s.spec.Output.AllowInvalid {
 		return invalidStages(result)
+	}
+	return nil
+}
+
+// saveWorkload ends the file of --save-workload.
+func (s *session) saveWorkload() error {
+	saved, err := s.work.Save(s.files.keepEarlier)
+	if err != nil {
+		return inFlags(err)
+	}
+	if saved {
+		s.files.saved = append(s.files.saved, s.spec.Workload.SaveTo)
 	}
 	return nil
 }
@@ -455,9 +499,7 @@ func (s *session) print(file *guidellm.Report, r *report.Result) error {
 
 func (s *session) close() {
 	if s.work != nil {
-		if err := s.work.Close(); err != nil {
-			s.warn("%v", refuse(err))
-		}
+		s.work.Close()
 	}
 	if s.client != nil {
 		s.client.Close()

@@ -63,7 +63,10 @@ var allowed = map[string]string{
 
 	"llmsim": "internal",
 
+	"bench/faults/server": "",
+
 	"cmd/openloop": all,
+	"bench/faults": "bench/faults/server " + all,
 	"bench/knee":   all,
 	"bench/truth":  all,
 }

@@ -1,0 +1,4 @@
+package main
+
+// lostRows are rows.
+func lostRows() []row { return nil }
