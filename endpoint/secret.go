@@ -45,6 +45,12 @@ func (s Secret) GoString() string { return s.String() }
 // MarshalText hides the text from JSON and YAML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText reads nothing: what was stored holds no secret.
+func (s *Secret) UnmarshalText([]byte) error {
+	*s = Secret{}
+	return nil
+}
+
 // Redactor takes secrets out of texts that came from elsewhere: some servers repeat the key that they refuse. The zero
 // value changes nothing.
 type Redactor struct{ secrets []string } // the longest first

@@ -17,12 +17,14 @@ import (
 // how many there will be, 0 where that is not known.
 func (s *session) watch(stages int) {
 	s.plan.StageEnded = func(_ int, st *sweep.Stage) { s.keep(st) }
+	s.plan.StageStarted = func(index int, _ loadgen.Load, run *loadgen.Run) { s.begin(index, run) }
 	if s.spec.Output.Quiet {
 		return
 	}
 	terminal := isTerminal(s.stderr)
 	lines := rate.NewLimiter(rate.Every(200*time.Millisecond), 1)
 	s.plan.StageStarted = func(index int, _ loadgen.Load, run *loadgen.Run) {
+		s.begin(index, run)
 		stage := run.Stage()
 		name := fmt.Sprintf("%s  %s", stageLabel(index, stages), stage.Load)
 		if index < 0 {
@@ -30,6 +32,7 @@ func (s *session) watch(stages int) {
 		}
 		if !terminal {
 			fmt.Fprintln(s.stderr, name)
+			go s.tellSilence(run)
 			return
 		}
 		go func() {
@@ -63,6 +66,43 @@ func (s *session) watch(stages int) {
 	}
 }
 
+// A stream that stays silent for so long is worth a word on a terminal, and a line elsewhere, where it is repeated.
+const (
+	silentShown  = 2 * time.Second
+	silentTold   = 10 * time.Second
+	silentRepeat = 30 * time.Second
+)
+
+// tellSilence says while a stage runs that no token comes.
+func (s *session) tellSilence(run *loadgen.Run) {
+	for told := time.Duration(0); ; {
+		select {
+		case <-run.Done():
+			return
+		case <-time.After(time.Second):
+		}
+		switch p := run.Progress(); {
+		case p.Silent < silentTold:
+			told = 0
+		case told == 0 || p.Silent >= told+silentRepeat:
+			told = p.Silent
+			fmt.Fprintf(s.stderr, "  %s\n", silence(p))
+		}
+	}
+}
+
+// silence says for how long no token has come.
+func silence(p loadgen.Progress) string {
+	return fmt.Sprintf("no token for %.0f s, %d requests in flight", p.Silent.Seconds(), p.InFlight)
+}
+
+// begin takes note of a stage that has begun; a probe's requests are not kept.
+func (s *session) begin(index int, run *loadgen.Run) {
+	if s.journal != nil && index >= 0 {
+		s.journal.Begin(run)
+	}
+}
+
 // stageLabel counts a stage, of the stages where their number is known.
 func stageLabel(index, stages int) string {
 	if index >= stages {
@@ -83,6 +123,9 @@ func progressLine(name string, p loadgen.Progress, stage loadgen.Stage, probe bo
 		fmt.Fprintf(&b, "/%d", stage.MaxRequests)
 	}
 	fmt.Fprintf(&b, "  in flight %d  done %d  errors %d", p.InFlight, p.Completed, p.Errored)
+	if p.Silent >= silentShown {
+		fmt.Fprintf(&b, "  no token for %.0f s", p.Silent.Seconds())
+	}
 	return b.String()
 }
 

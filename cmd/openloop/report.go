@@ -24,6 +24,7 @@ type reportFlags struct {
 	style     string
 	output    string
 	recompute bool
+	recover   bool
 }
 
 func runReport(_ context.Context, args []string, stdout, stderr io.Writer) error {
@@ -35,7 +36,8 @@ GuideLLM's the tables that GuideLLM prints; there the stages of several files st
 
   openloop report openloop-results/benchmarks.json
   openloop report benchmarks.json --format csv -o benchmarks.csv
-  openloop report guidellm.json.gz --recompute     recompute the metrics from the requests, and compare`)
+  openloop report guidellm.json.gz --recompute     recompute the metrics from the requests, and compare
+  openloop report openloop-results --recover       make the report of a run that was killed`)
 	set.StringVar(&f.format, "format", "",
 		"screen (a line a stage; summary is the same), console (GuideLLM's tables), json, csv or yaml (default: by "+
 			"the ending of --output, else screen for openloop's own reports and console for GuideLLM's)")
@@ -44,12 +46,17 @@ GuideLLM's the tables that GuideLLM prints; there the stages of several files st
 	set.BoolVar(&f.recompute, "recompute", false,
 		"recompute the metrics from the requests and list those that differ; exit 3 if any does. With --format or "+
 			"--output, the report that is written has the recomputed metrics")
+	set.BoolVar(&f.recover, "recover", false,
+		"make the report of a run that was killed, of the "+journalFile+" in its folder")
 	files, err := parseFiles(set, args, stdout)
 	if err != nil {
 		return err
 	}
 	if len(files) == 0 {
 		return usageError("no report named: openloop report FILE…")
+	}
+	if f.recover {
+		return runRecover(files, stdout, stderr)
 	}
 	return f.run(files, stdout, stderr)
 }

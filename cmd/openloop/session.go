@@ -20,6 +20,7 @@ import (
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/loadgen/journal"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
@@ -50,7 +51,8 @@ type session struct {
 	plan     *sweep.Plan
 	files    *resultFiles
 	exporter *guidellm.Exporter
-	measured sweep.Result // the stages that have ended
+	journal  *journal.Writer // nil: none could be begun, or the run has ended
+	measured sweep.Result    // the stages that have ended
 }
 
 // reportGC is GOGC after the load: the report of a million requests takes hundreds of megabytes, and nobody is in a
@@ -138,6 +140,7 @@ func (s *session) open(ctx context.Context) error {
 		Observe: s.options.observe,
 		Pause:   time.Second / 2,
 	}
+	s.startJournal(limit)
 	return nil
 }
 
@@ -363,7 +366,9 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	debug.SetGCPercent(reportGC)
 	result := s.result(measured)
 	file := s.exporter.Export(result)
-	saveErr := errors.Join(s.files.save(file, result), s.saveWorkload())
+	saveErr := s.files.save(file, result)
+	s.endJournal(saveErr == nil)
+	saveErr = errors.Join(saveErr, s.saveWorkload())
 	if err := s.print(file, result); err != nil {
 		saveErr = errors.Join(saveErr, fmt.Errorf("what is to be printed at the end: %w", err))
 	}
@@ -425,6 +430,9 @@ const savedEveryStage = 100_000
 // keep saves what was measured so far, in case the program does not live to its end.
 func (s *session) keep(st *sweep.Stage) {
 	s.work.Sent(len(st.Records))
+	if s.journal != nil {
+		s.journal.End(st.Measured)
+	}
 	s.measured.Stages = append(s.measured.Stages, st)
 	n := 0
 	for _, st := range s.measured.Stages {
@@ -501,6 +509,7 @@ func (s *session) close() {
 	if s.work != nil {
 		s.work.Close()
 	}
+	s.endJournal(len(s.measured.Stages) == 0)
 	if s.client != nil {
 		s.client.Close()
 	}
