@@ -251,7 +251,7 @@ func (s *session) try(ctx context.Context, path string) error {
 		return refuse(err)
 	}
 	patience := time.Minute
-	if d := s.spec.Endpoint.RequestTimeout; d > 0 {
+	if d := s.spec.Endpoint.RequestTimeout; d > 0 && d != endpoint.DefaultRequestTimeout {
 		patience = d
 	}
 	trial, err := s.endpoint.Try(ctx, path, item.Body, patience)
