@@ -174,13 +174,11 @@ type conn struct {
 	knowsAcked bool   // … if that is known
 }
 
-// unread says whether the server can't have read any of the request at hand, of which so many bytes were written: its
-// kernel acknowledges what it takes for the server to read, and resets a connection that the server has closed.
-func (cn *conn) unread(written int) bool {
-	if n, ok := acked(cn.below); ok && cn.knowsAcked {
-		return n == cn.acked
-	}
-	return written == 0 && cn.Conn == cn.below // what TLS has written is not known
+// unread says of a connection that the server has closed whether it can't have read any of the request at hand: its
+// kernel acknowledges what it takes for the server to read. (A reset acknowledges nothing, and so says nothing.)
+func (cn *conn) unread() bool {
+	n, ok := acked(cn.below)
+	return ok && cn.knowsAcked && n == cn.acked
 }
 
 // stampBelow takes what was dialled, and turns the kernel's stamps on where they are to be had.

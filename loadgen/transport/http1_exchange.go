@@ -40,6 +40,7 @@ type exchange1 struct {
 	untilClose bool // the body ends with the connection
 	reusable   bool // the connection may serve another request once the body was read to its end
 	answered   bool // bytes of a response were seen
+	closed     bool // the server has closed the connection in good order
 	draining   bool // LimitDrain was called
 	limited    bool // the connection has the deadline that follows from that
 	stamp      Stamp
@@ -138,7 +139,8 @@ func (x *exchange1) RoundTrip(s *Sending) (Head, error) {
 		}
 		// A server may close an idle connection just as the request sets out on it. Where none of it was received it
 		// may be sent again, once, on a new connection; else it may be what the server failed at.
-		again := !fresh && !x.answered && x.ctx.Err() == nil && failed.Step != TimedOut && cn.unread(x.written)
+		unread := failed.Step == Writing && x.written == 0 || x.closed && cn.unread()
+		again := !fresh && unread && !x.answered && x.ctx.Err() == nil && failed.Step != TimedOut
 		x.detach()
 		x.cn = nil
 		cn.Close()
@@ -154,7 +156,7 @@ func (x *exchange1) RoundTrip(s *Sending) (Head, error) {
 // send sends the request over one connection, and reads the head of the response.
 func (x *exchange1) send(cn *conn, s *Sending) (Head, *Error) {
 	x.cn = cn
-	x.answered, x.draining, x.limited, x.reusable = false, false, false, false
+	x.answered, x.closed, x.draining, x.limited, x.reusable = false, false, false, false, false
 	if t := x.transport.timeout; t > 0 {
 		cn.below.SetDeadline(time.Now().Add(t))
 	}
@@ -162,6 +164,7 @@ func (x *exchange1) send(cn *conn, s *Sending) (Head, *Error) {
 	s.At = x.clock.Now()
 	n, writeErr := cn.Write(x.out)
 	x.written = n
+	x.closed = writeErr != nil && closedByPeer(writeErr)
 	if writeErr != nil && (errors.Is(writeErr, os.ErrDeadlineExceeded) || !x.readEarlyResponse()) {
 		return Head{}, x.failed(Writing, "sending the request", writeErr)
 	}
@@ -316,6 +319,7 @@ func (x *exchange1) read() error {
 		}
 	}
 	if err := x.cn.fill(); err != nil {
+		x.closed = x.closed || closedByPeer(err)
 		return err
 	}
 	x.answered = true

@@ -81,22 +81,26 @@ type countedConn struct {
 	closed  func()
 	written atomic.Uint64 // bytes
 
-	mu    sync.Mutex
-	ended bool
-	acked uint64 // at its end
-	knows bool   // acked is known
+	mu     sync.Mutex
+	ended  bool
+	byPeer bool   // … which the peer closed in good order
+	acked  uint64 // at its end
+	knows  bool   // acked is known
 }
 
 // Write implements net.Conn.
 func (c *countedConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	c.written.Add(uint64(n))
+	if err != nil {
+		c.end(err)
+	}
 	return n, err
 }
 
 func (c *countedConn) Close() error {
 	c.closed()
-	c.end()
+	c.end(nil)
 	return c.Conn.Close()
 }
 
@@ -104,31 +108,28 @@ func (c *countedConn) Close() error {
 func (c *countedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if err != nil {
-		c.end()
+		c.end(err)
 	}
 	return n, err
 }
 
-func (c *countedConn) end() {
+// end notes with which error the connection ended; nil: it is closed from here.
+func (c *countedConn) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ended {
-		c.ended = true
+		c.ended, c.byPeer = true, closedByPeer(err)
 		c.acked, c.knows = acked(c.Conn)
 	}
 }
 
-// unread says whether the peer's kernel has acknowledged nothing of what was written
-// after the first so many bytes: the peer can't have read it. False too where that is not known.
+// unread says of a connection that the peer has closed whether it can't have read anything of what was written after the
+// first so many bytes: its kernel has acknowledged none of it. (A reset acknowledges nothing, and so says nothing.)
 func (c *countedConn) unread(after uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n, knows := c.acked, c.knows
-	if !c.ended {
-		n, knows = acked(c.Conn)
-	}
 	const syn = 1 // counts as a byte
-	return knows && n <= after+syn
+	return c.byPeer && c.knows && c.acked <= after+syn
 }
 
 // countedBelow finds the counted connection below the one that net/http names.

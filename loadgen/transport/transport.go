@@ -11,10 +11,13 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	"github.com/openloop/openloop/internal/precise"
@@ -123,6 +126,10 @@ func checkStatus(status int) error {
 	}
 	return nil
 }
+
+// closedByPeer says of the error with which a connection ended whether the peer has closed it in good order: its end was
+// read, or it came before the reset with which the peer's kernel answers what is sent after it.
+func closedByPeer(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) }
 
 // Step is where an exchange failed.
 type Step uint8
