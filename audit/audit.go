@@ -205,7 +205,8 @@ func Check(l *loadgen.Measured) Verdict {
 	if share := frozenShare(l); share > frozenSuspect {
 		v.add("frozen", pick(share > frozenInvalid), share, frozenSuspect,
 			"openloop stood still for %v of %v, at most %v at a time: it was stopped, or had no processor",
-			num.RoundDuration(f.Frozen), num.RoundDuration(time.Duration(l.End-l.Start)), num.RoundDuration(f.FrozenMax))
+			num.RoundDuration(f.Frozen), num.RoundDuration(time.Duration(l.End-l.Start)),
+			num.RoundDuration(f.FrozenMax))
 	}
 	if f.LocalFailures > 0 {
 		share := float64(f.LocalFailures) / float64(max(1, len(l.Records)))

@@ -29,8 +29,8 @@ func (h *heart) beat(now int64) {
 	h.last = now
 }
 
-// startHeart starts the stage's heart, which also keeps the clock's distance to the wall clock fresh. It must be stopped
-// before it is read.
+// startHeart starts the stage's heart, which also keeps the clock's distance to the wall clock fresh. It must be
+// stopped before it is read.
 func (run *Run) startHeart() (h *heart, stop func()) {
 	h = &heart{last: run.clock.Now()}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -49,7 +49,8 @@ func (m *Measured) Rebuild() {
 	m.TTFT = newHistogram()
 	for i := range m.Records {
 		rec := &m.Records[i]
-		if ttft, ok := rec.TTFT(); ok && (rec.Status == Completed || rec.Status == Incomplete) && m.Stage.measures(m.Start, rec) {
+		ttft, ok := rec.TTFT()
+		if ok && (rec.Status == Completed || rec.Status == Incomplete) && m.Stage.measures(m.Start, rec) {
 			record(m.TTFT, int64(ttft))
 		}
 	}

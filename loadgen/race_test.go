@@ -73,8 +73,8 @@ func (h *hooked) Write(p []byte) (int, error) {
 	return h.TCPConn.Write(p)
 }
 
-// A server closes its idle connections at the very moment at which a request sets out: it is sent again, whatever speaks
-// over the connection, and the client is not late by it. One that the server has read is not.
+// A server closes its idle connections at the very moment at which a request sets out: it is sent again, whatever
+// speaks over the connection, and the client is not late by it. One that the server has read is not.
 func TestIdleRace(t *testing.T) {
 	for name, set := range map[string]func(*Target, string){
 		"HTTP/1.1": func(*Target, string) {},
@@ -89,8 +89,7 @@ func TestIdleRace(t *testing.T) {
 			s := newRacingServer(t, name == "HTTP/2")
 			s.dropped = dropped
 			armed := make(chan struct{}, 1)
-			target := Target{URL: s.URL, Header: http.Header{}, Dial: func(ctx context.Context, network, address string) (
-				net.Conn, error) {
+			dial := func(ctx context.Context, network, address string) (net.Conn, error) {
 				c, err := (&net.Dialer{}).DialContext(ctx, network, address)
 				if err != nil {
 					return nil, err
@@ -102,7 +101,8 @@ func TestIdleRace(t *testing.T) {
 					default:
 					}
 				}}, nil
-			}}
+			}
+			target := Target{URL: s.URL, Header: http.Header{}, Dial: dial}
 			set(&target, s.URL)
 			c := newClient(t, target)
 			if a := post(t.Context(), t, c, "{}"); a.Status != Completed {

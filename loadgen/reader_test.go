@@ -442,12 +442,16 @@ func TestUsage(t *testing.T) {
 		prompt, output int32
 		bad            bool
 	}{
-		{"as asked", Record{AskedOutput: 8, OutputTokens: 8, TokenEvents: 8, AskedPrompt: 5, PromptTokens: 5}, 5, 8, false},
-		{"several tokens an event", Record{AskedOutput: 8, OutputTokens: 8, TokenEvents: 2, PromptTokens: 5}, 5, 8, false},
-		{"characters as events", Record{AskedOutput: 8, OutputTokens: 8, TokenEvents: 30, PromptTokens: 5}, 5, 8, false},
+		{"as asked",
+			Record{AskedOutput: 8, OutputTokens: 8, TokenEvents: 8, AskedPrompt: 5, PromptTokens: 5}, 5, 8, false},
+		{"several tokens an event",
+			Record{AskedOutput: 8, OutputTokens: 8, TokenEvents: 2, PromptTokens: 5}, 5, 8, false},
+		{"characters as events",
+			Record{AskedOutput: 8, OutputTokens: 8, TokenEvents: 30, PromptTokens: 5}, 5, 8, false},
 		{"more than asked, with a text", Record{AskedOutput: 8, OutputTokens: 40, TokenEvents: 40, OutputChars: 90,
 			PromptTokens: 5}, 5, 40, false},
-		{"hidden reasoning, nothing asked", Record{OutputTokens: 5000, TokenEvents: 8, PromptTokens: 5}, 5, 5000, false},
+		{"hidden reasoning, nothing asked",
+			Record{OutputTokens: 5000, TokenEvents: 8, PromptTokens: 5}, 5, 5000, false},
 		{"none", Record{AskedOutput: 8, OutputTokens: -1, TokenEvents: 8, PromptTokens: -1}, -1, -1, false},
 		{"a thousand million", Record{AskedOutput: 8, OutputTokens: 1e9, TokenEvents: 8, OutputChars: 30,
 			PromptTokens: 5}, 5, -1, true},
@@ -480,7 +484,8 @@ func TestShortAnswer(t *testing.T) {
 		{"whole", Record{AskedOutput: 8, TokenEvents: 8, OutputTokens: -1}, NoError},
 		{"short", Record{AskedOutput: 8, TokenEvents: 3, OutputTokens: -1}, ErrTruncated},
 		{"short, nothing asked", Record{TokenEvents: 3, OutputTokens: -1}, NoError},
-		{"short, with a reason", Record{AskedOutput: 8, TokenEvents: 3, OutputTokens: -1, Finish: stream.FinishStop}, NoError},
+		{"short, with a reason",
+			Record{AskedOutput: 8, TokenEvents: 3, OutputTokens: -1, Finish: stream.FinishStop}, NoError},
 		{"short, with a usage", Record{AskedOutput: 8, TokenEvents: 3, OutputTokens: 8}, NoError},
 	} {
 		test.rec.Flags |= Streamed

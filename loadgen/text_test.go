@@ -26,7 +26,8 @@ func TestCountWords(t *testing.T) {
 		}
 		// In pieces, as tokens come.
 		for i := range test.text {
-			if c := countPieces([]byte(test.text[:i]), []byte(test.text[i:])); c.words != test.words || c.chars != test.chars {
+			c := countPieces([]byte(test.text[:i]), []byte(test.text[i:]))
+			if c.words != test.words || c.chars != test.chars {
 				t.Errorf("%q, %q have %d words and %d characters", test.text[:i], test.text[i:], c.words, c.chars)
 			}
 		}

@@ -33,8 +33,8 @@ func answerWarnings(stages []*sweep.Stage) []sweep.Warning {
 				st.Load, usage, answers)
 		}
 		if choices > 0 {
-			add("%s: %d of %d answers held several choices (n > 1): the first of each was measured, its tokens are its "+
-				"token events", st.Load, choices, answers)
+			add("%s: %d of %d answers held several choices (n > 1): the first of each was measured, its tokens are "+
+				"its token events", st.Load, choices, answers)
 		}
 	}
 	return all

@@ -84,7 +84,8 @@ func NewBody(cfg BodyConfig) (*Body, error) {
 	}
 	for _, f := range extra {
 		if f.name == "n" && f.value != "1" && f.value != "null" {
-			return nil, fmt.Errorf("n is %s: the answers to one request would be mixed; openloop measures one, n=1", f.value)
+			return nil, fmt.Errorf("n is %s: the answers to one request would be mixed; openloop measures one, n=1",
+				f.value)
 		}
 	}
 	b := &Body{format: cfg.Format}

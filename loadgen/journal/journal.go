@@ -5,8 +5,8 @@
 //	read.go     the file read back
 //	record.go   one request in it
 //
-// A journal is a sequence of frames: a kind, a length, so many bytes, and their checksum. What a crash cuts in its middle
-// is told from what is whole, and all before it is good.
+// A journal is a sequence of frames: a kind, a length, so many bytes, and their checksum. What a crash cuts in its
+// middle is told from what is whole, and all before it is good.
 package journal
 
 import (

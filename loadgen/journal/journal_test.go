@@ -53,7 +53,9 @@ data: [DONE]
 
 // recorded runs two stages under a journal. The server fails every third request, and holds the last of the second
 // stage back until the journal was looked at; look is told so.
-func recorded(t *testing.T, look func(file string, w *Writer, run *loadgen.Run)) (file string, all []*loadgen.Measured) {
+func recorded(t *testing.T, look func(file string, w *Writer, run *loadgen.Run)) (
+	file string, all []*loadgen.Measured,
+) {
 	t.Helper()
 	const first, second = 20, 10
 	var mu sync.Mutex
@@ -287,8 +289,8 @@ func BenchmarkObserve(b *testing.B) {
 		b.Fatal(err)
 	}
 	w := &Writer{file: null, done: make(chan struct{})}
-	e := loadgen.Event{Run: new(loadgen.Run), Record: new(loadgen.Record), Detail: &loadgen.Detail{ResponseID: "chatcmpl-1"},
-		Ended: true}
+	e := loadgen.Event{Run: new(loadgen.Run), Record: new(loadgen.Record), Ended: true,
+		Detail: &loadgen.Detail{ResponseID: "chatcmpl-1"}}
 	b.ReportAllocs()
 	for b.Loop() {
 		if w.Observe(e); len(w.buf) > 1<<20 {

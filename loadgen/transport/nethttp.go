@@ -123,8 +123,8 @@ func (c *countedConn) end(err error) {
 	}
 }
 
-// unread says of a connection that the peer has closed whether it can't have read anything of what was written after the
-// first so many bytes: its kernel has acknowledged none of it. (A reset acknowledges nothing, and so says nothing.)
+// unread says of a connection that the peer has closed whether it can't have read anything of what was written after
+// the first so many bytes: its kernel has acknowledged none of it. (A reset acknowledges nothing, and so says nothing.)
 func (c *countedConn) unread(after uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

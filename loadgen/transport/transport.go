@@ -127,8 +127,8 @@ func checkStatus(status int) error {
 	return nil
 }
 
-// closedByPeer says of the error with which a connection ended whether the peer has closed it in good order: its end was
-// read, or it came before the reset with which the peer's kernel answers what is sent after it.
+// closedByPeer says of the error with which a connection ended whether the peer has closed it in good order: its end
+// was read, or it came before the reset with which the peer's kernel answers what is sent after it.
 func closedByPeer(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) }
 
 // Step is where an exchange failed.
