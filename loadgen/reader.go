@@ -437,13 +437,14 @@ func (r *reader) checkAnswer() {
 	r.checkUsage()
 }
 
-// Bounds on the counts of a usage, where nothing better is known: beyond any model's context, and the least share of
-// the events with content that their tokens can be, since a gateway may cut tokens into characters.
+// Bounds on the counts of a usage.
 const (
-	mostPrompt      = 1 << 24
-	mostOutput      = 1 << 20
-	eventsPerToken  = 4
-	overshootFactor = 2
+	mostPrompt = 1 << 24 // beyond any model's context
+	mostOutput = 1 << 20 // the same, where nothing was asked
+	// A server that does not honour what was asked shows the rest as text; some count a few tokens that have none.
+	overshoot = 2
+	// A gateway may cut tokens into characters.
+	eventsPerToken = 4
 )
 
 // checkUsage takes back the counts of a usage that can't be, so that others take their place: the token events, and the
@@ -455,7 +456,7 @@ func (r *reader) checkUsage() {
 	}
 	most := int32(mostOutput)
 	if rec.AskedOutput > 0 {
-		most = max(overshootFactor*min(rec.AskedOutput, mostOutput), rec.OutputChars+rec.TokenEvents)
+		most = max(overshoot*min(rec.AskedOutput, mostOutput), rec.OutputChars+rec.TokenEvents)
 	}
 	if rec.OutputTokens > most || rec.OutputTokens >= 0 && rec.OutputTokens < rec.TokenEvents/eventsPerToken ||
 		rec.OutputTokens == 0 && r.tokens {
