@@ -96,8 +96,23 @@ func (s *session) open(ctx context.Context) error {
 	if s.work, err = tokens.Open(s.spec.Workload, s.model); err != nil {
 		return refuse(err)
 	}
+	if s.spec.Workload.Trace != nil {
+		load := s.work.TraceLoad()
+		s.spec.Plan.Stages = []loadgen.Load{load}
+		if s.spec.Limits.MaxDuration == 0 && s.spec.Limits.MaxRequests == 0 {
+			s.spec.Limits.MaxRequests = len(load.Times)
+		}
+	}
+	first, err := s.work.Trial()
+	if err != nil {
+		return refuse(err)
+	}
+	if err := s.spec.NeedOf(len(first.Body)).Check(availableMemory()); err != nil {
+		return withHint(usageError("%w", err),
+			"ask for a lower rate, a shorter stage (--max-seconds) or fewer requests (--max-requests)")
+	}
 	path := strings.TrimPrefix(s.spec.Workload.Format.Path(), "/v1")
-	if err := s.try(ctx, path); err != nil {
+	if err := s.try(ctx, path, first); err != nil {
 		return err
 	}
 	warning, err := s.work.Learn(ctx, s.endpoint.Post)
@@ -113,13 +128,6 @@ func (s *session) open(ctx context.Context) error {
 	metrics, err := s.metrics(ctx)
 	if err != nil {
 		return err
-	}
-	if s.spec.Workload.Trace != nil {
-		load := s.work.TraceLoad()
-		s.spec.Plan.Stages = []loadgen.Load{load}
-		if s.spec.Limits.MaxDuration == 0 && s.spec.Limits.MaxRequests == 0 {
-			s.spec.Limits.MaxRequests = len(load.Times)
-		}
 	}
 	args := guidellm.ArgsOf(s.spec)
 	if s.options.args != nil {
@@ -245,11 +253,7 @@ func refusal(ctx context.Context, err error) error {
 }
 
 // try sends the first request of the work once, before any load.
-func (s *session) try(ctx context.Context, path string) error {
-	item, err := s.work.Trial()
-	if err != nil {
-		return refuse(err)
-	}
+func (s *session) try(ctx context.Context, path string, item tokens.Item) error {
 	patience := time.Minute
 	if d := s.spec.Endpoint.RequestTimeout; d > 0 && d != endpoint.DefaultRequestTimeout {
 		patience = d
