@@ -138,7 +138,7 @@ func choose(all []row, expression string, fast bool) ([]row, error) {
 // A row that runs alone is repeated where it fails while other processes use so many processors.
 const (
 	busyCores = 0.3
-	tries     = 3
+	tries     = 2
 )
 
 // campaigner runs rows and prints how they went.
@@ -177,7 +177,7 @@ func (c *campaigner) run(ctx context.Context, chosen []row, parallel int) (faile
 
 // one runs a row and prints a line about it, and more if it fails.
 func (c *campaigner) one(ctx context.Context, r *row) {
-	dir := filepath.Join(c.folder, r.slug())
+	dir := filepath.Join(c.folder, fmt.Sprintf("row%03d", r.number))
 	o := r.run(ctx, c.binary, dir)
 	// A busy machine makes every client late. A row about the client's verdict gets another chance for that alone.
 	for try := 1; r.alone && len(o.wrong) > 0 && o.others > busyCores && try < tries && ctx.Err() == nil; try++ {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"regexp"
-	"strings"
 	"time"
 
 	"github.com/openloop/openloop/bench/faults/server"
@@ -14,10 +12,11 @@ import (
 // In args, shell, env and files these names are replaced: $URL, $ADDR and $PORT of the server, $URL2, $ADDR2 and $PORT2 of
 // the second one; $OUT, the folder for results; $IN, the folder of files; $OPENLOOP, the binary; $KEY, the API key.
 type row struct {
-	point string // of the issue
-	name  string
-	fast  bool // takes about a second, and go test runs it
-	alone bool // measures times, or takes the whole machine: no other row runs beside it
+	number int    // in the table, from 1: the name of its folder, in which no word of the row may stand
+	point  string // of the issue
+	name   string
+	fast   bool // takes about a second, and go test runs it
+	alone  bool // measures times, or takes the whole machine: no other row runs beside it
 
 	needs  func() string       // why this machine can't run it; nil or "": it can
 	server server.Config       // the zero value is a good server
@@ -55,11 +54,6 @@ const (
 )
 
 func (r *row) title() string { return r.point + " " + r.name }
-
-// slug is the title as the name of a folder.
-func (r *row) slug() string {
-	return strings.Trim(regexp.MustCompile(`[^A-Za-z0-9.]+`).ReplaceAllString(r.title(), "-"), "-")
-}
 
 // pace says how a row is run.
 func (r *row) pace() string {
