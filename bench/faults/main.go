@@ -38,7 +38,11 @@ func main() {
 
 // rows are all rows, in the order of the points that they belong to.
 func rows() []row {
-	return slices.Concat(truthRows(), secretRows(), limitRows(), lostRows(), heldRows())
+	all := slices.Concat(truthRows(), secretRows(), limitRows(), lostRows(), heldRows())
+	for i := range all {
+		all[i].number = i + 1
+	}
+	return all
 }
 
 func campaign() error {

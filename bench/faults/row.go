@@ -10,7 +10,7 @@ import (
 // row is a row of the table.
 //
 // In args, shell, env and files these names are replaced: $URL, $ADDR and $PORT of the server, $URL2, $ADDR2 and $PORT2 of
-// the second one; $OUT, the folder for results; $IN, the folder of files; $OPENLOOP, the binary; $KEY, the API key.
+// the second one; $OUT, the folder for results; $IN, the folder of files; $OPENLOOP, the binary; $KEY, the API key; $PASS, a password.
 type row struct {
 	number int    // in the table, from 1: the name of its folder, in which no word of the row may stand
 	point  string // of the issue
@@ -47,10 +47,11 @@ type step struct {
 	report    []check // of $OUT/benchmarks.json
 }
 
-// The API key that every row gives. The word must be in no output and no file, so it stands nowhere else.
+// The secrets: every row gives the API key. The word must be in no output and no file, so it stands nowhere else.
 const (
-	canary = "canary"
-	apiKey = "sk-canary-7f3a/9b1c5d"
+	canary   = "canary"
+	apiKey   = "sk-canary-7f3a/9b1c5d"
+	password = "pw-canary-7f3a-9b1c5d" // as $PASS, of URLs: in them a / would end the host
 )
 
 func (r *row) title() string { return r.point + " " + r.name }

@@ -268,7 +268,7 @@ func (s *Server) serve(c net.Conn) {
 			return
 		}
 		c.SetReadDeadline(time.Time{})
-		x := &Exchange{Server: s, Conn: c, plain: plain, OnConn: n, Method: req.Method, Path: req.URL.Path,
+		x := &Exchange{Server: s, Conn: c, plain: plain, OnConn: n, Method: req.Method, Path: req.URL.Path, Query: req.URL.RawQuery,
 			Header: req.Header, Body: body}
 		x.N = s.note(x.Method, x.Path, x.Header, body)
 		s.behaviour(x)(x)
@@ -310,6 +310,7 @@ type Exchange struct {
 	OnConn int // requests before it on this connection
 	Method string
 	Path   string
+	Query  string
 	Header http.Header
 	Body   []byte
 
