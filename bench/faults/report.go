@@ -11,8 +11,9 @@ import (
 
 // report is what the rows look at of a benchmarks.json, whichever version of openloop wrote it.
 type report struct {
-	raw    string
-	stages []stage
+	raw      string
+	warnings string // openloop's
+	stages   []stage
 }
 
 type stage struct {
@@ -50,7 +51,10 @@ func readReport(name string) (*report, error) {
 		Took   *float64 `json:"request_latency"`
 	}
 	var file struct {
-		Openloop struct{ Stages []json.RawMessage }
+		Openloop struct {
+			Stages   []json.RawMessage
+			Warnings json.RawMessage
+		}
 		// Each with its requests, and before schema 2 with what openloop says of it.
 		Benchmarks []struct {
 			Requests struct{ Successful, Errored, Incomplete []listed }
@@ -60,7 +64,7 @@ func readReport(name string) (*report, error) {
 	if err := json.Unmarshal(b, &file); err != nil {
 		return nil, fmt.Errorf("%s is not JSON: %w", name, err)
 	}
-	r := &report{raw: string(b)}
+	r := &report{raw: string(b), warnings: string(file.Openloop.Warnings)}
 	for i, bm := range file.Benchmarks {
 		s := stage{completed: len(bm.Requests.Successful), errored: len(bm.Requests.Errored),
 			unfinished: len(bm.Requests.Incomplete), raw: string(bm.Openloop)}
@@ -199,6 +203,20 @@ func holds(expression string) check {
 			return ""
 		}
 		return complaint(fmt.Sprintf("%q somewhere", expression), "it nowhere")
+	}
+}
+
+// warned is an expression that a warning of the report matches, or what it says of a stage.
+func warned(expression string) check {
+	return func(r *report) string {
+		all := r.warnings
+		for _, s := range r.stages {
+			all += s.raw
+		}
+		if regexp.MustCompile(`(?is)` + expression).MatchString(all) {
+			return ""
+		}
+		return complaint(fmt.Sprintf("a warning of %q", expression), "the warnings "+r.warnings)
 	}
 }
 

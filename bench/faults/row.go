@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"regexp"
-	"strings"
 	"time"
 
 	"github.com/openloop/openloop/bench/faults/server"
@@ -12,12 +10,13 @@ import (
 // row is a row of the table.
 //
 // In args, shell, env and files these names are replaced: $URL, $ADDR and $PORT of the server, $URL2, $ADDR2 and $PORT2 of
-// the second one; $OUT, the folder for results; $IN, the folder of files; $OPENLOOP, the binary; $KEY, the API key.
+// the second one; $OUT, the folder for results; $IN, the folder of files; $OPENLOOP, the binary; $KEY, the API key; $PASS, a password.
 type row struct {
-	point string // of the issue
-	name  string
-	fast  bool // takes about a second, and go test runs it
-	alone bool // measures times, or takes the whole machine: no other row runs beside it
+	number int    // in the table, from 1: the name of its folder, in which no word of the row may stand
+	point  string // of the issue
+	name   string
+	fast   bool // takes about a second, and go test runs it
+	alone  bool // measures times, or takes the whole machine: no other row runs beside it
 
 	needs  func() string       // why this machine can't run it; nil or "": it can
 	server server.Config       // the zero value is a good server
@@ -48,18 +47,14 @@ type step struct {
 	report    []check // of $OUT/benchmarks.json
 }
 
-// The API key that every row gives. The word must be in no output and no file, so it stands nowhere else.
+// The secrets: every row gives the API key. The word must be in no output and no file, so it stands nowhere else.
 const (
-	canary = "canary"
-	apiKey = "sk-canary-7f3a/9b1c5d"
+	canary   = "canary"
+	apiKey   = "sk-canary-7f3a/9b1c5d"
+	password = "pw-canary-7f3a-9b1c5d" // as $PASS, of URLs: in them a / would end the host
 )
 
 func (r *row) title() string { return r.point + " " + r.name }
-
-// slug is the title as the name of a folder.
-func (r *row) slug() string {
-	return strings.Trim(regexp.MustCompile(`[^A-Za-z0-9.]+`).ReplaceAllString(r.title(), "-"), "-")
-}
 
 // pace says how a row is run.
 func (r *row) pace() string {

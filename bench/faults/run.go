@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -152,6 +151,8 @@ func (e *env) expand(text string) string {
 			return e.binary
 		case "KEY":
 			return apiKey
+		case "PASS":
+			return password
 		}
 		return "$" + name // the shell's own
 	})
@@ -198,7 +199,7 @@ func (e *env) command(ctx context.Context, line string, limit time.Duration, n s
 	for _, v := range e.row.env {
 		shown = e.expand(v) + " " + shown
 	}
-	e.outcome.commands = append(e.outcome.commands, strings.ReplaceAll(shown, apiKey, "$KEY"))
+	e.outcome.commands = append(e.outcome.commands, strings.NewReplacer(apiKey, "$KEY", password, "$PASS").Replace(shown))
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
@@ -397,7 +398,7 @@ func isControl(c rune) bool {
 }
 
 // Signal sends a signal to the command's process.
-func (e *env) Signal(s syscall.Signal) {
+func (e *env) Signal(s os.Signal) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	_ = e.process.Signal(s) // it may have ended

@@ -14,6 +14,7 @@ const Gap = 2 * time.Millisecond
 type Answer struct {
 	Tokens   int                             // content events; 0: as many as were asked for
 	None     bool                            // no content event
+	First    time.Duration                   // before the first of them, beside the gap
 	Gap      time.Duration                   // between them; 0: the usual
 	Delta    func(k int) string              // the delta of the kth (from 0); nil: {"content":" w"}
 	Choices  func(k int) string              // in the place of the whole array of choices
@@ -65,6 +66,7 @@ func (a Answer) Serve(x *Exchange) {
 	if a.Before != "" {
 		write(x, a.Before)
 	}
+	time.Sleep(a.First)
 	for k := 0; k < tokens && !x.Lost(); k++ {
 		time.Sleep(a.Gap)
 		delta := `{"content":" w"}`

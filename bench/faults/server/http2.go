@@ -14,7 +14,7 @@ import (
 
 // HTTP2Fault says what goes wrong over HTTP/2. The zero value is a good server.
 type HTTP2Fault struct {
-	Idle     time.Duration // connections are closed, without GOAWAY, after this time without a request
+	First    time.Duration // before the first token
 	DropFrom int           // from this completion on (the trial is 0), every second one loses its connection when it was read
 	Only     bool          // refuse HTTP/1.1, as a server that speaks HTTP/2 alone
 }
@@ -22,27 +22,19 @@ type HTTP2Fault struct {
 // connKey finds the connection of a request in its context.
 type connKey struct{}
 
-// idleConn closes itself when no request was under way for some time.
-type idleConn struct {
+// h2conn counts the requests under way on a connection.
+type h2conn struct {
 	net.Conn
-	idle  time.Duration // 0: never
-	mu    sync.Mutex
-	timer *time.Timer
-	busy  int // requests under way
+	server *Server
+	mu     sync.Mutex
+	busy   int
 }
 
-func (c *idleConn) hold(n int) {
+func (c *h2conn) hold(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.busy += n; c.idle == 0 {
-		return
-	}
-	if c.timer != nil {
-		c.timer.Stop()
-	}
-	if c.busy == 0 {
-		c.timer = time.AfterFunc(c.idle, func() { c.Conn.Close() })
-	}
+	c.busy += n
+	c.server.setIdle(c.Conn, c.busy == 0)
 }
 
 // serveHTTP2 speaks HTTP/2 by net/http, without TLS at once.
@@ -65,7 +57,7 @@ func (s *Server) serveHTTP2(l net.Listener) {
 	s.mu.Lock()
 	s.http2 = server
 	s.mu.Unlock()
-	l = &idleListener{Listener: l, server: s, idle: fault.Idle}
+	l = &h2listener{l, s}
 	if s.config.TLS != nil {
 		_ = server.ServeTLS(l, "", "") // it ends when the server is closed
 	} else {
@@ -73,27 +65,27 @@ func (s *Server) serveHTTP2(l net.Listener) {
 	}
 }
 
-// idleListener accepts connections that close themselves.
-type idleListener struct {
+// h2listener accepts connections that are counted.
+type h2listener struct {
 	net.Listener
 	server *Server
-	idle   time.Duration
 }
 
-func (l *idleListener) Accept() (net.Conn, error) {
+func (l *h2listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	l.server.mu.Lock()
-	l.server.accepted++
-	l.server.conns[c] = struct{}{} // for Down; a row has few
-	l.server.mu.Unlock()
-	return &idleConn{Conn: c, idle: l.idle}, nil
+	s := l.server
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted++
+	s.conns[c] = false // it stays there until Down: a row has few
+	return &h2conn{Conn: c, server: s}, nil
 }
 
 func (s *Server) answerHTTP2(w http.ResponseWriter, r *http.Request) {
-	conn, fault := r.Context().Value(connKey{}).(*idleConn), s.config.HTTP2
+	conn, fault := r.Context().Value(connKey{}).(*h2conn), s.config.HTTP2
 	conn.hold(1)
 	defer conn.hold(-1)
 	body, err := io.ReadAll(r.Body)
@@ -121,6 +113,7 @@ func (s *Server) answerHTTP2(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, "data: %s\n\n", data)
 		_ = http.NewResponseController(w).Flush() // the client may have gone
 	}
+	time.Sleep(fault.First)
 	for range tokens {
 		time.Sleep(Gap)
 		event(Chunk(n, `{"content":" w"}`, "", ""))

@@ -47,7 +47,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	listener net.Listener
-	conns    map[net.Conn]struct{}
+	conns    map[net.Conn]bool // whether no request is under way
 	chats    int
 	bodies   map[string]int
 	headers  []http.Header // of all requests, and of what is not a completion
@@ -61,7 +61,7 @@ type Server struct {
 
 // Start starts a server on a free port.
 func Start(c Config) (*Server, error) {
-	s := &Server{config: c, addr: "127.0.0.1:0", conns: map[net.Conn]struct{}{}, bodies: map[string]int{}}
+	s := &Server{config: c, addr: "127.0.0.1:0", conns: map[net.Conn]bool{}, bodies: map[string]int{}}
 	return s, s.Open()
 }
 
@@ -104,6 +104,29 @@ func (s *Server) Down() {
 	s.listener.Close()
 	for c := range s.conns {
 		reset(c)
+	}
+}
+
+// CloseIdle closes the connections on which no request is under way, and says how many there were.
+func (s *Server) CloseIdle() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, idle := range s.conns {
+		if idle {
+			c.Close()
+			delete(s.conns, c)
+			n++
+		}
+	}
+	return n
+}
+
+// setIdle notes whether no request is under way on a connection.
+func (s *Server) setIdle(c net.Conn, idle bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, open := s.conns[c]; open {
+		s.conns[c] = idle
 	}
 }
 
@@ -201,7 +224,7 @@ func (s *Server) accept(l net.Listener) {
 		}
 		s.mu.Lock()
 		s.accepted++
-		s.conns[c] = struct{}{}
+		s.conns[c] = false
 		s.mu.Unlock()
 		s.work.Add(1)
 		go func() {
@@ -230,9 +253,11 @@ func (s *Server) serve(c net.Conn) {
 	r := bufio.NewReader(c)
 	for n := 0; ; n++ {
 		c.SetReadDeadline(time.Now().Add(idle))
+		s.setIdle(plain, n > 0)
 		if _, err := r.Peek(1); err != nil {
 			return
 		}
+		s.setIdle(plain, false)
 		c.SetReadDeadline(time.Now().Add(time.Minute))
 		req, err := http.ReadRequest(r)
 		if err != nil {
@@ -243,7 +268,7 @@ func (s *Server) serve(c net.Conn) {
 			return
 		}
 		c.SetReadDeadline(time.Time{})
-		x := &Exchange{Server: s, Conn: c, plain: plain, OnConn: n, Method: req.Method, Path: req.URL.Path,
+		x := &Exchange{Server: s, Conn: c, plain: plain, OnConn: n, Method: req.Method, Path: req.URL.Path, Query: req.URL.RawQuery,
 			Header: req.Header, Body: body}
 		x.N = s.note(x.Method, x.Path, x.Header, body)
 		s.behaviour(x)(x)
@@ -285,6 +310,7 @@ type Exchange struct {
 	OnConn int // requests before it on this connection
 	Method string
 	Path   string
+	Query  string
 	Header http.Header
 	Body   []byte
 
