@@ -257,7 +257,7 @@ func TestCauses(t *testing.T) {
 	}
 	silent := "http://" + listen(func(c net.Conn) { io.Copy(io.Discard, c) })
 	_, err = open(t, silent).Try(t.Context(), "/chat/completions", []byte("{}"), 50*time.Millisecond)
-	wantCause(t, err, CauseTimeout, "no answer within 50ms")
+	wantCause(t, err, CauseNoAnswer, "no answer within 50ms")
 
 	base, _, _ := ParseBase(plain.URL)
 	empty := filepath.Join(t.TempDir(), "empty")
@@ -425,7 +425,11 @@ func TestProxyPassword(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	_, err = e.Models(t.Context())
-	wantCause(t, err, CauseRefused)
+	wantCause(t, err, CauseProxy,
+		"through the proxy http://127.0.0.1:1: the proxy can't be reached: connection refused")
+	if strings.Contains(err.Error(), canary) {
+		t.Errorf("%v", err)
+	}
 }
 
 // The limit for connecting holds for a proxy's answer too.
@@ -440,7 +444,7 @@ func TestProxyThatDoesNotAnswer(t *testing.T) {
 		e.setProxy(&url.URL{Scheme: scheme, Host: l.Addr().String()}, new([]Secret))
 		begin := time.Now()
 		_, err := e.Models(t.Context())
-		wantCause(t, err, CauseTimeout)
+		wantCause(t, err, CauseProxy, "through the proxy "+scheme+"://"+l.Addr().String())
 		if took := time.Since(begin); took > modelsTime/2 {
 			t.Errorf("%s: it took %v", scheme, took)
 		}

@@ -445,7 +445,8 @@ func TestLearnWarns(t *testing.T) {
 	w := mustOpen(t, synthetic(300, 4))
 	warning, err := w.Learn(t.Context(), (&fakeServer{status: 404}).post)
 	want := "the endpoint does not say how it counts tokens, so prompts have the asked length by o200k_base only: " +
-		`POST /v1/chat/completions: status 404, want 200 and usage.prompt_tokens: {"error":"as told"}`
+		"POST /v1/chat/completions: status 404, where 200 and usage.prompt_tokens were expected: " +
+		`{"error":"as told"}`
 	if warning != want || err != nil {
 		t.Errorf("%s, %v", warning, err)
 	}

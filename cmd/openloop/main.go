@@ -99,6 +99,7 @@ func main() {
 // mainExit runs the program and returns its exit code.
 func mainExit(args []string, stdout, stderr io.Writer) int {
 	log.SetOutput(io.Discard) // net/http logs what it returns as errors too
+	stdout, stderr = forHumans(stdout), forHumans(stderr)
 	ctx := context.Background()
 	if ending := endingOf(args); ending != "" {
 		var stop func()

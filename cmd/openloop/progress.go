@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -39,11 +38,11 @@ func (s *session) watch(stages int) {
 			for {
 				select {
 				case <-run.Done():
-					fmt.Fprintf(s.stderr, "\r\x1b[K")
+					rewriteLine(s.stderr, "")
 					return
 				case <-time.After(100 * time.Millisecond):
 					if lines.Allow() {
-						fmt.Fprintf(s.stderr, "\r\x1b[K%s", progressLine(name, run.Progress(), stage, index < 0))
+						rewriteLine(s.stderr, progressLine(name, run.Progress(), stage, index < 0))
 					}
 				}
 			}
@@ -54,7 +53,7 @@ func (s *session) watch(stages int) {
 		ended := report.NewStage(s.spec.Plan, st)
 		line := report.StageLine(&ended)
 		if terminal {
-			fmt.Fprintf(s.stderr, "\r\x1b[K%s  %s\n", stageLabel(index, stages), line)
+			rewriteLine(s.stderr, fmt.Sprintf("%s  %s\n", stageLabel(index, stages), line))
 		} else {
 			fmt.Fprintf(s.stderr, "  %s\n", line)
 		}
@@ -127,13 +126,4 @@ func progressLine(name string, p loadgen.Progress, stage loadgen.Stage, probe bo
 		fmt.Fprintf(&b, "  no token for %.0f s", p.Silent.Seconds())
 	}
 	return b.String()
-}
-
-func isTerminal(w any) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -218,6 +218,9 @@ func (f *reportFlags) outputFormat() (*format, error) {
 
 func (f *reportFlags) write(stdout io.Writer, form *format, r *reports) error {
 	if f.output == "" {
+		if form.name != formatScreen && form.name != formatConsole {
+			stdout = forData(stdout)
+		}
 		out := bufio.NewWriterSize(stdout, 1<<16)
 		if err := r.write(out, form); err != nil {
 			return err
