@@ -3,7 +3,6 @@ package guidellm
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/openloop/openloop/internal/infile"
 )
 
 // ReadError says why a report could not be read, and where in it.
@@ -105,11 +106,11 @@ func ReadOpenLoop(r io.Reader) (json.RawMessage, error) {
 func openJSON(r io.Reader) (*bufio.Reader, error) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		z, err := gzip.NewReader(in)
+		text, err := infile.Gunzip(in)
 		if err != nil {
 			return nil, err
 		}
-		in = bufio.NewReaderSize(z, 64<<10)
+		in = bufio.NewReaderSize(text, 64<<10)
 	}
 	for {
 		c, err := in.ReadByte()
