@@ -15,6 +15,7 @@ import (
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/internal/atomicfile"
+	"github.com/openloop/openloop/internal/infile"
 	"github.com/openloop/openloop/report"
 )
 
@@ -82,7 +83,7 @@ func inFolder(name string) string {
 func readOwn(names []string) []*report.Result {
 	var all []*report.Result
 	for _, name := range names {
-		file, err := os.Open(inFolder(name))
+		file, err := infile.Open(inFolder(name)) // a pipe could not be read once more
 		if err != nil {
 			return nil
 		}
@@ -100,10 +101,18 @@ func readOwn(names []string) []*report.Result {
 	return all
 }
 
+// readFile reads a report from a file. That it waits for what is no regular file is said.
+func readFile(name string, stderr io.Writer) (*guidellm.Report, error) {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		fmt.Fprintf(stderr, "reading %s, which is %s: this waits for its end\n", name, infile.Kind(info.Mode()))
+	}
+	return guidellm.ReadFile(name)
+}
+
 // readReport reads a report whole. own is openloop's own result in it, nil for none.
-func readReport(name string) (file *guidellm.Report, own *report.Result, err error) {
+func readReport(name string, stderr io.Writer) (file *guidellm.Report, own *report.Result, err error) {
 	name = inFolder(name)
-	if file, err = guidellm.ReadFile(name); err != nil {
+	if file, err = readFile(name, stderr); err != nil {
 		return nil, nil, err
 	}
 	if text, ok := file.OpenLoop.(json.RawMessage); ok {
@@ -134,7 +143,7 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 	var all reports
 	different, allOwn := 0, true
 	for _, name := range names {
-		file, own, err := readReport(name)
+		file, own, err := readReport(name, stderr)
 		if err != nil {
 			return err
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/guidellm/oversaturation"
+	"github.com/openloop/openloop/internal/atomicfile"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
@@ -93,8 +94,9 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.openEndpoint(ctx); err != nil {
 		return err
 	}
-	if s.work, err = tokens.Open(s.spec.Workload, s.model); err != nil {
-		return refuse(err)
+	first, err := s.openWork(ctx)
+	if err != nil {
+		return err
 	}
 	if s.spec.Workload.Trace != nil {
 		load := s.work.TraceLoad()
@@ -102,10 +104,6 @@ func (s *session) open(ctx context.Context) error {
 		if s.spec.Limits.MaxDuration == 0 && s.spec.Limits.MaxRequests == 0 {
 			s.spec.Limits.MaxRequests = len(load.Times)
 		}
-	}
-	first, err := s.work.Trial()
-	if err != nil {
-		return refuse(err)
 	}
 	if err := s.spec.NeedOf(len(first.Body)).Check(availableMemory()); err != nil {
 		return withHint(usageError("%w", err),
@@ -150,6 +148,41 @@ func (s *session) open(ctx context.Context) error {
 	}
 	s.startJournal(limit)
 	return nil
+}
+
+// unlessDone does what may take long over a large file and knows of no context. When that ends, it is left where it is:
+// the program ends, too, and nothing was measured.
+func unlessDone(ctx context.Context, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		atomicfile.RemoveParts()
+		return context.Cause(ctx)
+	}
+}
+
+// openWork opens what is to be sent, and reads its first request.
+func (s *session) openWork(ctx context.Context) (tokens.Item, error) {
+	var work *tokens.Workload
+	var first tokens.Item
+	err := unlessDone(ctx, func() (err error) {
+		if work, err = tokens.Open(s.spec.Workload, s.model); err != nil {
+			return refuse(err)
+		}
+		if first, err = work.Trial(); err != nil {
+			work.Close()
+			return refuse(err)
+		}
+		return nil
+	})
+	if err != nil {
+		return tokens.Item{}, err
+	}
+	s.work = work
+	return first, nil
 }
 
 // checkFiles refuses a run that would write over a file that it reads, or over another that it writes.
