@@ -31,6 +31,9 @@ func escape(text string, forms []byte) string {
 		if i < len(forms) {
 			form = forms[i]
 		}
+		if r == '\\' && form%9 == 7 {
+			form = 0 // what escapes with backslashes doubles them
+		}
 		switch form % 9 {
 		case 0:
 			quoted, _ := json.Marshal(string(r))
