@@ -105,7 +105,7 @@ func ParseBase(s string) (Address, Secret, error) {
 	if !strings.HasSuffix(u.Path, "/v1") {
 		u.Path += "/v1"
 	}
-	u.RawPath = ""
+	u.RawPath, u.ForceQuery = "", false // "http://h?" has a query that is empty
 	return a, login, nil
 }
 
