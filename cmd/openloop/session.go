@@ -427,6 +427,9 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	case saveErr != nil:
 		return saveErr
 	}
+	if err := nothingSucceeded(result); err != nil {
+		return err
+	}
 	for _, g := range result.Gates {
 		if g.Outcome == slo.Pass {
 			s.say("%s", g)
@@ -487,6 +490,33 @@ func (s *session) keep(st *sweep.Stage) {
 	if err := s.files.save(s.exporter.Export(result), result); err != nil {
 		s.warn("%v", err)
 	}
+}
+
+// nothingSucceeded is an error if requests failed and none of any stage succeeded. Stages whose long answers all were
+// unfinished at their ends are a result.
+func nothingSucceeded(r *report.Result) error {
+	failed := 0
+	counts := map[string]int{}
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		if s.Requests.Completed > 0 {
+			return nil
+		}
+		failed += s.Requests.Errored
+		for _, e := range s.Errors {
+			counts[e.Text] += e.Count
+		}
+	}
+	if failed == 0 {
+		return nil
+	}
+	most := ""
+	for text, n := range counts {
+		if n > counts[most] || n == counts[most] && text < most {
+			most = text
+		}
+	}
+	return fmt.Errorf("no request of the run succeeded: %d failed, %d of them with: %s", failed, counts[most], most)
 }
 
 // missedGates is an error if a gate does not hold, or could not be decided.
