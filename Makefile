@@ -3,6 +3,7 @@
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 10s
+FUZZJOBS ?= 1
 SOAK     ?= 1h
 ARGS     ?=
 
@@ -65,11 +66,8 @@ build-all: ## build bin/openloop-OS-ARCH for linux and darwin, amd64 and arm64
 	    -o bin/openloop-$$os-$$arch ./cmd/openloop; \
 	done
 
-fuzz: ## run every fuzz target for FUZZTIME (10s)
-	@grep -rHo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func / /' | while read -r file name; do \
-	  echo "== $$name in $$(dirname "$$file")"; \
-	  $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit 1; \
-	done
+fuzz: ## run every fuzz target for FUZZTIME (10s), FUZZJOBS (1) at a time, list what failed
+	@GO='$(GO)' .ci/fuzz '$(FUZZTIME)' '$(FUZZJOBS)'
 
 bench: ## run the Go benchmarks, with allocations
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -147,7 +147,17 @@ func parseRate(s string) (float64, error) {
 	return r, nil
 }
 
+// longestProfile is far beyond any run, and far from where sums of durations overflow.
+const longestProfile = 10_000 * time.Hour
+
 func (p Profile) check() error {
+	left := longestProfile
+	for _, piece := range p {
+		if piece.Length > left {
+			return fmt.Errorf("the profile is longer than %.0f hours", longestProfile.Hours())
+		}
+		left -= piece.Length
+	}
 	if p.Requests() <= 0 {
 		return errors.New("the profile has no request: its rates are all 0")
 	}

@@ -75,25 +75,25 @@ func (c *cgroupCPU) add(root fs.FS, dir string) {
 	}
 	for line := range strings.Lines(string(b)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
-		n, err := strconv.Atoi(value)
+		n, err := strconv.ParseUint(value, 10, 48)
 		if err != nil {
 			continue
 		}
 		switch name {
 		case "nr_periods":
-			c.periods += n
+			c.periods += int(n)
 		case "nr_throttled":
-			c.throttled += n
+			c.throttled += int(n)
 		}
 	}
 }
 
-// quotient is 0 where either is no number.
+// quotient is 0 where either is not a whole number, as the kernel writes them.
 func quotient(a, b string) float64 {
-	x, err := strconv.ParseFloat(a, 64)
-	y, err2 := strconv.ParseFloat(b, 64)
+	x, err := strconv.ParseInt(a, 10, 64)
+	y, err2 := strconv.ParseInt(b, 10, 64)
 	if err != nil || err2 != nil || y <= 0 {
 		return 0
 	}
-	return x / y
+	return float64(x) / float64(y)
 }

@@ -30,19 +30,19 @@ func portsOf(root fs.FS, open int) Headroom {
 	if err != nil {
 		return Headroom{}
 	}
-	var first, last int
+	var first, last uint16
 	if _, err := fmt.Sscan(string(b), &first, &last); err != nil || last < first {
 		return Headroom{}
 	}
-	waiting := 0
+	var waiting uint32
 	if b, err := fs.ReadFile(root, "proc/net/sockstat"); err == nil {
 		for line := range bytes.Lines(b) {
-			var inUse, orphan int
+			var inUse, orphan uint32
 			if n, _ := fmt.Sscanf(string(line), "TCP: inuse %d orphan %d tw %d", &inUse, &orphan, &waiting); n == 3 {
 				break
 			}
 		}
 	}
-	limit := last - first + 1
-	return Headroom{Limit: limit, Left: max(limit-open-waiting, 0)}
+	limit := int(last) - int(first) + 1
+	return Headroom{Limit: limit, Left: max(limit-open-int(waiting), 0)}
 }

@@ -11,6 +11,7 @@
 //	answer.go  what a search found
 //	notes.go   what else the reader of the answer should know
 //	gate.go    conditions on the answer: what decides them
+//	recover.go  a stage of a run that was killed
 package sweep
 
 import (

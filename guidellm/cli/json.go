@@ -13,7 +13,7 @@ import (
 func parseJSON(text []byte) (any, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
-	v, err := nextJSON(d)
+	v, err := nextJSON(d, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -23,7 +23,10 @@ func parseJSON(text []byte) (any, error) {
 	return v, nil
 }
 
-func nextJSON(d *json.Decoder) (any, error) {
+func nextJSON(d *json.Decoder, depth int) (any, error) {
+	if depth > mostDepth { // Token, unlike Decode, has no limit
+		return nil, errDepth
+	}
 	t, err := d.Token()
 	if err != nil {
 		return nil, err
@@ -36,17 +39,17 @@ func nextJSON(d *json.Decoder) (any, error) {
 		return t.Float64()
 	case json.Delim:
 		if t == '[' {
-			return restOfArray(d)
+			return restOfArray(d, depth+1)
 		}
-		return restOfObject(d)
+		return restOfObject(d, depth+1)
 	}
 	return t, nil
 }
 
-func restOfArray(d *json.Decoder) (any, error) {
+func restOfArray(d *json.Decoder, depth int) (any, error) {
 	list := []any{}
 	for d.More() {
-		v, err := nextJSON(d)
+		v, err := nextJSON(d, depth)
 		if err != nil {
 			return nil, err
 		}
@@ -56,14 +59,14 @@ func restOfArray(d *json.Decoder) (any, error) {
 	return list, err
 }
 
-func restOfObject(d *json.Decoder) (any, error) {
+func restOfObject(d *json.Decoder, depth int) (any, error) {
 	object := guidellm.Object{}
 	for d.More() {
 		key, err := d.Token()
 		if err != nil {
 			return nil, err
 		}
-		v, err := nextJSON(d)
+		v, err := nextJSON(d, depth)
 		if err != nil {
 			return nil, err
 		}

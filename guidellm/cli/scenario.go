@@ -68,7 +68,8 @@ func openScenario(name string) (guidellm.Object, error) {
 	case ".yaml", ".yml":
 		var node yaml.Node
 		if err = yaml.Unmarshal(text, &node); err == nil {
-			v, err = yamlValue(&node, 0)
+			y := yamlReader{left: mostYAMLGrowth * len(text)}
+			v, err = y.value(&node, 0)
 		}
 	default:
 		return nil, fmt.Errorf("%s: a scenario is a .json, .yaml or .yml file", name)
@@ -86,20 +87,33 @@ func openScenario(name string) (guidellm.Object, error) {
 	return object, nil
 }
 
-// yamlValue turns a YAML document into the values that JSON has.
-func yamlValue(n *yaml.Node, depth int) (any, error) {
-	if depth > 100 {
-		return nil, errors.New("nested more than 100 deep")
+// mostDepth is how deep objects and lists may be nested: none of the arguments has more than a few.
+const mostDepth = 100
+
+var errDepth = fmt.Errorf("nested more than %d deep", mostDepth)
+
+// mostYAMLGrowth bounds what a YAML document unfolds to, in values for each of its bytes: every alias is one more copy.
+const mostYAMLGrowth = 10
+
+// yamlReader turns a YAML document into the values that JSON has.
+type yamlReader struct{ left int } // values that it may still make
+
+func (y *yamlReader) value(n *yaml.Node, depth int) (any, error) {
+	if depth > mostDepth {
+		return nil, errDepth
+	}
+	if y.left--; y.left < 0 {
+		return nil, errors.New("its aliases unfold to too much")
 	}
 	switch n.Kind {
 	case yaml.DocumentNode:
-		return yamlValue(n.Content[0], depth+1)
+		return y.value(n.Content[0], depth+1)
 	case yaml.AliasNode:
-		return yamlValue(n.Alias, depth+1)
+		return y.value(n.Alias, depth+1)
 	case yaml.SequenceNode:
 		list := []any{}
 		for _, item := range n.Content {
-			v, err := yamlValue(item, depth+1)
+			v, err := y.value(item, depth+1)
 			if err != nil {
 				return nil, err
 			}
@@ -109,7 +123,7 @@ func yamlValue(n *yaml.Node, depth int) (any, error) {
 	case yaml.MappingNode:
 		object := guidellm.Object{}
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			v, err := yamlValue(n.Content[i+1], depth+1)
+			v, err := y.value(n.Content[i+1], depth+1)
 			if err != nil {
 				return nil, err
 			}

@@ -199,7 +199,8 @@ func ownStageOf(r *guidellm.Report, b *guidellm.Benchmark) ownStage {
 		Stage int64 `json:"stage"`
 	}
 	if r.OpenLoop == nil || guidellm.DecodeFree(r.OpenLoop, &result) != nil ||
-		b.OpenLoop == nil || guidellm.DecodeFree(b.OpenLoop, &of) != nil || of.Stage >= int64(len(result.Stages)) {
+		b.OpenLoop == nil || guidellm.DecodeFree(b.OpenLoop, &of) != nil ||
+		of.Stage < 0 || of.Stage >= int64(len(result.Stages)) {
 		return ownStage{}
 	}
 	return result.Stages[of.Stage]

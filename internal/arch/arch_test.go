@@ -32,11 +32,13 @@ const (
 var allowed = map[string]string{
 	"internal/arch":       "",
 	"internal/atomicfile": "",
+	"internal/infile":     "",
 	"internal/memnet":     "",
 	"internal/num":        "",
 	"internal/precise":    "",
 
 	"loadgen":           engine,
+	"loadgen/journal":   engine,
 	"loadgen/stream":    "internal",
 	"loadgen/transport": "loadgen/stream internal",
 

@@ -61,7 +61,7 @@ func (c *Clock) Received(stamp, read int64) (at int64, ok bool) {
 		}
 		at = read // the error between the two clocks
 	}
-	if read-at >= int64(doubtful) {
+	if at <= read-int64(doubtful) {
 		return read, false
 	}
 	return at, true
