@@ -181,7 +181,7 @@ func (c *campaigner) run(ctx context.Context, chosen []row, parallel int) (faile
 
 // one runs a row and prints a line about it, and more if it fails.
 func (c *campaigner) one(ctx context.Context, r *row) {
-	dir := filepath.Join(c.folder, fmt.Sprintf("row%03d", r.number))
+	dir := filepath.Join(c.folder, r.folder())
 	o := r.run(ctx, c.binary, dir)
 	// A busy machine makes every client late. A row about the client's verdict gets another chance for that alone.
 	for try := 1; r.alone && len(o.wrong) > 0 && o.others > busyCores && try < tries && ctx.Err() == nil; try++ {

@@ -35,7 +35,7 @@ type row struct {
 	not    []string            // expressions that neither may match
 	report []check             // what holds of the report; with none there need not be one
 	check  func(e *env) string // whatever else holds; "" or what is wrong
-	litter bool                // temporary files may be left: the program was killed
+	dies   bool                // the program is killed: it may leave temporary files, and words of its runtime
 }
 
 // step is a further command of a row.
@@ -56,6 +56,9 @@ const (
 
 func (r *row) title() string { return r.point + " " + r.name }
 
+// folder is the name of the folder for what the row leaves.
+func (r *row) folder() string { return fmt.Sprintf("row%03d", r.number) }
+
 // pace says how a row is run.
 func (r *row) pace() string {
 	switch {
@@ -75,5 +78,7 @@ func complaint(want, got any) string { return fmt.Sprintf("want %v\ngot  %v", wa
 const (
 	common = " --target $URL --tokenizer none --server-metrics off --prompt-tokens 16 --output-tokens 8" +
 		" --outputs json --output-dir $OUT"
+	data = "run --target $URL --tokenizer none --server-metrics off --outputs json --output-dir $OUT" +
+		" --profile constant --rate 40 --max-requests 20 --allow-invalid --data "
 	short = "run" + common + " --profile constant --rate 40 --max-requests 20 --allow-invalid"
 )

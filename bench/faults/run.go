@@ -151,6 +151,8 @@ func (e *env) expand(text string) string {
 			return e.binary
 		case "KEY":
 			return apiKey
+		case "STUCK":
+			return filepath.Join(e.Dir, "stuck.json")
 		case "PASS":
 			return password
 		}
@@ -358,7 +360,7 @@ func (e *env) everywhere() {
 			if i := strings.IndexFunc(text, isControl); i >= 0 {
 				e.wrong("a control character on %s: %q", filepath.Base(f), text[max(0, i-20):min(len(text), i+20)])
 			}
-			if m := never.FindString(text); m != "" {
+			if m := never.FindString(text); m != "" && !e.row.dies {
 				e.wrong("%s says %q", filepath.Base(f), m)
 			}
 		}
@@ -371,7 +373,7 @@ func (e *env) everywhere() {
 			return fs.SkipDir
 		}
 		below, _ := filepath.Rel(e.Dir, name)
-		if strings.HasPrefix(d.Name(), ".openloop") && !e.row.litter {
+		if (strings.HasPrefix(d.Name(), ".openloop") || strings.Contains(d.Name(), ".part")) && !e.row.dies {
 			e.wrong("left behind: %s", below)
 		}
 		if !d.Type().IsRegular() {
@@ -426,6 +428,18 @@ func (e *env) Until(holds func() bool) bool {
 
 // Chats waits for so many completions, the trial included.
 func (e *env) Chats(n int) bool { return e.Until(func() bool { return e.Server.Chats() >= n }) }
+
+// SaysWithin waits for some time until the command has written something.
+func (e *env) SaysWithin(d time.Duration, expression string) bool {
+	late := time.Now().Add(d)
+	match := regexp.MustCompile(`(?i)` + expression)
+	said := false
+	e.Until(func() bool {
+		said = match.MatchString(e.read("stdout") + e.read("stderr"))
+		return said || time.Now().After(late)
+	})
+	return said
+}
 
 // Says waits until the command has written something.
 func (e *env) Says(expression string) bool {

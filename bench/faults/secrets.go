@@ -316,7 +316,7 @@ func controlRows() []row {
 		row{
 			point: "2.3", name: "control characters in a file of data", fast: true,
 			files: map[string]string{"data.jsonl": `{"prompt": "a", "` + escapes + `}` + "\n"},
-			args:  short + " --data $IN/data.jsonl", exit: []int{2},
+			args:  data + "$IN/data.jsonl", exit: []int{2},
 		},
 		row{
 			point: "2.3", name: "control characters in a report", fast: true, args: short, exit: []int{0},
@@ -331,7 +331,7 @@ func controlRows() []row {
 		},
 		row{
 			point: "2.3", name: "control characters in the name of a file", fast: true,
-			args: short + " --data $IN/no" + strings.Trim(escapes, "\r") + ".jsonl", exit: []int{2},
+			args: data + "$IN/no" + strings.Trim(escapes, "\r") + ".jsonl", exit: []int{2},
 		},
 	)
 }
@@ -392,7 +392,7 @@ func doorRows() []row {
 		{
 			point: "2.3", name: "a password that is badly escaped is refused", fast: true,
 			args: strings.Replace(short, "$URL", "http://me:canary%zz@$ADDR", 1), exit: []int{2},
-			says: []string{`escape|password|user|credential`}, check: unasked,
+			says: []string{`escape|password|user|credential|is not a URL`}, check: unasked,
 		},
 		{
 			point: "2.3", name: "a token before the host of metrics is refused", fast: true,

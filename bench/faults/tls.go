@@ -38,6 +38,8 @@ var certificate = sync.OnceValue(func() *tls.Config {
 })
 
 // authority is it in PEM form.
-func authority() string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate().Certificates[0].Certificate[0]}))
+func authority() string { return authorityOf(certificate()) }
+
+func authorityOf(c *tls.Config) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificates[0].Certificate[0]}))
 }

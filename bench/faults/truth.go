@@ -111,6 +111,11 @@ func outageRows() []row {
 			report: serversFault,
 		},
 		{
+			point: "1.1", name: "a gate holds where nothing happens", alone: true, server: server.Config{Chat: slow},
+			args: "run" + common + " --profile constant --rate 20 --max-seconds 8 --slo 'ttft:p95<2s' --gate slo@20",
+			exit: []int{0}, report: []check{level("valid", "suspect"), result("PASS")},
+		},
+		{
 			// The limit is set when the connections stand: each new one fails for want of a descriptor here.
 			point: "1.1", name: "a local shortage of descriptors is the client's", alone: true,
 			server: server.Config{Chat: slow, Idle: 20 * time.Millisecond},

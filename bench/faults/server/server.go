@@ -261,6 +261,7 @@ func (s *Server) serve(c net.Conn) {
 		c.SetReadDeadline(time.Now().Add(time.Minute))
 		req, err := http.ReadRequest(r)
 		if err != nil {
+			fmt.Fprint(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n") // it may be gone
 			return
 		}
 		body, err := io.ReadAll(req.Body)
