@@ -173,7 +173,7 @@ func (l loadFlags) rateLoads(f *specFlags, kind loadgen.Kind) ([]loadgen.Load, e
 			loads = append(loads, loadgen.Load{Kind: kind, Rate: r, Seed: f.seed})
 		case r != math.Trunc(r):
 			return nil, usageError("--rate %v: a number of streams is whole", r)
-		case int(r) > f.maxConcurrency:
+		case r > float64(f.maxConcurrency):
 			return nil, usageError("--rate %v: more streams than --max-concurrency %d allows", r, f.maxConcurrency)
 		default:
 			loads = append(loads, loadgen.Load{Kind: kind, Streams: int(r)})
