@@ -4,6 +4,7 @@ GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 FUZZTIME ?= 10s
 FUZZJOBS ?= 1
+SOAK     ?= 1h
 ARGS     ?=
 
 BIN       := bin/openloop
@@ -20,7 +21,7 @@ RESULTS     ?= openloop-results
 
 .DEFAULT_GOAL := help
 .PHONY: help run build build-all test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
-        bench bench-truth parity knee-study check-deploy check-links image bench-openloop clean
+        bench bench-truth faults soak parity knee-study check-deploy check-links image bench-openloop clean
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +74,12 @@ bench: ## run the Go benchmarks, with allocations
 
 bench-truth: ## compare the client with a server that knows the truth, in a process of its own (ARGS='-row 300')
 	$(GO) run ./bench/truth $(ARGS)
+
+faults: build ## the fault campaign: misbehaving servers, and what must be said of them (minutes; ARGS='-run 1.4')
+	$(GO) run ./bench/faults -openloop $(BIN) $(ARGS)
+
+soak: build ## send load with faults for SOAK (1h), and watch descriptors and memory
+	$(GO) run ./bench/faults -openloop $(BIN) -soak $(SOAK) $(ARGS)
 
 parity: build ## run the pinned GuideLLM and openloop at equal rates, compare the reports (installs GuideLLM)
 	OPENLOOP=$(BIN) bench/parity/run.sh $(ARGS)

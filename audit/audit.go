@@ -41,10 +41,12 @@ type Reason struct {
 // Measurements are what the client can say about itself. Durations are in nanoseconds.
 type Measurements struct {
 	AskedRate float64 `json:"asked_rate"` // requests per second of the schedule; closed loops: as sent
-	SentRate  float64 `json:"sent_rate"`  // requests per second that were sent
+	// Requests per second that were sent, or would have been if the server had taken the connection.
+	SentRate  float64 `json:"sent_rate"`
 	SentShare float64 `json:"sent_share"` // sent/asked
 
-	SendDelayP50 time.Duration `json:"send_delay_p50_ns"` // sent − scheduled
+	// Sent − scheduled, without the time in which the server or the network kept a request waiting for a connection.
+	SendDelayP50 time.Duration `json:"send_delay_p50_ns"`
 	SendDelayP99 time.Duration `json:"send_delay_p99_ns"`
 	SendDelayMax time.Duration `json:"send_delay_max_ns"`
 
@@ -76,15 +78,18 @@ type Measurements struct {
 	Retries        int           `json:"retries"`
 	Resets         int           `json:"resets"` // connections that ended before their response did
 	// Requests that failed because this machine had no descriptor or port left.
-	LocalFailures int    `json:"local_failures"`
-	Unsent        int    `json:"unsent"` // arrivals due before the end of the stage, and not sent
-	PeakInFlight  int    `json:"peak_in_flight"`
-	FileLimit     int    `json:"file_descriptors"`      // that the process may have open; 0: not known
-	FilesLeft     int    `json:"file_descriptors_left"` // at the end of the stage
-	PortLimit     int    `json:"local_ports"`           // for connections to one server; 0: not known
-	PortsLeft     int    `json:"local_ports_left"`      // at the end of the stage
-	Stamps        string `json:"stamps"`
-	Pacer         string `json:"pacer"`
+	LocalFailures int `json:"local_failures"`
+	// For how long openloop stood still, in all and at a time: stopped, or without a processor.
+	Frozen       time.Duration `json:"frozen_ns"`
+	FrozenMax    time.Duration `json:"frozen_max_ns"`
+	Unsent       int           `json:"unsent"` // arrivals due before the end of the stage, and not sent
+	PeakInFlight int           `json:"peak_in_flight"`
+	FileLimit    int           `json:"file_descriptors"`      // that the process may have open; 0: not known
+	FilesLeft    int           `json:"file_descriptors_left"` // at the end of the stage
+	PortLimit    int           `json:"local_ports"`           // for connections to one server; 0: not known
+	PortsLeft    int           `json:"local_ports_left"`      // at the end of the stage
+	Stamps       string        `json:"stamps"`
+	Pacer        string        `json:"pacer"`
 }
 
 // The limits of the audit, each with its reason. They stand here and nowhere else.
@@ -120,6 +125,11 @@ const (
 	// A control group that has used up its period's time stands still for the rest of it, tens of milliseconds. More
 	// than one period in a hundred shows in a 99th percentile.
 	throttledSuspect = 0.01
+
+	// A client that stands still sends nothing and reads nothing. The shares are those of sent: so much of a closed
+	// loop's rate it may cost.
+	frozenSuspect = 0.01
+	frozenInvalid = 0.05
 
 	// Requests that failed because this machine had no descriptor or port left are the client's errors; more than 1 %
 	// is another load. Where there is no room for so many more connections, one burst more and some would have failed.
@@ -192,6 +202,12 @@ func Check(l *loadgen.Measured) Verdict {
 			"openloop was stopped in %d of %d periods for having used up its CPU limit of %.3g processors",
 			f.CPUThrottled, f.CPUPeriods, c.CPULimit)
 	}
+	if share := frozenShare(l); share > frozenSuspect {
+		v.add("frozen", pick(share > frozenInvalid), share, frozenSuspect,
+			"openloop stood still for %v of %v, at most %v at a time: it was stopped, or had no processor",
+			num.RoundDuration(f.Frozen), num.RoundDuration(time.Duration(l.End-l.Start)),
+			num.RoundDuration(f.FrozenMax))
+	}
 	if f.LocalFailures > 0 {
 		share := float64(f.LocalFailures) / float64(max(1, len(l.Records)))
 		v.add("local_failures", pick(share > localInvalid), share, 0,
@@ -209,11 +225,19 @@ func (v *Verdict) headroom(check string, h loadgen.Headroom, what string) {
 	}
 }
 
-// lateSends counts the requests of a stage that were sent later than a limit.
+// frozenShare is the share of a stage in which the client stood still.
+func frozenShare(l *loadgen.Measured) float64 {
+	if l.End <= l.Start {
+		return 0
+	}
+	return float64(l.Client.Frozen) / float64(l.End-l.Start)
+}
+
+// delayedSends counts the requests of a stage that were sent later than a limit.
 func delayedSends(l *loadgen.Measured, limit time.Duration) int {
 	n := 0
 	for i := range l.Records {
-		if l.Records[i].SendDelay() > limit {
+		if l.Records[i].OwnDelay() > limit {
 			n++
 		}
 	}
@@ -252,6 +276,8 @@ func measure(l *loadgen.Measured) Measurements {
 		CPUPeriods:     c.CPUPeriods,
 		CPUThrottled:   c.CPUThrottled,
 		LocalFailures:  c.LocalFailures,
+		Frozen:         c.Frozen,
+		FrozenMax:      c.FrozenMax,
 		FileLimit:      c.Files.Limit,
 		FilesLeft:      c.Files.Left,
 		PortLimit:      c.Ports.Limit,
@@ -261,28 +287,31 @@ func measure(l *loadgen.Measured) Measurements {
 	}
 	var delays []time.Duration
 	var sent, planned []int64
+	offered := 0
 	for i := range l.Records {
 		rec := &l.Records[i]
 		if rec.Err == loadgen.ErrReset {
 			f.Resets++
 		}
-		if rec.Sent == 0 || rec.Sent > l.Stopped {
-			continue
+		if at := rec.Offered(); at > 0 && at <= l.Stopped {
+			offered++
+			delays = append(delays, rec.OwnDelay())
 		}
-		delays = append(delays, rec.SendDelay())
-		sent = append(sent, rec.Sent-l.Start)
-		planned = append(planned, rec.Scheduled-l.Start)
+		if rec.Sent > 0 && rec.Sent <= l.Stopped {
+			sent = append(sent, rec.Sent-l.Start)
+			planned = append(planned, rec.Scheduled-l.Start)
+		}
 	}
 	slices.Sort(delays)
 	slices.Sort(sent)
 	f.SendDelayP50, f.SendDelayP99 = num.Quantile(delays, 0.5), num.Quantile(delays, 0.99)
 	f.SendDelayMax = num.Quantile(delays, 1)
-	f.Unsent = unsent(l, len(sent))
+	f.Unsent = unsent(l, offered)
 	if seconds > 0 {
-		f.SentRate = float64(len(sent)) / seconds
+		f.SentRate = float64(offered) / seconds
 		f.AskedRate = f.SentRate
 		if l.Stage.Load.Kind.Open() {
-			f.AskedRate = float64(len(sent)+f.Unsent) / seconds
+			f.AskedRate = float64(offered+f.Unsent) / seconds
 		}
 		f.CPU = c.CPU.Seconds() / (float64(l.End-l.Start) / 1e9)
 		f.CPULimit = float64(max(1, c.Procs))
@@ -362,3 +391,6 @@ func exponentialDistance(events []int64) float64 {
 	}
 	return d
 }
+
+// Doubt makes a client suspect for a reason that is not among its measurements.
+func (v *Verdict) Doubt(check, text string) { v.add(check, Suspect, 0, 0, "%s", text) }

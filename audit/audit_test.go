@@ -51,6 +51,25 @@ func TestAudit(t *testing.T) {
 			}
 		}
 	}
+	away := func(n int, kind loadgen.ErrorKind) func(*loadgen.Measured) {
+		return func(l *loadgen.Measured) {
+			for i := 200; i < 200+n; i++ {
+				rec := &l.Records[i]
+				*rec = loadgen.Record{Scheduled: rec.Scheduled, Started: rec.Sent, Connecting: 100, End: rec.Sent + 100,
+					Status: loadgen.Errored, Err: kind}
+			}
+		}
+	}
+	connecting := func(d time.Duration, flag loadgen.Flags) func(*loadgen.Measured) {
+		return func(l *loadgen.Measured) {
+			for i := range 100 {
+				rec := &l.Records[i]
+				rec.Sent += int64(d)
+				rec.Connecting = int64(d)
+				rec.Flags |= loadgen.NewConnection | flag
+			}
+		}
+	}
 	delay := func(d time.Duration) func(*loadgen.Measured) {
 		return func(l *loadgen.Measured) {
 			for range len(l.Records) / 50 {
@@ -73,6 +92,15 @@ func TestAudit(t *testing.T) {
 		{"the last three not sent", unsent(3), Valid, ""}, // due in the last 50 ms
 		{"2 % not sent", unsent(24), Suspect, "sent"},
 		{"a server beyond reach", unsent(300), Invalid, "sent"},
+		{"a server that was away for 3 s", away(300, loadgen.ErrConnect), Valid, ""},
+		{"descriptors that were away for 3 s", away(300, loadgen.ErrLocal), Invalid, "sent"},
+		{"connections that the server took late", connecting(time.Second, 0), Valid, ""},
+		{"connections opened ahead, and requests sent late", connecting(time.Second, loadgen.OpenedAhead), Invalid,
+			"send_delay"},
+		{"stopped for a moment", func(l *loadgen.Measured) { l.Client.Frozen = 60 * time.Millisecond }, Valid, ""},
+		{"stopped for 0.2 of 10 s", func(l *loadgen.Measured) { l.Client.Frozen = 200 * time.Millisecond }, Suspect,
+			"frozen"},
+		{"stopped for 4 of 10 s", func(l *loadgen.Measured) { l.Client.Frozen = 4 * time.Second }, Invalid, "frozen"},
 		{"two waited for the cap", func(l *loadgen.Measured) { l.Client.DelayedByCap = 2 }, Suspect, "concurrency_cap"},
 		{"5 % waited for the cap", func(l *loadgen.Measured) { l.Client.DelayedByCap = 50 }, Invalid,
 			"concurrency_cap"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 )
@@ -12,18 +13,28 @@ import (
 // value is no address.
 type Address struct{ url url.URL }
 
+// ErrLogin means that a URL holds something before its host that is not a name and a password as a URL has them.
+var ErrLogin = errors.New("what stands before its @ is not NAME:PASSWORD, escaped as in a URL")
+
 // ParseAddress reads an http or https URL as people write it. A name and a password in it are returned as the value of
-// an Authorization header, and are in the address no more. No error shows them.
+// an Authorization header, and are in the address no more. No error shows them, nor what may be one: a URL whose login
+// can't be read, or has no password, is refused, since a key is easily taken for a name.
 func ParseAddress(s string) (Address, Secret, error) {
-	shown := hideUserinfo(s)
+	shown := hideLogin(s)
 	if !strings.Contains(s, "://") {
 		return Address{}, Secret{}, fmt.Errorf("%q has no scheme: write http://%s or https://%s", shown, shown, shown)
 	}
 	u, err := url.Parse(s)
 	if err != nil {
 		var detail *url.Error
-		if errors.As(err, &detail) && !strings.Contains(s, "@") { // what is wrong may be in the password
+		switch {
+		case loginIsWrong(s):
+			return Address{}, Secret{}, fmt.Errorf("%q is not a URL: %w", shown, ErrLogin)
+		case shown == s && errors.As(err, &detail): // what is wrong is no secret
 			return Address{}, Secret{}, fmt.Errorf("%q is not a URL: %w", s, detail.Err)
+		}
+		if strings.HasSuffix(shown, ":"+redacted) {
+			return Address{}, Secret{}, fmt.Errorf("%q is not a URL: what follows the colon is not a port", shown)
 		}
 		return Address{}, Secret{}, fmt.Errorf("%q is not a URL", shown)
 	}
@@ -43,10 +54,24 @@ func ParseAddress(s string) (Address, Secret, error) {
 	var secret Secret
 	if u.User != nil {
 		secret = login(u.User)
+		if _, ok := u.User.Password(); !ok || secret.IsEmpty() {
+			return Address{}, Secret{}, fmt.Errorf("%q: %w", shown, ErrLogin)
+		}
 	}
 	a := Address{*u}
 	a.url.User = nil
 	return a, secret, nil
+}
+
+// loginIsWrong says whether a text would be a URL without what stands before its last @.
+func loginIsWrong(s string) bool {
+	scheme, rest, _ := strings.Cut(s, "://")
+	at := strings.LastIndexByte(rest, '@')
+	if at < 0 {
+		return false
+	}
+	_, err := url.Parse(scheme + "://" + rest[at+1:])
+	return err == nil
 }
 
 // login is the value of an Authorization header (RFC 7617) for a name and a password; "" for neither.
@@ -69,7 +94,7 @@ func ParseBase(s string) (Address, Secret, error) {
 	}
 	u := &a.url
 	if u.RawQuery != "" || u.Fragment != "" {
-		base, _, _ := strings.Cut(hideUserinfo(s), "#")
+		base, _, _ := strings.Cut(hideLogin(s), "#")
 		base, _, _ = strings.Cut(base, "?") // a key may stand there
 		return Address{}, Secret{}, fmt.Errorf("%q is followed by a query or fragment: give the base URL alone", base)
 	}
@@ -80,7 +105,7 @@ func ParseBase(s string) (Address, Secret, error) {
 	if !strings.HasSuffix(u.Path, "/v1") {
 		u.Path += "/v1"
 	}
-	u.RawPath = ""
+	u.RawPath, u.ForceQuery = "", false // "http://h?" has a query that is empty
 	return a, login, nil
 }
 
@@ -129,17 +154,49 @@ func (a *Address) UnmarshalText(text []byte) error {
 
 // hideUserinfo takes name and password out of what may be a URL, well formed or not.
 func hideUserinfo(s string) string {
-	scheme, rest, ok := strings.Cut(s, "://")
-	if !ok {
-		scheme, rest = "", s
-	}
 	// An unescaped slash in the password ends the authority early, so the last @ counts, wherever it stands.
-	at := strings.LastIndexByte(rest, '@')
+	at := strings.LastIndexByte(s, '@')
 	if at < 0 {
 		return s
 	}
-	if rest = redacted + rest[at:]; ok {
-		rest = scheme + "://" + rest
+	if begin := strings.Index(s, "://"); begin >= 0 && begin < at {
+		return s[:begin] + "://" + redacted + s[at:]
 	}
-	return rest
+	return redacted + s[at:]
+}
+
+// hideLogin takes out as well what stands in the place of the port and is no port, for where the @ is missing, or
+// escaped, a password stands there; and the query and the fragment, which may hold a key.
+func hideLogin(s string) string {
+	s = hideUserinfo(s)
+	if i := strings.IndexAny(s, "?#"); i >= 0 {
+		s = s[:i+1] + redacted
+	}
+	begin := 0
+	if i := strings.Index(s, "://"); i >= 0 {
+		begin = i + len("://")
+	}
+	if at := strings.LastIndexByte(s, '@'); at > begin {
+		begin = at + 1
+	}
+	authority, _, _ := strings.Cut(s[begin:], "/")
+	if i := strings.IndexAny(authority, "?#"); i >= 0 {
+		authority = authority[:i]
+	}
+	afterBracket := 0
+	if end := strings.IndexByte(authority, ']'); end > 0 && authority[0] == '[' {
+		if _, err := netip.ParseAddr(authority[1:end]); err == nil { // an IPv6 address
+			afterBracket = end
+		}
+	}
+	colon := strings.IndexByte(authority[afterBracket:], ':')
+	if colon < 0 {
+		return s
+	}
+	port := begin + afterBracket + colon + 1
+	end := begin + len(authority)
+	if strings.Trim(s[port:end], "0123456789") == "" {
+		return s
+	}
+	return s[:port] + redacted
 }

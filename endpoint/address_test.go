@@ -32,13 +32,25 @@ func TestParseBase(t *testing.T) {
 		"http:///v1":                 "names no host",
 		"http://host/v1?key=secret":  `"http://host/v1" is followed by a query or fragment`,
 		"http://host/v1#secret":      "is followed by a query or fragment",
-		"http://host:port":           "invalid port",
+		"http://host:secret":         "what follows the colon is not a port",
+		"http://me:secret%40host:80": "what follows the colon is not a port",
+		"http://host:80%zz":          "is not a URL",
+		"http//me:secret@h://x":      `has the scheme ""`,
+		"http:/me:secret@host":       "write http://[redacted]@host",
 		"http://ho st":               "is not a URL",
 		"http://me:12/34secret@host": "has an @ after its host",
 		"http://me:se/cret@host":     "is not a URL",
 		"http://me?secret@host":      "has an @ after its host",
 		"http://me#secret@host":      "has an @ after its host",
 		"me:secret@host":             "write http://[redacted]@host",
+		"me:secret":                  "write http://me:[redacted]",
+		// A key in place of a name, and a login that is not escaped as a URL has it.
+		"http://secret@host":      `"http://[redacted]@host": what stands before its @ is not NAME:PASSWORD`,
+		"http://@host":            "what stands before its @ is not NAME:PASSWORD",
+		"http://:@host":           "what stands before its @ is not NAME:PASSWORD",
+		"http://me:%zzsecret@h":   "is not a URL: what stands before its @ is not NAME:PASSWORD",
+		"http://me:a secret@h/v1": "is not a URL: what stands before its @ is not NAME:PASSWORD",
+		"http://me:sec^ret@h ost": "is not a URL",
 	} {
 		got, secret, err := ParseBase(in)
 		if err == nil || !strings.Contains(err.Error(), want) || !got.IsZero() || !secret.IsEmpty() {
@@ -52,9 +64,8 @@ func TestParseBase(t *testing.T) {
 func TestLogin(t *testing.T) {
 	for in, want := range map[string]string{
 		"http://host":                 "",
-		"http://@host":                "",
 		"http://us%40er:pa%3Ass@host": "Basic dXNAZXI6cGE6c3M=",
-		"http://token@host":           "Basic dG9rZW46", // a key in place of a name
+		"http://token:@host":          "Basic dG9rZW46", // a key in place of a name, as some APIs want it
 		"https://:password@host/x":    "Basic OnBhc3N3b3Jk",
 	} {
 		_, secret, err := ParseAddress(in)

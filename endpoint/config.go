@@ -27,6 +27,10 @@ type Config struct {
 	Metrics MetricsConfig
 }
 
+// DefaultRequestTimeout is how long a request may take unless something else is asked for: a stream that never ends
+// must not hold up a stage that is limited by requests alone.
+const DefaultRequestTimeout = 10 * time.Minute
+
 // Header is a header of every request. Its value may be a credential.
 type Header struct {
 	Name  string

@@ -8,10 +8,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"os"
 	"strings"
@@ -57,17 +57,20 @@ func Open(c Config) (*Endpoint, error) {
 		const doing = "reading the authorities to trust"
 		pem, err := os.ReadFile(c.CAFile)
 		if err != nil {
-			return nil, &Error{doing, CauseCAFile, err}
+			return nil, e.fail(doing, CauseCAFile, err)
 		}
 		e.tls.RootCAs = x509.NewCertPool()
 		if !e.tls.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, &Error{doing, CauseCAFile, fmt.Errorf("%s holds no certificate in PEM form", c.CAFile)}
+			return nil, e.fail(doing, CauseCAFile, fmt.Errorf("%s holds no certificate in PEM form", c.CAFile))
 		}
 	}
 	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: &c.Address.url})
+	if err == nil && proxy == nil {
+		err = badProxy(c.Address, os.Getenv)
+	}
 	if err != nil {
 		doing := "finding the proxy for " + c.Address.url.Host
-		return nil, &Error{doing, CauseProxy, errors.New(hideUserinfo(err.Error()))}
+		return nil, e.fail(doing, CauseProxy, errors.New(hideUserinfo(err.Error())))
 	}
 	e.setProxy(proxy, &secrets)
 	e.redactor = NewRedactor(secrets...)
@@ -80,6 +83,30 @@ func (e *Endpoint) setProxy(proxy *url.URL, secrets *[]Secret) {
 	if proxy != nil && proxy.User != nil {
 		*secrets = append(*secrets, login(proxy.User))
 	}
+}
+
+// badProxy is an error where a variable of the environment names a proxy in a way that can't be read: net/http then
+// goes without it, which is not what was asked for.
+func badProxy(to Address, getenv func(string) string) error {
+	host := to.url.Hostname()
+	if host == "localhost" || net.ParseIP(host).IsLoopback() || getenv("NO_PROXY")+getenv("no_proxy") == "*" {
+		return nil
+	}
+	for _, name := range []string{strings.ToUpper(to.url.Scheme) + "_PROXY", to.url.Scheme + "_proxy"} {
+		value := getenv(name)
+		if value == "" {
+			continue
+		}
+		u, err := url.Parse(value)
+		if err != nil || u.Host == "" { // it may be without a scheme
+			u, err = url.Parse("http://" + value)
+		}
+		if err != nil || u.Host == "" {
+			return fmt.Errorf("%s is %q, which is not the address of a proxy", name, hideLogin(value))
+		}
+		return nil
+	}
+	return nil
 }
 
 // harmless says whether a header holds no credential.
@@ -104,9 +131,17 @@ func (e *Endpoint) Redact(text string) string { return e.redactor.Redact(text) }
 // all requests of the endpoint they follow no redirect, as long as http.Client.CheckRedirect says so.
 func (e *Endpoint) Transport() *http.Transport {
 	t := &http.Transport{TLSClientConfig: e.tls.Clone(), TLSHandshakeTimeout: e.config.ConnectTimeout,
-		DialContext: (&net.Dialer{Timeout: e.config.ConnectTimeout}).DialContext}
+		DialContext:            (&net.Dialer{Timeout: e.config.ConnectTimeout}).DialContext,
+		MaxResponseHeaderBytes: headLimit, DisableCompression: true,
+	}
 	if e.proxy != nil {
 		t.Proxy = http.ProxyURL(e.proxy)
+		t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+			return proxyRefusal(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
+		}
 	}
 	return t
 }
@@ -123,61 +158,50 @@ func (e *Endpoint) Target(path string) loadgen.Target {
 // ErrNoModels means that the endpoint does not list its models; it may still serve them.
 var ErrNoModels = errors.New("the endpoint lists no models")
 
-// modelsLimit bounds a list of models, and the time it may take.
-const (
-	modelsLimit = 8 << 20
-	modelsTime  = 30 * time.Second
-)
-
 // Models returns the ids of the models that the endpoint serves, without secrets. An error is an *Error.
 func (e *Endpoint) Models(ctx context.Context) ([]string, error) {
 	address := e.config.Address.Join("/models")
 	doing := "GET " + address.String()
-	ctx, cancel := context.WithTimeout(ctx, modelsTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, modelsTime, noAnswer(modelsTime))
 	defer cancel()
 	resp, end, err := e.send(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, e.explain(doing, err)
+		return nil, e.explain(doing, reason(ctx, err))
 	}
 	defer end()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, modelsLimit))
-	if err != nil {
-		return nil, e.explain(doing, err)
-	}
 	switch resp.StatusCode {
 	case http.StatusOK:
 	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return nil, &Error{doing, CauseNoModels, ErrNoModels}
+		return nil, e.fail(doing, CauseNoModels, ErrNoModels)
 	default:
-		return nil, e.refused(doing, resp, body)
+		return nil, e.refused(doing, resp)
+	}
+	body, err := readAnswer(ctx, resp)
+	if err != nil {
+		return nil, e.explain(doing, err)
 	}
 	var list struct {
 		Data []struct{ ID string }
 	}
 	if err := json.Unmarshal(body, &list); err != nil {
-		return nil, &Error{doing, CauseNotAPI, fmt.Errorf("the answer is not a list of models (%q)", e.begin(body))}
+		err := fmt.Errorf("the answer is not a list of models (%q)", e.begin(body))
+		return nil, e.fail(doing, CauseNotAPI, err)
 	}
 	var ids []string
 	for _, m := range list.Data {
 		ids = append(ids, e.Redact(m.ID))
 	}
 	if len(ids) == 0 {
-		return nil, &Error{doing, CauseNoModels, ErrNoModels}
+		return nil, e.fail(doing, CauseNoModels, ErrNoModels)
 	}
 	return ids, nil
 }
 
-// begin is the beginning of an answer, without secrets.
+// begin is the beginning of an answer, without secrets: they are taken out before it is cut.
 func (e *Endpoint) begin(body []byte) string {
-	const looked, shown = 4 << 10, 60
-	return stream.Shorten(e.Redact(string(body[:min(len(body), looked)])), shown)
+	const shown = 60
+	return stream.Shorten(e.Redact(string(body)), shown)
 }
-
-// answerLimit bounds an answer that is read whole, answerTime how long it may take.
-const (
-	answerLimit = 64 << 20
-	answerTime  = time.Minute
-)
 
 // Post posts to a path of the endpoint, beside the API's version: /tokenize, or /v1/completions. It returns what came
 // back, without secrets. An error is an *Error.
@@ -186,16 +210,16 @@ func (e *Endpoint) Post(ctx context.Context, path string, body []byte) (status i
 	address.url.Path = strings.TrimSuffix(address.url.Path, "/v1")
 	address = address.Join(path)
 	doing := "POST " + address.String()
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTime, noAnswer(answerTime))
 	defer cancel()
 	resp, end, err := e.send(ctx, http.MethodPost, address, body)
 	if err != nil {
 		return 0, nil, e.explain(doing, reason(ctx, err))
 	}
 	defer end()
-	answer, err = io.ReadAll(io.LimitReader(resp.Body, answerLimit))
+	answer, err = readAnswer(ctx, resp)
 	if err != nil {
-		return 0, nil, e.explain(doing, reason(ctx, err))
+		return 0, nil, e.explain(doing, err)
 	}
 	return resp.StatusCode, []byte(e.Redact(string(answer))), nil
 }
@@ -205,13 +229,22 @@ func (e *Endpoint) send(ctx context.Context, method string, to Address, body []b
 	resp *http.Response, end func(), err error,
 ) {
 	t := e.Transport()
-	t.DisableKeepAlives, t.DisableCompression = true, true
+	t.DisableKeepAlives = true
 	t.Protocols = transport.Protocols(to.url.Scheme, e.config.HTTP2, e.proxy != nil)
 	// net/http limits connecting and TLS, each by itself, and not the answer of a proxy.
 	ctx, cancel := context.WithCancelCause(ctx)
 	connecting := time.AfterFunc(e.config.ConnectTimeout, func() { cancel(errConnecting) })
 	defer connecting.Stop()
-	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connecting.Stop() }}
+	interim := 0
+	trace := &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connecting.Stop() },
+		Got1xxResponse: func(int, textproto.MIMEHeader) error {
+			if interim++; interim > interimLimit {
+				return errInterim
+			}
+			return nil
+		},
+	}
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, to.String(),
 		bytes.NewReader(body))
 	if err != nil {
@@ -235,16 +268,10 @@ func (e *Endpoint) send(ctx context.Context, method string, to Address, body []b
 		cancel(nil)
 		return nil, nil, err
 	}
-	return resp, func() { resp.Body.Close(); t.CloseIdleConnections(); cancel(nil) }, nil
-}
-
-// errConnecting ends a request whose connection took too long.
-var errConnecting = errors.New("connecting took too long")
-
-// reason prefers the reason for which a context ended to the error that this led to.
-func reason(ctx context.Context, err error) error {
-	if c := context.Cause(ctx); c != nil {
-		return c
+	end = func() { resp.Body.Close(); t.CloseIdleConnections(); cancel(nil) }
+	if resp.StatusCode < 100 {
+		end()
+		return nil, nil, statusError(resp.StatusCode)
 	}
-	return err
+	return resp, end, nil
 }

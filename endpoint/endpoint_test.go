@@ -257,7 +257,7 @@ func TestCauses(t *testing.T) {
 	}
 	silent := "http://" + listen(func(c net.Conn) { io.Copy(io.Discard, c) })
 	_, err = open(t, silent).Try(t.Context(), "/chat/completions", []byte("{}"), 50*time.Millisecond)
-	wantCause(t, err, CauseTimeout, "no answer within 50ms")
+	wantCause(t, err, CauseNoAnswer, "no answer within 50ms")
 
 	base, _, _ := ParseBase(plain.URL)
 	empty := filepath.Join(t.TempDir(), "empty")
@@ -271,32 +271,69 @@ func TestCauses(t *testing.T) {
 	}
 }
 
-// A redirect is refused and shown; the key does not follow it.
+// A redirect to another port or another host is refused and shown; the key does not follow it.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	var asked atomic.Int32
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
 	defer other.Close()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Location", strings.Replace(other.URL, "://", "://me:hidden-word@", 1)+"/?key="+
-			strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
-		w.WriteHeader(http.StatusTemporaryRedirect)
-	}))
-	defer s.Close()
-	e := open(t, s.URL)
-	_, errModels := e.Models(t.Context())
-	_, errTry := e.Try(t.Context(), "/chat/completions", []byte("{}"), time.Minute)
-	for _, err := range []error{errModels, errTry} {
-		wantCause(t, err, CauseRedirect, "HTTP 307", "redirects to http://[redacted]@127.0.0.1:", "key=[redacted]")
-		if strings.Contains(err.Error(), "hidden-word") {
-			t.Errorf("%v", err)
+	for _, host := range []string{"127.0.0.1", "localhost"} {
+		to := strings.Replace(other.URL, "127.0.0.1", host, 1)
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", strings.Replace(to, "://", "://me:hidden-word@", 1)+"/?key="+
+				strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}))
+		s.Config.Protocols = new(http.Protocols)
+		s.Config.Protocols.SetHTTP1(true)
+		s.Config.Protocols.SetUnencryptedHTTP2(true)
+		s.Start()
+		defer s.Close()
+		for _, http2 := range []bool{false, true} { // the load goes by openloop's own client, and by net/http
+			e := open(t, s.URL)
+			_, errModels := e.Models(t.Context())
+			_, errTry := e.Try(t.Context(), "/chat/completions", []byte("{}"), time.Minute)
+			for _, err := range []error{errModels, errTry} {
+				wantCause(t, err, CauseRedirect, "HTTP 307", "redirects to http://[redacted]@"+host+":",
+					"key=[redacted]")
+				if strings.Contains(err.Error(), "hidden-word") {
+					t.Errorf("%v", err)
+				}
+			}
+			if status, _, err := e.Post(t.Context(), "/tokenize", []byte("{}")); status != 307 || err != nil {
+				t.Errorf("%d, %v", status, err)
+			}
+			target := e.Target("/chat/completions")
+			target.HTTP2 = http2
+			if details := load(t, target).Details; len(details) != 1 || !strings.Contains(details[0].Error, "307") {
+				t.Errorf("HTTP/2 %v: %+v", http2, details)
+			}
 		}
-	}
-	if status, _, err := e.Post(t.Context(), "/tokenize", []byte("{}")); status != 307 || err != nil {
-		t.Errorf("%d, %v", status, err)
 	}
 	if asked.Load() != 0 {
 		t.Errorf("%d requests followed the redirect", asked.Load())
 	}
+}
+
+// load sends one request as a stage would.
+func load(t *testing.T, target loadgen.Target) *loadgen.Measured {
+	t.Helper()
+	client, err := loadgen.NewClient(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	measured, err := (&loadgen.Runner{Client: client}).Run(context.Background(),
+		loadgen.Stage{
+			Load:        loadgen.Load{Kind: loadgen.Synchronous, Streams: 1},
+			MaxRequests: 1, KeepDetails: true, KeepTexts: 1,
+		},
+		loadgen.Hooks{Source: func(int) (loadgen.Request, error) {
+			return loadgen.Request{Body: []byte("{}")}, nil
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return measured
 }
 
 // A server that repeats the key, wherever, gets it into no error, no list of models and no detail of a request.
@@ -362,22 +399,7 @@ func TestEchoedKeysAreNotShown(t *testing.T) {
 			if shown = append(shown, fmt.Sprint(err)); status != 200 {
 				shown = append(shown, string(answer))
 			}
-			client, err := loadgen.NewClient(e.Target("/chat/completions"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer client.Close()
-			measured, err := (&loadgen.Runner{Client: client}).Run(context.Background(),
-				loadgen.Stage{
-					Load:        loadgen.Load{Kind: loadgen.Synchronous, Streams: 1},
-					MaxRequests: 1, KeepDetails: true, KeepTexts: 1,
-				},
-				loadgen.Hooks{Source: func(int) (loadgen.Request, error) {
-					return loadgen.Request{Body: []byte("{}")}, nil
-				}})
-			if err != nil {
-				t.Fatal(err)
-			}
+			measured := load(t, e.Target("/chat/completions"))
 			if len(measured.Details) != 1 {
 				t.Fatalf("%d details", len(measured.Details))
 			}
@@ -425,7 +447,11 @@ func TestProxyPassword(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	_, err = e.Models(t.Context())
-	wantCause(t, err, CauseRefused)
+	wantCause(t, err, CauseProxy,
+		"through the proxy http://127.0.0.1:1: the proxy can't be reached: connection refused")
+	if strings.Contains(err.Error(), canary) {
+		t.Errorf("%v", err)
+	}
 }
 
 // The limit for connecting holds for a proxy's answer too.
@@ -440,7 +466,7 @@ func TestProxyThatDoesNotAnswer(t *testing.T) {
 		e.setProxy(&url.URL{Scheme: scheme, Host: l.Addr().String()}, new([]Secret))
 		begin := time.Now()
 		_, err := e.Models(t.Context())
-		wantCause(t, err, CauseTimeout)
+		wantCause(t, err, CauseProxy, "through the proxy "+scheme+"://"+l.Addr().String())
 		if took := time.Since(begin); took > modelsTime/2 {
 			t.Errorf("%s: it took %v", scheme, took)
 		}

@@ -45,9 +45,18 @@ func (s Secret) GoString() string { return s.String() }
 // MarshalText hides the text from JSON and YAML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText reads nothing: what was stored holds no secret.
+func (s *Secret) UnmarshalText([]byte) error {
+	*s = Secret{}
+	return nil
+}
+
 // Redactor takes secrets out of texts that came from elsewhere: some servers repeat the key that they refuse. The zero
 // value changes nothing.
-type Redactor struct{ secrets []string } // the longest first
+type Redactor struct {
+	secrets []string // the longest first
+	escaped *finder
+}
 
 // shortestSecret is the fewest bytes that are looked for: the shorter stand in ordinary words.
 const shortestSecret = 4
@@ -80,21 +89,43 @@ func NewRedactor(secrets ...Secret) Redactor {
 		}
 	}
 	all = slices.DeleteFunc(all, func(s string) bool { return len(s) < shortestSecret })
+	for _, s := range slices.Clone(all) {
+		if len(s) >= shortestValue {
+			all = append(all, encoded(s)...)
+		}
+	}
 	// One secret may be a part of another.
 	slices.SortFunc(all, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
-	return Redactor{slices.Compact(all)}
+	all = slices.Compact(all)
+	return Redactor{all, newFinder(all)}
 }
 
-// Redact returns the text without the secrets.
+// Redact returns the text without the secrets, whatever their escaping.
 func (r Redactor) Redact(text string) string {
 	for _, s := range r.secrets {
 		text = strings.ReplaceAll(text, s, redacted)
 	}
-	if !strings.ContainsAny(text, `\%&+`) {
+	if len(r.secrets) == 0 || !strings.ContainsAny(text, escapes) {
 		return text
 	}
-	for _, s := range r.secrets {
-		text = replaceEscaped(text, s)
+	spans := r.escaped.spans(text)
+	if len(spans) == 0 {
+		return text
 	}
-	return text
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Or(a.from-b.from, b.to-a.to) })
+	var b strings.Builder
+	end := 0 // of what was dealt with
+	for _, s := range spans {
+		switch {
+		case s.to <= end:
+		case s.from < end: // it overlaps with the one before, which has its mark
+			end = s.to
+		default:
+			b.WriteString(text[end:s.from])
+			b.WriteString(redacted)
+			end = s.to
+		}
+	}
+	b.WriteString(text[end:])
+	return b.String()
 }

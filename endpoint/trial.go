@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -28,9 +29,6 @@ type Trial struct {
 // followTime is how long a trial follows an answer after its first token.
 const followTime = 5 * time.Second
 
-// errorBodyLimit bounds how much of an error response is read for its message.
-const errorBodyLimit = 64 << 10
-
 // Try posts one request to a path of the API and follows its answer for a few seconds; patience bounds it as a whole.
 // The stream is read by go-sse and encoding/json, and again by the parsers that measure: were they to differ on this
 // server's stream, nothing that is measured could be trusted. An error is an *Error.
@@ -46,45 +44,41 @@ func (e *Endpoint) Try(ctx context.Context, path string, body []byte, patience t
 	}
 	defer end()
 	if resp.StatusCode != http.StatusOK {
-		body, err := io.ReadAll(io.LimitReader(resp.Body, errorBodyLimit))
-		if err != nil && len(body) == 0 && ctx.Err() != nil {
-			return nil, e.explain(doing, reason(ctx, err))
-		}
-		return nil, e.refused(doing, resp, body)
+		return nil, e.refused(doing, resp)
+	}
+	if err := encodingOf(resp); err != nil {
+		return nil, e.explain(doing, err)
 	}
 	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
 		return e.tryWhole(ctx, doing, resp)
 	}
 	r := trialReader{Trial: Trial{Streamed: true, PromptTokens: -1, OutputTokens: -1}, start: start}
-	for ev, err := range sse.Read(io.TeeReader(resp.Body, &r.raw), &sse.ReadConfig{MaxEventSize: stream.MaxEvent}) {
-		if err != nil {
-			return nil, e.explain(doing, reason(ctx, err))
+	limited := &limitedReader{io.TeeReader(resp.Body, &r.raw), trialLimit}
+	for ev, err := range sse.Read(limited, &sse.ReadConfig{MaxEventSize: stream.MaxEvent}) {
+		switch {
+		case errors.Is(err, bufio.ErrTooLong):
+			return nil, e.explain(doing, &limitError{"an event of the stream", stream.MaxEvent})
+		case err != nil:
+			return nil, e.explain(doing, &brokenOff{count(r.Tokens, "token"), reason(ctx, err)})
 		}
 		cause, err := r.event(ev, e.redactor)
 		if err != nil {
-			return nil, &Error{doing, cause, e.redactError(err)}
+			return nil, e.fail(doing, cause, err)
 		}
 		if r.Tokens > 2 && time.Since(start) > r.TTFT+followTime && !r.finished {
-			return r.trial(doing, e.redactor)
+			return e.trial(doing, &r)
 		}
 	}
 	r.Ended = true
 	switch {
 	case r.Tokens == 0:
-		return nil, &Error{doing, CauseNoToken, errors.New("the stream ended without a token")}
+		return nil, e.fail(doing, CauseNoToken, errors.New("the stream ended without a token"))
 	case !r.done && !r.finished:
-		return nil, &Error{doing, CauseCutShort, errors.New("the stream ended without [DONE] or a finish reason")}
+		err := fmt.Errorf("the stream ended after %s without [DONE] or a finish reason", count(r.Tokens, "token"))
+		return nil, e.fail(doing, CauseCutShort, err)
 	}
-	return r.trial(doing, e.redactor)
+	return e.trial(doing, &r)
 }
-
-// noAnswer is the cause with which a trial's patience ends.
-type noAnswer time.Duration
-
-func (n noAnswer) Error() string { return fmt.Sprintf("no answer within %v", time.Duration(n)) }
-
-// Timeout tells it from other errors.
-func (n noAnswer) Timeout() bool { return true }
 
 // trialReader reads a trial's stream by go-sse and encoding/json.
 type trialReader struct {
@@ -127,26 +121,29 @@ func (r *trialReader) event(ev sse.Event, redactor Redactor) (Cause, error) {
 }
 
 // trial returns what was seen, if the measuring parsers see the same.
-func (r *trialReader) trial(doing string, redactor Redactor) (*Trial, error) {
-	if err := sameParse(r.raw.Bytes(), r.deltas, redactor); err != nil {
+func (e *Endpoint) trial(doing string, r *trialReader) (*Trial, error) {
+	if err := sameParse(r.raw.Bytes(), r.deltas, e.redactor); err != nil {
 		err = fmt.Errorf("openloop's two readers of streams disagree on this server's, "+
 			"so that nothing it measured could be trusted (please report this): %w", err)
-		return nil, &Error{doing, CauseReadersDiffer, err}
+		return nil, e.fail(doing, CauseReadersDiffer, err)
 	}
 	return &r.Trial, nil
 }
 
 // tryWhole reads an answer that is not a stream.
 func (e *Endpoint) tryWhole(ctx context.Context, doing string, resp *http.Response) (*Trial, error) {
-	body, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit))
+	body, err := readAnswer(ctx, resp)
 	if err != nil {
-		return nil, e.explain(doing, reason(ctx, err))
+		return nil, e.explain(doing, err)
 	}
 	var d stream.Delta
 	if err := d.Decode(body); err != nil || d.Finish == stream.NoFinish {
-		err := fmt.Errorf("the answer (%s) is neither a stream nor a completion: %q",
-			resp.Header.Get("Content-Type"), e.begin(body))
-		return nil, &Error{doing, CauseNotAPI, e.redactError(err)}
+		kind := "of no Content-Type"
+		if given := resp.Header.Get("Content-Type"); given != "" {
+			kind = stream.Shorten(e.Redact(given), errorShown)
+		}
+		err := fmt.Errorf("the answer (%s) is neither a stream nor a completion: %q", kind, e.begin(body))
+		return nil, e.fail(doing, CauseNotAPI, err)
 	}
 	return &Trial{Ended: true, PromptTokens: int(d.Prompt), OutputTokens: int(d.Output)}, nil
 }

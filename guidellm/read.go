@@ -3,7 +3,6 @@ package guidellm
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/openloop/openloop/internal/infile"
 )
 
 // ReadError says why a report could not be read, and where in it.
@@ -80,36 +81,43 @@ func Read(r io.Reader) (*Report, error) {
 }
 
 // ReadOpenLoop reads of a report only what stands under its key "openloop", as JSON: nil where it has no such key, as
-// GuideLLM's have not. Whatever comes before is passed over unseen and what comes after is not read, so it takes a
-// part of the time that Read takes. The error is a *ReadError.
+// GuideLLM's have not. Of all else it sees that the report is whole and has no key twice, so it takes a part of the time
+// that Read takes. The error is a *ReadError.
 func ReadOpenLoop(r io.Reader) (json.RawMessage, error) {
 	in, err := openJSON(r)
 	if err != nil {
 		return nil, &ReadError{Err: err}
 	}
 	s := skipper{in: in}
-	if found, err := s.toMember("openloop"); err != nil || !found {
-		if err != nil {
-			err = &ReadError{Err: err}
-		}
-		return nil, err
-	}
-	raw, err := newDecoder(&quoteNaN{in: in}).ReadValue()
+	text, err := s.only("openloop")
 	if err != nil {
-		return nil, &ReadError{"openloop", err}
+		return nil, &ReadError{Err: err}
 	}
-	return json.RawMessage(raw), nil
+	if text == nil {
+		return nil, nil
+	}
+	d := newDecoder(&quoteNaN{in: bufio.NewReader(bytes.NewReader(text))})
+	raw, err := d.ReadValue()
+	if err == nil {
+		raw = raw.Clone()
+		if _, err = d.ReadToken(); errors.Is(err, io.EOF) {
+			return json.RawMessage(raw), nil
+		} else if err == nil {
+			err = errors.New("it is not one value")
+		}
+	}
+	return nil, &ReadError{"openloop", err}
 }
 
 // openJSON undoes compression and turns YAML into JSON. It stands before the document's first byte then.
 func openJSON(r io.Reader) (*bufio.Reader, error) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		z, err := gzip.NewReader(in)
+		text, err := infile.Gunzip(in)
 		if err != nil {
 			return nil, err
 		}
-		in = bufio.NewReaderSize(z, 64<<10)
+		in = bufio.NewReaderSize(text, 64<<10)
 	}
 	for {
 		c, err := in.ReadByte()

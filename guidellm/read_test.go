@@ -185,7 +185,7 @@ func TestOpenLoopKeys(t *testing.T) {
 func TestReadOpenLoop(t *testing.T) {
 	long := strings.Repeat("x", 100_000)
 	for _, test := range []struct{ text, want, err string }{
-		{`{"benchmarks": [{"openloop": 1}], "a": "\"openloop\":2", "openloop" : {"x": [NaN, "}"]} , "b"`,
+		{`{"benchmarks": [{"openloop": 1}], "a": "\"openloop\":2", "openloop" : {"x": [NaN, "}"]} , "b": 2 } ` + "\n",
 			`{"x": ["NaN", "}"]}`, ""},
 		{`{"` + long[:1000] + `": "` + long + `\\", "c\"d": -1.5e3, "e": null, "openloop": "` + long + `"}`,
 			`"` + long + `"`, ""},
@@ -196,6 +196,15 @@ func TestReadOpenLoop(t *testing.T) {
 		{`{"a": [1, 2`, "", "unexpected EOF"},
 		{`{"a" 1}`, "", `invalid character '1'`},
 		{`{"openloop": {`, "", "unexpected EOF"},
+		{`{"openloop": 1, "b"`, "", "unexpected EOF"},
+		{`{"openloop": 1, "benchmarks": [{"a": "}`, "", "unexpected EOF"},
+		{`{"openloop": 1} {`, "", "something follows"},
+		{`{"openloop": 1 2}`, "", "it is not one value"},
+		{`{"openloop": 1, "benchmarks": [], "a": {"benchmarks": []}, "benchmarks": []}`, "",
+			`duplicate object member name "benchmarks"`},
+		{`{"benchmarks": [], "openloop": 1, "\u0062enchmarks": []}`, "", `duplicate object member name "benchmarks"`},
+		{`{"openloop": 1, "openloop": 2}`, "", `duplicate object member name "openloop"`},
+		{`{"` + long + `": 1}`, "", "a name that is longer than 32 kB, the limit"},
 		{``, "", "it is empty"},
 		{`[1]`, "", "invalid character '['"},
 	} {

@@ -2,10 +2,10 @@ package guidellm
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 )
 
 // inString follows JSON text through its strings.
@@ -98,42 +98,74 @@ func (q *quoteNaN) word() string {
 // skipper passes over JSON text without looking at what it says, beyond strings and brackets.
 type skipper struct{ in *bufio.Reader }
 
-// toMember goes to the value of a member of the object that the text begins with, and says whether there is one.
-func (s *skipper) toMember(wanted string) (found bool, err error) {
+// longestName is how long the name of a member may be: none that is known comes near.
+const longestName = 32 << 10
+
+// only passes over the object that the text consists of, and returns the value of one of its members as it stands there,
+// nil if there is none. No name may stand there twice: who reads the object would take one or the other value.
+func (s *skipper) only(wanted string) (value []byte, err error) {
 	if c, err := s.next(); err != nil || c != '{' {
-		return false, unexpected(c, err)
+		return nil, unexpected(c, err)
 	}
+	seen := map[string]bool{}
 	for {
 		switch c, err := s.next(); {
 		case err != nil:
-			return false, unexpected(c, err)
+			return nil, unexpected(c, err)
 		case c == '}':
-			return false, nil
+			if c, err := s.next(); err == nil {
+				return nil, fmt.Errorf("something follows the report: %q", c)
+			} else if !errors.Is(err, io.EOF) {
+				return nil, err
+			}
+			return value, nil
 		case c == ',':
 			continue
 		case c != '"':
-			return false, unexpected(c, nil)
+			return nil, unexpected(c, nil)
 		}
-		key, err := s.in.ReadSlice('"') // a name with an escape in it is not the one that is looked for
+		name, err := s.name()
 		if err != nil {
-			return false, unexpected(0, err)
+			return nil, err
 		}
-		name := string(key[:len(key)-1])
-		if backslashes := len(name) - len(strings.TrimRight(name, `\`)); backslashes%2 == 1 { // the quote was escaped
-			if err := s.pass(inString{open: true}); err != nil {
-				return false, err
-			}
+		if seen[name] {
+			return nil, fmt.Errorf("duplicate object member name %q", name)
 		}
-		if c, err := s.next(); err != nil || c != ':' {
-			return false, unexpected(c, err)
-		}
+		seen[name] = true
+		var kept *bytes.Buffer
 		if name == wanted {
-			return true, nil
+			kept = &bytes.Buffer{}
 		}
-		if err := s.pass(inString{}); err != nil {
-			return false, err
+		if err := s.pass(kept); err != nil {
+			return nil, err
+		}
+		if kept != nil {
+			value = kept.Bytes()
 		}
 	}
+}
+
+// name reads the rest of a name whose first quote was read, and the colon behind it.
+func (s *skipper) name() (string, error) {
+	quoted := []byte{'"'}
+	for text := (inString{open: true}); text.open; {
+		part, err := s.in.ReadSlice('"')
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return "", unexpected(0, err)
+		}
+		text.pass(part)
+		if quoted = append(quoted, part...); len(quoted) > longestName {
+			return "", fmt.Errorf("a name that is longer than %d kB, the limit", longestName>>10)
+		}
+	}
+	name, err := unquote(quoted)
+	if err != nil {
+		return "", err
+	}
+	if c, err := s.next(); err != nil || c != ':' {
+		return "", unexpected(c, err)
+	}
+	return name, nil
 }
 
 // next returns the next byte that is not a space.
@@ -146,44 +178,42 @@ func (s *skipper) next() (byte, error) {
 	}
 }
 
-// pass goes to the end of a value: before the comma or bracket that follows it. Given an open string, it goes to that
-// one's end.
-func (s *skipper) pass(text inString) error {
-	depth, stringOnly := 0, text.open
+// pass goes to the end of a value: before the comma or bracket that follows it. What it passes over it keeps, if it is
+// told where.
+func (s *skipper) pass(keep *bytes.Buffer) error {
+	depth := 0
+	var text inString
 	for {
 		if _, err := s.in.Peek(1); err != nil {
 			return unexpected(0, err)
 		}
 		chunk, _ := s.in.Peek(s.in.Buffered())
-		i := text.pass(chunk)
-		if stringOnly && !text.open {
-			s.in.Discard(i)
-			return nil
-		}
-		for ; i < len(chunk); i++ {
+		i, ended := 0, false
+		for i = text.pass(chunk); i < len(chunk) && !ended; i++ {
 			switch chunk[i] {
 			case '"':
 				text.open = true
 				i += text.pass(chunk[i+1:])
-				continue
 			case '{', '[':
 				depth++
-				continue
 			case ',':
-				if depth > 0 {
-					continue
-				}
+				ended = depth == 0
 			case '}', ']':
-				if depth--; depth >= 0 {
-					continue
-				}
-			default:
-				continue
+				depth--
+				ended = depth < 0
 			}
-			s.in.Discard(i)
+		}
+		if ended {
+			i-- // it is the next one's
+		}
+		i = min(i, len(chunk))
+		if keep != nil {
+			keep.Write(chunk[:i])
+		}
+		s.in.Discard(i)
+		if ended {
 			return nil
 		}
-		s.in.Discard(min(i, len(chunk)))
 	}
 }
 

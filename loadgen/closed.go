@@ -67,7 +67,7 @@ func (run *Run) stream(ctx context.Context, delay time.Duration, free int64) {
 		run.send(r, a)
 		run.leave(r)
 		free = run.clock.Now()
-		if a.rec.Err == ErrConnect && !wait(ctx, afterRefusal) {
+		if (a.rec.Err == ErrConnect || a.rec.Err == ErrLocal) && !wait(ctx, afterRefusal) {
 			return
 		}
 	}

@@ -1,9 +1,26 @@
 package loadgen
 
-import hdr "github.com/HdrHistogram/hdrhistogram-go"
+import (
+	"time"
+
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
+)
 
 // Start returns when the stage began, on the clock of the records: the offsets of its schedule count from there.
 func (run *Run) Start() int64 { return run.result.Start }
+
+// Origin is the origin of the records' clock by the wall clock.
+func (run *Run) Origin() time.Time { return run.result.Origin }
+
+// Gaps copies the histogram of the gaps between token events of the requests that have ended so far. It may be called
+// at any time.
+func (run *Run) Gaps() *hdr.Histogram {
+	all := newHistogram()
+	for i := range run.shard {
+		all.Merge(run.shard[i].copyGaps())
+	}
+	return all
+}
 
 // LiveGaps counts the gaps between token events of the requests that have ended so far, and of them those longer than
 // each of the bounds (ns). Like the histogram it knows a gap to 0.1 %. It may be called at any time.

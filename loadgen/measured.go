@@ -35,6 +35,27 @@ type Measured struct {
 // Wall returns a stage time by the wall clock.
 func (m *Measured) Wall(ns int64) time.Time { return m.Origin.Add(time.Duration(ns)) }
 
+// Rebuild makes the histograms that are nil: that of TTFT from the records, and those that can't be made from them
+// empty.
+func (m *Measured) Rebuild() {
+	for _, h := range []**hdr.Histogram{&m.Gaps, &m.ClientDelay} {
+		if *h == nil {
+			*h = newHistogram()
+		}
+	}
+	if m.TTFT != nil {
+		return
+	}
+	m.TTFT = newHistogram()
+	for i := range m.Records {
+		rec := &m.Records[i]
+		ttft, ok := rec.TTFT()
+		if ok && (rec.Status == Completed || rec.Status == Incomplete) && m.Stage.measures(m.Start, rec) {
+			record(m.TTFT, int64(ttft))
+		}
+	}
+}
+
 // AllRecords returns the records with those of the arrivals that were due and that the pacer never got to.
 func (m *Measured) AllRecords() []Record {
 	schedule := m.Stage.Load.Schedule()
@@ -73,6 +94,8 @@ type ClientStats struct {
 	GCPause        time.Duration // sum of stop-the-world pauses
 	GCs            int
 	SchedP99       time.Duration // 99th percentile of the time goroutines waited, runnable, for a processor
+	Frozen         time.Duration // for how long the process stood still in all: beats of its heart that came late …
+	FrozenMax      time.Duration // … and at a time
 	LocalFailures  int           // requests that failed because this machine had no descriptor or port for a connection
 	Files          Headroom      // file descriptors
 	Ports          Headroom      // local ports, for connections to the target

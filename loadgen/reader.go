@@ -8,17 +8,21 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/openloop/openloop/internal/precise"
 	"github.com/openloop/openloop/loadgen/stream"
 	"github.com/openloop/openloop/loadgen/transport"
 )
 
-// errorBodyLimit bounds how much of an error response is read for its message.
-const errorBodyLimit = 64 << 10
-
-// wholeBodyLimit bounds a response that is not a stream.
-const wholeBodyLimit = 64 << 20
+// Limits on what is kept in memory of what a server sends.
+const (
+	errorBodyLimit = 64 << 10 // of an error response, for its message
+	wholeBodyLimit = 16 << 20 // of a response that is not a stream
+	textLimit      = 1 << 20  // of the text of an answer that is kept; the rest is counted alone
+	allTextsLimit  = 256 << 20
+	bufferLimit    = 1 << 20 // of a buffer that is kept for the next request
+)
 
 // reader sends one request at a time and reads its response into a record. It keeps its buffers for the next request.
 type reader struct {
@@ -38,11 +42,18 @@ type reader struct {
 	events   stream.Splitter
 	delta    stream.Delta
 	template stream.Template
-	text     []byte // what was generated so far
-	whole    []byte // a response that is not a stream
+	keep     bool      // the text of the answer at hand is kept
+	text     []byte    // what was generated so far, as far as it is kept
+	counted  textCount // of all that was generated
+	unescape []byte    // the text of the event at hand
+	whole    []byte    // a response that is not a stream
 	gaps     []int64
 	delays   []int64
-	done     bool // [DONE] was seen
+	done     bool  // [DONE] was seen
+	tokens   bool  // the answer holds a token
+	finished int64 // when the finish reason came
+
+	keptTexts *atomic.Int64 // bytes of texts that the stage has kept
 
 	kind ErrorKind
 	err  error
@@ -64,8 +75,9 @@ func (r *reader) close() { r.exchange.Close() }
 // goes into the record.
 func (r *reader) roundTrip() {
 	r.events.Reset()
+	r.keep, r.counted = r.detail != nil && r.detail.Body != nil, textCount{}
 	r.text, r.gaps, r.delays, r.whole = r.text[:0], r.gaps[:0], r.delays[:0], r.whole[:0]
-	r.sending, r.done, r.kind, r.err = transport.Sending{}, false, NoError, nil
+	r.sending, r.done, r.tokens, r.kind, r.err = transport.Sending{}, false, false, NoError, nil
 	var err error
 	r.head, err = r.exchange.RoundTrip(&r.sending)
 	r.noteSending()
@@ -76,6 +88,12 @@ func (r *reader) roundTrip() {
 	}
 	r.exchange.End()
 	r.finish()
+	r.events.Trim(bufferLimit)
+	for _, buffer := range []*[]byte{&r.text, &r.unescape, &r.whole} {
+		if cap(*buffer) > bufferLimit {
+			*buffer = nil
+		}
+	}
 }
 
 // noteSending takes into the record how the request got on its way.
@@ -86,6 +104,9 @@ func (r *reader) noteSending() {
 	}
 	if r.sending.Retried {
 		r.rec.Flags |= Retried
+	}
+	if r.sending.Ahead {
+		r.rec.Flags |= OpenedAhead
 	}
 }
 
@@ -102,6 +123,11 @@ const (
 func (r *reader) classify() bodyKind {
 	r.rec.HTTPStatus = int16(r.head.Status)
 	if r.head.Status != http.StatusOK {
+		return errorBody
+	}
+	if coding := r.head.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		r.fail(ErrMalformed, fmt.Errorf("the response is compressed (%s), which was not asked for",
+			stream.Shorten(r.redact(coding), 40)))
 		return errorBody
 	}
 	mediaType, _, _ := strings.Cut(r.head.Header.Get("Content-Type"), ";")
@@ -156,7 +182,7 @@ func (r *reader) takeBody(kind bodyKind, body []byte) bool {
 		// An error inside the stream ends what can be measured of it. The rest is read for the connection's sake.
 	case wholeBody:
 		if r.whole = append(r.whole, body...); len(r.whole) > wholeBodyLimit {
-			r.fail(ErrMalformed, errors.New("the response exceeds 64 MiB"))
+			r.fail(ErrMalformed, fmt.Errorf("the response exceeds %d MiB", wholeBodyLimit>>20))
 			return false
 		}
 	case errorBody:
@@ -196,6 +222,9 @@ func (r *reader) takeWhole() {
 		return
 	}
 	r.applyDelta()
+	if r.delta.Token { // though there is no time at which one came
+		r.tokens = true
+	}
 	if r.err == nil && r.rec.Finish == stream.NoFinish {
 		begin := stream.Shorten(r.redact(string(r.whole)), 80)
 		r.fail(ErrMalformed, unknown(fmt.Errorf("%q", begin)))
@@ -231,24 +260,32 @@ func (r *reader) event(data []byte, isError bool) {
 		r.delta.Error = data
 	}
 	if r.delta.Token {
-		if rec.FirstToken == 0 {
-			rec.FirstToken = at
-			r.shard.firsts.Add(1)
-		} else {
-			r.gaps = append(r.gaps, at-rec.LastToken)
-		}
-		rec.LastToken = at
-		rec.TokenEvents++
-		r.shard.tokens.Add(1)
-		if r.stamp.Kernel {
-			rec.Flags |= KernelStamped
-			delay := r.stamp.Read - at
-			rec.DelaySum += delay
-			rec.DelayMax = max(rec.DelayMax, delay)
-			r.delays = append(r.delays, delay)
-		}
+		r.token(at)
 	}
 	r.applyDelta()
+}
+
+// token takes note of a token event.
+func (r *reader) token(at int64) {
+	rec := r.rec
+	r.tokens = true
+	if rec.FirstToken == 0 {
+		rec.FirstToken = at
+		r.shard.firsts.Add(1)
+	} else {
+		r.gaps = append(r.gaps, at-rec.LastToken)
+	}
+	rec.LastToken = at
+	rec.TokenEvents++
+	r.shard.tokens.Add(1)
+	r.shard.last.Store(at)
+	if r.stamp.Kernel {
+		rec.Flags |= KernelStamped
+		delay := r.stamp.Read - at
+		rec.DelaySum += delay
+		rec.DelayMax = max(rec.DelayMax, delay)
+		r.delays = append(r.delays, delay)
+	}
 }
 
 // applyDelta takes into the record what the delta at hand says beside being a token.
@@ -263,10 +300,17 @@ func (r *reader) applyDelta() {
 		r.detail.ResponseID = r.redact(string(d.ID))
 	}
 	if d.Content != nil {
-		r.text = d.AppendText(r.text)
+		r.takeText()
+	}
+	if d.Others {
+		rec.Flags |= OtherChoices
+	}
+	if d.BadUsage {
+		rec.Flags |= BadUsage
 	}
 	if d.Finish != stream.NoFinish {
 		rec.Finish = d.Finish
+		r.finished = r.stamp.At
 	}
 	if d.HasUsage {
 		if d.Prompt >= 0 {
@@ -278,6 +322,19 @@ func (r *reader) applyDelta() {
 		if d.Cached >= 0 {
 			rec.CachedTokens = d.Cached
 		}
+	}
+}
+
+// takeText counts the text of the delta at hand, and keeps it where it is wanted and there is room.
+func (r *reader) takeText() {
+	r.unescape = r.delta.AppendText(r.unescape[:0])
+	r.counted.add(r.unescape)
+	if r.keep && len(r.text) < textLimit {
+		part := r.unescape[:min(len(r.unescape), textLimit-len(r.text))]
+		if r.keptTexts != nil && r.keptTexts.Add(int64(len(part))) > allTextsLimit {
+			return
+		}
+		r.text = append(r.text, part...)
 	}
 }
 
@@ -295,7 +352,9 @@ func (r *reader) failTransport(err error) {
 	if errors.As(err, &failed) {
 		switch failed.Step {
 		case transport.Connecting:
-			kind = ErrConnect
+			if kind = ErrConnect; localShortage(err) {
+				kind = ErrLocal
+			}
 		case transport.Writing:
 			kind = ErrSend
 		case transport.Parsing:
@@ -317,18 +376,18 @@ func (r *reader) finish() {
 	if r.done {
 		rec.Flags |= FinishedByDone
 	}
-	if r.err == nil && rec.Flags&Streamed != 0 && !r.done && rec.Finish == stream.NoFinish {
-		r.fail(ErrTruncated, errors.New("the stream ended without [DONE] or a finish reason"))
+	if r.err == nil {
+		r.checkAnswer()
 	}
 	if r.err != nil {
 		if text := r.err.Error(); r.redact(text) != text {
 			r.err = errors.New(r.redact(text))
 		}
 	}
-	rec.OutputWords, rec.OutputChars = countText(r.text)
+	rec.OutputWords, rec.OutputChars = r.counted.words, r.counted.chars
 	cut := false // by the end of the stage; what failed before that by itself stays a failure
 	switch r.kind {
-	case ErrConnect, ErrSend, ErrReset, ErrTimeout:
+	case ErrConnect, ErrLocal, ErrSend, ErrReset, ErrTimeout:
 		cut = r.ctx.Err() != nil
 	}
 	switch {
@@ -344,7 +403,7 @@ func (r *reader) finish() {
 	if r.detail == nil {
 		return
 	}
-	if r.detail.Body != nil {
+	if r.keep {
 		r.detail.Output = r.redact(string(r.text))
 	}
 	switch rec.Status {
@@ -352,5 +411,60 @@ func (r *reader) finish() {
 		r.detail.Error = r.err.Error()
 	case Incomplete:
 		r.detail.Error = "Request was cancelled" // GuideLLM's words
+	}
+}
+
+// checkAnswer looks at an answer that came to its end: whether it is one, and whether what it says of itself can be.
+func (r *reader) checkAnswer() {
+	rec := r.rec
+	if rec.Flags&Streamed != 0 && !r.tokens && rec.Finish == stream.FinishLength && rec.OutputTokens == 1 {
+		// A single token need not have a text (half a character, a special one). Its event is the one that says so.
+		r.stamp.Kernel = false
+		r.token(r.finished)
+	}
+	switch {
+	case rec.Finish == stream.FinishFailed:
+		r.fail(ErrServer, errors.New("the server gave the answer up (finish_reason abort or error)"))
+	case rec.Flags&Streamed != 0 && !r.done && rec.Finish == stream.NoFinish:
+		r.fail(ErrTruncated, errors.New("the stream ended without [DONE] or a finish reason"))
+	case !r.tokens && (rec.Finish != stream.FinishLength || rec.OutputTokens != 1):
+		r.fail(ErrNoToken, errors.New("the answer holds no token"))
+	case rec.Flags&Streamed != 0 && rec.Finish == stream.NoFinish && rec.OutputTokens < 0 &&
+		rec.Flags&(BadUsage|OtherChoices) == 0 && rec.TokenEvents < rec.AskedOutput:
+		r.fail(ErrTruncated, fmt.Errorf("the stream ended after %d of %d tokens, without a finish reason or usage",
+			rec.TokenEvents, rec.AskedOutput))
+	}
+	r.checkUsage()
+}
+
+// Bounds on the counts of a usage.
+const (
+	mostPrompt = 1 << 24 // beyond any model's context
+	mostOutput = 1 << 20 // the same, where nothing was asked
+	// A server that does not honour what was asked shows the rest as text; some count a few tokens that have none.
+	overshoot = 2
+	// A gateway may cut tokens into characters.
+	eventsPerToken = 4
+)
+
+// checkUsage takes back the counts of a usage that can't be, so that others take their place: the token events, and the
+// prompt's length by the request's source.
+func (r *reader) checkUsage() {
+	rec := r.rec
+	if rec.Flags&OtherChoices != 0 { // it counts the tokens of all
+		rec.OutputTokens = -1
+	}
+	most := int32(mostOutput)
+	if rec.AskedOutput > 0 {
+		most = max(overshoot*min(rec.AskedOutput, mostOutput), rec.OutputChars+rec.TokenEvents)
+	}
+	if rec.OutputTokens > most || rec.OutputTokens >= 0 && rec.OutputTokens < rec.TokenEvents/eventsPerToken ||
+		rec.OutputTokens == 0 && r.tokens {
+		rec.OutputTokens = -1
+		rec.Flags |= BadUsage
+	}
+	if rec.PromptTokens > mostPrompt || rec.PromptTokens == 0 && rec.AskedPrompt > 0 {
+		rec.PromptTokens = -1
+		rec.Flags |= BadUsage
 	}
 }

@@ -240,7 +240,36 @@ func TestResponses(t *testing.T) {
 		{"no HTTP", "SSH-2.0-OpenSSH_9.6\r\n", failed(ErrMalformed, 0, 0, "", "SSH-2.0")},
 		{"a broken status line", "HTTP/1.1 abc\r\n\r\n", failed(ErrMalformed, 0, 0, "", "not an HTTP response")},
 		{"a head without end", "HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 300<<10),
-			failed(ErrMalformed, 0, 0, "", "not an HTTP response")},
+			failed(ErrMalformed, 0, 0, "", "the response's head exceeds 256 KiB")},
+		{"a status that is none", "HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n",
+			failed(ErrMalformed, 0, 0, "", "its status is 099")},
+		{"heads of the 1xx kind without end", strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 100),
+			failed(ErrMalformed, 0, 0, "", "more than 32 responses of the 1xx kind")},
+		{"trailers without end", chunkedHead + strings.TrimSuffix(chunked(ok), "\r\n") + "X: " +
+			strings.Repeat("x", 100<<10), closed},
+		{"a chunk's extension without end", chunkedHead + "5;" + strings.Repeat("x", 100<<10),
+			failed(ErrMalformed, 200, 0, "", "exceed 64 KiB")},
+		{"compressed", sseHead + "Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b",
+			reusable(failed(ErrMalformed, 200, 0, "", "compressed (gzip), which was not asked for"))},
+
+		{"[DONE] alone", chunkedHead + chunked("data: [DONE]\n\n"),
+			reusable(failed(ErrNoToken, 200, 0, "", "no token"))},
+		{"the role alone", chunkedHead + chunked(`data: {"choices":[{"delta":{"role":"assistant","content":""}}]}`+
+			"\n\ndata: [DONE]\n\n"), reusable(failed(ErrNoToken, 200, 0, "", "no token"))},
+		{"nothing but an end", chunkedHead + chunked(`data: {"choices":[{"delta":{},"finish_reason":"stop"}],`+
+			`"usage":{"completion_tokens":8}}`+"\n\ndata: [DONE]\n\n"),
+			want{Errored, ErrNoToken, 200, 0, "", 8, "no token", true}},
+		{"one token without a text", chunkedHead + chunked(`data: {"choices":[{"delta":{"content":""},`+
+			`"finish_reason":"length"}],"usage":{"completion_tokens":1}}`+"\n\ndata: [DONE]\n\n"),
+			want{Completed, NoError, 200, 1, "", 1, "", true}},
+		{"content in parts", chunkedHead + chunked(`data: {"choices":[{"delta":{"content":[{"type":"text",`+
+			`"text":"Hello"}]},"finish_reason":"stop"}]}`+"\n\ndata: [DONE]\n\n"),
+			want{Completed, NoError, 200, 1, "Hello", -1, "", true}},
+		{"given up", chunkedHead + chunked(`data: {"choices":[{"delta":{"content":"Hello"},"finish_reason":"abort"}]}`+
+			"\n\ndata: [DONE]\n\n"), reusable(failed(ErrServer, 200, 1, "Hello", "finish_reason abort or error"))},
+		{"vLLM's former error", chunkedHead + chunked(`data: {"object":"error","message":"out of memory"}`+
+			"\n\ndata: [DONE]\n\n"), reusable(failed(ErrServer, 200, 0, "", "out of memory"))},
+
 		{"protocols switched", "HTTP/1.1 101 Switching Protocols\r\n\r\n", failed(ErrStatus, 101, 0, "", "101")},
 
 		{"whole response", sized("200 OK", "application/json",
@@ -362,7 +391,9 @@ func TestWhatARecordHolds(t *testing.T) {
 		for _, gap := range a.gaps {
 			sum += gap
 		}
-		if sum != a.LastToken-a.FirstToken || sum < int64(3*2*time.Millisecond) {
+		// Where the client was slow to read, several tokens came in one read, with the time of the last of them.
+		inTime := a.DelayMax < int64(time.Millisecond)
+		if sum != a.LastToken-a.FirstToken || inTime && sum < int64(3*2*time.Millisecond) {
 			t.Errorf("gaps sum to %d ns, first to last token is %d; at least 6 ms passed between them", sum,
 				a.LastToken-a.FirstToken)
 		}
@@ -400,5 +431,67 @@ func TestTheRequestIsWrittenAsAsked(t *testing.T) {
 	}
 	if target.Header.Get("Host") == "" || target.Header.Get("Content-Length") != "9" || len(target.Header) != 6 {
 		t.Error("the caller's headers were changed")
+	}
+}
+
+// What a usage says is taken where it can be; else the events with content are counted.
+func TestUsage(t *testing.T) {
+	for _, test := range []struct {
+		name           string
+		rec            Record
+		prompt, output int32
+		bad            bool
+	}{
+		{"as asked",
+			Record{AskedOutput: 8, OutputTokens: 8, TokenEvents: 8, AskedPrompt: 5, PromptTokens: 5}, 5, 8, false},
+		{"several tokens an event",
+			Record{AskedOutput: 8, OutputTokens: 8, TokenEvents: 2, PromptTokens: 5}, 5, 8, false},
+		{"characters as events",
+			Record{AskedOutput: 8, OutputTokens: 8, TokenEvents: 30, PromptTokens: 5}, 5, 8, false},
+		{"more than asked, with a text", Record{AskedOutput: 8, OutputTokens: 40, TokenEvents: 40, OutputChars: 90,
+			PromptTokens: 5}, 5, 40, false},
+		{"hidden reasoning, nothing asked",
+			Record{OutputTokens: 5000, TokenEvents: 8, PromptTokens: 5}, 5, 5000, false},
+		{"none", Record{AskedOutput: 8, OutputTokens: -1, TokenEvents: 8, PromptTokens: -1}, -1, -1, false},
+		{"a thousand million", Record{AskedOutput: 8, OutputTokens: 1e9, TokenEvents: 8, OutputChars: 30,
+			PromptTokens: 5}, 5, -1, true},
+		{"a thousand million, nothing asked", Record{OutputTokens: 1e9, TokenEvents: 8, PromptTokens: 5}, 5, -1, true},
+		{"zero", Record{AskedOutput: 8, OutputTokens: 0, TokenEvents: 8, PromptTokens: 5}, 5, -1, true},
+		{"one for eight", Record{AskedOutput: 8, OutputTokens: 1, TokenEvents: 8, PromptTokens: 5}, 5, -1, true},
+		{"no prompt", Record{AskedOutput: 8, OutputTokens: 8, TokenEvents: 8, AskedPrompt: 5}, -1, 8, true},
+		{"a prompt beyond all bounds", Record{AskedOutput: 8, OutputTokens: 8, TokenEvents: 8, PromptTokens: 1 << 25},
+			-1, 8, true},
+		{"of several choices", Record{AskedOutput: 8, OutputTokens: 16, TokenEvents: 8, PromptTokens: 5,
+			Flags: OtherChoices}, 5, -1, false},
+	} {
+		r := reader{rec: &test.rec, tokens: test.rec.TokenEvents > 0}
+		r.checkUsage()
+		if test.rec.PromptTokens != test.prompt || test.rec.OutputTokens != test.output ||
+			(test.rec.Flags&BadUsage != 0) != test.bad {
+			t.Errorf("%s: prompt %d, output %d, flags %b; want %d, %d, bad: %v", test.name, test.rec.PromptTokens,
+				test.rec.OutputTokens, test.rec.Flags, test.prompt, test.output, test.bad)
+		}
+	}
+}
+
+// An answer that says neither why it ended nor how long it is has to be as long as it was asked to be.
+func TestShortAnswer(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		rec  Record
+		want ErrorKind
+	}{
+		{"whole", Record{AskedOutput: 8, TokenEvents: 8, OutputTokens: -1}, NoError},
+		{"short", Record{AskedOutput: 8, TokenEvents: 3, OutputTokens: -1}, ErrTruncated},
+		{"short, nothing asked", Record{TokenEvents: 3, OutputTokens: -1}, NoError},
+		{"short, with a reason",
+			Record{AskedOutput: 8, TokenEvents: 3, OutputTokens: -1, Finish: stream.FinishStop}, NoError},
+		{"short, with a usage", Record{AskedOutput: 8, TokenEvents: 3, OutputTokens: 8}, NoError},
+	} {
+		test.rec.Flags |= Streamed
+		r := reader{rec: &test.rec, done: true, tokens: true}
+		if r.checkAnswer(); r.kind != test.want {
+			t.Errorf("%s: %v (%v), want %v", test.name, r.kind, r.err, test.want)
+		}
 	}
 }

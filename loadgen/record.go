@@ -37,12 +37,14 @@ type ErrorKind uint8
 // The kinds of failure.
 const (
 	NoError      ErrorKind = iota
-	ErrConnect             // no connection: DNS, TCP or TLS
+	ErrConnect             // no connection: DNS, TCP or TLS; it is the server's or the network's
+	ErrLocal               // no connection, since this machine had no descriptor, port or memory for it
 	ErrSend                // the request could not be written
 	ErrReset               // the connection ended before the response did
 	ErrStatus              // an HTTP status other than 200
 	ErrServer              // an error object in a response with HTTP 200
-	ErrTruncated           // the stream ended in good order without [DONE] or a finish reason
+	ErrTruncated           // the stream ended in good order, and the answer was not at its end
+	ErrNoToken             // the answer ended as it should, and held no token
 	ErrMalformed           // bytes that are not HTTP, server-sent events or JSON
 	ErrTimeout             // the request's own time limit
 )
@@ -54,6 +56,8 @@ func (k ErrorKind) String() string {
 		return ""
 	case ErrConnect:
 		return "connect"
+	case ErrLocal:
+		return "local shortage"
 	case ErrSend:
 		return "send"
 	case ErrReset:
@@ -64,6 +68,8 @@ func (k ErrorKind) String() string {
 		return "error in response"
 	case ErrTruncated:
 		return "truncated stream"
+	case ErrNoToken:
+		return "no token"
 	case ErrMalformed:
 		return "malformed response"
 	case ErrTimeout:
@@ -74,16 +80,19 @@ func (k ErrorKind) String() string {
 }
 
 // Flags mark what was unusual about a request.
-type Flags uint8
+type Flags uint16
 
 // The flags.
 const (
 	NewConnection  Flags = 1 << iota // a connection was opened for it
-	Retried                          // an idle connection proved closed; sent again on a new one, no response byte seen
+	Retried                          // an idle connection proved closed before any of it was received; sent again
 	DelayedByCap                     // it waited for the concurrency cap
 	KernelStamped                    // token times are the kernel's receive times
 	FinishedByDone                   // the stream ended with [DONE]
 	Streamed                         // the response was a stream of server-sent events
+	OpenedAhead                      // its connection was opened before it was due: Connecting was not waited for
+	BadUsage                         // usage held a number that can't be; token events were counted in its place
+	OtherChoices                     // the answer held choices beside the first, of which nothing is measured
 )
 
 // Record is what is kept of one request. It has a fixed size and no pointers, and is written once, by the request's own
@@ -91,7 +100,7 @@ const (
 type Record struct {
 	Scheduled  int64 // the time the arrival process gave it (closed loops: when its stream became free)
 	Started    int64 // its goroutine took it up; where the cap delayed it, when it began to wait
-	Connecting int64 // duration of DNS, TCP and TLS; 0 on a connection that was already open
+	Connecting int64 // how long it took to get a connection (transport.Sending); 0 on one that was open
 	Sent       int64 // just before the first byte was written on the chosen connection
 	FirstEvent int64 // the first event of the stream, whatever it held
 	FirstToken int64 // the first token event: content, reasoning or a tool call
@@ -127,6 +136,31 @@ func (r *Record) SendDelay() time.Duration {
 		return 0
 	}
 	return time.Duration(r.Sent - r.Scheduled)
+}
+
+// Offered is when the client offered the request to the server: Sent, or where there was no connection to be had, when
+// it began to ask for one. 0: it did not, or could not for want of something of its own.
+func (r *Record) Offered() int64 {
+	switch {
+	case r.Sent > 0:
+		return r.Sent
+	case r.Connecting > 0 && r.Err != ErrLocal:
+		return r.End - r.Connecting
+	}
+	return 0
+}
+
+// OwnDelay is the part of the send delay that is the client's own: without the time in which the server or the network
+// kept it waiting for a connection.
+func (r *Record) OwnDelay() time.Duration {
+	offered := r.Offered()
+	if offered == 0 {
+		return 0
+	}
+	if r.Sent > 0 && r.Flags&OpenedAhead == 0 {
+		offered -= r.Connecting
+	}
+	return time.Duration(max(offered-r.Scheduled, 0))
 }
 
 // TTFT is the time from Sent to the first token event; ok is false if there was none.

@@ -55,21 +55,22 @@ type Run struct {
 	requests sync.WaitGroup
 	ahead    sync.WaitGroup // connections being opened ahead
 
-	mu      sync.Mutex // guards the following, once a request
-	arena   arena
-	next    int // index of the next request
-	streams []context.CancelFunc
-	idle    []*reader
-	line    []job // of an open loop, due and waiting for a slot: while it is not empty, all slots are taken
-	begun   bool  // the first streams were started
-	closed  bool  // no stream may be added any more
-	errors  errorWindow
-	peak    int
-	// shortages counts requests that failed for want of a descriptor or a port here.
-	shortages int
+	mu        sync.Mutex // guards the following, once a request
+	arena     arena
+	next      int // index of the next request
+	streams   []context.CancelFunc
+	idle      []*reader
+	line      []job // of an open loop, due and waiting for a slot: while it is not empty, all slots are taken
+	begun     bool  // the first streams were started
+	closed    bool  // no stream may be added any more
+	errors    errorWindow
+	peak      int
+	shortages int // requests of kind ErrLocal
 
 	inFlight, completed, errored, sent     atomic.Int64
 	delayedByCap, newConns, retries, waits atomic.Int64
+	keptTexts                              atomic.Int64 // bytes
+	idleUntil                              atomic.Int64 // when a request was sent, and no other was in flight
 	gone                                   goneWatch
 	shard                                  [shards]shard
 }
@@ -79,7 +80,8 @@ type Run struct {
 type shard struct {
 	tokens atomic.Int64
 	firsts atomic.Int64
-	_      [48]byte // the counters of two shards share no cache line
+	last   atomic.Int64 // when the last token came
+	_      [40]byte     // the counters of two shards share no cache line
 	mu     sync.Mutex
 	hists  Measured // its three histograms
 }
@@ -93,6 +95,9 @@ type Progress struct {
 	Errored   int
 	Tokens    int64 // token events so far, those of unfinished requests included
 	Firsts    int64 // requests whose first token came
+
+	// Silent is for how long no token has come, while requests were in flight.
+	Silent time.Duration
 }
 
 // Run runs one stage to its end. An error means that it could not begin; whatever happens later is in the stage.
@@ -192,9 +197,14 @@ func (run *Run) Progress() Progress {
 		Completed: int(run.completed.Load()),
 		Errored:   int(run.errored.Load()),
 	}
+	last := run.idleUntil.Load()
 	for i := range run.shard {
 		p.Tokens += run.shard[i].tokens.Load()
 		p.Firsts += run.shard[i].firsts.Load()
+		last = max(last, run.shard[i].last.Load())
+	}
+	if p.InFlight > 0 {
+		p.Silent = time.Duration(max(run.clock.Now()-last, 0))
 	}
 	return p
 }
@@ -224,7 +234,7 @@ func (run *Run) supervise(ctx context.Context, before processUse) {
 		context.AfterFunc(run.flights, func() { t.Stop() })
 	})
 	defer ended()
-	stopCalibrating := run.calibrateClock()
+	heart, stopHeart := run.startHeart()
 
 	if run.schedule != nil {
 		run.pace()
@@ -235,7 +245,7 @@ func (run *Run) supervise(ctx context.Context, before processUse) {
 	run.closed = true
 	run.mu.Unlock()
 	run.requests.Wait()
-	stopCalibrating()
+	stopHeart()
 
 	l := run.result
 	l.End = run.clock.Now()
@@ -283,27 +293,8 @@ func (run *Run) supervise(ctx context.Context, before processUse) {
 	l.Client.SourceWaits = int(run.waits.Load())
 	l.Client.PeakInFlight = run.peak
 	l.Client.LocalFailures = run.shortages
+	l.Client.Frozen, l.Client.FrozenMax = heart.frozen, heart.longest
 	l.Client.Files, l.Client.Ports = files(), ports(run.runner.Client.transport.Connections())
-}
-
-// calibrateClock keeps the clock's distance to the wall clock fresh until the function it returns is called.
-func (run *Run) calibrateClock() (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				run.clock.Calibrate()
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return func() { cancel(); <-ended }
 }
 
 // noteRequest notes in a record what is known of its request before it is sent.
@@ -326,21 +317,25 @@ func (run *Run) send(r *reader, a job) {
 	}
 	run.sent.Add(1)
 	inFlight := int(run.inFlight.Add(1))
-	run.observe(rec, false, inFlight)
+	if inFlight == 1 {
+		run.idleUntil.Store(run.clock.Now())
+	}
+	run.observe(a, false, inFlight)
 
 	sh := &run.shard[a.i%shards]
 	r.shard, r.rec, r.detail = sh, rec, a.detail
+	r.keptTexts = &run.keptTexts
 	r.roundTrip()
 	r.rec, r.detail = nil, nil
 
-	run.observe(rec, true, int(run.inFlight.Add(-1)))
+	run.observe(a, true, int(run.inFlight.Add(-1)))
 	if rec.Flags&NewConnection != 0 {
 		run.newConns.Add(1)
 	}
 	if rec.Flags&Retried != 0 {
 		run.retries.Add(1)
 	}
-	if rec.Status != NotSent && run.measured(rec) {
+	if (rec.Status == Completed || rec.Status == Incomplete) && run.measured(rec) {
 		sh.add(rec, r.gaps, r.delays)
 	}
 	run.book(rec, inFlight, r.err)
@@ -361,16 +356,18 @@ func (sh *shard) add(rec *Record, gaps, delays []int64) {
 	}
 }
 
-func (run *Run) observe(rec *Record, ended bool, inFlight int) {
+func (run *Run) observe(a job, ended bool, inFlight int) {
 	if run.hooks.Observe != nil {
-		run.hooks.Observe(Event{run, rec, ended, time.Duration(run.clock.Now() - run.result.Start), inFlight})
+		at := time.Duration(run.clock.Now() - run.result.Start)
+		run.hooks.Observe(Event{run, a.i, a.rec, a.detail, ended, at, inFlight})
 	}
 }
 
 // measured says whether a request counts for the histograms: the window rule of GuideLLM, as far as its ends are known
 // while the stage runs.
-func (run *Run) measured(rec *Record) bool {
-	s, start := &run.stage, run.result.Start
+func (run *Run) measured(rec *Record) bool { return run.stage.measures(run.result.Start, rec) }
+
+func (s *Stage) measures(start int64, rec *Record) bool {
 	if rec.End < start+int64(s.Warmup) {
 		return false
 	}
@@ -382,13 +379,13 @@ func (run *Run) book(rec *Record, inFlight int, err error) {
 	run.mu.Lock()
 	defer run.mu.Unlock()
 	run.peak = max(run.peak, inFlight)
-	shortage := false
+	shortage := rec.Err == ErrLocal
 	switch rec.Status {
 	case Completed:
 		run.completed.Add(1)
 	case Errored:
 		run.errored.Add(1)
-		if shortage = localShortage(err); shortage {
+		if shortage {
 			run.shortages++
 		}
 	default:

@@ -54,8 +54,14 @@ type Hooks struct {
 
 // Event is what Hooks.Observe is told.
 type Event struct {
-	Run      *Run
-	Record   *Record       // to be read only if Ended, and only until Observe returns
+	Run   *Run
+	Index int // of the request, from 0
+
+	// Record is to be read only until Observe returns, and unless Ended only for what is known before the sending:
+	// Scheduled, Started and the lengths of the prompt.
+	Record *Record
+	Detail *Detail // nil where the stage keeps none; likewise
+
 	Ended    bool          // false as the request is about to be sent
 	At       time.Duration // since the start of the stage
 	InFlight int           // requests in flight, this one included unless it has ended

@@ -5,14 +5,30 @@ import (
 	"unicode/utf8"
 )
 
-// countText counts words, split at white space as Python's str.split does, and Unicode code points.
-func countText(text []byte) (words, chars int32) {
-	return int32(CountWords(text)), int32(utf8.RuneCount(text))
+// textCount counts a text that comes in pieces: its words, split at white space as Python's str.split does, and its
+// Unicode code points. The zero value has seen nothing.
+type textCount struct {
+	words, chars int32
+	inWord       bool // the text so far ends within a word
+}
+
+// add counts the next piece, which is valid UTF-8.
+func (c *textCount) add(text []byte) {
+	n, inWord := countWords(text, c.inWord)
+	c.words += int32(n)
+	c.chars += int32(utf8.RuneCount(text))
+	c.inWord = inWord
 }
 
 // CountWords counts the words of a text as len(text.split()) does in Python, by which GuideLLM counts them.
 func CountWords(text []byte) int {
-	n, before := 0, true // whether white space comes before
+	n, _ := countWords(text, false)
+	return n
+}
+
+// countWords counts the words that begin in a text. inWord is whether what comes before it ends within one, and what it
+// returns the same of the text.
+func countWords(text []byte, inWord bool) (n int, endsInWord bool) {
 	for i := 0; i < len(text); {
 		var space bool
 		if c := text[i]; c < utf8.RuneSelf {
@@ -23,12 +39,12 @@ func CountWords(text []byte) int {
 			space = isPythonSpace(r)
 			i += size
 		}
-		if before && !space {
+		if !inWord && !space {
 			n++
 		}
-		before = space
+		inWord = !space
 	}
-	return n
+	return n, inWord
 }
 
 // asciiSpaces spares most characters of most texts the questions of isPythonSpace: every prompt is counted.

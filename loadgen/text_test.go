@@ -2,6 +2,13 @@ package loadgen
 
 import "testing"
 
+func countPieces(pieces ...[]byte) (c textCount) {
+	for _, p := range pieces {
+		c.add(p)
+	}
+	return c
+}
+
 func TestCountWords(t *testing.T) {
 	// Counted by CPython 3.11: len(s.split()), len(s).
 	for _, test := range []struct {
@@ -13,9 +20,16 @@ func TestCountWords(t *testing.T) {
 		{"a\u180eb", 1, 3}, {"畋쯧 \U0001F600", 2, 4},
 		{"a\u2028b\u2029c\u202fd\u205fe\u1680f", 6, 11}, {"a\x00b", 1, 3},
 	} {
-		if words, chars := countText([]byte(test.text)); words != test.words || chars != test.chars {
+		if c := countPieces([]byte(test.text)); c.words != test.words || c.chars != test.chars {
 			t.Errorf("%q has %d words and %d characters, want %d and %d",
-				test.text, words, chars, test.words, test.chars)
+				test.text, c.words, c.chars, test.words, test.chars)
+		}
+		// In pieces, as tokens come.
+		for i := range test.text {
+			c := countPieces([]byte(test.text[:i]), []byte(test.text[i:]))
+			if c.words != test.words || c.chars != test.chars {
+				t.Errorf("%q, %q have %d words and %d characters", test.text[:i], test.text[i:], c.words, c.chars)
+			}
 		}
 	}
 }

@@ -59,6 +59,7 @@ func New(s spec.Spec, run Run) *Result {
 		r.Gates = append(r.Gates, sweep.Evaluate(g, measured))
 	}
 	r.Warnings = append(r.Warnings, measured.Warnings...)
+	r.Warnings = append(r.Warnings, answerWarnings(measured.Stages)...)
 	for _, text := range run.Warnings {
 		r.Warnings = append(r.Warnings, sweep.Warning{Stage: -1, Text: text})
 	}

@@ -43,7 +43,7 @@ func judgeClient(j *slo.StageJudgement, l *Stage) {
 			continue
 		}
 		due++
-		if r.Sent > 0 && r.Sent <= l.Stopped {
+		if at := r.Offered(); at > 0 && at <= l.Stopped {
 			sent++
 		}
 		if r.Flags&loadgen.DelayedByCap != 0 {

@@ -11,6 +11,7 @@
 //	answer.go  what a search found
 //	notes.go   what else the reader of the answer should know
 //	gate.go    conditions on the answer: what decides them
+//	recover.go  a stage of a run that was killed
 package sweep
 
 import (
@@ -136,6 +137,9 @@ func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 	}
 	w, ok := workOf(sync.Measured)
 	if !ok {
+		if err := nothingSucceeded(sync); err != nil {
+			return r, err
+		}
 		return r, fmt.Errorf("%w (%s): no token came within %v", ErrNothingSucceeded, sync.Load,
 			time.Duration(sync.Stopped-sync.Start).Round(time.Millisecond))
 	}
@@ -286,7 +290,7 @@ func (p *Plan) worthGoingOn(ctx context.Context, l *Stage) error {
 // nothingSucceeded is not nil where a stage brought nothing: no request completed, and none that ran out of time was
 // generating. Long answers at a high load may all be unfinished at the end of a short stage; that is a result.
 func nothingSucceeded(l *Stage) error {
-	errored, example := 0, ""
+	errored, counts, most := 0, map[string]int{}, ""
 	for i := range l.Records {
 		rec := &l.Records[i]
 		switch rec.Status {
@@ -298,14 +302,18 @@ func nothingSucceeded(l *Stage) error {
 			}
 		case loadgen.Errored:
 			errored++
-			if example == "" && l.Details != nil {
-				example = l.Details[i].Error
+			text := rec.Err.String()
+			if l.Details != nil && l.Details[i].Error != "" {
+				text = l.Details[i].Error
+			}
+			if counts[text]++; counts[text] > counts[most] {
+				most = text
 			}
 		}
 	}
 	err := fmt.Errorf("%w (%s: %d requests, %d errors)", ErrNothingSucceeded, l.Load, len(l.Records), errored)
-	if example != "" {
-		err = fmt.Errorf("%w: %s", err, example)
+	if most != "" {
+		err = fmt.Errorf("%w: %s", err, most)
 	}
 	return err
 }

@@ -75,11 +75,18 @@ type field struct {
 	hole        hole
 }
 
-// NewBody prepares bodies of one kind. It fails where Extra is not a JSON object.
+// NewBody prepares bodies of one kind. It fails where Extra is not a JSON object, or asks for several answers to one
+// request.
 func NewBody(cfg BodyConfig) (*Body, error) {
 	extra, err := objectFields(cfg.Extra)
 	if err != nil {
 		return nil, err
+	}
+	for _, f := range extra {
+		if f.name == "n" && f.value != "1" && f.value != "null" {
+			return nil, fmt.Errorf("n is %s: the answers to one request would be mixed; openloop measures one, n=1",
+				f.value)
+		}
 	}
 	b := &Body{format: cfg.Format}
 	b.free = newTemplate(cfg, false, extra)

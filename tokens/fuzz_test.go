@@ -106,7 +106,7 @@ func FuzzExtraBody(f *testing.F) {
 		`{"messages":[],"prompt":1}`,
 		`{"a":1,"a":2}`, ` { } `, `null`, ``, `[]`, `{"a":1}{`, `{"a":1} x`, `{"a"`, "{\"\xff\":\"\xff\"}", `{"":""}`,
 		`{"<":"\u003c"}`,
-		`{"n":12345678901234567890123}`,
+		`{"x":12345678901234567890123}`,
 		`{"max_tokens":1,"max_completion_tokens":2,"stop":["\n"],"ignore_eos":false}`,
 	} {
 		f.Add([]byte(s))

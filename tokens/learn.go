@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	loadstream "github.com/openloop/openloop/loadgen/stream"
 	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
@@ -47,17 +48,22 @@ type learned struct {
 type CountError struct {
 	Path   string
 	Status int
-	Answer string // shortened
+	Answer string // shortened to one line
 	Want   string
 }
 
 // Error implements error.
 func (e *CountError) Error() string {
-	return fmt.Sprintf("POST %s: status %d, want %s: %s", e.Path, e.Status, e.Want, e.Answer)
+	answer := e.Answer
+	if answer == "" {
+		answer = "nothing"
+	}
+	return fmt.Sprintf("POST %s: status %d, where %s were expected: %s", e.Path, e.Status, e.Want, answer)
 }
 
 func countError(path string, status int, answer []byte, want string) error {
-	return &CountError{path, status, fmt.Sprintf("%.300s", answer), want}
+	const shown = 300
+	return &CountError{path, status, loadstream.Shorten(string(answer), shown), want}
 }
 
 // learn finds words that the endpoint counts as one token each, so that prompts of them have an exact length without

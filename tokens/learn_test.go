@@ -198,7 +198,7 @@ func TestLearnRefuses(t *testing.T) {
 	}{
 		{"no key", &fakeServer{status: 401}, "POST /tokenize: status 401"},
 		{"nothing there", &fakeServer{status: 404}, "POST /v1/chat/completions: status 404"},
-		{"no usage", &fakeServer{count: flat, shape: "none"}, "want 200 and usage.prompt_tokens"},
+		{"no usage", &fakeServer{count: flat, shape: "none"}, "where 200 and usage.prompt_tokens were expected"},
 		{"constant usage", &fakeServer{count: flat, shape: "none", usage: true}, "does not grow with the prompt"},
 	} {
 		if _, err := learn(t.Context(), c.server.post, learnConfig{model: "m"}); err == nil ||

@@ -3,7 +3,6 @@ package tokens
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -14,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/openloop/openloop/internal/infile"
 )
 
 // RecordError says which record of which file is bad. Line counts from 1; in a parquet file it is the row.
@@ -42,7 +43,7 @@ type records struct {
 // openRecords opens a file by the ending of its name; gzip is recognised by content. gzip of parquet is unpacked in
 // memory.
 func openRecords(path string) (*records, error) {
-	file, err := os.Open(path)
+	file, err := infile.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -60,24 +61,25 @@ func newRecords(path string, file *os.File) (*records, error) {
 	name := strings.ToLower(filepath.Base(path))
 	packed := false
 	if magic, _ := input.Peek(2); string(magic) == "\x1f\x8b" {
-		z, err := gzip.NewReader(input)
+		text, err := infile.Gunzip(input)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		input, packed = bufio.NewReaderSize(z, 1<<16), true
+		input, packed = bufio.NewReaderSize(text, 1<<16), true
 		name = strings.TrimSuffix(name, ".gz")
 	}
 	if bom, _ := input.Peek(3); string(bom) == "\xef\xbb\xbf" {
 		input.Discard(3)
 	}
+	text := &recordReader{input: input}
 	switch ending := filepath.Ext(name); ending {
 	case ".jsonl", ".ndjson", ".json":
-		return &records{next: jsonRecords(path, input)}, nil
+		return text.records(jsonRecords(path, text)), nil
 	case ".csv":
-		next, err := csvRecords(path, input)
-		return &records{next: next}, err
+		next, err := csvRecords(path, text)
+		return text.records(next), err
 	case ".txt", ".text":
-		return &records{next: textRecords(path, input)}, nil
+		return text.records(textRecords(path, bufio.NewReaderSize(text, 1<<16))), nil
 	case ".parquet":
 		if packed {
 			data, err := io.ReadAll(input)
@@ -97,6 +99,33 @@ func newRecords(path string, file *os.File) (*records, error) {
 		return nil, fmt.Errorf("%s: a file ending in %q is not a kind of data that is read; there are .jsonl, .json, "+
 			".csv, .txt and .parquet, each also with .gz", path, ending)
 	}
+}
+
+// largestRecord is how much may be read for one record: a line, an object, a row of a table.
+const largestRecord = 32 << 20
+
+// recordReader reads a text whose records have a limit.
+type recordReader struct {
+	input io.Reader
+	read  int // since the last record
+}
+
+// Read implements io.Reader.
+func (r *recordReader) Read(p []byte) (int, error) {
+	if r.read > largestRecord {
+		return 0, fmt.Errorf("a record that is larger than %d MB, the limit", largestRecord>>20)
+	}
+	n, err := r.input.Read(p)
+	r.read += n
+	return n, err
+}
+
+// records are the records of a parser that reads from r.
+func (r *recordReader) records(next func() (record, int, error)) *records {
+	return &records{next: func() (record, int, error) {
+		r.read = 0
+		return next()
+	}}
 }
 
 // lineReader remembers where lines start, so that an offset in what was read becomes a line number.
@@ -199,20 +228,21 @@ func csvRecords(path string, input io.Reader) (func() (record, int, error), erro
 		}
 		return nil, &RecordError{path, 1, err}
 	}
+	line := 1 // of the row before
 	return func() (record, int, error) {
 		row, err := r.Read()
 		if errors.Is(err, io.EOF) {
 			return nil, 0, io.EOF
 		}
 		if err != nil {
-			line := 0
+			line++
 			var parse *csv.ParseError
 			if errors.As(err, &parse) {
 				line, err = parse.StartLine, parse.Err
 			}
 			return nil, 0, &RecordError{path, line, err}
 		}
-		line, _ := r.FieldPos(0)
+		line, _ = r.FieldPos(0)
 		fields := make(record, len(row))
 		for i, value := range row {
 			fields[header[i]] = value

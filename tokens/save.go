@@ -7,22 +7,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/openloop/openloop/internal/atomicfile"
 )
 
 // saver writes the requests that were sent, so that [Open] gives the same bytes again. It holds back the one that was
-// handed out last: whether that was sent shows later.
+// handed out last: whether that was sent shows later. The file gets its name at the end, and only if a request was
+// sent: until then, what had the name stays.
 type saver struct {
-	file    *os.File
+	file    *atomicfile.File
 	out     *savedWriter
 	pending *ready
-	handed  int // requests of this stage
+	handed  int  // requests of this stage
+	failed  bool // the error was returned, and the file is gone: what fills a disk is not to keep its place
 }
 
 func newSaver(path string, format Format) (*saver, error) {
-	file, err := os.Create(path)
+	file, err := atomicfile.Create(path)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +40,12 @@ func (s *saver) hand(r ready) error {
 	if before == nil {
 		return nil
 	}
-	return s.out.write(*before)
+	err := s.out.write(*before)
+	if err != nil && !s.failed {
+		s.failed = true
+		s.file.Abandon()
+	}
+	return err
 }
 
 // sent is told how many requests a stage began.
@@ -48,9 +56,20 @@ func (s *saver) sent(n int) {
 	s.pending = nil
 }
 
-func (s *saver) close() error {
+// save gives the file its name, and before that calls keep, for what has the name now. Without a request there is
+// nothing to save. The error is none that was returned before.
+func (s *saver) save(keep func(name string) error) (saved bool, err error) {
+	if s.failed {
+		return false, nil
+	}
 	s.sent(s.handed)
-	return errors.Join(s.out.flush(), s.file.Close())
+	if err = s.out.flush(); err == nil && s.out.any {
+		if err = keep(s.file.Name()); err == nil {
+			return true, s.file.Commit()
+		}
+	}
+	s.file.Abandon()
+	return false, err
 }
 
 // savedWriter writes requests as JSON lines: the index, what is known of the lengths, the path and the body as it was.
@@ -58,6 +77,7 @@ type savedWriter struct {
 	out  *bufio.Writer
 	path string
 	line []byte
+	any  bool // a request was written
 	err  error
 }
 
@@ -70,6 +90,7 @@ func (w *savedWriter) write(r ready) error {
 	if w.err != nil {
 		return w.err
 	}
+	w.any = true
 	w.line = w.line[:0]
 	for _, n := range []struct {
 		name  string

@@ -16,7 +16,7 @@ func TestSavedWorkloadsGiveTheSameBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, format := range []Format{ChatCompletions, TextCompletions} {
-		b, err := NewBody(BodyConfig{Model: "m", Format: format, Extra: []byte(`{"a":"\u00e9 é","n":1.50}`)})
+		b, err := NewBody(BodyConfig{Model: "m", Format: format, Extra: []byte(`{"a":"\u00e9 é","x":1.50}`)})
 		if err != nil {
 			t.Fatal(err)
 		}

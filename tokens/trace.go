@@ -15,6 +15,9 @@ import (
 // traceBlock is the length in tokens of the block of text that a hash identifier stands for, as in Mooncake's traces.
 const traceBlock = 512
 
+// longestTrace is how long the replay of a trace may last: no offset overflows.
+const longestTrace = 100 * 365 * 24 * time.Hour
+
 // trace is a recorded load: when each request came, how long its input and output were, and which blocks of text it
 // shared with others. Its texts are synthetic.
 type trace struct {
@@ -65,6 +68,10 @@ func readTrace(spec TraceSpec) (*trace, error) {
 	}
 	slices.SortStableFunc(t.requests, func(a, b traceRequest) int { return cmp.Compare(a.offset, b.offset) })
 	first := t.requests[0].offset
+	last := t.requests[len(t.requests)-1].offset
+	if length := float64(last-first) / spec.Speed; length > float64(longestTrace) {
+		return nil, fmt.Errorf("%s: at %v times its speed it lasts more than a hundred years", path, spec.Speed)
+	}
 	for i := range t.requests {
 		t.requests[i].offset = time.Duration(float64(t.requests[i].offset-first) / spec.Speed)
 	}

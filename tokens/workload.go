@@ -375,8 +375,21 @@ func (w *Workload) Sent(n int) {
 	}
 }
 
-// Close ends the building and the saving. It may be called again.
-func (w *Workload) Close() error {
+// Save gives the file of Spec.SaveTo its name, if a request was sent, and before that calls keep, for what has that
+// name now. Until then it is untouched.
+func (w *Workload) Save(keep func(name string) error) (saved bool, err error) {
+	if w.saver == nil {
+		return false, nil
+	}
+	saved, err = w.saver.save(keep)
+	if w.saver = nil; err != nil {
+		return false, &SpecError{"SaveTo", err}
+	}
+	return saved, nil
+}
+
+// Close ends the building; what was not saved is not. It may be called again.
+func (w *Workload) Close() {
 	if w.going != nil {
 		w.going.close()
 		w.going = nil
@@ -384,12 +397,8 @@ func (w *Workload) Close() error {
 	if w.data != nil {
 		w.data.close()
 	}
-	if w.saver == nil {
-		return nil
+	if w.saver != nil {
+		w.saver.file.Abandon()
+		w.saver = nil
 	}
-	err := w.saver.close()
-	if w.saver = nil; err != nil {
-		return &SpecError{"SaveTo", err}
-	}
-	return nil
 }

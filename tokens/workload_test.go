@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,11 +28,7 @@ func mustOpen(t testing.TB, spec Spec) *Workload {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := w.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(w.Close)
 	return w
 }
 
@@ -289,9 +286,11 @@ func TestWhatIsSavedIsWhatWasSent(t *testing.T) {
 	w.Sent(2)
 	second := take(t, w, 1, 2)
 	w.Sent(2)
-	if err := errors.Join(w.Close(), w.Close()); err != nil {
-		t.Fatal(err)
+	if saved, err := w.Save(keepNothing); !saved || err != nil {
+		t.Fatal(saved, err)
 	}
+	w.Close()
+	w.Close()
 	again := mustOpen(t, Spec{Data: &DataSpec{Source: path}, Tokenizer: "none"})
 	if n, withOutput, err := again.Records(); n != 4 || withOutput != 4 || err != nil {
 		t.Fatal(n, withOutput, err)
@@ -304,17 +303,92 @@ func TestWhatIsSavedIsWhatWasSent(t *testing.T) {
 		}
 	}
 
-	spec.SaveTo = "/dev/full"
-	if _, err := os.Stat(spec.SaveTo); err != nil {
-		t.Skip("no /dev/full here")
-	}
-	if w, err = Open(spec, "m"); err != nil {
+}
+
+func keepNothing(string) error { return nil }
+
+// What had the name of the file to save to is there until the new one is whole: if no request is sent, for good.
+func TestSavingKeepsWhatWasThere(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, "saved.jsonl")
+	if err := os.WriteFile(path, []byte("precious"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	take(t, w, 0, 2)
-	var wrong *SpecError
-	if err := w.Close(); !errors.As(err, &wrong) || wrong.Field != "SaveTo" {
+	spec := synthetic(8, 4)
+	spec.SaveTo = path
+	for _, sent := range []int{0, 1} {
+		w, err := Open(spec, "m")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sent > 0 {
+			take(t, w, 0, sent)
+		}
+		if got, _ := os.ReadFile(path); string(got) != "precious" {
+			t.Errorf("%d sent: it holds %q before the end", sent, got)
+		}
+		saved, err := w.Save(func(name string) error { return os.Rename(name, filepath.Join(folder, "kept")) })
+		if saved != (sent > 0) || err != nil {
+			t.Errorf("%d sent: saved %v, %v", sent, saved, err)
+		}
+		w.Close()
+		if got, _ := os.ReadFile(path); (string(got) == "precious") != (sent == 0) {
+			t.Errorf("%d sent: it holds %.20q at the end", sent, got)
+		}
+		if all, _ := filepath.Glob(path + "?*"); all != nil {
+			t.Errorf("%d sent: it leaves %v", sent, all)
+		}
+	}
+	if got, _ := os.ReadFile(filepath.Join(folder, "kept")); string(got) != "precious" {
+		t.Errorf("kept is %q", got)
+	}
+	w, err := Open(spec, "m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	take(t, w, 0, 1)
+	before, _ := os.ReadFile(path)
+	if _, err := w.Save(func(string) error { return os.ErrPermission }); !errors.Is(err, os.ErrPermission) {
 		t.Error(err)
+	}
+	if after, _ := os.ReadFile(path); string(after) != string(before) {
+		t.Errorf("what could not be kept was overwritten: %.40q", after)
+	}
+}
+
+// A full disk is said once: by the request that can't be saved, or at the end.
+func TestSavingToAFullDisk(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("no /dev/full here")
+	}
+	for _, requests := range []int{2, 500} { // few fit into the buffer
+		spec := synthetic(200, 4)
+		spec.SaveTo = "/dev/full"
+		w, err := Open(spec, "m")
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, release, err := w.Source(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told []error
+		for i := range requests {
+			if _, err := next(i); err != nil {
+				told = append(told, err)
+				break
+			}
+		}
+		release()
+		if _, err := w.Save(keepNothing); err != nil {
+			told = append(told, err)
+		}
+		w.Close()
+		var wrong *SpecError
+		if len(told) != 1 || !errors.As(told[0], &wrong) || wrong.Field != "SaveTo" ||
+			!errors.Is(told[0], syscall.ENOSPC) {
+			t.Errorf("%d requests: %v", requests, told)
+		}
 	}
 }
 
@@ -371,7 +445,8 @@ func TestLearnWarns(t *testing.T) {
 	w := mustOpen(t, synthetic(300, 4))
 	warning, err := w.Learn(t.Context(), (&fakeServer{status: 404}).post)
 	want := "the endpoint does not say how it counts tokens, so prompts have the asked length by o200k_base only: " +
-		`POST /v1/chat/completions: status 404, want 200 and usage.prompt_tokens: {"error":"as told"}`
+		"POST /v1/chat/completions: status 404, where 200 and usage.prompt_tokens were expected: " +
+		`{"error":"as told"}`
 	if warning != want || err != nil {
 		t.Errorf("%s, %v", warning, err)
 	}

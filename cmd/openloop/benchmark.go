@@ -73,8 +73,8 @@ func runGuideLLM(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	if err != nil {
 		return err
 	}
-	if err := c.CountRecords(); err != nil {
-		return &exitError{exitUsage, err}
+	if err := unlessDone(ctx, c.CountRecords); err != nil {
+		return refusal(ctx, err)
 	}
 	if !c.NoConsole {
 		for _, note := range c.Notes {
@@ -156,7 +156,7 @@ func runFromFile(args []string, stdout, stderr io.Writer) error {
 		}
 		outputs = append(outputs, o...)
 	}
-	r, err := guidellm.ReadFile(file)
+	r, err := readFile(file, stderr)
 	if err != nil {
 		return err
 	}

@@ -28,8 +28,7 @@ func refuse(err error) error {
 	if err == nil {
 		return nil
 	}
-	var all interface{ Unwrap() []error }
-	if errors.As(err, &all) {
+	if all, ok := err.(interface{ Unwrap() []error }); ok { // of a Spec, not what one of its fields has
 		var texts []error
 		for _, e := range all.Unwrap() {
 			texts = append(texts, inFlags(e))

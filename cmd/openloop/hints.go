@@ -12,6 +12,10 @@ func hint(err error) string {
 	if errors.As(err, &h) {
 		return h.hint
 	}
+	if errors.Is(err, endpoint.ErrLogin) {
+		return "give a key with --api-key-file, and a name and password as http://NAME:PASSWORD@host, " +
+			"with %40 for an @ in them, %3A for a colon, %2F for a slash, %25 for a %"
+	}
 	var failed *endpoint.Error
 	if !errors.As(err, &failed) {
 		return ""
@@ -21,16 +25,22 @@ func hint(err error) string {
 
 // hints are what to do about what is wrong with an endpoint.
 var hints = map[endpoint.Cause]string{
+	endpoint.CauseProxy: "HTTP_PROXY or HTTPS_PROXY names the proxy, with its name and password where it wants them; " +
+		"NO_PROXY lists hosts to reach without it",
 	endpoint.CauseUnknownHost:      "is the address right, and does this machine's DNS know it?",
 	endpoint.CauseRefused:          "nothing listens there; is the server up, and the port right?",
 	endpoint.CauseUnreachable:      "there is no way to that address from here",
 	endpoint.CauseTimeout:          "is it the right host, and is nothing in between dropping packets?",
+	endpoint.CauseNoAnswer:         "is the engine loading, or busy? the trial waits as long as --request-timeout",
 	endpoint.CauseUnknownAuthority: "trust its authority with --ca-file, or skip the check with --insecure",
 	endpoint.CauseCertificate:      "the certificate does not fit; --insecure skips the check",
 	endpoint.CauseNotTLS:           "try http:// in place of https://",
-	endpoint.CauseNotHTTP:          "the server does not speak HTTP there, or only with TLS (try https://)",
+	endpoint.CauseNotHTTP:          "the server does not speak HTTP there, or only with TLS (try https://) or as HTTP/2 (try --http2)",
 	endpoint.CauseNoHTTP2:          "leave out --http2",
-	endpoint.CauseClosed:           "does it speak HTTP?",
+	endpoint.CauseHTTP2Only:        "ask it in HTTP/2: --http2",
+	endpoint.CauseBadHTTP:          "is this an HTTP server? its log, or that of what stands before it, may say more",
+	endpoint.CauseFiles:            "raise the limit of open files (ulimit -n)",
+	endpoint.CauseClosed:           "does it speak HTTP? if it speaks HTTP/2 only, add --http2",
 	endpoint.CauseUnauthorized:     "give the endpoint's key with --api-key-file, OPENAI_API_KEY or --api-key",
 	endpoint.CauseKeyRejected:      "the key that was sent is not accepted",
 	endpoint.CauseNotFound:         "is the base URL right, and the model known?",
@@ -38,5 +48,7 @@ var hints = map[endpoint.Cause]string{
 	endpoint.CauseUnavailable:      "is the engine behind it up?",
 	endpoint.CauseRateLimited:      "the endpoint limits the rate: its limit would be what is measured",
 	endpoint.CauseNotAPI:           "is this the base URL of an OpenAI-compatible API?",
-	endpoint.CauseCutShort:         "something between here and the engine cuts streams short",
+	endpoint.CauseLimit:            "is this the base URL of an OpenAI-compatible API?",
+	endpoint.CauseCompressed:       "let what stands before the engine not compress; send no Accept-Encoding",
+	endpoint.CauseCutShort:         "the engine died, or something between here and it cuts answers short",
 }

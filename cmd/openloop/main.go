@@ -14,12 +14,14 @@ import (
 	"syscall"
 
 	"github.com/spf13/pflag"
+
+	"github.com/openloop/openloop/internal/atomicfile"
 )
 
 // version is set at build time: -ldflags "-X main.version=…".
 var version = ""
 
-// Exit codes. 0 is success, 130 and 143 are SIGINT and SIGTERM.
+// Exit codes. 0 is success; 129, 130 and 143 are SIGHUP, SIGINT and SIGTERM.
 const (
 	exitFailed  = 1 // whatever was measured is saved first
 	exitUsage   = 2
@@ -57,10 +59,12 @@ func withHint(err error, hint string) error { return &hinted{err, hint} }
 type interrupted struct{ signal syscall.Signal }
 
 func (i interrupted) Error() string {
-	return "interrupted by " + map[syscall.Signal]string{syscall.SIGINT: "Ctrl-C", syscall.SIGTERM: "SIGTERM"}[i.signal]
+	return "interrupted by " + map[syscall.Signal]string{
+		syscall.SIGHUP: "SIGHUP", syscall.SIGINT: "Ctrl-C", syscall.SIGTERM: "SIGTERM",
+	}[i.signal]
 }
 
-// What is said to the first Ctrl-C or SIGTERM.
+// What is said to the first Ctrl-C, SIGTERM or SIGHUP.
 const (
 	endingStage   = "ending the stage and saving what was measured; once more to quit at once"
 	closingServer = "closing the server; once more to quit at once"
@@ -95,6 +99,7 @@ func main() {
 // mainExit runs the program and returns its exit code.
 func mainExit(args []string, stdout, stderr io.Writer) int {
 	log.SetOutput(io.Discard) // net/http logs what it returns as errors too
+	stdout, stderr = forHumans(stdout), forHumans(stderr)
 	ctx := context.Background()
 	if ending := endingOf(args); ending != "" {
 		var stop func()
@@ -138,11 +143,17 @@ func printError(w io.Writer, err error) {
 	}
 }
 
-// withSignals returns a context that the first SIGINT or SIGTERM ends. The second ends the program.
+// withSignals returns a context that the first SIGINT, SIGTERM or SIGHUP ends. The second ends the program. What nobody
+// reads any more, such as the stderr of "2>&1 | head", is an error of the write and ends nothing.
 func withSignals(ctx context.Context, stderr io.Writer, ending string) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	all := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
+		all = append(all, syscall.SIGHUP)
+	}
+	signal.Notify(signals, all...)
+	signal.Ignore(syscall.SIGPIPE)
 	go func() {
 		for n := 0; ; n++ {
 			s, ok := <-signals
@@ -151,13 +162,15 @@ func withSignals(ctx context.Context, stderr io.Writer, ending string) (context.
 			}
 			number := s.(syscall.Signal)
 			if n > 0 {
+				signal.Reset(all...) // the third ends the program even if its files can't be removed
+				atomicfile.RemoveParts()
 				os.Exit(128 + int(number))
 			}
-			fmt.Fprintf(stderr, "\nopenloop: %s\n", ending)
 			cancel(interrupted{number})
+			fmt.Fprintf(stderr, "\nopenloop: %s\n", ending)
 		}
 	}()
-	return ctx, func() { signal.Stop(signals); close(signals); cancel(nil) }
+	return ctx, func() { signal.Stop(signals); signal.Reset(syscall.SIGPIPE); close(signals); cancel(nil) }
 }
 
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {

@@ -54,6 +54,7 @@ func TestScripts(t *testing.T) {
 			"exits":      checkExit,
 			"decides":    checkDecision,
 			"served":     waitServed,
+			"failing":    startFailing,
 			"killsim":    killSim,
 			"terminate":  terminate,
 			"truth":      checkTruth,

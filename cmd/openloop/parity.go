@@ -27,7 +27,7 @@ not, and 2 if the two can't be compared.
 	}
 	var reports [2]*guidellm.Report
 	for i, name := range files {
-		if reports[i], err = guidellm.ReadFile(name); err != nil {
+		if reports[i], err = readFile(name, stderr); err != nil {
 			return err
 		}
 		writeUnknown(stderr, name, reports[i])

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -17,12 +16,14 @@ import (
 // how many there will be, 0 where that is not known.
 func (s *session) watch(stages int) {
 	s.plan.StageEnded = func(_ int, st *sweep.Stage) { s.keep(st) }
+	s.plan.StageStarted = func(index int, _ loadgen.Load, run *loadgen.Run) { s.begin(index, run) }
 	if s.spec.Output.Quiet {
 		return
 	}
 	terminal := isTerminal(s.stderr)
 	lines := rate.NewLimiter(rate.Every(200*time.Millisecond), 1)
 	s.plan.StageStarted = func(index int, _ loadgen.Load, run *loadgen.Run) {
+		s.begin(index, run)
 		stage := run.Stage()
 		name := fmt.Sprintf("%s  %s", stageLabel(index, stages), stage.Load)
 		if index < 0 {
@@ -30,17 +31,18 @@ func (s *session) watch(stages int) {
 		}
 		if !terminal {
 			fmt.Fprintln(s.stderr, name)
+			go s.tellSilence(run)
 			return
 		}
 		go func() {
 			for {
 				select {
 				case <-run.Done():
-					fmt.Fprintf(s.stderr, "\r\x1b[K")
+					rewriteLine(s.stderr, "")
 					return
 				case <-time.After(100 * time.Millisecond):
 					if lines.Allow() {
-						fmt.Fprintf(s.stderr, "\r\x1b[K%s", progressLine(name, run.Progress(), stage, index < 0))
+						rewriteLine(s.stderr, progressLine(name, run.Progress(), stage, index < 0))
 					}
 				}
 			}
@@ -51,7 +53,7 @@ func (s *session) watch(stages int) {
 		ended := report.NewStage(s.spec.Plan, st)
 		line := report.StageLine(&ended)
 		if terminal {
-			fmt.Fprintf(s.stderr, "\r\x1b[K%s  %s\n", stageLabel(index, stages), line)
+			rewriteLine(s.stderr, fmt.Sprintf("%s  %s\n", stageLabel(index, stages), line))
 		} else {
 			fmt.Fprintf(s.stderr, "  %s\n", line)
 		}
@@ -60,6 +62,43 @@ func (s *session) watch(stages int) {
 		if text := soFar.SoFar(); text != "" {
 			fmt.Fprintf(s.stderr, "  max rate so far: %s\n", text)
 		}
+	}
+}
+
+// A stream that stays silent for so long is worth a word on a terminal, and a line elsewhere, where it is repeated.
+const (
+	silentShown  = 2 * time.Second
+	silentTold   = 10 * time.Second
+	silentRepeat = 30 * time.Second
+)
+
+// tellSilence says while a stage runs that no token comes.
+func (s *session) tellSilence(run *loadgen.Run) {
+	for told := time.Duration(0); ; {
+		select {
+		case <-run.Done():
+			return
+		case <-time.After(time.Second):
+		}
+		switch p := run.Progress(); {
+		case p.Silent < silentTold:
+			told = 0
+		case told == 0 || p.Silent >= told+silentRepeat:
+			told = p.Silent
+			fmt.Fprintf(s.stderr, "  %s\n", silence(p))
+		}
+	}
+}
+
+// silence says for how long no token has come.
+func silence(p loadgen.Progress) string {
+	return fmt.Sprintf("no token for %.0f s, %d requests in flight", p.Silent.Seconds(), p.InFlight)
+}
+
+// begin takes note of a stage that has begun; a probe's requests are not kept.
+func (s *session) begin(index int, run *loadgen.Run) {
+	if s.journal != nil && index >= 0 {
+		s.journal.Begin(run)
 	}
 }
 
@@ -83,14 +122,8 @@ func progressLine(name string, p loadgen.Progress, stage loadgen.Stage, probe bo
 		fmt.Fprintf(&b, "/%d", stage.MaxRequests)
 	}
 	fmt.Fprintf(&b, "  in flight %d  done %d  errors %d", p.InFlight, p.Completed, p.Errored)
-	return b.String()
-}
-
-func isTerminal(w any) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
+	if p.Silent >= silentShown {
+		fmt.Fprintf(&b, "  no token for %.0f s", p.Silent.Seconds())
 	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return b.String()
 }

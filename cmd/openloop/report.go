@@ -15,6 +15,7 @@ import (
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/internal/atomicfile"
+	"github.com/openloop/openloop/internal/infile"
 	"github.com/openloop/openloop/report"
 )
 
@@ -24,6 +25,7 @@ type reportFlags struct {
 	style     string
 	output    string
 	recompute bool
+	recover   bool
 }
 
 func runReport(_ context.Context, args []string, stdout, stderr io.Writer) error {
@@ -35,7 +37,8 @@ GuideLLM's the tables that GuideLLM prints; there the stages of several files st
 
   openloop report openloop-results/benchmarks.json
   openloop report benchmarks.json --format csv -o benchmarks.csv
-  openloop report guidellm.json.gz --recompute     recompute the metrics from the requests, and compare`)
+  openloop report guidellm.json.gz --recompute     recompute the metrics from the requests, and compare
+  openloop report openloop-results --recover       make the report of a run that was killed`)
 	set.StringVar(&f.format, "format", "",
 		"screen (a line a stage; summary is the same), console (GuideLLM's tables), json, csv or yaml (default: by "+
 			"the ending of --output, else screen for openloop's own reports and console for GuideLLM's)")
@@ -44,12 +47,17 @@ GuideLLM's the tables that GuideLLM prints; there the stages of several files st
 	set.BoolVar(&f.recompute, "recompute", false,
 		"recompute the metrics from the requests and list those that differ; exit 3 if any does. With --format or "+
 			"--output, the report that is written has the recomputed metrics")
+	set.BoolVar(&f.recover, "recover", false,
+		"make the report of a run that was killed, of the "+journalFile+" in its folder")
 	files, err := parseFiles(set, args, stdout)
 	if err != nil {
 		return err
 	}
 	if len(files) == 0 {
 		return usageError("no report named: openloop report FILE…")
+	}
+	if f.recover {
+		return runRecover(files, stdout, stderr)
 	}
 	return f.run(files, stdout, stderr)
 }
@@ -75,7 +83,7 @@ func inFolder(name string) string {
 func readOwn(names []string) []*report.Result {
 	var all []*report.Result
 	for _, name := range names {
-		file, err := os.Open(inFolder(name))
+		file, err := infile.Open(inFolder(name)) // a pipe could not be read once more
 		if err != nil {
 			return nil
 		}
@@ -93,10 +101,18 @@ func readOwn(names []string) []*report.Result {
 	return all
 }
 
+// readFile reads a report from a file. That it waits for what is no regular file is said.
+func readFile(name string, stderr io.Writer) (*guidellm.Report, error) {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		fmt.Fprintf(stderr, "reading %s, which is %s: this waits for its end\n", name, infile.Kind(info.Mode()))
+	}
+	return guidellm.ReadFile(name)
+}
+
 // readReport reads a report whole. own is openloop's own result in it, nil for none.
-func readReport(name string) (file *guidellm.Report, own *report.Result, err error) {
+func readReport(name string, stderr io.Writer) (file *guidellm.Report, own *report.Result, err error) {
 	name = inFolder(name)
-	if file, err = guidellm.ReadFile(name); err != nil {
+	if file, err = readFile(name, stderr); err != nil {
 		return nil, nil, err
 	}
 	if text, ok := file.OpenLoop.(json.RawMessage); ok {
@@ -127,7 +143,7 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 	var all reports
 	different, allOwn := 0, true
 	for _, name := range names {
-		file, own, err := readReport(name)
+		file, own, err := readReport(name, stderr)
 		if err != nil {
 			return err
 		}
@@ -211,6 +227,9 @@ func (f *reportFlags) outputFormat() (*format, error) {
 
 func (f *reportFlags) write(stdout io.Writer, form *format, r *reports) error {
 	if f.output == "" {
+		if form.name != formatScreen && form.name != formatConsole {
+			stdout = forData(stdout)
+		}
 		out := bufio.NewWriterSize(stdout, 1<<16)
 		if err := r.write(out, form); err != nil {
 			return err

@@ -41,12 +41,11 @@ func prepareFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("the folder for the results can't be made: %w", err)
 	}
-	f, err := os.CreateTemp(dir, ".openloop-*")
-	if err != nil {
-		return fmt.Errorf("the folder for the results can't be written to: %w", err)
+	f, err := atomicfile.Create(filepath.Join(dir, "openloop-tests-whether-it-can-write-here"))
+	if err == nil {
+		_, err = f.Write([]byte("yes\n"))
+		f.Abandon()
 	}
-	_, err = f.WriteString("openloop tests whether it can write here\n")
-	err = errors.Join(err, f.Close(), os.Remove(f.Name()))
 	if err != nil {
 		return fmt.Errorf("the folder for the results can't be written to: %w", err)
 	}
@@ -134,9 +133,15 @@ func exists(name string) bool {
 	return err == nil
 }
 
-// sameFile says whether two names are of one file that exists.
+// sameFile says whether two names are of one file, by whatever links they lead to it, or of one place for a file.
 func sameFile(a, b string) bool {
+	if a == "" || b == "" {
+		return false
+	}
 	one, errOne := os.Stat(a)
 	other, errOther := os.Stat(b)
-	return errOne == nil && errOther == nil && os.SameFile(one, other)
+	if errOne != nil || errOther != nil {
+		return absolute(a) == absolute(b)
+	}
+	return os.SameFile(one, other)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -16,9 +17,11 @@ import (
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/guidellm/oversaturation"
+	"github.com/openloop/openloop/internal/atomicfile"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/loadgen/journal"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
@@ -49,7 +52,8 @@ type session struct {
 	plan     *sweep.Plan
 	files    *resultFiles
 	exporter *guidellm.Exporter
-	measured sweep.Result // the stages that have ended
+	journal  *journal.Writer // nil: none could be begun, or the run has ended
+	measured sweep.Result    // the stages that have ended
 }
 
 // reportGC is GOGC after the load: the report of a million requests takes hundreds of megabytes, and nobody is in a
@@ -77,6 +81,9 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.files.kept = func(old, now string) { s.say("kept %s of an earlier run as %s", old, now) }
+	if err := s.checkFiles(); err != nil {
+		return err
+	}
 	if s.spec.Endpoint.Insecure {
 		s.warn("--insecure: the endpoint's certificate is not verified, and the API key could go to someone else")
 	}
@@ -87,19 +94,23 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.openEndpoint(ctx); err != nil {
 		return err
 	}
-	if to := s.spec.Workload.SaveTo; to != "" {
-		if sameFile(to, s.spec.Workload.Describe()) {
-			return usageError("--save-workload: %s is the file that is to be sent; name another", to)
-		}
-		if err := s.files.keepEarlier(to); err != nil {
-			return usageError("--save-workload: %w", err)
+	first, err := s.openWork(ctx)
+	if err != nil {
+		return err
+	}
+	if s.spec.Workload.Trace != nil {
+		load := s.work.TraceLoad()
+		s.spec.Plan.Stages = []loadgen.Load{load}
+		if s.spec.Limits.MaxDuration == 0 && s.spec.Limits.MaxRequests == 0 {
+			s.spec.Limits.MaxRequests = len(load.Times)
 		}
 	}
-	if s.work, err = tokens.Open(s.spec.Workload, s.model); err != nil {
-		return refuse(err)
+	if err := s.spec.NeedOf(len(first.Body)).Check(availableMemory()); err != nil {
+		return withHint(usageError("%w", err),
+			"ask for a lower rate, a shorter stage (--max-seconds) or fewer requests (--max-requests)")
 	}
 	path := strings.TrimPrefix(s.spec.Workload.Format.Path(), "/v1")
-	if err := s.try(ctx, path); err != nil {
+	if err := s.try(ctx, path, first); err != nil {
 		return err
 	}
 	warning, err := s.work.Learn(ctx, s.endpoint.Post)
@@ -115,13 +126,6 @@ func (s *session) open(ctx context.Context) error {
 	metrics, err := s.metrics(ctx)
 	if err != nil {
 		return err
-	}
-	if s.spec.Workload.Trace != nil {
-		load := s.work.TraceLoad()
-		s.spec.Plan.Stages = []loadgen.Load{load}
-		if s.spec.Limits.MaxDuration == 0 && s.spec.Limits.MaxRequests == 0 {
-			s.spec.Limits.MaxRequests = len(load.Times)
-		}
 	}
 	args := guidellm.ArgsOf(s.spec)
 	if s.options.args != nil {
@@ -142,7 +146,79 @@ func (s *session) open(ctx context.Context) error {
 		Observe: s.options.observe,
 		Pause:   time.Second / 2,
 	}
+	s.startJournal(limit)
 	return nil
+}
+
+// unlessDone does what may take long over a large file and knows of no context. When that ends, it is left where it is:
+// the program ends, too, and nothing was measured.
+func unlessDone(ctx context.Context, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		atomicfile.RemoveParts()
+		return context.Cause(ctx)
+	}
+}
+
+// openWork opens what is to be sent, and reads its first request.
+func (s *session) openWork(ctx context.Context) (tokens.Item, error) {
+	var work *tokens.Workload
+	var first tokens.Item
+	err := unlessDone(ctx, func() (err error) {
+		if work, err = tokens.Open(s.spec.Workload, s.model); err != nil {
+			return refuse(err)
+		}
+		if first, err = work.Trial(); err != nil {
+			work.Close()
+			return refuse(err)
+		}
+		return nil
+	})
+	if err != nil {
+		return tokens.Item{}, err
+	}
+	s.work = work
+	return first, nil
+}
+
+// checkFiles refuses a run that would write over a file that it reads, or over another that it writes.
+func (s *session) checkFiles() error {
+	w := s.spec.Workload
+	taken := map[string]string{s.spec.Endpoint.CAFile: "holds the authorities"}
+	if exists(w.Tokenizer) {
+		taken[w.Tokenizer] = "is the tokenizer"
+		taken[filepath.Join(w.Tokenizer, "tokenizer.json")] = "is the tokenizer"
+	}
+	switch {
+	case w.Data != nil:
+		taken[w.Data.Source] = "is to be sent"
+	case w.Trace != nil:
+		taken[w.Trace.File] = "is to be sent"
+	}
+	refuse := func(flag, name string) error {
+		for other, use := range taken {
+			if sameFile(name, other) {
+				return usageError("--%s: %s is the file that %s; name another", flag, name, use)
+			}
+		}
+		return nil
+	}
+	for _, o := range s.files.outputs {
+		if err := refuse("outputs", s.files.place(o.file)); err != nil {
+			return err
+		}
+	}
+	if w.SaveTo == "" {
+		return nil
+	}
+	for _, o := range s.files.outputs {
+		taken[s.files.place(o.file)] = "is to hold the results"
+	}
+	return refuse("save-workload", w.SaveTo)
 }
 
 // openEndpoint finds the endpoint, which for sim:PRESET is started here, and the model to ask for.
@@ -210,13 +286,9 @@ func refusal(ctx context.Context, err error) error {
 }
 
 // try sends the first request of the work once, before any load.
-func (s *session) try(ctx context.Context, path string) error {
-	item, err := s.work.Trial()
-	if err != nil {
-		return refuse(err)
-	}
+func (s *session) try(ctx context.Context, path string, item tokens.Item) error {
 	patience := time.Minute
-	if d := s.spec.Endpoint.RequestTimeout; d > 0 {
+	if d := s.spec.Endpoint.RequestTimeout; d > 0 && d != endpoint.DefaultRequestTimeout {
 		patience = d
 	}
 	trial, err := s.endpoint.Try(ctx, path, item.Body, patience)
@@ -246,7 +318,7 @@ func (s *session) metrics(ctx context.Context) (*enginemetrics.Source, error) {
 	asked := !config.Address.IsZero()
 	m := &enginemetrics.Source{
 		Address: config.Address,
-		Client:  &http.Client{Timeout: 5 * time.Second, Transport: s.endpoint.Transport()},
+		Client:  &http.Client{Transport: s.endpoint.Transport()},
 	}
 	if !asked {
 		m.Address = s.endpoint.Base().Root("/metrics")
@@ -286,11 +358,16 @@ func (s *session) concurrencyCap() (int, error) {
 	switch {
 	case most >= wanted:
 		return wanted, nil
-	case most < 1 || asked > 0:
+	case most < 1:
+		return 0, withHint(
+			usageError("the limit of open files is %d: openloop needs %d, and %d for each request in flight",
+				limit, reserve, each),
+			"raise the limit (ulimit -n 4096)")
+	case asked > 0:
 		return 0, withHint(
 			usageError("--max-concurrency %d needs %d open files, and the limit is %d",
 				wanted, wanted*each+reserve, limit),
-			fmt.Sprintf("raise the limit (ulimit -n), or ask for at most %d", max(0, most)))
+			fmt.Sprintf("raise the limit (ulimit -n), or ask for at most %d", most))
 	}
 	if most < fewStreams {
 		s.warn("at most %d requests can be in flight: the limit of open files is %d (ulimit -n)", most, limit)
@@ -332,8 +409,10 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	result := s.result(measured)
 	file := s.exporter.Export(result)
 	saveErr := s.files.save(file, result)
-	if err := s.print(file, result); err != nil && saveErr == nil {
-		saveErr = err
+	s.endJournal(saveErr == nil)
+	saveErr = errors.Join(saveErr, s.saveWorkload())
+	if err := s.print(file, result); err != nil {
+		saveErr = errors.Join(saveErr, fmt.Errorf("what is to be printed at the end: %w", err))
 	}
 	for _, name := range s.files.saved {
 		s.say("saved %s", name)
@@ -348,6 +427,9 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	case saveErr != nil:
 		return saveErr
 	}
+	if err := nothingSucceeded(result); err != nil {
+		return err
+	}
 	for _, g := range result.Gates {
 		if g.Outcome == slo.Pass {
 			s.say("%s", g)
@@ -358,6 +440,18 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	}
 	if !s.spec.Output.AllowInvalid {
 		return invalidStages(result)
+	}
+	return nil
+}
+
+// saveWorkload ends the file of --save-workload.
+func (s *session) saveWorkload() error {
+	saved, err := s.work.Save(s.files.keepEarlier)
+	if err != nil {
+		return inFlags(err)
+	}
+	if saved {
+		s.files.saved = append(s.files.saved, s.spec.Workload.SaveTo)
 	}
 	return nil
 }
@@ -381,6 +475,9 @@ const savedEveryStage = 100_000
 // keep saves what was measured so far, in case the program does not live to its end.
 func (s *session) keep(st *sweep.Stage) {
 	s.work.Sent(len(st.Records))
+	if s.journal != nil {
+		s.journal.End(st.Measured)
+	}
 	s.measured.Stages = append(s.measured.Stages, st)
 	n := 0
 	for _, st := range s.measured.Stages {
@@ -393,6 +490,33 @@ func (s *session) keep(st *sweep.Stage) {
 	if err := s.files.save(s.exporter.Export(result), result); err != nil {
 		s.warn("%v", err)
 	}
+}
+
+// nothingSucceeded is an error if requests failed and none of any stage succeeded. Stages whose long answers all were
+// unfinished at their ends are a result.
+func nothingSucceeded(r *report.Result) error {
+	failed := 0
+	counts := map[string]int{}
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		if s.Requests.Completed > 0 {
+			return nil
+		}
+		failed += s.Requests.Errored
+		for _, e := range s.Errors {
+			counts[e.Text] += e.Count
+		}
+	}
+	if failed == 0 {
+		return nil
+	}
+	most := ""
+	for text, n := range counts {
+		if n > counts[most] || n == counts[most] && text < most {
+			most = text
+		}
+	}
+	return fmt.Errorf("no request of the run succeeded: %d failed, %d of them with: %s", failed, counts[most], most)
 }
 
 // missedGates is an error if a gate does not hold, or could not be decided.
@@ -455,10 +579,9 @@ func (s *session) print(file *guidellm.Report, r *report.Result) error {
 
 func (s *session) close() {
 	if s.work != nil {
-		if err := s.work.Close(); err != nil {
-			s.warn("%v", refuse(err))
-		}
+		s.work.Close()
 	}
+	s.endJournal(len(s.measured.Stages) == 0)
 	if s.client != nil {
 		s.client.Close()
 	}

@@ -116,7 +116,7 @@ func addSpecFlags(set *pflag.FlagSet, args []string) *specFlags {
 	set.StringVar(&f.requestType, "request-type", "chat_completions", "chat_completions or text_completions")
 	set.DurationVar(&f.connectTimeout, "connect-timeout", 5*time.Second,
 		"limit for DNS, TCP and TLS of a new connection")
-	set.DurationVar(&f.requestTimeout, "request-timeout", 0,
+	set.DurationVar(&f.requestTimeout, "request-timeout", endpoint.DefaultRequestTimeout,
 		"limit for one request from its first byte sent to its end (0: none)")
 
 	f.promptTokens.add(set, "prompt-tokens", "length of the prompts in tokens", 256)

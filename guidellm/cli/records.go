@@ -45,7 +45,7 @@ func (c *Command) scan() (count, withLength int, err error) {
 	w, err := tokens.Open(what, "")
 	if err == nil {
 		count, withLength, err = w.Records()
-		err = errors.Join(err, w.Close())
+		w.Close()
 	}
 	if err != nil {
 		var wrong *tokens.SpecError

@@ -36,7 +36,6 @@ data_request_formatter: {request_type: text_completions, extras: {headers: {X-Ke
 	}{
 		{args: with("--target", "http://me:"+canary+"@h:1"), sent: "Authorization: Basic "},
 		{args: with("--target=http://me:" + canary + "@h:1/v1/"), sent: "Authorization: Basic "},
-		{args: with("--target", "http://"+canary+"@h:1")},
 		{args: with("-c", scenario, "--target", "http://h:1"), sent: "X-Key: " + canary},
 		{args: []string{"-c", scenario}, sent: "Authorization: Basic "},
 		{
@@ -97,6 +96,7 @@ data_request_formatter: {request_type: text_completions, extras: {headers: {X-Ke
 		with("--request-formatter-kwargs", `{"max_tokens":"`+canary+`"}`),
 		with("--processor-args", canary),
 		with("--target", "me:"+canary+"@h:1"),
+		with("--target", "http://"+canary+"@h:1"),
 		with("--target", "http://me:"+canary+"@h:1?q"),
 		with("--target", "http://me:"+canary+"\x7f@h:1"),
 		{"--target", "http://h:1", "--data", "http://me:" + canary + "@h/r.jsonl"},

@@ -32,11 +32,13 @@ const (
 var allowed = map[string]string{
 	"internal/arch":       "",
 	"internal/atomicfile": "",
+	"internal/infile":     "",
 	"internal/memnet":     "",
 	"internal/num":        "",
 	"internal/precise":    "",
 
 	"loadgen":           engine,
+	"loadgen/journal":   engine,
 	"loadgen/stream":    "internal",
 	"loadgen/transport": "loadgen/stream internal",
 
@@ -63,7 +65,10 @@ var allowed = map[string]string{
 
 	"llmsim": "internal",
 
+	"bench/faults/server": "",
+
 	"cmd/openloop": all,
+	"bench/faults": "bench/faults/server " + all,
 	"bench/knee":   all,
 	"bench/truth":  all,
 }

@@ -3,13 +3,12 @@ package stream
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"strconv"
 )
 
 // Decode is Parse by encoding/json alone. Field names are matched exactly, and the last of several like fields
-// counts. It is the
-// definition: scanner and Decode are fuzzed against each other.
+// counts. It is the definition: scanner and Decode are fuzzed against each other.
 func (d *Delta) Decode(data []byte) error {
 	*d = Delta{Prompt: -1, Output: -1, Cached: -1}
 	var top map[string]json.RawMessage
@@ -24,44 +23,11 @@ func (d *Delta) Decode(data []byte) error {
 	}
 	if raw := top["error"]; isValue(raw) {
 		d.Error = raw
+	} else if string(top["object"]) == `"error"` { // vLLM's error body, before 0.10
+		d.Error = data
 	}
 	if raw := top["usage"]; isValue(raw) {
-		var usage struct {
-			Prompt  *json.Number
-			Output  *json.Number
-			Details struct{ Cached *json.Number }
-		}
-		var fields map[string]json.RawMessage
-		if err := json.Unmarshal(raw, &fields); err != nil {
-			return fmt.Errorf("usage is not an object: %w", err)
-		}
-		var err error
-		if usage.Prompt, err = number(fields["prompt_tokens"]); err != nil {
-			return fmt.Errorf("usage.prompt_tokens: %w", err)
-		}
-		if usage.Output, err = number(fields["completion_tokens"]); err != nil {
-			return fmt.Errorf("usage.completion_tokens: %w", err)
-		}
-		var details map[string]json.RawMessage
-		if raw := fields["prompt_tokens_details"]; isValue(raw) && json.Unmarshal(raw, &details) == nil {
-			if usage.Details.Cached, err = number(details["cached_tokens"]); err != nil {
-				return fmt.Errorf("usage.prompt_tokens_details.cached_tokens: %w", err)
-			}
-		}
-		d.HasUsage = true
-		for _, f := range []struct {
-			to   *int32
-			from *json.Number
-		}{{&d.Prompt, usage.Prompt}, {&d.Output, usage.Output}, {&d.Cached, usage.Details.Cached}} {
-			if f.from == nil {
-				continue
-			}
-			n, err := f.from.Int64()
-			if err != nil || n < 0 || n > 1<<30 {
-				return fmt.Errorf("usage holds %s, which is not a count of tokens", *f.from)
-			}
-			*f.to = int32(n)
-		}
+		d.decodeUsage(raw)
 	}
 	if !isValue(top["choices"]) {
 		return nil
@@ -70,15 +36,51 @@ func (d *Delta) Decode(data []byte) error {
 	if err := json.Unmarshal(top["choices"], &choices); err != nil {
 		return fmt.Errorf("choices is not a list of objects: %w", err)
 	}
-	for i, choice := range choices {
-		if i > 0 {
-			break // only n=1 is ever asked for
+	taken := false
+	for _, choice := range choices {
+		if index := choice["index"]; taken || isValue(index) && string(index) != "0" {
+			d.Others = true
+			continue
 		}
+		taken = true
 		if err := d.decodeChoice(choice); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// decodeUsage takes the counts of a usage object. What is not a count is taken as absent: an answer is not worth less
+// for a number that its server got wrong.
+func (d *Delta) decodeUsage(raw json.RawMessage) {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) != nil {
+		d.BadUsage = true
+		return
+	}
+	d.HasUsage = true
+	d.Prompt = d.count(fields["prompt_tokens"])
+	d.Output = d.count(fields["completion_tokens"])
+	var details map[string]json.RawMessage
+	if raw := fields["prompt_tokens_details"]; isValue(raw) && json.Unmarshal(raw, &details) == nil {
+		d.Cached = d.count(details["cached_tokens"])
+	}
+}
+
+// mostTokens is the largest number that is taken as a count of tokens.
+const mostTokens = 1 << 30
+
+// count reads a count of tokens, −1 where there is none.
+func (d *Delta) count(raw json.RawMessage) int32 {
+	if !isValue(raw) {
+		return -1
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64) // refuses a string, a fraction and an exponent
+	if err != nil || n < 0 || n > mostTokens {
+		d.BadUsage = true
+		return -1
+	}
+	return int32(n)
 }
 
 func (d *Delta) decodeChoice(choice map[string]json.RawMessage) error {
@@ -100,13 +102,10 @@ func (d *Delta) decodeChoice(choice map[string]json.RawMessage) error {
 			return fmt.Errorf("%s is not an object: %w", name, err)
 		}
 		for _, key := range []string{"content", "reasoning_content", "reasoning"} {
-			var s string
-			if raw := fields[key]; !isValue(raw) || raw[0] != '"' || json.Unmarshal(raw, &s) != nil {
-				continue // null, or content in parts, which no stream has
-			}
-			d.Token = d.Token || s != ""
+			said, thought := decodeText(fields[key])
+			d.Token = d.Token || said != "" || thought
 			if key == "content" {
-				text += s
+				text += said
 			}
 		}
 		var calls []json.RawMessage
@@ -130,16 +129,26 @@ func (d *Delta) decodeChoice(choice map[string]json.RawMessage) error {
 
 func isValue(raw json.RawMessage) bool { return len(raw) > 0 && !bytes.Equal(raw, []byte("null")) }
 
-func number(raw json.RawMessage) (*json.Number, error) {
-	if !isValue(raw) {
-		return nil, nil
+// decodeText reads a content: a string, or a list of parts, of which those with a text count ({"type":"text",
+// "text":…}; Mistral's "thinking" holds such a list). thought is whether there was any that is not the answer's.
+func decodeText(raw json.RawMessage) (text string, thought bool) {
+	if !isValue(raw) || json.Unmarshal(raw, &text) == nil {
+		return text, false
 	}
-	if raw[0] == '"' { // encoding/json would take a quoted number
-		return nil, errors.New("a string where a number was expected")
+	var parts []struct {
+		Type     string
+		Text     string
+		Thinking json.RawMessage
 	}
-	var n json.Number
-	err := json.Unmarshal(raw, &n)
-	return &n, err
+	if json.Unmarshal(raw, &parts) != nil {
+		return "", false
+	}
+	for _, p := range parts {
+		text += p.Text
+		inner, deeper := decodeText(p.Thinking)
+		thought = thought || inner != "" || deeper
+	}
+	return text, thought
 }
 
 func finishReason(reason []byte) Finish {
@@ -148,6 +157,8 @@ func finishReason(reason []byte) Finish {
 		return FinishLength
 	case "stop":
 		return FinishStop
+	case "abort", "aborted", "error": // vLLM, SGLang
+		return FinishFailed
 	}
 	return FinishOther
 }

@@ -15,6 +15,7 @@ const (
 	FinishLength        // "length": the asked number of tokens was reached
 	FinishStop          // "stop": the model ended by itself
 	FinishOther         // any other non-null reason
+	FinishFailed        // "abort", "error": the server gave the answer up
 )
 
 // Delta is what one event of a completion stream says, or one whole response that is not a stream. Its slices are views
@@ -25,11 +26,13 @@ type Delta struct {
 	Token    bool // it carries content, reasoning or a tool call
 	Finish   Finish
 	HasUsage bool
+	BadUsage bool  // usage holds what is not a count of tokens, which is taken as absent
 	Prompt   int32 // usage.prompt_tokens, −1 if absent
 	Output   int32 // usage.completion_tokens, −1 if absent
 	Cached   int32 // usage.prompt_tokens_details.cached_tokens, −1 if absent
+	Others   bool  // it holds a choice beside the first (n > 1), of which nothing is taken
 	ID       []byte
-	Error    []byte // the value of "error", where it is not null
+	Error    []byte // the value of "error", where it is not null; the whole event where "object" is "error"
 }
 
 // IsDone says whether an event's data is the end of the stream, "[DONE]".
@@ -86,7 +89,7 @@ func (t *Template) fits(d *Delta, data []byte) bool {
 // learn takes an event as the template, if it is a token and nothing else, and the scanner read it.
 func (t *Template) learn(d *Delta, data []byte) {
 	at, ok := within(data, d.Content)
-	if !ok || d.Finish != NoFinish || d.HasUsage || d.Error != nil {
+	if !ok || d.Finish != NoFinish || d.HasUsage || d.Error != nil || d.Others {
 		return
 	}
 	t.idAt, t.idLen = 0, 0

@@ -120,8 +120,29 @@ var chunks = []struct {
 	{"replacement for bytes that are no UTF-8", "{\"choices\":[{\"text\":\"a\xff\"}]}", "token text=\"a\ufffd\"", true},
 	{"escaped field name", `{"choi\u0063es":[{"text":"a"}]}`, `token text="a"`, true},
 	{"field given twice", `{"choices":[{"text":"a","text":"b"}]}`, `token text="b"`, true},
-	{"two choices: the first counts", `{"choices":[{"text":"a"},{"text":"b"}]}`, `token text="a"`, true},
-	{"content in parts is no text", `{"choices":[{"delta":{"content":[{"type":"text","text":"a"}]}}]}`, ``, true},
+	{"two choices: the first counts", `{"choices":[{"text":"a"},{"text":"b"}]}`, `token text="a" others`, true},
+	{"two choices in another order", `{"choices":[{"index":1,"text":"b"},{"index":0,"text":"a"}]}`,
+		`token text="a" others`, true},
+	{"the second choice alone", `{"choices":[{"index":1,"delta":{"content":"b"},"finish_reason":"stop"}]}`, `others`,
+		true},
+	{"content in parts", `{"choices":[{"delta":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}]}`,
+		`token text="ab"`, true},
+	{"thinking in parts", `{"choices":[{"delta":{"content":[{"type":"thinking","thinking":[{"type":"text",` +
+		`"text":"a"}]}]}}]}`, `token`, true},
+	{"content in no parts", `{"choices":[{"delta":{"content":[]}}]}`, ``, true},
+	{"content that is a number", `{"choices":[{"delta":{"content":7}}]}`, ``, true},
+	{"aborted", `{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"abort"}]}`, `finish=4`, false},
+	{"failed", `{"choices":[{"index":0,"text":"","finish_reason":"error"}]}`, `finish=4`, false},
+	{"error object", `{"object":"error","message":"no","code":500}`,
+		`error={"object":"error","message":"no","code":500}`, true},
+	{"object of another kind", `{"object":"chat.completion.chunk","choices":[{"text":"a"}]}`, `token text="a"`, false},
+	{"usage of a string", `{"usage":{"prompt_tokens":3,"completion_tokens":"9"}}`, `usage=3/-1/-1 bad usage`, true},
+	{"negative usage", `{"usage":{"prompt_tokens":3,"completion_tokens":-1}}`, `usage=3/-1/-1 bad usage`, true},
+	{"usage of a fraction", `{"usage":{"completion_tokens":1.5}}`, `usage=-1/-1/-1 bad usage`, true},
+	{"usage beyond all bounds", `{"usage":{"completion_tokens":99999999999}}`, `usage=-1/-1/-1 bad usage`, true},
+	{"cached tokens of another kind", `{"usage":{"prompt_tokens":3,"prompt_tokens_details":{"cached_tokens":true}}}`,
+		`usage=3/-1/-1 bad usage`, true},
+	{"usage that is not an object", `{"usage":1}`, `bad usage`, true},
 	{"deep", `{"x":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `,"choices":[{"text":"a"}]}`,
 		`token text="a"`, true},
 	{"field names are matched by case", `{"Choices":[{"text":"a"}],"USAGE":{}}`, ``, false},
@@ -145,6 +166,12 @@ func said(d *Delta) string {
 	}
 	if d.HasUsage {
 		add("usage=%d/%d/%d", d.Prompt, d.Output, d.Cached)
+	}
+	if d.BadUsage {
+		add("bad usage")
+	}
+	if d.Others {
+		add("others")
 	}
 	if d.Error != nil {
 		add("error=%s", d.Error)
@@ -188,9 +215,6 @@ func TestDeltaRefuses(t *testing.T) {
 		"{\"a\":\"\n\"}", "{\"a\":\"\x00\"}",
 		`{"choices":{}}`, `{"choices":[1]}`, `{"choices":"x"}`, `{"choices":[{"text":1}]}`,
 		`{"choices":[{"delta":"x"}]}`, `{"choices":[{"finish_reason":1}]}`,
-		`{"usage":1}`, `{"usage":{"prompt_tokens":"9"}}`, `{"usage":{"prompt_tokens":-1}}`,
-		`{"usage":{"completion_tokens":1.5}}`, `{"usage":{"completion_tokens":99999999999}}`,
-		`{"usage":{"prompt_tokens_details":{"cached_tokens":true}}}`,
 	} {
 		var d Delta
 		if err := d.Parse([]byte(data)); err == nil {
@@ -234,7 +258,7 @@ func TestDeltaOnMadeUpEvents(t *testing.T) {
 func madeUpObject(r *rand.Rand, depth int) string {
 	keys := []string{"id", "error", "usage", "choices", "delta", "message", "text", "finish_reason", "content",
 		"reasoning", "reasoning_content", "tool_calls", "prompt_tokens", "completion_tokens",
-		"prompt_tokens_details", "cached_tokens", "x", "", `\u0069d`}
+		"prompt_tokens_details", "cached_tokens", "index", "object", "x", "", `\u0069d`}
 	var fields []string
 	for range r.IntN(4) {
 		key := keys[r.IntN(len(keys))]
@@ -269,7 +293,7 @@ func madeUpObject(r *rand.Rand, depth int) string {
 func madeUpValue(r *rand.Rand, depth int) string {
 	scalars := []string{"null", "null", "true", "false", "0", "7", "-1", "12.5", "1e3", "1073741824", "1073741825",
 		`""`, `"a"`, `"b c"`, `"\n"`, `"\ud83d\ude00"`, `"\ud83d"`, `"\ude00\ud83d\u0041"`, `"é"`, "\"\xff\"",
-		`"length"`, `"stop"`, `"[DONE]"`, `[]`, `{}`}
+		`"length"`, `"stop"`, `"abort"`, `"error"`, `"[DONE]"`, `[]`, `{}`}
 	if depth > 3 || r.IntN(4) > 0 {
 		return scalars[r.IntN(len(scalars))]
 	}

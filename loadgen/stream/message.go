@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Redact takes secrets out of a text that came from the server; nil takes nothing.
@@ -64,10 +66,22 @@ func ErrorMessage(body []byte, redact Redact) string {
 	return Shorten(redact.text(message), messageLength)
 }
 
-// Shorten keeps a text from elsewhere to one line of at most so many runes. It never cuts inside what may be a
-// credential (RFC 6750's b64token).
+// Clean takes out of a text from elsewhere what a terminal would obey: control characters, line breaks and tabs among
+// them, and those that turn the direction of writing. Each becomes one mark, for without any the rest could join to
+// what was looked for in vain.
+func Clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Bidi_Control, r) {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\ufffd"))
+}
+
+// Shorten keeps a text from elsewhere to one line of at most so many runes, and cleans it. It never cuts inside what may
+// be a credential (RFC 6750's b64token).
 func Shorten(s string, most int) string {
-	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "\ufffd")), " ")
+	s = Clean(strings.Join(strings.Fields(s), " "))
 	r := []rune(s)
 	if len(r) <= most {
 		return s

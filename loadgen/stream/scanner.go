@@ -71,6 +71,9 @@ func (s *scanner) topField(key []byte, d *Delta, seen *int) bool {
 			d.Error = raw
 		}
 		return true
+	case "object":
+		start := s.i
+		return s.value() && !bytes.Equal(s.b[start:s.i], []byte(`"error"`))
 	case "usage":
 		if !once(seen, sawUsage) {
 			return false
@@ -118,6 +121,9 @@ func (s *scanner) choiceField(key []byte, d *Delta, seen *int) bool {
 			return s.null()
 		}
 		return s.content(d)
+	case "index":
+		start := s.i
+		return s.value() && len(s.b[start:s.i]) == 1 && s.b[start] == '0'
 	case "finish_reason":
 		if !once(seen, sawFinish) {
 			return false
@@ -213,7 +219,7 @@ func (s *scanner) count(to *int32) bool {
 	}
 	start, n := s.i, int64(0)
 	for s.i < len(s.b) && s.b[s.i] >= '0' && s.b[s.i] <= '9' {
-		if n = n*10 + int64(s.b[s.i]-'0'); n > 1<<30 {
+		if n = n*10 + int64(s.b[s.i]-'0'); n > mostTokens {
 			return false
 		}
 		s.i++

@@ -39,6 +39,15 @@ func (s *Splitter) Reset() {
 	*s = Splitter{Emit: s.Emit, line: s.line[:0], data: s.data[:0]}
 }
 
+// Trim lets go of buffers that hold more than so many bytes, between two streams.
+func (s *Splitter) Trim(most int) {
+	for _, buffer := range []*[]byte{&s.line, &s.data} {
+		if cap(*buffer) > most {
+			*buffer = nil
+		}
+	}
+}
+
 // Feed takes the next bytes of the stream.
 func (s *Splitter) Feed(p []byte) error {
 	for len(p) > 0 {

@@ -1,8 +1,14 @@
 package transport
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
-var errChunk = errors.New("bad chunked transfer encoding")
+var (
+	errChunk = errors.New("bad chunked transfer encoding")
+	errExtra = fmt.Errorf("a chunk's extension or the trailers exceed %d KiB", maxExtra>>10)
+)
 
 // framing takes an HTTP/1.1 body out of its transfer encoding, fed in any pieces.
 type framing struct {
@@ -10,6 +16,7 @@ type framing struct {
 	left    int64 // bytes left of the chunk, or of the body (−1: until the connection closes)
 	state   chunkState
 	digits  int
+	extra   int // bytes of the extension, or of the trailers, so far
 	done    bool
 }
 
@@ -68,6 +75,9 @@ func (f *framing) next(p []byte) (body []byte, used int, err error) {
 			if b == '\n' {
 				f.endSize()
 			}
+			if f.extra++; f.extra > maxExtra {
+				return nil, used, errExtra
+			}
 			used++
 		case chunkSizeLF:
 			if b != '\n' {
@@ -113,6 +123,9 @@ func (f *framing) next(p []byte) (body []byte, used int, err error) {
 			if b == '\n' {
 				f.state = trailerStart
 			}
+			if f.extra++; f.extra > maxExtra {
+				return nil, used, errExtra
+			}
 			used++
 		case trailerLF:
 			if b != '\n' {
@@ -127,7 +140,7 @@ func (f *framing) next(p []byte) (body []byte, used int, err error) {
 
 // endSize is called at the end of a chunk's size line.
 func (f *framing) endSize() {
-	f.digits = 0
+	f.digits, f.extra = 0, 0
 	f.state = chunkData
 	if f.left == 0 {
 		f.state = trailerStart

@@ -122,6 +122,7 @@ func (t *http1) take() *conn {
 		t.idle = t.idle[:n-1]
 		t.mu.Unlock()
 		if cn.r == cn.w && !cn.closed() {
+			cn.acked, cn.knowsAcked = acked(cn.below)
 			return cn
 		}
 		cn.Close()
@@ -168,6 +169,16 @@ type conn struct {
 	r, w     int // buf[r:w] is unread
 
 	connectTime int64 // how long it took to open it, ns, until its first request has taken note
+
+	acked      uint64 // bytes that the server's kernel had acknowledged before the request at hand …
+	knowsAcked bool   // … if that is known
+}
+
+// unread says of a connection that the server has closed whether it can't have read any of the request at hand: its
+// kernel acknowledges what it takes for the server to read. (A reset acknowledges nothing, and so says nothing.)
+func (cn *conn) unread() bool {
+	n, ok := acked(cn.below)
+	return ok && cn.knowsAcked && n == cn.acked
 }
 
 // stampBelow takes what was dialled, and turns the kernel's stamps on where they are to be had.

@@ -31,14 +31,16 @@ type exchange1 struct {
 	mu      sync.Mutex
 	below   net.Conn // what the request at hand goes over; nil between requests
 
-	out   []byte // the request as written
-	ready *conn  // an idle connection that was found for it
+	out     []byte // the request
+	written int    // bytes of it that were handed to the connection
+	ready   *conn  // an idle connection that was found for it
 
 	cn         *conn // of the response at hand; nil where there is none
 	framing    framing
 	untilClose bool // the body ends with the connection
 	reusable   bool // the connection may serve another request once the body was read to its end
 	answered   bool // bytes of a response were seen
+	closed     bool // the server has closed the connection in good order
 	draining   bool // LimitDrain was called
 	limited    bool // the connection has the deadline that follows from that
 	stamp      Stamp
@@ -115,14 +117,16 @@ func (x *exchange1) RoundTrip(s *Sending) (Head, error) {
 		fresh := cn == nil
 		if fresh {
 			var err error
+			start := x.clock.Now()
 			if cn, err = x.transport.open(x.ctx, x.clock); err != nil {
+				s.Connecting += max(x.clock.Now()-start, 1)
 				return Head{}, &Error{Connecting, err}
 			}
 			x.transport.opened()
 		}
 		if cn.connectTime > 0 {
 			s.Connecting += cn.connectTime
-			s.Opened = true
+			s.Opened, s.Ahead = true, !fresh
 			cn.connectTime = 0
 		}
 		if err := x.ctx.Err(); err != nil {
@@ -133,29 +137,34 @@ func (x *exchange1) RoundTrip(s *Sending) (Head, error) {
 		if failed == nil {
 			return head, nil
 		}
+		// A server may close an idle connection just as the request sets out on it. Where none of it was received it
+		// may be sent again, once, on a new connection; else it may be what the server failed at.
+		unread := failed.Step == Writing && x.written == 0 || x.closed && cn.unread()
+		again := !fresh && unread && !x.answered && x.ctx.Err() == nil && failed.Step != TimedOut
 		x.detach()
 		x.cn = nil
 		cn.Close()
-		// A server may close an idle connection just as the request sets out on it. Nothing was generated for it, so it
-		// may be sent again, once, on a new connection.
-		if fresh || x.answered || x.ctx.Err() != nil || failed.Step == TimedOut {
+		if !again {
 			return Head{}, failed
 		}
 		cn = nil
 		s.Retried = true
+		s.Connecting += max(x.clock.Now()-s.At, 1)
 	}
 }
 
 // send sends the request over one connection, and reads the head of the response.
 func (x *exchange1) send(cn *conn, s *Sending) (Head, *Error) {
 	x.cn = cn
-	x.answered, x.draining, x.limited, x.reusable = false, false, false, false
+	x.answered, x.closed, x.draining, x.limited, x.reusable = false, false, false, false, false
 	if t := x.transport.timeout; t > 0 {
 		cn.below.SetDeadline(time.Now().Add(t))
 	}
 	x.attach(cn.below) // only now, so that a cancellation takes precedence over the deadline
 	s.At = x.clock.Now()
-	_, writeErr := cn.Write(x.out)
+	n, writeErr := cn.Write(x.out)
+	x.written = n
+	x.closed = writeErr != nil && closedByPeer(writeErr)
 	if writeErr != nil && (errors.Is(writeErr, os.ErrDeadlineExceeded) || !x.readEarlyResponse()) {
 		return Head{}, x.failed(Writing, "sending the request", writeErr)
 	}
@@ -237,15 +246,18 @@ func (x *exchange1) failed(step Step, doing string, err error) *Error {
 
 // readHead reads up to the end of the response's head, and past heads of the 1xx kind.
 func (x *exchange1) readHead() (*http.Response, *Error) {
-	const maxHead = 256 << 10
 	cn := x.cn
+	interim := 0
 	for scanned := 0; ; {
 		unread := cn.buf[cn.r:cn.w]
 		end := headEnd(unread, scanned)
 		if end < 0 {
-			if len(unread) > maxHead || len(unread) >= 5 && !bytes.HasPrefix(unread, []byte("HTTP/")) {
+			if len(unread) >= 5 && !bytes.HasPrefix(unread, []byte("HTTP/")) {
 				begin := stream.Shorten(string(unread[:min(len(unread), shownOfHead)]), 40)
 				return nil, &Error{Parsing, fmt.Errorf("not an HTTP response, it begins with %q", begin)}
+			}
+			if len(unread) > maxHead {
+				return nil, &Error{Parsing, fmt.Errorf("the response's head exceeds %d KiB", maxHead>>10)}
 			}
 			scanned = max(0, len(unread)-3)
 			if err := x.read(); err != nil {
@@ -259,10 +271,17 @@ func (x *exchange1) readHead() (*http.Response, *Error) {
 		if err != nil {
 			return nil, &Error{Parsing, fmt.Errorf("not an HTTP response: %w", err)}
 		}
+		if err := checkStatus(resp.StatusCode); err != nil {
+			return nil, &Error{Parsing, err}
+		}
 		cn.r += end
 		scanned = 0
 		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
 			return resp, nil
+		}
+		if interim++; interim > maxInterim {
+			return nil, &Error{Parsing, fmt.Errorf("more than %d responses of the 1xx kind came, and no final one",
+				maxInterim)}
 		}
 	}
 }
@@ -300,6 +319,7 @@ func (x *exchange1) read() error {
 		}
 	}
 	if err := x.cn.fill(); err != nil {
+		x.closed = x.closed || closedByPeer(err)
 		return err
 	}
 	x.answered = true

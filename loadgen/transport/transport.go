@@ -11,9 +11,13 @@ package transport
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	"github.com/openloop/openloop/internal/precise"
@@ -82,10 +86,13 @@ type Exchange interface {
 
 // Sending is how a request got on its way. Times are ns on the exchange's clock.
 type Sending struct {
-	At         int64 // just before its first byte was written on the chosen connection; 0: never
-	Connecting int64 // duration of DNS, TCP and TLS; 0 on a connection that was already open
-	Opened     bool  // a connection was opened for it
-	Retried    bool  // an idle connection proved closed; sent again on a new one, no response byte seen
+	At int64 // just before its first byte was written on the chosen connection; 0: never
+	// Connecting is how long it took to get a connection, also where there was none to be had: DNS, TCP and TLS, and
+	// the attempt on one that proved closed. 0 on one that was open.
+	Connecting int64
+	Opened     bool // a connection was opened for it
+	Ahead      bool // … before it was due: Connecting was not waited for
+	Retried    bool // an idle connection proved closed before any of it was received; sent again on another
 }
 
 // Head is the part of a response's head that matters here.
@@ -104,6 +111,25 @@ type Stamp struct {
 // DrainTime is how long the rest of a response may take that no figure depends on: what follows [DONE] or an error in
 // the stream, the body of an HTTP error. A server that leaves it open is not waited for.
 const DrainTime = 500 * time.Millisecond
+
+// Limits on what a server may send before the body. Each is far beyond what a server has a use for.
+const (
+	maxHead    = 256 << 10 // bytes of a response's head
+	maxInterim = 32        // heads of the 1xx kind before it
+	maxExtra   = 64 << 10  // bytes of a chunk's extension, and of the trailers
+)
+
+// checkStatus refuses what is not an HTTP status (RFC 9110, section 15).
+func checkStatus(status int) error {
+	if status < 100 {
+		return fmt.Errorf("not an HTTP response: its status is %03d", status)
+	}
+	return nil
+}
+
+// closedByPeer says of the error with which a connection ended whether the peer has closed it in good order: its end
+// was read, or it came before the reset with which the peer's kernel answers what is sent after it.
+func closedByPeer(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) }
 
 // Step is where an exchange failed.
 type Step uint8

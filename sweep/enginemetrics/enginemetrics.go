@@ -2,12 +2,14 @@
 package enginemetrics
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/loadgen/stream"
 )
 
 // Source reads what the engine says of itself at its Prometheus endpoint. It is safe for concurrent use. No error of it
@@ -24,7 +27,7 @@ import (
 type Source struct {
 	Address endpoint.Address
 	Headers []endpoint.Header // of every request; credentials, where the endpoint wants them
-	// Nil: one with a limit of 5 s. It follows no redirect: that could take credentials elsewhere.
+	// Nil: http.Client's zero value. No redirect is followed: that could take credentials elsewhere.
 	Client *http.Client
 }
 
@@ -76,36 +79,56 @@ var metricNames = struct {
 		"sglang:time_per_output_token_seconds", "tgi_request_mean_time_per_token_duration"},
 }
 
-// scrapeLimit bounds what is read of an answer.
-const scrapeLimit = 16 << 20
+// scrapeLimit bounds what is read of an answer, scrapeTime how long it may take.
+const (
+	scrapeLimit = 16 << 20
+	scrapeTime  = 5 * time.Second
+)
 
 // Scrape reads the endpoint once. The error is ErrNone where nothing in the answer is of use.
 func (m *Source) Scrape(ctx context.Context) (Scrape, error) {
 	s, err := m.scrape(ctx)
-	switch {
-	case err == nil:
-		return s, nil
-	case errors.Is(err, ErrNone):
-		return s, fmt.Errorf("metrics: %s: %w", endpoint.RedactUserinfo(m.Address.String()), ErrNone)
-	}
 	secrets := make([]endpoint.Secret, len(m.Headers))
 	for i, h := range m.Headers {
 		secrets[i] = h.Value
 	}
-	secrets = append(secrets, m.Address.Query())
+	redactor := endpoint.NewRedactor(append(secrets, m.Address.Query())...)
+	address := redactor.Redact(endpoint.RedactUserinfo(m.Address.String()))
+	switch {
+	case err == nil:
+		return s, nil
+	case errors.Is(err, ErrNone):
+		return s, fmt.Errorf("metrics: %s: %w", address, ErrNone)
+	}
+	_, err = endpoint.Explain(err)
 	// A server may repeat what it was sent, so nothing of the error but its text is passed on.
-	return Scrape{}, fmt.Errorf("metrics: %s", endpoint.NewRedactor(secrets...).Redact(err.Error()))
+	const shown = 300
+	text := stream.Shorten(redactor.Redact(err.Error()), shown)
+	return Scrape{}, fmt.Errorf("metrics: %s: %s", address, text)
 }
 
 func (m *Source) scrape(ctx context.Context) (Scrape, error) {
-	client := http.Client{Timeout: 5 * time.Second}
+	var client http.Client
 	if m.Client != nil {
 		client = *m.Client
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	late := fmt.Errorf("no whole answer within %v", scrapeTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, scrapeTime, late)
+	defer cancel()
+	failed := func(err error) (Scrape, error) {
+		if cause := context.Cause(ctx); cause != nil {
+			return Scrape{}, cause
+		}
+		var detail *url.Error // its text begins with the address
+		if errors.As(err, &detail) {
+			err = detail.Err
+		}
+		return Scrape{}, err
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.Address.String(), nil)
 	if err != nil {
-		return Scrape{}, err
+		return failed(err)
 	}
 	for _, h := range m.Headers {
 		req.Header.Set(h.Name, h.Value.Reveal())
@@ -113,13 +136,26 @@ func (m *Source) scrape(ctx context.Context) (Scrape, error) {
 	req.Header.Set("Accept", "text/plain;version=0.0.4")
 	resp, err := client.Do(req)
 	if err != nil {
-		return Scrape{}, err
+		return failed(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return Scrape{}, fmt.Errorf("%s answers %s", m.Address, resp.Status)
+	encoding := resp.Header.Get("Content-Encoding")
+	switch {
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		return Scrape{}, fmt.Errorf("HTTP %d: a redirect, which is not followed", resp.StatusCode)
+	case resp.StatusCode != http.StatusOK:
+		return Scrape{}, stream.StatusError(resp.StatusCode, http.Header{}, nil, nil)
+	case encoding != "" && encoding != "identity":
+		return Scrape{}, fmt.Errorf("the answer is compressed (%s), which openloop did not ask for", encoding)
 	}
-	samples, err := parseMetrics(io.LimitReader(resp.Body, scrapeLimit))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, scrapeLimit+1))
+	if err != nil {
+		return failed(err)
+	}
+	if len(text) > scrapeLimit {
+		return Scrape{}, fmt.Errorf("the answer is longer than %d MB", scrapeLimit>>20)
+	}
+	samples, err := parseMetrics(bytes.NewReader(text))
 	if err != nil {
 		return Scrape{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -195,8 +196,11 @@ func TestScrapeKeepsSecrets(t *testing.T) {
 	asked := 0
 	for name, answer := range map[string]http.HandlerFunc{
 		"refused": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) },
-		"redirected": func(w http.ResponseWriter, r *http.Request) {
+		"redirected to another port": func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+		},
+		"redirected to another host": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, strings.Replace(elsewhere.URL, "127.0.0.1", "localhost", 1), http.StatusFound)
 		},
 		"repeated in the body": func(w http.ResponseWriter, r *http.Request) {
 			_, p, _ := r.BasicAuth()
@@ -249,6 +253,76 @@ func TestScrapeKeepsSecrets(t *testing.T) {
 	if asked == 0 {
 		t.Error("no server was asked")
 	}
+}
+
+// What is taken of an answer has limits, which the error names, as it names what else is wrong with an answer.
+func TestScrapeHasLimits(t *testing.T) {
+	endless := func(w http.ResponseWriter, text string) {
+		for r := http.NewResponseController(w); r.Flush() == nil; {
+			if _, err := io.WriteString(w, strings.Repeat(text, 1<<12)); err != nil {
+				return
+			}
+		}
+	}
+	for _, test := range []struct {
+		answer http.HandlerFunc
+		want   string
+	}{
+		{func(w http.ResponseWriter, _ *http.Request) { endless(w, "vllm:num_requests_running 1\n") },
+			"the answer is longer than 16 MB"},
+		{func(w http.ResponseWriter, _ *http.Request) {
+			for i := range 200 {
+				w.Header().Set(fmt.Sprint("X-", i), strings.Repeat("a", 10<<10))
+			}
+		}, "the head of the answer is longer than 1 MB"},
+		{func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Encoding", "br") },
+			"the answer is compressed (br), which openloop did not ask for"},
+		{func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", http.StatusMovedPermanently) },
+			"HTTP 301: a redirect, which is not followed"},
+		{func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "HTTP 503 Service Unavailable"},
+		{func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "a\x1b[31m{ 1\n") }, "text format parsing"},
+		{func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "up 1\n") }, ErrNone.Error()},
+	} {
+		server := httptest.NewServer(test.answer)
+		defer server.Close()
+		a, _, err := endpoint.ParseBase(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := endpoint.Open(endpoint.Config{Address: a})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &Source{Address: a.Root("/metrics"), Client: &http.Client{Transport: e.Transport()}}
+		_, err = m.Scrape(t.Context())
+		want := "metrics: " + server.URL + "/metrics: "
+		if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), test.want) ||
+			strings.Contains(err.Error(), "\x1b") {
+			t.Errorf("got %v, want %s%s", err, want, test.want)
+		}
+	}
+}
+
+// A server that does not answer is waited for for so long, and the error says how long.
+func TestScrapeIsLimitedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := memnet.Listen()
+		server := &http.Server{Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+		})}
+		go server.Serve(wire)
+		defer server.Close()
+		m := source(t, "http://x/metrics")
+		m.Client = &http.Client{Transport: &http.Transport{DialContext: wire.Dial}}
+		begin := time.Now()
+		_, err := m.Scrape(t.Context())
+		if want := "metrics: http://x/metrics: no whole answer within 5s"; err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		if took := time.Since(begin); took != scrapeTime {
+			t.Errorf("it took %v", took)
+		}
+	})
 }
 
 func TestNotDrained(t *testing.T) {

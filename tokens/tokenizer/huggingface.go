@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/openloop/openloop/internal/infile"
 )
 
 // huggingFace is the byte-level BPE of a tokenizer.json: GPT-2, Llama 3, Qwen2 to Qwen3.5, DeepSeek V3, gpt-oss and
@@ -53,7 +54,7 @@ func (e *UnsupportedError) Error() string {
 
 // openHuggingFace reads a tokenizer.json. It fails with an [UnsupportedError] where any part of it is not known.
 func openHuggingFace(path string) (*huggingFace, error) {
-	data, err := os.ReadFile(path)
+	data, err := infile.ReadAll(path, largestFile)
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,8 @@ import (
 	"github.com/pkoukk/tiktoken-go"
 	loader "github.com/pkoukk/tiktoken-go-loader"
 	"golang.org/x/text/unicode/norm"
+
+	"github.com/openloop/openloop/internal/infile"
 )
 
 // Tokenizer turns text into tokens and back. Special tokens in the text are treated as the text that they are written
@@ -63,6 +65,9 @@ func Open(name string) (Tokenizer, error) {
 	return nil, fmt.Errorf("tokenizer %q: want a file that ends in .json (Hugging Face's tokenizer.json) or .tiktoken",
 		name)
 }
+
+// largestFile is how large a tokenizer's file may be. Those of large vocabularies have 35 MB.
+const largestFile = 256 << 20
 
 // The pre-tokenizers of the encodings that are known by name, as tiktoken and the makers of the models publish them.
 // They are written for regexp2, whose (?i) does not know that ſ is an s; hence the ſ.
@@ -130,7 +135,7 @@ func openTiktoken(path string) (*tiktokenBPE, error) {
 			"contain exactly one of %s, and contains %d; the model's tokenizer.json says it",
 			path, strings.Join(known, ", "), len(matches))
 	}
-	data, err := os.ReadFile(path)
+	data, err := infile.ReadAll(path, largestFile)
 	if err != nil {
 		return nil, err
 	}

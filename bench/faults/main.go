@@ -1,0 +1,223 @@
+// Faults is the fault campaign: a table of rows, each a server that misbehaves, a command of the real binary, and what
+// must then be said, what the exit code must be, and what the report must hold.
+//
+//	go run ./bench/faults                               # all rows: minutes
+//	go run ./bench/faults -list
+//	go run ./bench/faults -run '^1\.4' -v
+//	go run ./bench/faults -openloop /path/to/another/openloop
+//	go run ./bench/faults -soak 1h                      # descriptors and memory over time, with faults all along
+//
+// The rows are Go literals, one file for each part of what they guard: truth.go, secrets.go, limits.go, lost.go and
+// held.go. row.go says what a row can hold, run.go runs it, report.go reads what it left. The servers are those of the
+// package server; soak.go uses llmsim. It exits with 1 if a row fails. docs/faults.md says how to add a row.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if err := campaign(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench/faults:", err)
+		os.Exit(1)
+	}
+}
+
+// rows are all rows, in the order of the points that they belong to.
+func rows() []row {
+	all := slices.Concat(truthRows(), secretRows(), limitRows(), lostRows(), heldRows())
+	for i := range all {
+		all[i].number = i + 1
+	}
+	return all
+}
+
+func campaign() error {
+	binary := flag.String("openloop", "", "the binary to be tried; empty: build ./cmd/openloop")
+	only := flag.String("run", "", "only rows whose point and name, such as \"1.2 role only\", match this expression")
+	list := flag.Bool("list", false, "list the rows and end")
+	fast := flag.Bool("fast", false, "only the rows that go test runs")
+	parallel := flag.Int("parallel", 6, "rows at a time; those that measure times run alone")
+	keep := flag.String("keep", "", "folder for what the rows leave; empty: a temporary one, of failed rows alone")
+	verbose := flag.Bool("v", false, "print the commands")
+	var s soakOptions
+	flag.DurationVar(&s.length, "soak", 0, "send load with faults for so long, and watch what the program holds")
+	flag.Float64Var(&s.rate, "soak-rate", 50, "requests a second of -soak")
+	flag.DurationVar(&s.sample, "soak-sample", 10*time.Second, "time between two looks of -soak")
+	flag.StringVar(&s.write, "soak-write", "", "write the table of -soak in Markdown to this file too")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	}
+	chosen, err := choose(rows(), *only, *fast)
+	if err != nil {
+		return err
+	}
+	if *list {
+		for _, r := range chosen {
+			fmt.Printf("%-60s %s\n", r.title(), r.pace())
+		}
+		fmt.Printf("%d rows\n", len(chosen))
+		return nil
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	c := &campaigner{keep: *keep != "", verbose: *verbose}
+	if c.folder, err = folder(*keep); err != nil {
+		return err
+	}
+	defer os.Remove(c.folder) // if it is empty
+	if c.binary, err = findBinary(ctx, *binary, c.folder); err != nil {
+		return err
+	}
+	if *binary == "" {
+		defer os.Remove(c.binary)
+	}
+	if s.length > 0 {
+		s.binary, s.dir = c.binary, filepath.Join(c.folder, "soak")
+		return s.run(ctx)
+	}
+	started := time.Now()
+	failed := c.run(ctx, chosen, *parallel)
+	fmt.Printf("\n%d rows: %d passed, %d FAILED, %d skipped, in %.0f s\n", len(chosen), c.passed, len(failed), c.skipped,
+		time.Since(started).Seconds())
+	if len(failed) > 0 {
+		fmt.Printf("what they left is in %s\n", c.folder)
+		return errors.New("rows failed: " + strings.Join(failed, "; "))
+	}
+	return ctx.Err()
+}
+
+// folder makes the folder for what rows leave.
+func folder(name string) (string, error) {
+	if name == "" {
+		return os.MkdirTemp("", "openloop-faults-")
+	}
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	return name, os.MkdirAll(name, 0o777)
+}
+
+// findBinary is the absolute path of the binary to try, which is built if none is named.
+func findBinary(ctx context.Context, name, dir string) (string, error) {
+	if name != "" {
+		return filepath.Abs(name)
+	}
+	name = filepath.Join(dir, "openloop")
+	build := exec.CommandContext(ctx, "go", "build", "-o", name, "github.com/openloop/openloop/cmd/openloop")
+	build.Stderr = os.Stderr
+	return name, build.Run()
+}
+
+// choose gives the rows that match an expression.
+func choose(all []row, expression string, fast bool) ([]row, error) {
+	match, err := regexp.Compile(expression)
+	if err != nil {
+		return nil, fmt.Errorf("-run: %w", err)
+	}
+	chosen := slices.DeleteFunc(slices.Clone(all), func(r row) bool {
+		return !match.MatchString(r.title()) || fast && !r.fast
+	})
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("no row matches %q", expression)
+	}
+	return chosen, nil
+}
+
+// A row that runs alone is repeated where it fails while other processes use so many processors.
+const (
+	busyCores = 0.3
+	tries     = 2
+)
+
+// campaigner runs rows and prints how they went.
+type campaigner struct {
+	binary, folder  string
+	keep, verbose   bool
+	mu              sync.Mutex
+	passed, skipped int
+	failed          []string
+}
+
+// run runs the rows, several at a time, and then those that are to be alone.
+func (c *campaigner) run(ctx context.Context, chosen []row, parallel int) (failed []string) {
+	var work sync.WaitGroup
+	places := make(chan struct{}, max(1, parallel))
+	for _, alone := range []bool{false, true} {
+		for i := range chosen {
+			r := &chosen[i]
+			if r.alone != alone || ctx.Err() != nil {
+				continue
+			}
+			if alone {
+				c.one(ctx, r)
+				continue
+			}
+			places <- struct{}{}
+			work.Go(func() {
+				c.one(ctx, r)
+				<-places
+			})
+		}
+		work.Wait()
+	}
+	return c.failed
+}
+
+// one runs a row and prints a line about it, and more if it fails.
+func (c *campaigner) one(ctx context.Context, r *row) {
+	dir := filepath.Join(c.folder, r.folder())
+	o := r.run(ctx, c.binary, dir)
+	// A busy machine makes every client late. A row about the client's verdict gets another chance for that alone.
+	for try := 1; r.alone && len(o.wrong) > 0 && o.others > busyCores && try < tries && ctx.Err() == nil; try++ {
+		o = r.run(ctx, c.binary, dir)
+	}
+	if r.alone && len(o.wrong) > 0 && o.others > busyCores {
+		o.wrong = append(o.wrong, fmt.Sprintf("(the machine was busy: others used %.1f processors)", o.others))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	word := "pass"
+	switch {
+	case o.skipped != "":
+		word = "skipped"
+		c.skipped++
+	case len(o.wrong) > 0:
+		word = "FAIL"
+		c.failed = append(c.failed, r.title())
+	default:
+		c.passed++
+	}
+	fmt.Printf("%-60s %-7s %5.1f s\n", r.title(), word, o.took.Seconds())
+	if c.verbose || word == "FAIL" {
+		for _, command := range o.commands {
+			fmt.Printf("    $ %s\n", command)
+		}
+	}
+	if o.skipped != "" {
+		fmt.Printf("    %s\n", o.skipped)
+	}
+	for _, w := range o.wrong {
+		fmt.Printf("    %s\n", strings.ReplaceAll(w, "\n", "\n      "))
+	}
+	if word == "FAIL" {
+		fmt.Printf("    kept in %s\n", dir)
+	} else if !c.keep {
+		os.RemoveAll(dir)
+	}
+}
