@@ -269,6 +269,10 @@ func (r *reader) event(data []byte, isError bool) {
 func (r *reader) token(at int64) {
 	rec := r.rec
 	r.tokens = true
+	if rec.TokenEvents >= mostOutput {
+		r.fail(ErrMalformed, fmt.Errorf("the answer has more than %d tokens, and is not read further", mostOutput))
+		return
+	}
 	if rec.FirstToken == 0 {
 		rec.FirstToken = at
 		r.shard.firsts.Add(1)
