@@ -19,7 +19,7 @@ func writeYAML(w io.Writer, r *Report) error {
 		if err := writeJSON(&text, r); err != nil {
 			return err
 		}
-		root, err := yamlNode(jsontext.NewDecoder(&text))
+		root, err := yamlNode(jsontext.NewDecoder(&text, jsontext.AllowInvalidUTF8(true))) // as it is read
 		if err != nil {
 			return err
 		}
