@@ -71,6 +71,8 @@ func (e *Endpoint) Try(ctx context.Context, path string, body []byte, patience t
 	}
 	r.Ended = true
 	switch {
+	case r.Tokens == 0 && bytes.HasPrefix(r.raw.Bytes(), []byte("\x1f\x8b")): // RFC 1952
+		return nil, e.explain(doing, &compressedError{"gzip", false})
 	case r.Tokens == 0:
 		return nil, e.fail(doing, CauseNoToken, errors.New("the stream ended without a token"))
 	case !r.done && !r.finished:

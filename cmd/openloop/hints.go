@@ -40,7 +40,7 @@ var hints = map[endpoint.Cause]string{
 	endpoint.CauseHTTP2Only:        "ask it in HTTP/2: --http2",
 	endpoint.CauseBadHTTP:          "is this an HTTP server? its log, or that of what stands before it, may say more",
 	endpoint.CauseFiles:            "raise the limit of open files (ulimit -n)",
-	endpoint.CauseClosed:           "does it speak HTTP? if it speaks HTTP/2 only, add --http2",
+	endpoint.CauseClosed:           "the server gave up on the request: its log may say why; one that speaks HTTP/2 alone needs --http2",
 	endpoint.CauseUnauthorized:     "give the endpoint's key with --api-key-file, OPENAI_API_KEY or --api-key",
 	endpoint.CauseKeyRejected:      "the key that was sent is not accepted",
 	endpoint.CauseNotFound:         "is the base URL right, and the model known?",
