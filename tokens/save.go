@@ -14,8 +14,8 @@ import (
 )
 
 // saver writes the requests that were sent, so that [Open] gives the same bytes again. It holds back the one that was
-// handed out last: whether that was sent shows later. The file gets its name at the end, and only if a request was sent:
-// until then, what had the name stays.
+// handed out last: whether that was sent shows later. The file gets its name at the end, and only if a request was
+// sent: until then, what had the name stays.
 type saver struct {
 	file    *atomicfile.File
 	out     *savedWriter

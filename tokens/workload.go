@@ -375,8 +375,8 @@ func (w *Workload) Sent(n int) {
 	}
 }
 
-// Save gives the file of Spec.SaveTo its name, if a request was sent, and before that calls keep, for what has that name
-// now. Until then it is untouched.
+// Save gives the file of Spec.SaveTo its name, if a request was sent, and before that calls keep, for what has that
+// name now. Until then it is untouched.
 func (w *Workload) Save(keep func(name string) error) (saved bool, err error) {
 	if w.saver == nil {
 		return false, nil

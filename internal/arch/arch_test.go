@@ -32,6 +32,7 @@ const (
 var allowed = map[string]string{
 	"internal/arch":       "",
 	"internal/atomicfile": "",
+	"internal/infile":     "",
 	"internal/memnet":     "",
 	"internal/num":        "",
 	"internal/precise":    "",
