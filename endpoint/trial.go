@@ -49,7 +49,7 @@ func (e *Endpoint) Try(ctx context.Context, path string, body []byte, patience t
 	if err := encodingOf(resp); err != nil {
 		return nil, e.explain(doing, err)
 	}
-	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+	if !strings.HasPrefix(strings.ToLower(resp.Header.Get("Content-Type")), "text/event-stream") {
 		return e.tryWhole(ctx, doing, resp)
 	}
 	r := trialReader{Trial: Trial{Streamed: true, PromptTokens: -1, OutputTokens: -1}, start: start}
