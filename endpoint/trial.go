@@ -94,7 +94,7 @@ type trialReader struct {
 
 // event takes one event; an error says why the trial fails.
 func (r *trialReader) event(ev sse.Event, redactor Redactor) (Cause, error) {
-	if ev.Data == "" {
+	if strings.TrimSpace(ev.Data) == "" { // keeps the connection alive
 		return "", nil
 	}
 	if ev.Data == "[DONE]" {
@@ -155,7 +155,7 @@ func sameParse(raw []byte, want []stream.Delta, redactor Redactor) error {
 	n := 0
 	var mismatch error
 	s := stream.Splitter{Emit: func(data []byte, _ bool) {
-		if stream.IsDone(data) || mismatch != nil || n >= len(want) {
+		if stream.IsDone(data) || len(bytes.TrimSpace(data)) == 0 || mismatch != nil || n >= len(want) {
 			return
 		}
 		var d stream.Delta

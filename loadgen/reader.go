@@ -214,7 +214,7 @@ func (r *reader) endBody(kind bodyKind) {
 // takeWhole takes a response that is not a stream: one JSON object.
 func (r *reader) takeWhole() {
 	unknown := func(why error) error {
-		mediaType := r.head.Header.Get("Content-Type")
+		mediaType := stream.Shorten(r.redact(r.head.Header.Get("Content-Type")), 80)
 		return fmt.Errorf("the response (%s) is neither a stream nor a completion: %w", mediaType, why)
 	}
 	if err := r.delta.Parse(r.whole); err != nil {

@@ -137,7 +137,7 @@ func FuzzExchange(f *testing.F) {
 			t.Fatalf("%q is taken as %d %q, and net/http says: %v", s, head.Status, body, wantErr)
 		}
 		const plenty = 5 // heads of the 1xx kind; more may be refused
-		if resp != nil && wantErr == nil && resp.StatusCode >= 100 && interim <= plenty {
+		if resp != nil && wantErr == nil && checkStatus(resp.StatusCode) == nil && interim <= plenty {
 			switch {
 			case err != io.EOF:
 				t.Fatalf("%q fails with %v; by net/http it is %d %q", s, err, resp.StatusCode, wantBody)

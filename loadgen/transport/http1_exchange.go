@@ -269,8 +269,8 @@ func (x *exchange1) readHead() (*http.Response, *Error) {
 		x.head.Reset(&x.bytes)
 		resp, err := http.ReadResponse(x.head, postRequest)
 		if err != nil {
-			const shown = 120 // net/http repeats the line
-			return nil, &Error{Parsing, errors.New("not an HTTP response: " + stream.Shorten(err.Error(), shown))}
+			// net/http repeats the whole line that it does not understand.
+			return nil, &Error{Parsing, errors.New("not an HTTP response: " + stream.Shorten(err.Error(), 100))}
 		}
 		if err := checkStatus(resp.StatusCode); err != nil {
 			return nil, &Error{Parsing, err}
