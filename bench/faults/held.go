@@ -247,7 +247,8 @@ func otherHeldRows() []row {
 				case 1:
 					server.JSON(500, "{}")(x)
 				case 2:
-					server.Raw("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n", "Content-Length: 50\r\n\r\ndata")(x)
+					server.Raw("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n",
+						"Content-Length: 50\r\n\r\ndata")(x)
 				case 3:
 					server.Events("{")(x)
 				default:
