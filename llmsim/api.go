@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 )
@@ -172,22 +173,16 @@ func readBody(r *http.Request, v any) *apiError {
 	if ct := r.Header.Get("Content-Type"); ct != "" && !strings.HasPrefix(ct, "application/json") {
 		return invalid("", `Unsupported Media Type: Only 'application/json' is allowed`)
 	}
-	size := r.ContentLength
-	if size > maxBody {
+	data, err := readAll(r)
+	switch {
+	case r.ContentLength > maxBody, len(data) > maxBody:
 		return &apiError{
-			http.StatusRequestEntityTooLarge, fmt.Sprintf("body of %d bytes, at most %d are taken", size, maxBody),
-			"Bad Request", "",
+			http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("the body has more than the %d bytes that are taken", maxBody), "Bad Request", "",
 		}
-	}
-	var data []byte
-	var err error
-	if size > 0 {
-		data = make([]byte, size)
-		_, err = io.ReadFull(r.Body, data)
-	} else {
-		data, err = io.ReadAll(io.LimitReader(r.Body, maxBody))
-	}
-	if err != nil {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return invalid("", "the body was not there within %v", bodyTime)
+	case err != nil:
 		return invalid("", "the body could not be read: %v", err)
 	}
 	if err := json.Unmarshal(data, v); err != nil {
@@ -203,6 +198,21 @@ func readBody(r *http.Request, v any) *apiError {
 		return invalid("", "{'loc': ('body',), 'msg': %q}", err.Error())
 	}
 	return nil
+}
+
+// readAll reads a body, of one that is too long no more than shows that.
+func readAll(r *http.Request) ([]byte, error) {
+	// A client may announce more than it sends: memory is taken ahead for what is usual only.
+	const usual = 1 << 20
+	if size := r.ContentLength; size >= 0 && size <= usual {
+		data := make([]byte, size)
+		_, err := io.ReadFull(r.Body, data)
+		return data, err
+	}
+	if r.ContentLength > maxBody {
+		return nil, nil
+	}
+	return io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 }
 
 // parseRequest reads a completion request, checks it as vLLM does, and counts its prompt.

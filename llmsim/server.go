@@ -36,6 +36,15 @@ type Server struct {
 	closeErr error
 }
 
+// What a client may take of the server without sending requests. A connection that a client opens ahead of its need
+// counts as idle only from its first request on, so that the time for a head is not short.
+const (
+	headTime  = 30 * time.Second // for a request's head, from when the server waits for it
+	bodyTime  = 30 * time.Second // for a request's body, from when the server waits for it
+	idleTime  = 10 * time.Minute // between two requests
+	headBytes = 64 << 10
+)
+
 // NewServer makes a server and starts its engine. Call [Server.Close] when done with it.
 func NewServer(cfg Config) (*Server, error) {
 	norm, err := cfg.normalized()
@@ -48,7 +57,11 @@ func NewServer(cfg Config) (*Server, error) {
 	s.metrics.init()
 	s.routes()
 	s.http = &http.Server{
-		Handler: s,
+		Handler:           s,
+		ReadHeaderTimeout: headTime,
+		IdleTimeout:       idleTime,
+
+		MaxHeaderBytes: headBytes,
 		// The handler finds the connection here, to write tokens to it without waking a goroutine for each.
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, newDirectConn(c))
@@ -157,11 +170,24 @@ func (s *Server) routes() {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 { // net/http waits for a body that no handler reads, too
+		limitBody(w)
+	}
 	if s.cfg.APIKey != "" && strings.HasPrefix(r.URL.Path, "/v1") && !s.authorized(r) {
 		writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "Unauthorized"})
 		return
 	}
 	s.mux.ServeHTTP(w, r)
+}
+
+// limitBody gives the body of the request at hand its time. Where w is not a connection, as in tests, there is none.
+func limitBody(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+}
+
+// releaseBody takes the limit from the connection, which is watched for its end while the answer is written.
+func releaseBody(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 }
 
 func (s *Server) authorized(r *http.Request) bool {
@@ -211,11 +237,15 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 		refuse(&apiError{fault.Status, "fault on demand: " + text, text, ""})
 		return
 	}
+	if fault.SlowHeaders > 0 {
+		limitBody(w) // again, for that took its own time
+	}
 	req, refused := s.parseRequest(r, chat)
 	if refused != nil {
 		refuse(refused)
 		return
 	}
+	releaseBody(w)
 	truth.Stream, truth.PromptTokens = req.stream, req.promptTokens
 	truth.ID = s.completionID(chat, truth)
 
