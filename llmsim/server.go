@@ -60,8 +60,7 @@ func NewServer(cfg Config) (*Server, error) {
 		Handler:           s,
 		ReadHeaderTimeout: headTime,
 		IdleTimeout:       idleTime,
-
-		MaxHeaderBytes: headBytes,
+		MaxHeaderBytes:    headBytes,
 		// The handler finds the connection here, to write tokens to it without waking a goroutine for each.
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, newDirectConn(c))
@@ -180,14 +179,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mux.ServeHTTP(w, r)
 }
 
-// limitBody gives the body of the request at hand its time. Where w is not a connection, as in tests, there is none.
+// limitBody gives the body of the request at hand its time, which net/http ends when it has read the body. Where w is
+// not a connection, as in tests, there is none.
 func limitBody(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
-}
-
-// releaseBody takes the limit from the connection, which is watched for its end while the answer is written.
-func releaseBody(w http.ResponseWriter) {
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 }
 
 func (s *Server) authorized(r *http.Request) bool {
@@ -245,7 +240,6 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 		refuse(refused)
 		return
 	}
-	releaseBody(w)
 	truth.Stream, truth.PromptTokens = req.stream, req.promptTokens
 	truth.ID = s.completionID(chat, truth)
 
