@@ -14,7 +14,7 @@ import (
 type Address struct{ url url.URL }
 
 // ErrLogin means that a URL holds something before its host that is not a name and a password as a URL has them.
-var ErrLogin = errors.New("before its @ stands no NAME:PASSWORD as a URL has them")
+var ErrLogin = errors.New("what stands before its @ is not NAME:PASSWORD, escaped as in a URL")
 
 // ParseAddress reads an http or https URL as people write it. A name and a password in it are returned as the value of
 // an Authorization header, and are in the address no more. No error shows them, nor what may be one: a URL whose login

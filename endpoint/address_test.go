@@ -45,11 +45,11 @@ func TestParseBase(t *testing.T) {
 		"me:secret@host":             "write http://[redacted]@host",
 		"me:secret":                  "write http://me:[redacted]",
 		// A key in place of a name, and a login that is not escaped as a URL has it.
-		"http://secret@host":      `"http://[redacted]@host": before its @ stands no NAME:PASSWORD`,
-		"http://@host":            "before its @ stands no NAME:PASSWORD",
-		"http://:@host":           "before its @ stands no NAME:PASSWORD",
-		"http://me:%zzsecret@h":   "is not a URL: before its @ stands no NAME:PASSWORD",
-		"http://me:a secret@h/v1": "is not a URL: before its @ stands no NAME:PASSWORD",
+		"http://secret@host":      `"http://[redacted]@host": what stands before its @ is not NAME:PASSWORD`,
+		"http://@host":            "what stands before its @ is not NAME:PASSWORD",
+		"http://:@host":           "what stands before its @ is not NAME:PASSWORD",
+		"http://me:%zzsecret@h":   "is not a URL: what stands before its @ is not NAME:PASSWORD",
+		"http://me:a secret@h/v1": "is not a URL: what stands before its @ is not NAME:PASSWORD",
 		"http://me:sec^ret@h ost": "is not a URL",
 	} {
 		got, secret, err := ParseBase(in)

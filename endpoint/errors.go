@@ -123,17 +123,8 @@ func (e *Endpoint) refused(doing string, resp *http.Response) error {
 
 // explain finds the cause of an error of the connection.
 func (e *Endpoint) explain(doing string, err error) error {
-	var op *net.OpError
-	if e.proxy != nil && errors.As(err, &op) && (op.Op == "proxyconnect" || op.Op == "socks connect") {
-		_, err = Explain(op.Err)
-		return e.fail(doing, CauseProxy, fmt.Errorf("the proxy can't be reached: %w", err))
-	}
-	var refusal proxyRefusal
-	if errors.As(err, &refusal) {
-		return e.fail(doing, CauseProxy, refusal)
-	}
 	cause, explained := Explain(err)
-	if e.config.HTTP2 && cause != CauseLimit && cause != CauseCutShort &&
+	if e.config.HTTP2 && cause != CauseLimit && cause != CauseCutShort && cause != CauseProxy &&
 		(errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "http2:")) {
 		cause, explained = CauseNoHTTP2, errors.New("the server does not speak HTTP/2")
 	}
@@ -154,6 +145,12 @@ func Explain(err error) (Cause, error) {
 	if errors.As(err, &broken) {
 		return explainBroken(broken)
 	}
+	var op *net.OpError
+	if errors.As(err, &op) && (op.Op == "proxyconnect" || op.Op == "socks connect") {
+		_, err = Explain(op.Err)
+		return CauseProxy, fmt.Errorf("the proxy can't be reached: %w", err)
+	}
+	var refusal proxyRefusal
 	var late noAnswer
 	var limit *limitError
 	var status statusError
@@ -167,6 +164,8 @@ func Explain(err error) (Cause, error) {
 	text := err.Error()
 	has := func(part string) bool { return strings.Contains(text, part) }
 	switch {
+	case errors.As(err, &refusal):
+		return CauseProxy, refusal
 	case errors.As(err, &late):
 		return CauseNoAnswer, late
 	case errors.As(err, &limit):

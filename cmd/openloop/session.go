@@ -246,7 +246,7 @@ func (s *session) metrics(ctx context.Context) (*enginemetrics.Source, error) {
 	asked := !config.Address.IsZero()
 	m := &enginemetrics.Source{
 		Address: config.Address,
-		Client:  &http.Client{Timeout: 5 * time.Second, Transport: s.endpoint.Transport()},
+		Client:  &http.Client{Transport: s.endpoint.Transport()},
 	}
 	if !asked {
 		m.Address = s.endpoint.Base().Root("/metrics")
@@ -286,11 +286,14 @@ func (s *session) concurrencyCap() (int, error) {
 	switch {
 	case most >= wanted:
 		return wanted, nil
-	case most < 1 || asked > 0:
+	case most < 1:
+		return 0, withHint(usageError("the limit of open files is %d: openloop needs %d, and %d for each request in flight",
+			limit, reserve, each), "raise the limit (ulimit -n 4096)")
+	case asked > 0:
 		return 0, withHint(
 			usageError("--max-concurrency %d needs %d open files, and the limit is %d",
 				wanted, wanted*each+reserve, limit),
-			fmt.Sprintf("raise the limit (ulimit -n), or ask for at most %d", max(0, most)))
+			fmt.Sprintf("raise the limit (ulimit -n), or ask for at most %d", most))
 	}
 	if most < fewStreams {
 		s.warn("at most %d requests can be in flight: the limit of open files is %d (ulimit -n)", most, limit)
