@@ -35,7 +35,7 @@ var hints = map[endpoint.Cause]string{
 	endpoint.CauseUnknownAuthority: "trust its authority with --ca-file, or skip the check with --insecure",
 	endpoint.CauseCertificate:      "the certificate does not fit; --insecure skips the check",
 	endpoint.CauseNotTLS:           "try http:// in place of https://",
-	endpoint.CauseNotHTTP:          "it speaks no HTTP there, or only with TLS (try https://), or HTTP/2 only (try --http2)",
+	endpoint.CauseNotHTTP:          "the server does not speak HTTP there, or only with TLS (try https://) or as HTTP/2 (try --http2)",
 	endpoint.CauseNoHTTP2:          "leave out --http2",
 	endpoint.CauseHTTP2Only:        "ask it in HTTP/2: --http2",
 	endpoint.CauseBadHTTP:          "is this an HTTP server? its log, or that of what stands before it, may say more",

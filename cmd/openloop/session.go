@@ -287,8 +287,10 @@ func (s *session) concurrencyCap() (int, error) {
 	case most >= wanted:
 		return wanted, nil
 	case most < 1:
-		return 0, withHint(usageError("the limit of open files is %d: openloop needs %d, and %d for each request in flight",
-			limit, reserve, each), "raise the limit (ulimit -n 4096)")
+		return 0, withHint(
+			usageError("the limit of open files is %d: openloop needs %d, and %d for each request in flight",
+				limit, reserve, each),
+			"raise the limit (ulimit -n 4096)")
 	case asked > 0:
 		return 0, withHint(
 			usageError("--max-concurrency %d needs %d open files, and the limit is %d",
