@@ -15,24 +15,31 @@ type span struct{ from, to int }
 // layersUndone is how many layers of escaping are undone to look for a secret: it is found under one more.
 const layersUndone = 2
 
-// escapedSpans are the parts of a text that are a secret under one or several layers of escaping: JSON within JSON
-// within a URL.
-func escapedSpans(text string, secrets []string) []span {
+// finder looks for secrets, by their first byte.
+type finder [256][]string
+
+func newFinder(secrets []string) *finder {
+	var f finder
+	for _, s := range secrets {
+		f[s[0]] = append(f[s[0]], s)
+	}
+	return &f
+}
+
+// spans are the parts of a text that are a secret under one or several layers of escaping: JSON within JSON within a
+// URL.
+func (f *finder) spans(text string) []span {
 	var spans []span
 	var look func(layer string, at []int, left int)
 	// at says where in text each byte of the layer begins; nil: where it stands.
 	look = func(layer string, at []int, left int) {
 		if !strings.ContainsAny(layer, escapes) {
-			return // what stands there unescaped was found a layer above
-		}
-		for _, s := range secrets {
-			for _, found := range spansIn(layer, s) {
-				if at != nil {
-					found = span{at[found.from], at[found.to]}
-				}
-				spans = append(spans, found)
+			if at != nil {
+				spans = append(spans, f.spansIn(layer, at)...)
 			}
+			return
 		}
+		spans = append(spans, f.spansIn(layer, at)...)
 		if left == 0 {
 			return
 		}
@@ -42,6 +49,9 @@ func escapedSpans(text string, secrets []string) []span {
 				continue
 			}
 			next, offsets := unescape(layer, kind)
+			if next == layer {
+				continue
+			}
 			if at != nil {
 				for i, o := range offsets {
 					offsets[i] = at[o]
@@ -67,26 +77,70 @@ const (
 	escapeKinds
 )
 
-// spansIn are the parts of a text that are the secret inside JSON, a string of a program, a URL or HTML. Which
-// characters a writer escapes is up to them: PHP's JSON has \/ for a slash, Python's \u00e9 for an é, Go's \u003c for a
-// <. So each character may stand as it is or in any of its forms.
-func spansIn(text, secret string) []span {
+// spansIn are the parts of a text that are a secret inside JSON, a string of a program, a URL or HTML. Which characters
+// a writer escapes is up to them: PHP's JSON has \/ for a slash, Python's \u00e9 for an é, Go's \u003c for a <. So each
+// character may stand as it is or in any of its forms.
+func (f *finder) spansIn(text string, at []int) []span {
 	var spans []span
 	for i := 0; i < len(text); {
-		mayBegin := text[i] == secret[0] || strings.IndexByte(escapes, text[i]) >= 0
-		if mayBegin && i > 0 && text[i] == '\\' && text[i-1] == '\\' {
-			mayBegin = false // several backslashes are one run, which was looked at from its start
-		}
 		n := 0
-		if mayBegin {
-			n = escapedLength(text[i:], secret)
+		switch c := text[i]; {
+		case strings.IndexByte(escapes, c) < 0:
+			n = f.length(text[i:], c)
+		case c == '\\' && i > 0 && text[i-1] == '\\':
+			// Several backslashes are one run, which was looked at from its start.
+		default:
+			n = f.escapedStart(text[i:])
 		}
 		if n > 0 {
-			spans = append(spans, span{i, i + n})
+			found := span{i, i + n}
+			if at != nil {
+				found = span{at[i], at[i+n]}
+			}
+			spans = append(spans, found)
 		}
 		i += max(n, 1)
 	}
 	return spans
+}
+
+// escapedStart is how many bytes at the beginning of a text, which is the beginning of an escape, are a secret.
+func (f *finder) escapedStart(text string) int {
+	n := f.length(text, text[0])
+	char := ""
+	switch text[0] {
+	case '\\':
+		plain := strings.TrimLeft(text, `\`)
+		if char, _ = unescapeChar(plain, backslashEscape); char == "" && plain != "" {
+			char = plain[:1]
+		} else if plain != "" && n == 0 {
+			n = f.length(text, plain[0])
+		}
+	case '%':
+		char, _ = unescapeChar(text, percentEscape)
+	case '&':
+		char, _ = unescapeChar(text, htmlEscape)
+	case '+':
+		char = " "
+	}
+	if n == 0 && char != "" {
+		n = f.length(text, char[0])
+	}
+	return n
+}
+
+// length is how many bytes at the beginning of a text are a secret that begins with a byte.
+func (f *finder) length(text string, first byte) int {
+	for _, s := range f[first] {
+		if text[0] == s[0] && len(text) > 1 && len(s) > 1 && text[1] != s[1] && s[1] < utf8.RuneSelf &&
+			text[0] != '\\' && strings.IndexByte(escapes, text[1]) < 0 {
+			continue // most texts end here
+		}
+		if n := escapedLength(text, s); n > 0 {
+			return n
+		}
+	}
+	return 0
 }
 
 // escapedLength is how many bytes at the beginning of a text are the secret; 0 where they are not.

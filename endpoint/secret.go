@@ -47,7 +47,10 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Redactor takes secrets out of texts that came from elsewhere: some servers repeat the key that they refuse. The zero
 // value changes nothing.
-type Redactor struct{ secrets []string } // the longest first
+type Redactor struct {
+	secrets []string // the longest first
+	escaped *finder
+}
 
 // shortestSecret is the fewest bytes that are looked for: the shorter stand in ordinary words.
 const shortestSecret = 4
@@ -87,7 +90,8 @@ func NewRedactor(secrets ...Secret) Redactor {
 	}
 	// One secret may be a part of another.
 	slices.SortFunc(all, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
-	return Redactor{slices.Compact(all)}
+	all = slices.Compact(all)
+	return Redactor{all, newFinder(all)}
 }
 
 // Redact returns the text without the secrets, whatever their escaping.
@@ -98,7 +102,7 @@ func (r Redactor) Redact(text string) string {
 	if len(r.secrets) == 0 || !strings.ContainsAny(text, escapes) {
 		return text
 	}
-	spans := escapedSpans(text, r.secrets)
+	spans := r.escaped.spans(text)
 	if len(spans) == 0 {
 		return text
 	}
