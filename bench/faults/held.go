@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,7 +16,7 @@ import (
 // heldRows are what held before the issue, in its first campaign, and is to hold on: counts, the dialects of streams,
 // errors by their kind, TLS, and what signals leave.
 func heldRows() []row {
-	return append(append(dialectRows(), errorRows()...), otherHeldRows()...)
+	return slices.Concat(dialectRows(), errorRows(), otherHeldRows())
 }
 
 // complete is a report of 20 good requests.
@@ -247,7 +248,8 @@ func otherHeldRows() []row {
 				case 1:
 					server.JSON(500, "{}")(x)
 				case 2:
-					server.Raw("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n", "Content-Length: 50\r\n\r\ndata")(x)
+					server.Raw("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n",
+						"Content-Length: 50\r\n\r\ndata")(x)
 				case 3:
 					server.Events("{")(x)
 				default:
