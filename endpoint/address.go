@@ -60,6 +60,9 @@ func ParseAddress(s string) (Address, Secret, error) {
 	}
 	a := Address{*u}
 	a.url.User = nil
+	if _, err := url.Parse(a.url.String()); err != nil { // net/url takes zones of IPv6 that it does not take back
+		return Address{}, Secret{}, fmt.Errorf("%q is not a URL", shown)
+	}
 	return a, secret, nil
 }
 

@@ -31,10 +31,13 @@ func escape(text string, forms []byte) string {
 		if i < len(forms) {
 			form = forms[i]
 		}
-		if r == '\\' && form%9 == 7 {
+		if form %= 9; r == '\\' && form == 7 {
 			form = 0 // what escapes with backslashes doubles them
 		}
-		switch form % 9 {
+		if form == 2 && strings.Contains(text, `\`) {
+			form = 1 // and again for JSON in JSON
+		}
+		switch form {
 		case 0:
 			quoted, _ := json.Marshal(string(r))
 			b.Write(quoted[1 : len(quoted)-1])
@@ -287,6 +290,9 @@ func FuzzTry(f *testing.F) {
 		status     int
 		kind, body string
 	}{
+		{200, stream, event(token) + "data:\n\n" + event(finish)},
+		{200, stream, "data: \n\n" + event(token) + event(finish)},
+		{200, stream, event(token) + "data:  \n\n" + event("[DONE]")},
 		{200, stream, event(token) + event(finish) + event("[DONE]")}, {200, stream, event(token) + event(token)},
 		{200, stream, event(`{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":1}}`) + event("[DONE]")},
 		{200, stream, ": ping\n\nevent: error\ndata: {\"message\":\"KEY\"}\n\n"}, {200, stream, event("KEY")},

@@ -71,6 +71,8 @@ func (e *Endpoint) Try(ctx context.Context, path string, body []byte, patience t
 	}
 	r.Ended = true
 	switch {
+	case r.Tokens == 0 && bytes.HasPrefix(r.raw.Bytes(), []byte("\x1f\x8b")): // RFC 1952
+		return nil, e.explain(doing, &compressedError{"gzip", false})
 	case r.Tokens == 0:
 		return nil, e.fail(doing, CauseNoToken, errors.New("the stream ended without a token"))
 	case !r.done && !r.finished:
@@ -92,7 +94,7 @@ type trialReader struct {
 
 // event takes one event; an error says why the trial fails.
 func (r *trialReader) event(ev sse.Event, redactor Redactor) (Cause, error) {
-	if ev.Data == "" {
+	if strings.TrimSpace(ev.Data) == "" { // keeps the connection alive
 		return "", nil
 	}
 	if ev.Data == "[DONE]" {
@@ -153,7 +155,7 @@ func sameParse(raw []byte, want []stream.Delta, redactor Redactor) error {
 	n := 0
 	var mismatch error
 	s := stream.Splitter{Emit: func(data []byte, _ bool) {
-		if stream.IsDone(data) || mismatch != nil || n >= len(want) {
+		if stream.IsDone(data) || len(bytes.TrimSpace(data)) == 0 || mismatch != nil || n >= len(want) {
 			return
 		}
 		var d stream.Delta

@@ -110,7 +110,9 @@ func FuzzHeader(f *testing.F) {
 
 // FuzzKeyFile: the key of a file is one that a header may hold, and no error shows it.
 func FuzzKeyFile(f *testing.F) {
-	for _, s := range []string{"KEY\n", "KEY", "", "\n", "a\nKEY", "KEY\x00", "é KEY", "\ufeffKEY", "KEY\r\n", " KEY "} {
+	for _, s := range []string{
+		"KEY\n", "KEY", "", "\n", "a\nKEY", "KEY\x00", "é KEY", "\ufeffKEY", "KEY\r\n", " KEY ",
+	} {
 		f.Add([]byte(s))
 	}
 	const canary = "sk-canary-0123456789"
@@ -246,7 +248,8 @@ func FuzzRunLine(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if shown := string(saved) + fmt.Sprintf("%v %+v %#v", s.Endpoint, s, s.Endpoint); strings.Contains(shown, canary) {
+		shown := string(saved) + fmt.Sprintf("%v %+v %#v", s.Endpoint, s, s.Endpoint)
+		if strings.Contains(shown, canary) {
 			t.Fatalf("%q: shown as %s", args, shown)
 		}
 	})

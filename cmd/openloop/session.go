@@ -492,10 +492,10 @@ func (s *session) keep(st *sweep.Stage) {
 	}
 }
 
-// nothingSucceeded is an error if requests failed and none of any stage succeeded. Stages whose long answers all were
-// unfinished at their ends are a result.
+// nothingSucceeded is an error if no request of any stage completed. The time to first token of answers that were all
+// unfinished at the ends of their stages is a result, but not one that a script should take for a success.
 func nothingSucceeded(r *report.Result) error {
-	failed := 0
+	failed, unfinished := 0, 0
 	counts := map[string]int{}
 	for i := range r.Stages {
 		s := &r.Stages[i]
@@ -503,12 +503,18 @@ func nothingSucceeded(r *report.Result) error {
 			return nil
 		}
 		failed += s.Requests.Errored
+		unfinished += s.Requests.Unfinished
 		for _, e := range s.Errors {
 			counts[e.Text] += e.Count
 		}
 	}
-	if failed == 0 {
+	switch {
+	case failed+unfinished == 0:
 		return nil
+	case failed == 0:
+		return withHint(
+			fmt.Errorf("no request of the run completed: %d were unfinished when their stage ended", unfinished),
+			"give stages more time (--max-seconds), or requests at their end (--grace)")
 	}
 	most := ""
 	for text, n := range counts {

@@ -8,7 +8,9 @@ import (
 
 // FuzzValue: a number that is read from JSON is written as one that is read as the same.
 func FuzzValue(f *testing.F) {
-	for _, s := range []string{"null", `"+Inf"`, `"-Inf"`, "1", "-0", "1e308", "1e999", "5e-324", `"NaN"`, "[]", "", "true"} {
+	for _, s := range []string{
+		"null", `"+Inf"`, `"-Inf"`, "1", "-0", "1e308", "1e999", "5e-324", `"NaN"`, "[]", "", "true",
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

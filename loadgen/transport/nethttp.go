@@ -206,6 +206,10 @@ func (x *netExchange) RoundTrip(s *Sending) (Head, error) {
 	}
 }
 
+// waited is how long it takes to get an idle connection at most; beyond that, one was waited for: another request was
+// opening it, or using it.
+const waited = int64(time.Millisecond)
+
 // attempt sends the request once. Where it fails, untouched says that it went over a connection that had served others,
 // and that none of it was received.
 func (x *netExchange) attempt(s *Sending) (head Head, untouched bool, failed *Error) {
@@ -240,7 +244,7 @@ func (x *netExchange) attempt(s *Sending) (head Head, untouched bool, failed *Er
 			case s.At != 0: // net/http sends again what a closed connection did not take, and so does RoundTrip
 				s.Retried = true
 				s.Connecting += now - s.At
-			case !info.Reused:
+			case !info.Reused || now-start > waited:
 				s.Connecting = now - start
 			}
 			s.Opened = s.Opened || !info.Reused
