@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,7 +16,7 @@ import (
 // heldRows are what held before the issue, in its first campaign, and is to hold on: counts, the dialects of streams,
 // errors by their kind, TLS, and what signals leave.
 func heldRows() []row {
-	return append(append(dialectRows(), errorRows()...), otherHeldRows()...)
+	return slices.Concat(dialectRows(), errorRows(), otherHeldRows())
 }
 
 // complete is a report of 20 good requests.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 )
 
 // limitRows are section 3 of the issue: everything that comes from outside has a limit, which is named where it is met.
-func limitRows() []row { return append(append(sizeRows(), planRows()...), messageRows()...) }
+func limitRows() []row { return slices.Concat(sizeRows(), planRows(), messageRows()) }
 
 const (
 	eventStream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

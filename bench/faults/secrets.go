@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // the terminal, and simulate lets nobody hold its connections. That no output and no file of any row has the key in it,
 // nor a character that a terminal obeys, is checked of every row of the campaign (everywhere, in run.go).
 func secretRows() []row {
-	return append(append(append(redirectRows(), echoRows()...), controlRows()...), doorRows()...)
+	return slices.Concat(redirectRows(), echoRows(), controlRows(), doorRows())
 }
 
 // redirect answers with a redirect.
@@ -111,15 +112,14 @@ func growing(x *server.Exchange) {
 	server.Answer{Prompt: 8 + strings.Count(string(x.Body), " ")}.Serve(x)
 }
 
-// Ways in which a server may write the key that it was sent.
-func echoes() map[string]func(key string) string {
-	return map[string]func(string) string{
-		"as it is":   func(k string) string { return k },
-		`with \/`:    func(k string) string { return strings.ReplaceAll(k, "/", `\/`) },
-		`with \u00`:  func(k string) string { return strings.ReplaceAll(k, "a", `\u0061`) },
-		"percent":    func(k string) string { return strings.ReplaceAll(k, "/", "%2F") },
-		"upper case": strings.ToUpper,
-	}
+// echoes are the ways in which a server may write the key that it was sent.
+var echoes = []struct {
+	name  string
+	write func(key string) string
+}{
+	{"as it is", func(k string) string { return k }},
+	{`with \/`, func(k string) string { return strings.ReplaceAll(k, "/", `\/`) }},
+	{`with \u00`, func(k string) string { return strings.ReplaceAll(k, "a", `\u0061`) }},
 }
 
 // encodedLogin is in the header that name and password become.
@@ -141,8 +141,8 @@ func echoRows() []row {
 	}
 	message := func(text string) string { return `{"error":{"message":"wrong key ` + text + `","type":"auth"}}` }
 	var rows []row
-	for _, name := range []string{"as it is", `with \/`, `with \u00`} {
-		write := echoes()[name]
+	for _, e := range echoes {
+		name, write := e.name, e.write
 		rows = append(rows,
 			at("an error at the trial, "+name, 2, server.JSON(401, message(write(key)))),
 			later("an error status, "+name, 1, server.JSON(500, message(write(key)))),
@@ -178,7 +178,6 @@ func echoRows() []row {
 		later("a chunk's length", 1, server.Raw("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"+
 			"Transfer-Encoding: chunked\r\n\r\n"+key+"\r\n")),
 		later("an event that is no JSON", 1, server.Events(`{"choices":[{"delta":{"content":"`+key)),
-		later("a finish reason", 0, server.Answer{Finish: key}.Serve),
 		later("the response's text", 0, server.Answer{Delta: func(int) string {
 			return `{"content":"` + key +
 				`"}`
@@ -194,7 +193,9 @@ func echoRows() []row {
 			x.End()
 		}),
 	)
-	rows[len(rows)-5].exit = []int{0, 1} // an unknown finish reason may be refused
+	finish := later("a finish reason", 0, server.Answer{Finish: key}.Serve)
+	finish.exit = []int{0, 1} // one that is not known may be refused
+	rows = append(rows, finish)
 	model := func(name, id string) row {
 		return row{point: "2.2", name: "the key in a model's id, " + name, fast: true,
 			server: server.Config{Models: server.JSON(200, `{"data":[{"id":"m-`+id+`"}]}`)},
@@ -320,11 +321,13 @@ func controlRows() []row {
 			message, "[DONE]"))),
 		chat("an event that is no JSON", 1, server.AfterTrial(server.Events("{"+strings.Trim(escapes, "\r")))),
 		chat("what is no HTTP, of the load", 1, server.AfterTrial(server.Raw("no "+escapes+"\r\n\r\n"))),
-		tty("a model's id", 0, server.Config{Models: server.JSON(200, `{"data":[{"id":"m`+escapesJSON+`"}]}`)}),
 		tty("the list of models", 2, server.Config{Models: server.Whole(200, "text/plain", escapes)}),
 	}
-	rows[11].exit = []int{0, 2}
 	return append(rows,
+		row{
+			point: "2.3", name: "control characters in a model's id", fast: true, args: short, exit: []int{0, 2},
+			server: server.Config{Models: server.JSON(200, `{"data":[{"id":"m`+escapesJSON+`"}]}`)},
+		},
 		row{
 			point: "2.3", name: "control characters in a file of data", fast: true,
 			files: map[string]string{"data.jsonl": `{"prompt": "a", "` + escapes + `}` + "\n"},

@@ -35,7 +35,7 @@ const (
 	moreDescriptors = 20
 	moreThreads     = 8
 	moreMemory      = 24 << 20 // bytes, beside the records
-	perRecord       = 2 << 10  // bytes for each request sent between, with the room that the garbage collector takes
+	perRecord       = 1 << 10  // bytes for each request sent between, with the room that the garbage collector takes
 )
 
 // soakFaults are done once a minute each. Those that llmsim has go to it by its header; the others are the front's.
