@@ -133,7 +133,7 @@ func (f *finder) escapedStart(text string) int {
 func (f *finder) length(text string, first byte) int {
 	for _, s := range f[first] {
 		if text[0] == s[0] && len(text) > 1 && len(s) > 1 && text[1] != s[1] && s[1] < utf8.RuneSelf &&
-			text[0] != '\\' && strings.IndexByte(escapes, text[1]) < 0 {
+			strings.IndexByte(escapes, text[0]) < 0 && strings.IndexByte(escapes, text[1]) < 0 {
 			continue // most texts end here
 		}
 		if n := escapedLength(text, s); n > 0 {
