@@ -161,10 +161,13 @@ func Check(l *loadgen.Measured) Verdict {
 		invalid := f.SendDelayP99 > limit && delayedSends(l, limit) >= delayedCount
 		if invalid || f.SendDelayP99 > sendDelayFloorSuspect &&
 			float64(f.SendDelayP99) > sendDelayShareSuspect*float64(ttft) {
+			beside := "and no token came"
+			if ttft > 0 {
+				beside = fmt.Sprintf("beside a median TTFT of %v", num.RoundDuration(ttft))
+			}
 			v.add("send_delay", pick(invalid), f.SendDelayP99.Seconds(),
 				max(sendDelayFloorSuspect.Seconds(), sendDelayShareSuspect*ttft.Seconds()),
-				"1 %% of the requests were sent %v late or more, beside a median TTFT of %v",
-				num.RoundDuration(f.SendDelayP99), num.RoundDuration(ttft))
+				"1 %% of the requests were sent %v late or more, %s", num.RoundDuration(f.SendDelayP99), beside)
 		}
 		if n := f.DelayedByCap; n > 0 {
 			share := float64(n) / float64(max(1, len(l.Records)))

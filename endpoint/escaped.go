@@ -152,12 +152,16 @@ func escapedLength(text, secret string) int {
 		if char == '\\' && afterBackslash {
 			continue
 		}
-		afterBackslash = char == '\\'
 		m := escapedChar(text[n:], char)
+		if m == 0 && afterBackslash { // the last of the run may belong to the escape that follows
+			n--
+			m = escapedChar(text[n:], char)
+		}
 		if m == 0 {
 			return 0
 		}
 		n += m
+		afterBackslash = char == '\\'
 	}
 	return n
 }

@@ -49,7 +49,7 @@ func (e *Endpoint) Try(ctx context.Context, path string, body []byte, patience t
 	if err := encodingOf(resp); err != nil {
 		return nil, e.explain(doing, err)
 	}
-	if !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream") {
+	if !strings.HasPrefix(strings.ToLower(resp.Header.Get("Content-Type")), "text/event-stream") {
 		return e.tryWhole(ctx, doing, resp)
 	}
 	r := trialReader{Trial: Trial{Streamed: true, PromptTokens: -1, OutputTokens: -1}, start: start}
@@ -71,6 +71,8 @@ func (e *Endpoint) Try(ctx context.Context, path string, body []byte, patience t
 	}
 	r.Ended = true
 	switch {
+	case r.Tokens == 0 && bytes.HasPrefix(r.raw.Bytes(), []byte("\x1f\x8b")): // RFC 1952
+		return nil, e.explain(doing, &compressedError{"gzip", false})
 	case r.Tokens == 0:
 		return nil, e.fail(doing, CauseNoToken, errors.New("the stream ended without a token"))
 	case !r.done && !r.finished:

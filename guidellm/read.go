@@ -81,8 +81,8 @@ func Read(r io.Reader) (*Report, error) {
 }
 
 // ReadOpenLoop reads of a report only what stands under its key "openloop", as JSON: nil where it has no such key, as
-// GuideLLM's have not. Of all else it sees that the report is whole and has no key twice, so it takes a part of the time
-// that Read takes. The error is a *ReadError.
+// GuideLLM's have not. Of all else it sees that the report is whole and has no key twice, so it takes a part of the
+// time that Read takes. The error is a *ReadError.
 func ReadOpenLoop(r io.Reader) (json.RawMessage, error) {
 	in, err := openJSON(r)
 	if err != nil {

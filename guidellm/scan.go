@@ -101,8 +101,8 @@ type skipper struct{ in *bufio.Reader }
 // longestName is how long the name of a member may be: none that is known comes near.
 const longestName = 32 << 10
 
-// only passes over the object that the text consists of, and returns the value of one of its members as it stands there,
-// nil if there is none. No name may stand there twice: who reads the object would take one or the other value.
+// only passes over the object that the text consists of, and returns the value of one of its members as it stands
+// there, nil if there is none. No name may stand there twice: who reads the object would take one or the other value.
 func (s *skipper) only(wanted string) (value []byte, err error) {
 	if c, err := s.next(); err != nil || c != '{' {
 		return nil, unexpected(c, err)

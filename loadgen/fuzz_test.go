@@ -152,7 +152,8 @@ func FuzzAnswer(f *testing.F) {
 			min(a.OutputTokens, a.PromptTokens, a.CachedTokens) < -1:
 			t.Fatalf("%q: %+v", response, a)
 		case (a.TokenEvents > 0) != (a.FirstToken > 0), a.TokenEvents > 0 && len(a.gaps) != int(a.TokenEvents)-1:
-			t.Fatalf("%q: %d token events, %d gaps, the first at %d", response, a.TokenEvents, len(a.gaps), a.FirstToken)
+			t.Fatalf("%q: %d token events, %d gaps, the first at %d", response, a.TokenEvents, len(a.gaps),
+				a.FirstToken)
 		case utf8.RuneCountInString(a.Detail.Error) > 4096 || strings.Contains(a.Detail.Error, "\n"):
 			t.Fatalf("%q: an error of %d bytes: %q", response, len(a.Detail.Error), a.Detail.Error)
 		case a.Err == ErrTruncated && a.Finish != stream.NoFinish:

@@ -342,6 +342,21 @@ func (r *reader) takeText() {
 	}
 }
 
+// errorLength is the most characters of an error that are kept.
+const errorLength = 400
+
+// cleaned is an error without what must not be seen of it: its text has no secret and one line, and it is still what it
+// was.
+type cleaned struct {
+	text string
+	err  error
+}
+
+func (c *cleaned) Error() string { return c.text }
+
+// Is says whether it is an error of another's kind; the error itself is not to be had.
+func (c *cleaned) Is(target error) bool { return errors.Is(c.err, target) }
+
 // fail notes the first failure.
 func (r *reader) fail(kind ErrorKind, err error) {
 	if r.err == nil {
@@ -384,8 +399,9 @@ func (r *reader) finish() {
 		r.checkAnswer()
 	}
 	if r.err != nil {
-		if text := r.err.Error(); r.redact(text) != text {
-			r.err = errors.New(r.redact(text))
+		text := r.err.Error()
+		if safe := stream.Shorten(r.redact(text), errorLength); safe != text {
+			r.err = &cleaned{safe, r.err}
 		}
 	}
 	rec.OutputWords, rec.OutputChars = r.counted.words, r.counted.chars

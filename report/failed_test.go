@@ -32,10 +32,10 @@ func TestFailedRequestsHaveNoLatency(t *testing.T) {
 		}
 		s := NewStage(spec.Plan{}, st)
 		if want := len(st.Records) * 3 / 4; s.TTFT.Count != want || !(float64(s.TTFT.Max) < 30) {
-			t.Errorf("%s: %d requests have a TTFT, up to %v ms; want %d, up to 30", c.name, s.TTFT.Count, s.TTFT.Max, want)
+			t.Errorf("%s: %d have a TTFT, up to %v ms; want %d, up to 30", c.name, s.TTFT.Count, s.TTFT.Max, want)
 		}
 		if want := len(st.Records) / 2; s.TPOT.Count != want || !(float64(s.TPOT.Max) < 2) {
-			t.Errorf("%s: %d requests have a TPOT, up to %v ms; want %d, up to 2", c.name, s.TPOT.Count, s.TPOT.Max, want)
+			t.Errorf("%s: %d have a TPOT, up to %v ms; want %d, up to 2", c.name, s.TPOT.Count, s.TPOT.Max, want)
 		}
 	}
 }

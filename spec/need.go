@@ -83,7 +83,7 @@ func (n *Need) add(l Limits, load loadgen.Load) {
 	if l.MaxDuration > 0 {
 		length = l.MaxDuration.Seconds()
 	}
-	due := most
+	var due float64
 	switch {
 	case !load.Kind.Open():
 		if l.MaxDuration == 0 {

@@ -32,7 +32,8 @@ func TestNeedOf(t *testing.T) {
 		waiting  float64
 	}{
 		{"a rate", Limits{MaxDuration: 30 * time.Second}, Plan{Stages: []loadgen.Load{rate(5)}}, nil, 150, 0},
-		{"two rates", Limits{MaxDuration: 30 * time.Second}, Plan{Stages: []loadgen.Load{rate(5), rate(10)}}, nil, 450, 0},
+		{"two rates", Limits{MaxDuration: 30 * time.Second}, Plan{Stages: []loadgen.Load{rate(5), rate(10)}},
+			nil, 450, 0},
 		{"by requests", Limits{MaxRequests: 50}, Plan{Stages: []loadgen.Load{rate(5)}}, nil, 50, 0},
 		{"by both, requests first", Limits{MaxDuration: 30 * time.Second, MaxRequests: 50},
 			Plan{Stages: []loadgen.Load{rate(5)}}, nil, 50, 0},
@@ -47,18 +48,18 @@ func TestNeedOf(t *testing.T) {
 			5 * 3600, 0},
 		{"without an end in requests", Limits{MaxRequests: math.MaxInt}, Plan{Stages: []loadgen.Load{rate(5)}}, nil,
 			5 * 3600, 0},
-		{"a profile", Limits{MaxDuration: 90 * time.Second}, Plan{Stages: []loadgen.Load{profile("10rps:30s,20..40rps:60s")}},
-			nil, 300 + 1800, 0},
+		{"a profile", Limits{MaxDuration: 90 * time.Second},
+			Plan{Stages: []loadgen.Load{profile("10rps:30s,20..40rps:60s")}}, nil, 300 + 1800, 0},
 		{"a profile cut short", Limits{MaxDuration: 60 * time.Second},
 			Plan{Stages: []loadgen.Load{profile("10rps:30s,20..40rps:60s")}}, nil, 300 + 750, 0},
-		{"a profile too fast", Limits{MaxDuration: 10 * time.Second}, Plan{Stages: []loadgen.Load{profile("1e6rps:10s")}},
-			nil, 1e7, 9e6},
+		{"a profile too fast", Limits{MaxDuration: 10 * time.Second},
+			Plan{Stages: []loadgen.Load{profile("1e6rps:10s")}}, nil, 1e7, 9e6},
 		{"a profile by requests", Limits{MaxDuration: 60 * time.Second, MaxRequests: 7},
 			Plan{Stages: []loadgen.Load{profile("10rps:30s,20..40rps:60s")}}, nil, 7, 0},
 		{"a trace", Limits{MaxRequests: 4}, Plan{Stages: []loadgen.Load{trace}}, nil, 4, 0},
 		{"a trace cut short", Limits{MaxDuration: 2 * time.Second}, Plan{Stages: []loadgen.Load{trace}}, nil, 3, 0},
-		{"a closed loop by time", Limits{MaxDuration: time.Hour, MaxRequests: 1e9}, Plan{Stages: []loadgen.Load{streams}},
-			nil, 0, 0},
+		{"a closed loop by time", Limits{MaxDuration: time.Hour, MaxRequests: 1e9},
+			Plan{Stages: []loadgen.Load{streams}}, nil, 0, 0},
 		{"a closed loop by requests", Limits{MaxRequests: 1e9}, Plan{Stages: []loadgen.Load{streams}}, nil, 1e9, 0},
 		{"a sweep by time", Limits{MaxDuration: time.Hour, MaxRequests: 1e9}, Plan{Sweep: search}, nil, 0, 0},
 		{"a sweep by requests", Limits{MaxRequests: 1e9}, Plan{Sweep: search}, nil, 1e10, 0},
@@ -69,7 +70,7 @@ func TestNeedOf(t *testing.T) {
 	} {
 		n := Spec{Limits: c.limits, Plan: c.plan, Gates: c.gates}.NeedOf(1000)
 		if n.Requests != c.requests || n.Waiting != c.waiting {
-			t.Errorf("%s: %v requests, %v waiting, want %v and %v", c.name, n.Requests, n.Waiting, c.requests, c.waiting)
+			t.Errorf("%s: %v, %v of them waiting; want %v, %v", c.name, n.Requests, n.Waiting, c.requests, c.waiting)
 		}
 	}
 }

@@ -28,7 +28,8 @@ func TestNothingSucceeded(t *testing.T) {
 		{"failed, with words", []loadgen.Record{refused, status, status}, []string{"refused", "HTTP 503", "HTTP 503"},
 			"3 requests, 3 errors): HTTP 503"},
 	} {
-		l := &Stage{Load: loadgen.Load{Kind: loadgen.ConstantGap, Rate: 1}, Measured: &loadgen.Measured{Records: c.records}}
+		load := loadgen.Load{Kind: loadgen.ConstantGap, Rate: 1}
+		l := &Stage{Load: load, Measured: &loadgen.Measured{Records: c.records}}
 		for _, text := range c.details {
 			l.Details = append(l.Details, loadgen.Detail{Error: text})
 		}

@@ -60,6 +60,9 @@ func workOf(l *loadgen.Measured) (w work, ok bool) {
 	events, n := 0, 0
 	for i := range l.Records {
 		rec := &l.Records[i]
+		if rec.Status == loadgen.Errored {
+			continue
+		}
 		if d, ok := rec.TTFT(); ok {
 			ttft = append(ttft, d.Seconds())
 		}

@@ -36,7 +36,8 @@ func TestRecordLimits(t *testing.T) {
 		{"empty.jsonl", "{\"prompt\":\"good\"}\n", "\n", largestRecord + 1<<17, "a record that is larger than 32 MB"},
 		{"long.json", "[{\"prompt\":\"good\"},\n{\"prompt\":\"", "no string ends ", largestRecord + 1<<17,
 			":2: a record that is larger than 32 MB"},
-		{"long.csv", "prompt\ngood\n\"", "no quote ends ", largestRecord + 1<<17, ":3: a record that is larger than 32 MB"},
+		{"long.csv", "prompt\ngood\n\"", "no quote ends ", largestRecord + 1<<17,
+			":3: a record that is larger than 32 MB"},
 		{"many.txt", "good\n", lines, largestRecord + 4<<20, ""},
 		{"bomb.txt.gz", "good\n", lines, 300 << 20, "larger than 256 MB and than 200 times its size"},
 	} {
@@ -88,7 +89,8 @@ func TestPipesAreNoData(t *testing.T) {
 				continue
 			}
 			_, err := Open(spec, "m")
-			if err == nil || !strings.HasPrefix(err.Error(), field+": ") || !strings.Contains(err.Error(), "is a pipe") {
+			if err == nil || !strings.HasPrefix(err.Error(), field+": ") ||
+				!strings.Contains(err.Error(), "is a pipe") {
 				t.Errorf("%s %s: %v", field, name, err)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,7 +16,7 @@ import (
 // heldRows are what held before the issue, in its first campaign, and is to hold on: counts, the dialects of streams,
 // errors by their kind, TLS, and what signals leave.
 func heldRows() []row {
-	return append(append(dialectRows(), errorRows()...), otherHeldRows()...)
+	return slices.Concat(dialectRows(), errorRows(), otherHeldRows())
 }
 
 // complete is a report of 20 good requests.
@@ -59,7 +60,8 @@ func dialectRows() []row {
 		good("CR line ends", server.Answer{Write: replace("\n", "\r")}),
 		good("no blank after the colon", server.Answer{Write: replace("data: ", "data:")}),
 		good("comments and blank lines", server.Answer{Write: replace("data: ", ": ping\n\n\n\ndata: ")}),
-		good("names and numbers of events", server.Answer{Write: replace("data: ", "event: message\nid: 7\nretry: 10\ndata: ")}),
+		good("names and numbers of events", server.Answer{Write: replace("data: ",
+			"event: message\nid: 7\nretry: 10\ndata: ")}),
 		good("JSON over several data lines", server.Answer{Write: replace(`,"object"`, ",\ndata: \"object\"")}),
 		good("byte by byte", server.Answer{Tokens: 8, Gap: time.Microsecond, Write: bytewise}),
 		good("a byte order mark", server.Answer{NoRole: true, Before: "\ufeff: hello\n\n"}),
@@ -72,16 +74,19 @@ func dialectRows() []row {
 		good("halves of surrogates", server.Answer{Delta: delta(`{"content":"\ud83d"}`)}),
 		good("unknown keys and kinds", server.Answer{Delta: delta(`{"content":" w","x":[1,{"y":null}],"z":1e400}`)}),
 		good("usage with every event", server.Answer{Write: func(x *server.Exchange, event string) {
-			x.Chunk(strings.Replace(event, `"choices":[{`, `"usage":{"prompt_tokens":16,"completion_tokens":8},"choices":[{`, 1))
+			x.Chunk(strings.Replace(event, `"choices":[{`,
+				`"usage":{"prompt_tokens":16,"completion_tokens":8},"choices":[{`, 1))
 		}}),
 		good("no finish reason, with [DONE] and usage", server.Answer{NoFinish: true}),
 		good("no [DONE], with a finish reason", server.Answer{NoDone: true}),
 		good("no usage", server.Answer{NoUsage: true}),
-		raw("a stream of a stated length", framed("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %LEN\r\n\r\n", "")),
+		raw("a stream of a stated length",
+			framed("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %LEN\r\n\r\n", "")),
 		raw("a stream that ends with the connection", framed(closing, "")),
 		raw("HTTP/1.0", framed("HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", "")),
-		raw("100 Continue before the answer", framed("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"+
-			"Content-Length: %LEN\r\n\r\n", "")),
+		raw("100 Continue before the answer",
+			framed("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"+
+				"Content-Length: %LEN\r\n\r\n", "")),
 		raw("headers in odd case", framed("HTTP/1.1 200 OK\r\ncONTENT-tYPE:text/EVENT-stream;charset=utf-8\r\n"+
 			"content-LENGTH:  %LEN\r\n\r\n", "")),
 		{name: "extensions of chunks and a trailer", args: short, exit: []int{0}, report: complete,
@@ -137,15 +142,18 @@ func errorRows() []row {
 		some("status 200 with an error object", `overloaded`, server.JSON(200, `{"error":{"message":"overloaded"}}`)),
 		some("an error event", `overloaded`, server.Events(server.Chunk(1, `{"content":" w"}`, "", ""),
 			`{"error":{"message":"overloaded","code":500}}`, "[DONE]")),
-		some("an event that is no JSON", `JSON|event|invalid|unexpected|string`, server.Events(`{"choices":[{"delta":{"con`, "[DONE]")),
+		some("an event that is no JSON", `JSON|event|invalid|unexpected|string`,
+			server.Events(`{"choices":[{"delta":{"con`, "[DONE]")),
 		some("a stream that is cut", `closed|EOF|cut|lost|ended`, func(x *server.Exchange) { begun(x); x.Close() }),
 		some("a stream that is reset", `reset`, func(x *server.Exchange) {
 			begun(x)
 			time.Sleep(20 * time.Millisecond)
 			x.Reset()
 		}),
-		some("a stream that ends early in good order", `without \[DONE\]|finish reason`, func(x *server.Exchange) { begun(x); x.End() }),
-		some("a chunk's length that is none", `chunk`, func(x *server.Exchange) { begun(x); x.Write("zz\r\n"); x.Close() }),
+		some("a stream that ends early in good order", `without \[DONE\]|finish reason`,
+			func(x *server.Exchange) { begun(x); x.End() }),
+		some("a chunk's length that is none", `chunk`,
+			func(x *server.Exchange) { begun(x); x.Write("zz\r\n"); x.Close() }),
 		some("what is no HTTP", `HTTP`, server.Raw("SSH-2.0-OpenSSH\r\n\r\n")),
 		some("half a head", `closed|EOF|head|ended|HTTP`, server.Raw("HTTP/1.1 200 OK\r\nContent-Ty")),
 		first("status 401", `401.*who are you`, unauthorized),
@@ -157,11 +165,13 @@ func errorRows() []row {
 		first("a stream without a token", `token`, server.Events("[DONE]")),
 		{name: "no model in the list", server: server.Config{Models: server.JSON(200, `{"data":[]}`)}, args: short,
 			exit: []int{2}, says: []string{`model`}, check: unasked},
-		{name: "a model that is not there", args: short + " --model other", exit: []int{2}, says: []string{`other.*serves m`},
+		{name: "a model that is not there", args: short + " --model other", exit: []int{2},
+			says:  []string{`other.*serves m`},
 			check: unasked},
 		{name: "nothing listens", args: strings.Replace(short, "$URL", "http://127.0.0.1:1", 1), exit: []int{2},
 			says: []string{`refused`}},
-		{name: "a host that is not known", args: strings.Replace(short, "$URL", "http://nowhere.invalid", 1), exit: []int{2},
+		{name: "a host that is not known", args: strings.Replace(short, "$URL", "http://nowhere.invalid", 1),
+			exit: []int{2},
 			says: []string{`nowhere\.invalid`}},
 	}
 	for i := range rows {
@@ -193,7 +203,8 @@ func otherHeldRows() []row {
 	}
 	https := server.Config{TLS: certificate()}
 	tlsRows := []row{
-		{name: "TLS, an authority that is not known", server: https, args: short, exit: []int{2}, says: []string{`authority`, `--ca-file`}},
+		{name: "TLS, an authority that is not known", server: https, args: short, exit: []int{2},
+			says: []string{`authority`, `--ca-file`}},
 		{name: "TLS, an authority that is given", server: https, files: map[string]string{"ca.pem": authority()},
 			args: short + " --ca-file $IN/ca.pem", exit: []int{0}, report: complete},
 		{name: "TLS, not verified", server: https, args: short + " --insecure", exit: []int{0},
@@ -203,9 +214,11 @@ func otherHeldRows() []row {
 		{name: "TLS, a certificate for another address", args: short + " --ca-file $IN/ca.pem", exit: []int{2},
 			files:  map[string]string{"ca.pem": authorityOf(elsewhere)},
 			server: server.Config{TLS: elsewhere}, says: []string{`certificate`, `127\.0\.0\.1`}},
-		{name: "TLS asked of a server without", args: strings.Replace(short, "$URL", "https://$ADDR", 1), exit: []int{2},
+		{name: "TLS asked of a server without", args: strings.Replace(short, "$URL", "https://$ADDR", 1),
+			exit: []int{2},
 			says: []string{`TLS`, `http://`}},
-		{name: "no TLS asked of a server with it", server: server.Config{TLS: certificate(), HTTP2: &server.HTTP2Fault{}}, args: strings.Replace(short, "$URL", "http://$ADDR", 1),
+		{name: "no TLS asked of a server with it", server: server.Config{TLS: certificate(),
+			HTTP2: &server.HTTP2Fault{}}, args: strings.Replace(short, "$URL", "http://$ADDR", 1),
 			exit: []int{2}, says: []string{`https`}},
 		{name: "a file of authorities that holds none", server: https, files: map[string]string{"ca.pem": "nothing\n"},
 			args: short + " --ca-file $IN/ca.pem", exit: []int{2}, says: []string{`ca\.pem`}},
@@ -225,7 +238,8 @@ func otherHeldRows() []row {
 		{name: "counts, closed loop", fast: true,
 			args: "run" + common + " --profile concurrent --rate 3 --max-requests 40 --allow-invalid", exit: []int{0},
 			report: []check{completed(40, 40)}, check: same},
-		{name: "counts, cut by the stage's end", args: "run" + common + " --profile poisson --rate 60 --max-seconds 3 --allow-invalid",
+		{name: "counts, cut by the stage's end", args: "run" + common +
+			" --profile poisson --rate 60 --max-seconds 3 --allow-invalid",
 			exit: []int{0}, report: []check{completed(100, 260)}, check: same},
 		{name: "counts, with errors of every kind",
 			args: "run" + common + " --profile constant --rate 60 --max-requests 150 --allow-invalid",
@@ -234,7 +248,8 @@ func otherHeldRows() []row {
 				case 1:
 					server.JSON(500, "{}")(x)
 				case 2:
-					server.Raw("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 50\r\n\r\ndata")(x)
+					server.Raw("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n",
+						"Content-Length: 50\r\n\r\ndata")(x)
 				case 3:
 					server.Events("{")(x)
 				default:
@@ -252,16 +267,19 @@ func otherHeldRows() []row {
 				}
 			}},
 		{name: "the report is whole whenever it is looked at", args: "run" + common +
-			" --profile constant --rate 40,45,50,55,60 --max-requests 20 --allow-invalid", exit: []int{0}, act: wholeAtAnyTime,
+			" --profile constant --rate 40,45,50,55,60 --max-requests 20 --allow-invalid", exit: []int{0},
+			act:    wholeAtAnyTime,
 			report: []check{stages(5, 5), completed(100, 100)}},
 		{name: "a server that dies for good ends the run", args: "run" + common +
-			" --profile constant --rate 20,30 --max-seconds 30 --allow-invalid", exit: []int{1}, within: 60 * time.Second,
+			" --profile constant --rate 20,30 --max-seconds 30 --allow-invalid", exit: []int{1},
+			within: 60 * time.Second,
 			act: func(e *env) {
 				if e.Chats(40) {
 					e.Server.Down()
 				}
 			},
-			says: []string{`no longer accepts connections|no request of the stage succeeded|refused`}, report: []check{completed(20, 60)}},
+			says:   []string{`no longer accepts connections|no request of the stage succeeded|refused`},
+			report: []check{completed(20, 60)}},
 		{name: "a request's time limit", server: server.Config{Chat: server.Every(4, server.Stall(1))},
 			args: short + " --request-timeout 500ms", exit: []int{0},
 			report: []check{completed(15, 15), errored(5, 5), failures(`500ms`)}},
@@ -269,7 +287,8 @@ func otherHeldRows() []row {
 			server: server.Config{Chat: server.Every(4, server.Stall(1))},
 			args:   "run" + common + " --profile constant --rate 20 --max-seconds 2 --allow-invalid", exit: []int{0},
 			report: []check{completed(20, 40), errored(0, 0)}},
-		{name: "a gate that does not", alone: true, args: "run" + common + " --profile constant --rate 20 --max-seconds 8" +
+		{name: "a gate that does not", alone: true, args: "run" + common +
+			" --profile constant --rate 20 --max-seconds 8" +
 			" --slo 'ttft:p95<100ms' --gate slo@20", server: server.Config{Chat: slow}, exit: []int{3},
 			not: []string{`client was invalid`}},
 	}

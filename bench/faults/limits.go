@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 )
 
 // limitRows are section 3 of the issue: everything that comes from outside has a limit, which is named where it is met.
-func limitRows() []row { return append(append(sizeRows(), planRows()...), messageRows()...) }
+func limitRows() []row { return slices.Concat(sizeRows(), planRows(), messageRows()) }
 
 const (
 	eventStream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -55,7 +56,8 @@ func sizeRows() []row {
 		{point: "3.1", name: "endless tokens of 1 MB, --sample-requests 0", alone: true,
 			server: server.Config{Chat: endless}, args: few + " --sample-requests 0", maxMB: 400, exit: []int{0, 1}},
 		{point: "3.1", name: "endless tokens of 1 MB, at the trial", alone: true,
-			server: server.Config{Chat: server.Forever(closing, bigToken)}, args: short, maxMB: 400, exit: []int{0, 1, 2}},
+			server: server.Config{Chat: server.Forever(closing, bigToken)}, args: short, maxMB: 400, exit: []int{0, 1,
+				2}},
 		{point: "3.1", name: "endless small tokens", alone: true,
 			server: server.Config{Chat: server.AfterTrial(server.Forever(closing, strings.Repeat(small, 500)))},
 			args:   few, maxMB: 500, exit: []int{0, 1}},
@@ -76,11 +78,13 @@ func sizeRows() []row {
 			"HTTP/1.1 500 Oops\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n", megabyte)),
 		trial("an error's endless text", `500`, server.Forever(
 			"HTTP/1.1 500 Oops\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n", megabyte)),
-		load("a chunk of 2^60 bytes", `chunk|short|end|EOF|connection`, server.Raw(strings.TrimSuffix(eventStream, "\r\n"),
+		load("a chunk of 2^60 bytes", `chunk|short|end|EOF|connection`, server.Raw(strings.TrimSuffix(eventStream,
+			"\r\n"),
 			"\r\n1000000000000000\r\ndata: x\n\n")),
 		{point: "3.1", name: "an endless list of models", args: short, exit: []int{2}, maxMB: 300,
 			server: server.Config{Models: server.Forever(
-				"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"data\":[", `{"id":"m"},`)},
+				"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"data\":[",
+				`{"id":"m"},`)},
 			says: []string{sized}},
 		{point: "3.1", name: "endless metrics", exit: []int{0}, maxMB: 400,
 			args: strings.Replace(short, "--server-metrics off", "--server-metrics auto", 1),
@@ -90,15 +94,20 @@ func sizeRows() []row {
 		{point: "3.1", name: "an endless token count", exit: []int{0, 1, 2}, maxMB: 500, within: 75 * time.Second,
 			args: strings.Replace(short, " --tokenizer none", "", 1),
 			server: server.Config{Chat: growing, Other: server.Forever(
-				"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"tokens\":[", "1,1,1,1,1,1,1,1,")}},
-		{point: "3.1", name: "3 MB of gzip that hold 10 GB of data", make: bomb("data.jsonl.gz", "{\"prompt\": \"", "aaaaaaaa"),
-			args: data + "$IN/data.jsonl.gz", exit: []int{2}, says: []string{sized, `limit|at most|exceed|more than|larger|longer`},
+				"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"tokens\":[",
+				"1,1,1,1,1,1,1,1,")}},
+		{point: "3.1", name: "3 MB of gzip that hold 10 GB of data", make: bomb("data.jsonl.gz", "{\"prompt\": \"",
+			"aaaaaaaa"),
+			args: data + "$IN/data.jsonl.gz", exit: []int{2}, says: []string{sized,
+				`limit|at most|exceed|more than|larger|longer`},
 			within: 100 * time.Second},
 		{point: "3.1", name: "3 MB of gzip that hold 10 GB of short records",
 			make: bomb("data.jsonl.gz", "", "{\"prompt\": \"a\"}\n"), args: data + "$IN/data.jsonl.gz",
 			exit: []int{0, 2}, within: 100 * time.Second}, // read as far as it is needed, it may serve
-		{point: "3.1", name: "3 MB of gzip that hold 10 GB of a report", make: bomb("report.json.gz", `{"metadata": "`, "aaaaaaaa"),
-			args: "report $IN/report.json.gz", exit: []int{1, 2}, says: []string{sized, `limit|at most|exceed|more than|larger|longer`},
+		{point: "3.1", name: "3 MB of gzip that hold 10 GB of a report", make: bomb("report.json.gz",
+			`{"metadata": "`, "aaaaaaaa"),
+			args: "report $IN/report.json.gz", maxMB: 900, exit: []int{1, 2}, says: []string{sized,
+				`limit|at most|exceed|more than|larger|longer`},
 			within: 100 * time.Second},
 		{point: "3.1", name: "gzip within gzip within gzip", fast: true, make: nested, args: data + "$IN/data.jsonl.gz",
 			exit: []int{2}},
@@ -107,8 +116,10 @@ func sizeRows() []row {
 		{point: "3.1", name: "a FIFO as a trace", fast: true, make: fifo,
 			args: "run --target $URL --tokenizer none --output-dir $OUT --trace $IN/fifo.jsonl", exit: []int{2},
 			says: []string{`fifo\.jsonl`, `pipe|FIFO|regular file|not a file`}, within: 5 * time.Second},
-		{point: "3.1", name: "a folder as data", fast: true, args: data + "$IN", exit: []int{2}, within: 5 * time.Second},
-		{point: "3.1", name: "an endless device as data", args: data + "/dev/zero", exit: []int{2}, within: 20 * time.Second},
+		{point: "3.1", name: "a folder as data", fast: true, args: data + "$IN", exit: []int{2},
+			within: 5 * time.Second},
+		{point: "3.1", name: "an endless device as data", args: data + "/dev/zero", exit: []int{2},
+			within: 20 * time.Second},
 	}
 	for _, code := range []string{"000", "001", "099"} {
 		l, t := load("status "+code, code+`|status`, status(code)), trial("status "+code, code+`|status`, status(code))
@@ -186,7 +197,8 @@ func planRows() []row {
 	const plan = "run" + common + " --allow-invalid"
 	tooMuch := func(name, args string) row {
 		return row{
-			point: "3.2", name: name, alone: true, args: plan + args, act: interrupt, within: 15 * time.Second, exit: []int{2},
+			point: "3.2", name: name, alone: true, args: plan + args, act: interrupt, within: 15 * time.Second,
+			exit: []int{2},
 			says: []string{`requests`, sized + `|memory`}, check: func(e *env) string {
 				if e.Server.Chats() > 1 {
 					return complaint("no load before it is refused", e.Server.Chats())
@@ -195,7 +207,8 @@ func planRows() []row {
 			},
 		}
 	}
-	silence := `silen|no (byte|token|event|data|answer|progress)|nothing (has )?(came|come|heard)|without a (token|byte)|` +
+	silence := `silen|no (byte|token|event|data|answer|progress)|nothing (has )?(came|come|heard)|` +
+		`without a (token|byte)|` +
 		`stall|quiet for|waiting|last (token|byte|event)`
 	// It must be said before the end.
 	listen := func(e *env) {
@@ -211,7 +224,8 @@ func planRows() []row {
 		tooMuch("1e9 requests a second for 0.05 s, Poisson", " --profile poisson --rate 1e9 --max-seconds 0.05"),
 		tooMuch("1000 requests a second for a week", " --profile constant --rate 1000 --max-seconds 604800"),
 		{
-			point: "3.2", name: "a ramp to 1e308 requests a second", fast: true, args: plan + " --ramp 1..1e308 --max-seconds 1",
+			point: "3.2", name: "a ramp to 1e308 requests a second", fast: true, args: plan +
+				" --ramp 1..1e308 --max-seconds 1",
 			act: interrupt, within: 10 * time.Second, exit: []int{2},
 		},
 		{
@@ -220,7 +234,8 @@ func planRows() []row {
 			act:  interrupt, within: 10 * time.Second, exit: []int{2},
 		},
 		{
-			point: "3.2", name: "Ctrl-C ends what a huge rate began", alone: true, args: plan + " --profile constant --rate 1e308 --max-seconds 1",
+			point: "3.2", name: "Ctrl-C ends what a huge rate began", alone: true, args: plan +
+				" --profile constant --rate 1e308 --max-seconds 1",
 			act: interrupt, within: 10 * time.Second, exit: []int{2, 130},
 		},
 		{
@@ -231,7 +246,8 @@ func planRows() []row {
 			point: "3.2", name: "the time limit of a request ends a stalled stream", fast: true,
 			server: server.Config{Chat: server.AfterTrial(server.Stall(2))},
 			args:   plan + " --profile constant --rate 20 --max-requests 5 --request-timeout 1s",
-			exit:   []int{1}, says: []string{`1s`}, report: []check{completed(0, 0), errored(5, 5)}, within: 10 * time.Second,
+			exit:   []int{1}, says: []string{`1s`}, report: []check{completed(0, 0), errored(5, 5)},
+			within: 10 * time.Second,
 		},
 		{
 			point: "3.2", name: "silence of the streams is shown while it lasts",
@@ -251,8 +267,9 @@ func planRows() []row {
 // 3.3
 func messageRows() []row {
 	at := func(name string, b server.Behaviour, says ...string) row {
-		return row{point: "3.3", name: name, fast: true, server: server.Config{Chat: b}, args: short, exit: []int{2}, says: says,
-			not: []string{`does it speak HTTP`, `only with TLS`, `ended without a token`}}
+		return row{point: "3.3", name: name, fast: true, server: server.Config{Chat: b}, args: short, exit: []int{2},
+			says: says,
+			not:  []string{`does it speak HTTP`, `only with TLS`, `ended without a token`}}
 	}
 	encoded := func(name string, body string) server.Behaviour {
 		return server.Whole(200, "text/event-stream", body, "Content-Encoding: "+name)
@@ -294,11 +311,12 @@ func messageRows() []row {
 			time.Sleep(50 * time.Millisecond)
 			x.Reset()
 		}, `reset|closed|lost`),
-		at("a trial that is dropped", server.Drop(0), `closed`),
+		{point: "3.3", name: "a trial that is dropped", fast: true, server: server.Config{Chat: server.Drop(0)},
+			args: short,
+			exit: []int{2}, says: []string{`closed`}},
 		at("a trial in gzip", encoded("gzip", zipped.String()), `gzip`),
 		at("a trial in brotli", encoded("br", "\x0b\x02\x80data: x\x03"), `\bbr\b|brotli`),
 		at("a trial in zstd", encoded("zstd", "\x28\xb5\x2f\xfd"), `zstd`),
-		at("a trial in gzip that does not say so", server.Whole(200, "text/event-stream", zipped.String()), `.`),
 		at("a server that speaks HTTP/2 alone", server.Raw(settings), `HTTP/2`, `--http2`),
 		at("a line of 20 MB at the trial", server.Forever(closing+"data: ", strings.Repeat("x", 1<<20)), sized),
 		{point: "3.3", name: "a list of models from a server that speaks HTTP/2 alone", fast: true,
@@ -308,15 +326,18 @@ func messageRows() []row {
 			server: server.Config{HTTP2: &server.HTTP2Fault{Only: true}}, args: short, exit: []int{2},
 			says: []string{`--http2`}},
 		{point: "3.3", name: "a load in gzip", fast: true,
-			server: server.Config{Chat: server.AfterTrial(encoded("gzip", zipped.String()))}, args: short, exit: []int{1},
+			server: server.Config{Chat: server.AfterTrial(encoded("gzip", zipped.String()))}, args: short,
+			exit:   []int{1},
 			report: []check{completed(0, 0), failures(`gzip`)}},
 		{point: "3.3", name: "a load in brotli", fast: true,
 			server: server.Config{Chat: server.AfterTrial(encoded("br", "\x0b\x02\x80data: x\x03"))}, args: short,
 			exit: []int{1}, report: []check{completed(0, 0), failures(`\bbr\b|brotli`)}},
-		{point: "3.3", name: "a list of models that never comes", server: server.Config{Models: server.Silent}, args: short,
+		{point: "3.3", name: "a list of models that never comes", server: server.Config{Models: server.Silent},
+			args: short,
 			exit: []int{2}, says: []string{`within|time|30s`}, within: 75 * time.Second},
 		{point: "3.3", name: "a server that accepts and says nothing", server: server.Config{Accept: server.Wait},
-			args: short + " --connect-timeout 1s --request-timeout 1s", exit: []int{2}, says: []string{`within|time|30s`},
+			args: short + " --connect-timeout 1s --request-timeout 1s", exit: []int{2},
+			says:   []string{`within|time|30s`},
 			within: 75 * time.Second},
 		{point: "3.3", name: "a trial that never comes, in a time limit", fast: true,
 			server: server.Config{Chat: server.Silent}, args: short + " --request-timeout 1s", exit: []int{2},
@@ -326,10 +347,12 @@ func messageRows() []row {
 		{point: "3.3", name: "metrics that never come", server: server.Config{Metrics: server.Silent},
 			args: strings.Replace(short, "--server-metrics off", "--server-metrics $URL/metrics", 1),
 			exit: []int{2}, says: []string{`server-metrics`, `5s|within|time`}},
-		{point: "3.3", name: "a token count that never comes", server: server.Config{Other: server.Silent, Chat: growing},
+		{point: "3.3", name: "a token count that never comes", server: server.Config{Other: server.Silent,
+			Chat: growing},
 			args: strings.Replace(short, " --tokenizer none", "", 1), exit: []int{0, 2}, says: []string{`tokenize`},
 			within: 100 * time.Second},
-		{point: "3.3", name: "a record of 10 MB", make: longRecord, args: strings.Replace(data, "requests 20", "requests 2", 1) +
+		{point: "3.3", name: "a record of 10 MB", make: longRecord, args: strings.Replace(data, "requests 20",
+			"requests 2", 1) +
 			"$IN/data.jsonl", exit: []int{0, 2}},
 		{point: "3.3", name: "metrics with a line of 5 MB", fast: true,
 			args: strings.Replace(short, "--server-metrics off", "--server-metrics $URL/metrics", 1), exit: []int{2},

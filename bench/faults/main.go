@@ -51,6 +51,8 @@ func campaign() error {
 	list := flag.Bool("list", false, "list the rows and end")
 	fast := flag.Bool("fast", false, "only the rows that go test runs")
 	parallel := flag.Int("parallel", 6, "rows at a time; those that measure times run alone")
+	patience := flag.Duration("patience", 2*time.Minute,
+		"how long, in all, rows that run alone wait for a quiet machine")
 	keep := flag.String("keep", "", "folder for what the rows leave; empty: a temporary one, of failed rows alone")
 	verbose := flag.Bool("v", false, "print the commands")
 	var s soakOptions
@@ -75,7 +77,7 @@ func campaign() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	c := &campaigner{keep: *keep != "", verbose: *verbose}
+	c := &campaigner{keep: *keep != "", verbose: *verbose, patience: *patience}
 	if c.folder, err = folder(*keep); err != nil {
 		return err
 	}
@@ -92,7 +94,8 @@ func campaign() error {
 	}
 	started := time.Now()
 	failed := c.run(ctx, chosen, *parallel)
-	fmt.Printf("\n%d rows: %d passed, %d FAILED, %d skipped, in %.0f s\n", len(chosen), c.passed, len(failed), c.skipped,
+	fmt.Printf("\n%d rows: %d passed, %d FAILED, %d skipped, in %.0f s\n", len(chosen), c.passed, len(failed),
+		c.skipped,
 		time.Since(started).Seconds())
 	if len(failed) > 0 {
 		fmt.Printf("what they left is in %s\n", c.folder)
@@ -149,6 +152,7 @@ const (
 type campaigner struct {
 	binary, folder  string
 	keep, verbose   bool
+	patience        time.Duration // how long rows that run alone may still wait for a quiet machine, in all
 	mu              sync.Mutex
 	passed, skipped int
 	failed          []string
@@ -179,12 +183,28 @@ func (c *campaigner) run(ctx context.Context, chosen []row, parallel int) (faile
 	return c.failed
 }
 
+// waitForQuiet waits while other processes use the machine, as long as the patience lasts.
+func (c *campaigner) waitForQuiet(ctx context.Context) {
+	const look = time.Second / 2
+	for ; c.patience > 0 && ctx.Err() == nil; c.patience -= look {
+		before, start := busyTime(), time.Now()
+		time.Sleep(look)
+		if (busyTime()-before)/time.Since(start).Seconds() < busyCores {
+			return
+		}
+	}
+}
+
 // one runs a row and prints a line about it, and more if it fails.
 func (c *campaigner) one(ctx context.Context, r *row) {
 	dir := filepath.Join(c.folder, r.folder())
+	if r.alone {
+		c.waitForQuiet(ctx)
+	}
 	o := r.run(ctx, c.binary, dir)
 	// A busy machine makes every client late. A row about the client's verdict gets another chance for that alone.
 	for try := 1; r.alone && len(o.wrong) > 0 && o.others > busyCores && try < tries && ctx.Err() == nil; try++ {
+		c.waitForQuiet(ctx)
 		o = r.run(ctx, c.binary, dir)
 	}
 	if r.alone && len(o.wrong) > 0 && o.others > busyCores {

@@ -20,7 +20,8 @@ func killGroup(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGKIL
 const mostAddressSpace = 16 << 30
 
 func limitAddressSpace(pid int) {
-	_ = unix.Prlimit(pid, unix.RLIMIT_AS, &unix.Rlimit{Cur: mostAddressSpace, Max: mostAddressSpace}, nil) // may have ended
+	_ = unix.Prlimit(pid, unix.RLIMIT_AS, &unix.Rlimit{Cur: mostAddressSpace, Max: mostAddressSpace},
+		nil) // may have ended
 }
 
 // watchMemory looks at the memory of a process until it is stopped, and kills it where it takes more than maxMB. It

@@ -99,7 +99,8 @@ func readReport(name string) (*report, error) {
 				return *p
 			}
 			for _, l := range list {
-				s.requests = append(s.requests, request{ok: ok, err: l.Info.Error, tokens: value(l.Tokens), text: l.Output,
+				s.requests = append(s.requests, request{ok: ok, err: l.Info.Error, tokens: value(l.Tokens),
+					text: l.Output,
 					ttft: value(l.TTFT), itl: value(l.ITL), tpot: value(l.TPOT), latency: 1000 * value(l.Took)})
 			}
 		}
@@ -196,16 +197,6 @@ func stages(least, most int) check {
 	return func(r *report) string { return between("stages", len(r.stages), least, most) }
 }
 
-// holds is an expression that the report matches somewhere, whatever its case.
-func holds(expression string) check {
-	return func(r *report) string {
-		if regexp.MustCompile(`(?is)` + expression).MatchString(r.raw) {
-			return ""
-		}
-		return complaint(fmt.Sprintf("%q somewhere", expression), "it nowhere")
-	}
-}
-
 // warned is an expression that a warning of the report matches, or what it says of a stage.
 func warned(expression string) check {
 	return func(r *report) string {
@@ -217,16 +208,6 @@ func warned(expression string) check {
 			return ""
 		}
 		return complaint(fmt.Sprintf("a warning of %q", expression), "the warnings "+r.warnings)
-	}
-}
-
-// lacks is an expression that the report matches nowhere.
-func lacks(expression string) check {
-	return func(r *report) string {
-		if m := regexp.MustCompile(`(?i)` + expression).FindString(r.raw); m != "" {
-			return complaint(fmt.Sprintf("%q nowhere", expression), fmt.Sprintf("%.100q", m))
-		}
-		return ""
 	}
 }
 

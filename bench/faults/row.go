@@ -9,8 +9,10 @@ import (
 
 // row is a row of the table.
 //
-// In args, shell, env and files these names are replaced: $URL, $ADDR and $PORT of the server, $URL2, $ADDR2 and $PORT2 of
-// the second one; $OUT, the folder for results; $IN, the folder of files; $OPENLOOP, the binary; $KEY, the API key; $PASS, a password.
+// In args, shell, env and files these names are replaced: $URL, $ADDR and $PORT of the server, $URL2, $ADDR2 and
+// $PORT2 of
+// the second one; $OUT, the folder for results; $IN, the folder of files; $OPENLOOP, the binary; $KEY, the API key;
+// $PASS, a password.
 type row struct {
 	number int    // in the table, from 1: the name of its folder, in which no word of the row may stand
 	point  string // of the issue
@@ -36,6 +38,7 @@ type row struct {
 	report []check             // what holds of the report; with none there need not be one
 	check  func(e *env) string // whatever else holds; "" or what is wrong
 	dies   bool                // the program is killed: it may leave temporary files, and words of its runtime
+	parts  bool                // records.part may be left, to be recovered: the program was told to quit at once
 }
 
 // step is a further command of a row.

@@ -56,8 +56,9 @@ func (r *row) run(ctx context.Context, binary, dir string) (o outcome) {
 			return o
 		}
 	}
-	e := &env{row: r, Dir: dir, Out: filepath.Join(dir, "out"), In: filepath.Join(dir, "in"), binary: binary, outcome: &o,
-		ended: make(chan struct{})}
+	e := &env{row: r, Dir: dir, Out: filepath.Join(dir, "out"), In: filepath.Join(dir, "in"), binary: binary,
+		outcome: &o,
+		ended:   make(chan struct{})}
 	if err := e.prepare(); err != nil {
 		o.wrong = append(o.wrong, fmt.Sprintf("the row could not be prepared: %v", err))
 		return o
@@ -201,12 +202,14 @@ func (e *env) command(ctx context.Context, line string, limit time.Duration, n s
 	for _, v := range e.row.env {
 		shown = e.expand(v) + " " + shown
 	}
-	e.outcome.commands = append(e.outcome.commands, strings.NewReplacer(apiKey, "$KEY", password, "$PASS").Replace(shown))
+	e.outcome.commands = append(e.outcome.commands, strings.NewReplacer(apiKey, "$KEY", password,
+		"$PASS").Replace(shown))
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = e.Dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + e.Dir, "TMPDIR=" + os.TempDir(), "OPENAI_API_KEY=" + apiKey}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + e.Dir, "TMPDIR=" + os.TempDir(), "OPENAI_API_KEY=" +
+		apiKey}
 	for _, v := range e.row.env {
 		cmd.Env = append(cmd.Env, e.expand(v))
 	}
@@ -347,7 +350,8 @@ func (e *env) checkReport(checks []check) {
 var never = regexp.MustCompile(`(?i)panic:|goroutine \d+ \[|runtime error|%!|context deadline exceeded|` +
 	`context canceled|token too long|unexpected newline|<nil>|0x[0-9a-f]{8}`)
 
-// everywhere checks what holds for every row: no secret in any output or file, no control characters for the terminal, no
+// everywhere checks what holds for every row: no secret in any output or file, no control characters for the
+// terminal, no
 // words of the runtime, no temporary file left.
 func (e *env) everywhere() {
 	for _, where := range []string{"stdout", "stderr"} {
@@ -357,7 +361,7 @@ func (e *env) everywhere() {
 		}
 		for _, f := range files {
 			text := e.read(filepath.Base(f))
-			if i := strings.IndexFunc(text, isControl); i >= 0 {
+			if i := controlIn(text); i >= 0 {
 				e.wrong("a control character on %s: %q", filepath.Base(f), text[max(0, i-20):min(len(text), i+20)])
 			}
 			if m := never.FindString(text); m != "" && !e.row.dies {
@@ -373,7 +377,8 @@ func (e *env) everywhere() {
 			return fs.SkipDir
 		}
 		below, _ := filepath.Rel(e.Dir, name)
-		if (strings.HasPrefix(d.Name(), ".openloop") || strings.Contains(d.Name(), ".part")) && !e.row.dies {
+		part := strings.HasPrefix(d.Name(), ".openloop") || strings.Contains(d.Name(), ".part")
+		if part && !e.row.dies && !(e.row.parts && d.Name() == "records.part") {
 			e.wrong("left behind: %s", below)
 		}
 		if !d.Type().IsRegular() {
@@ -393,10 +398,16 @@ func (e *env) everywhere() {
 	}
 }
 
-// isControl says whether a terminal may take a character for a command.
-func isControl(c rune) bool {
-	return c < ' ' && c != '\n' && c != '\t' || c >= 0x7f && c < 0xa0 || c == utf8.RuneError ||
-		c >= 0x202a && c <= 0x202e || c >= 0x2066 && c <= 0x2069
+// controlIn finds what a terminal may take for a command, or a byte that is no UTF-8; −1 for none.
+func controlIn(text string) int {
+	for i, c := range text {
+		_, size := utf8.DecodeRuneInString(text[i:])
+		if c < ' ' && c != '\n' && c != '\t' || c >= 0x7f && c < 0xa0 || c == utf8.RuneError && size == 1 ||
+			c >= 0x202a && c <= 0x202e || c >= 0x2066 && c <= 0x2069 {
+			return i
+		}
+	}
+	return -1
 }
 
 // Signal sends a signal to the command's process.

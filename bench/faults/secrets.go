@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 // the terminal, and simulate lets nobody hold its connections. That no output and no file of any row has the key in it,
 // nor a character that a terminal obeys, is checked of every row of the campaign (everywhere, in run.go).
 func secretRows() []row {
-	return append(append(append(redirectRows(), echoRows()...), controlRows()...), doorRows()...)
+	return slices.Concat(redirectRows(), echoRows(), controlRows(), doorRows())
 }
 
 // redirect answers with a redirect.
@@ -36,8 +37,9 @@ func redirectRows() []row {
 	// nothing says that the second server was not asked.
 	nothing := func(e *env) string {
 		for _, h := range e.Second.Headers() {
-			return complaint("no request at the address of the redirect", fmt.Sprintf("one with %d headers, key %v, secret %v",
-				len(h), h.Get("Authorization") != "", h.Get("X-Secret") != ""))
+			return complaint("no request at the address of the redirect",
+				fmt.Sprintf("one with %d headers, key %v, secret %v",
+					len(h), h.Get("Authorization") != "", h.Get("X-Secret") != ""))
 		}
 		return ""
 	}
@@ -58,7 +60,8 @@ func redirectRows() []row {
 		{
 			point: "2.1", name: "scraping of a named address is sent to another port", fast: true,
 			server: server.Config{Metrics: redirectByQuery},
-			args: strings.Replace(short, "--server-metrics off", "--server-metrics http://me:$PASS@$ADDR/metrics?$ADDR2", 1) +
+			args: strings.Replace(short, "--server-metrics off",
+				"--server-metrics http://me:$PASS@$ADDR/metrics?$ADDR2", 1) +
 				" --header 'X-Secret: $KEY'",
 			exit: []int{2}, says: []string{`server-metrics[^\n]*(302|redirect)`}, check: nothing,
 		},
@@ -109,15 +112,14 @@ func growing(x *server.Exchange) {
 	server.Answer{Prompt: 8 + strings.Count(string(x.Body), " ")}.Serve(x)
 }
 
-// Ways in which a server may write the key that it was sent.
-func echoes() map[string]func(key string) string {
-	return map[string]func(string) string{
-		"as it is":   func(k string) string { return k },
-		`with \/`:    func(k string) string { return strings.ReplaceAll(k, "/", `\/`) },
-		`with \u00`:  func(k string) string { return strings.ReplaceAll(k, "a", `\u0061`) },
-		"percent":    func(k string) string { return strings.ReplaceAll(k, "/", "%2F") },
-		"upper case": strings.ToUpper,
-	}
+// echoes are the ways in which a server may write the key that it was sent.
+var echoes = []struct {
+	name  string
+	write func(key string) string
+}{
+	{"as it is", func(k string) string { return k }},
+	{`with \/`, func(k string) string { return strings.ReplaceAll(k, "/", `\/`) }},
+	{`with \u00`, func(k string) string { return strings.ReplaceAll(k, "a", `\u0061`) }},
 }
 
 // encodedLogin is in the header that name and password become.
@@ -139,8 +141,8 @@ func echoRows() []row {
 	}
 	message := func(text string) string { return `{"error":{"message":"wrong key ` + text + `","type":"auth"}}` }
 	var rows []row
-	for _, name := range []string{"as it is", `with \/`, `with \u00`} {
-		write := echoes()[name]
+	for _, e := range echoes {
+		name, write := e.name, e.write
 		rows = append(rows,
 			at("an error at the trial, "+name, 2, server.JSON(401, message(write(key)))),
 			later("an error status, "+name, 1, server.JSON(500, message(write(key)))),
@@ -157,7 +159,8 @@ func echoRows() []row {
 	}}
 	rows = append(rows,
 		at("a text of status 200 at the trial", 2, server.Whole(200, "text/plain", "you sent "+key+", I saw")),
-		at("JSON of status 200 at the trial", 2, server.JSON(200, `{"detail":"you sent `+strings.ReplaceAll(key, "/", `\/`)+`"}`)),
+		at("JSON of status 200 at the trial", 2, server.JSON(200, `{"detail":"you sent `+strings.ReplaceAll(key, "/",
+			`\/`)+`"}`)),
 		at("a text of status 500 at the trial", 2, server.Whole(500, "text/plain", "you sent "+key)),
 		at("Location at the trial", 2, redirect(302, "http://elsewhere.test/?key="+key)),
 		at("Location at the trial, percent-encoded", 2, redirect(302, "http://elsewhere.test/?key="+
@@ -175,19 +178,24 @@ func echoRows() []row {
 		later("a chunk's length", 1, server.Raw("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"+
 			"Transfer-Encoding: chunked\r\n\r\n"+key+"\r\n")),
 		later("an event that is no JSON", 1, server.Events(`{"choices":[{"delta":{"content":"`+key)),
-		later("a finish reason", 0, server.Answer{Finish: key}.Serve),
-		later("the response's text", 0, server.Answer{Delta: func(int) string { return `{"content":"` + key + `"}` }}.Serve),
+		later("the response's text", 0, server.Answer{Delta: func(int) string {
+			return `{"content":"` + key +
+				`"}`
+		}}.Serve),
 		later("the response's text, split over events", 0, split.Serve),
 		later("the reasoning", 0, reasoning.Serve),
 		later("the response's id", 0, func(x *server.Exchange) {
 			x.Stream()
-			id := `{"id":"` + key + `","choices":[{"index":0,"delta":{"content":" w"},"finish_reason":"length"}],"usage":`
+			id := `{"id":"` + key +
+				`","choices":[{"index":0,"delta":{"content":" w"},"finish_reason":"length"}],"usage":`
 			x.Event(id + server.Usage(16, 1) + "}")
 			x.Event("[DONE]")
 			x.End()
 		}),
 	)
-	rows[len(rows)-5].exit = []int{0, 1} // an unknown finish reason may be refused
+	finish := later("a finish reason", 0, server.Answer{Finish: key}.Serve)
+	finish.exit = []int{0, 1} // one that is not known may be refused
+	rows = append(rows, finish)
 	model := func(name, id string) row {
 		return row{point: "2.2", name: "the key in a model's id, " + name, fast: true,
 			server: server.Config{Models: server.JSON(200, `{"data":[{"id":"m-`+id+`"}]}`)},
@@ -195,7 +203,8 @@ func echoRows() []row {
 	}
 	learning := strings.Replace(forms, " --tokenizer none", "", 1)
 	const login = "http://me:$PASS@$ADDR"
-	guidellm := " --profile constant --rate 40 --max-requests 10 --data prompt_tokens=16,output_tokens=4 --output-dir $OUT" +
+	guidellm := " --profile constant --rate 40 --max-requests 10 --data prompt_tokens=16,output_tokens=4" +
+		" --output-dir $OUT" +
 		" --outputs json,csv,yaml --allow-invalid --processor none"
 	return append(rows,
 		model("as it is", key), model(`with \/`, strings.ReplaceAll(key, "/", `\/`)),
@@ -228,9 +237,11 @@ func echoRows() []row {
 			args: strings.Replace(forms, "--server-metrics off", "--server-metrics http://me:$KEY@$ADDR/metrics", 1),
 			exit: []int{2}, says: []string{`server-metrics`}, not: []string{`7f3a`, `9b1c`}},
 		row{point: "2.2", name: "the key with a / in the target of benchmark run", fast: true,
-			args: "benchmark run --target http://me:$KEY@$ADDR" + guidellm, exit: []int{2}, not: []string{`7f3a`, `9b1c`}},
+			args: "benchmark run --target http://me:$KEY@$ADDR" + guidellm, exit: []int{2}, not: []string{`7f3a`,
+				`9b1c`}},
 		row{point: "2.2", name: "the key in the address of metrics that can't be reached", fast: true,
-			args: strings.Replace(forms, "--server-metrics off", "--server-metrics http://me:$PASS@127.0.0.1:1/metrics", 1),
+			args: strings.Replace(forms, "--server-metrics off",
+				"--server-metrics http://me:$PASS@127.0.0.1:1/metrics", 1),
 			exit: []int{2}, says: []string{`server-metrics`}, not: []string{`7f3a`, `9b1c`}},
 		row{point: "2.2", name: "the key in the address of metrics that are there", fast: true,
 			server: server.Config{Metrics: server.Whole(200, "text/plain", "vllm:num_requests_running 1\n")},
@@ -248,7 +259,8 @@ func echoRows() []row {
 			args: "benchmark run" + guidellm, env: []string{"GUIDELLM_TARGET=" + login},
 			exit: []int{0}, not: []string{`7f3a`, `9b1c`}},
 		row{point: "2.2", name: "the key in a target of benchmark run that can't be reached", fast: true,
-			args: "benchmark run --target http://me:$PASS@127.0.0.1:1" + guidellm, exit: []int{2}, not: []string{`7f3a`, `9b1c`}},
+			args: "benchmark run --target http://me:$PASS@127.0.0.1:1" + guidellm, exit: []int{2},
+			not: []string{`7f3a`, `9b1c`}},
 		row{point: "2.2", name: "the key in a target of benchmark run that is no address, by variable", fast: true,
 			args: "benchmark run" + guidellm, env: []string{"GUIDELLM_TARGET=me:$PASS@$ADDR"},
 			exit: []int{2}, not: []string{`7f3a`, `9b1c`}},
@@ -290,7 +302,8 @@ const (
 // 2.3, first sentence: what is checked is checked of every row.
 func controlRows() []row {
 	tty := func(name string, exit int, c server.Config) row {
-		return row{point: "2.3", name: "control characters in " + name, fast: true, server: c, args: short, exit: []int{exit}}
+		return row{point: "2.3", name: "control characters in " + name, fast: true, server: c, args: short,
+			exit: []int{exit}}
 	}
 	chat := func(name string, exit int, b server.Behaviour) row { return tty(name, exit, server.Config{Chat: b}) }
 	message := `{"error":{"message":"no ` + escapesJSON + `"}}`
@@ -308,11 +321,13 @@ func controlRows() []row {
 			message, "[DONE]"))),
 		chat("an event that is no JSON", 1, server.AfterTrial(server.Events("{"+strings.Trim(escapes, "\r")))),
 		chat("what is no HTTP, of the load", 1, server.AfterTrial(server.Raw("no "+escapes+"\r\n\r\n"))),
-		tty("a model's id", 0, server.Config{Models: server.JSON(200, `{"data":[{"id":"m`+escapesJSON+`"}]}`)}),
 		tty("the list of models", 2, server.Config{Models: server.Whole(200, "text/plain", escapes)}),
 	}
-	rows[11].exit = []int{0, 2}
 	return append(rows,
+		row{
+			point: "2.3", name: "control characters in a model's id", fast: true, args: short, exit: []int{0, 2},
+			server: server.Config{Models: server.JSON(200, `{"data":[{"id":"m`+escapesJSON+`"}]}`)},
+		},
 		row{
 			point: "2.3", name: "control characters in a file of data", fast: true,
 			files: map[string]string{"data.jsonl": `{"prompt": "a", "` + escapes + `}` + "\n"},
@@ -397,8 +412,9 @@ func doorRows() []row {
 		{
 			point: "2.3", name: "a token before the host of metrics is refused", fast: true,
 			server: server.Config{Metrics: server.Whole(200, "text/plain", "vllm:num_requests_running 1\n")},
-			args:   strings.Replace(short, "--server-metrics off", "--server-metrics http://hf_canary@$ADDR/metrics", 1),
-			exit:   []int{2}, says: []string{`server-metrics`},
+			args: strings.Replace(short, "--server-metrics off", "--server-metrics http://hf_canary@$ADDR/metrics",
+				1),
+			exit: []int{2}, says: []string{`server-metrics`},
 		},
 	}
 }
@@ -422,7 +438,8 @@ func simulated(e *env) (addr string, ok bool) {
 	return addr, true
 }
 
-// holdSimulate opens connections that send a part of a request, and expects them to be closed in some time, while others
+// holdSimulate opens connections that send a part of a request, and expects them to be closed in some time, while
+// others
 // are served.
 func holdSimulate(n int, part string, within time.Duration) func(e *env) {
 	return func(e *env) {

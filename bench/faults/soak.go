@@ -35,7 +35,7 @@ const (
 	moreDescriptors = 20
 	moreThreads     = 8
 	moreMemory      = 24 << 20 // bytes, beside the records
-	perRecord       = 2 << 10  // bytes for each request sent between, with the room that the garbage collector takes
+	perRecord       = 1 << 10  // bytes for each request sent between, with the room that the garbage collector takes
 )
 
 // soakFaults are done once a minute each. Those that llmsim has go to it by its header; the others are the front's.
@@ -69,7 +69,8 @@ func (s *soakOptions) run(ctx context.Context) error {
 	out := filepath.Join(s.dir, "out")
 	cmd := exec.CommandContext(ctx, s.binary, "run", "--target", front.url(), "--profile", "poisson",
 		"--rate", fmt.Sprint(s.rate), "--max-seconds", fmt.Sprint(s.length.Seconds()), "--grace", "10s",
-		"--prompt-tokens", "64", "--output-tokens", "16", "--tokenizer", "none", "--outputs", "json", "--output-dir", out,
+		"--prompt-tokens", "64", "--output-tokens", "16", "--tokenizer", "none", "--outputs", "json", "--output-dir",
+		out,
 		"--allow-invalid", "--slo", "errors<50%")
 	ownGroup(cmd)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -101,7 +102,8 @@ func (s *soakOptions) run(ctx context.Context) error {
 		fmt.Fprintf(&b, "\nThe report holds %d requests, %d of them failed.\n", n,
 			r.sum(func(s stage) int { return s.errored }))
 		if got := int(front.sent.Load()); n < got-1 || n > got+front.refusedAtMost(s.rate) {
-			wrong = append(wrong, complaint(fmt.Sprintf("a report of the %d requests that came, and those that were refused", got), n))
+			wrong = append(wrong,
+				complaint(fmt.Sprintf("a report of the %d requests that came, and those that were refused", got), n))
 		}
 	}
 	fmt.Print(b.String())
@@ -183,7 +185,8 @@ func (s *soakOptions) judge(w io.Writer, looks []look) (wrong []string) {
 	records := last.sent - first.sent
 	grown := last.bytes - first.bytes
 	fmt.Fprintf(w, "\nFrom the second quarter to the last: %+d descriptors, %+d threads, %+.1f MB for %d requests "+
-		"(%.0f bytes each; at most %d and %d MB beside).\n", last.descriptors-first.descriptors, last.threads-first.threads,
+		"(%.0f bytes each; at most %d and %d MB beside).\n", last.descriptors-first.descriptors,
+		last.threads-first.threads,
 		float64(grown)/(1<<20), records, float64(grown)/float64(records), perRecord, moreMemory>>20)
 	if n := last.descriptors - first.descriptors; n > moreDescriptors {
 		wrong = append(wrong, fmt.Sprintf("descriptors grew by %d", n))
@@ -199,13 +202,15 @@ func (s *soakOptions) judge(w io.Writer, looks []look) (wrong []string) {
 
 // table prints the looks: at most twenty-four rows.
 func (s *soakOptions) table(w io.Writer, looks []look, front *front, cmd *exec.Cmd) {
-	fmt.Fprintf(w, "%v at %g req/s against llmsim; every %v a fault of each kind: %s.\n\n", s.length, s.rate, s.period(),
+	fmt.Fprintf(w, "%v at %g req/s against llmsim; every %v a fault of each kind: %s.\n\n", s.length, s.rate,
+		s.period(),
 		strings.Join(soakFaults, ", "))
 	fmt.Fprintln(w, "| time | requests | descriptors | threads | memory (MB) |\n|---:|---:|---:|---:|---:|")
 	step := max(1, (len(looks)+23)/24)
 	for i := 0; i < len(looks); i += step {
 		l := looks[i]
-		fmt.Fprintf(w, "| %v | %d | %d | %d | %d |\n", l.at.Round(time.Second), l.sent, l.descriptors, l.threads, l.bytes>>20)
+		fmt.Fprintf(w, "| %v | %d | %d | %d | %d |\n", l.at.Round(time.Second), l.sent, l.descriptors, l.threads,
+			l.bytes>>20)
 	}
 	fmt.Fprintf(w, "\n%d faults were done. The process used %.1f s of processor time.\n", front.done.Load(),
 		(cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds())
@@ -356,7 +361,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if t, ok := c.(*net.TCPConn); ok && fault == "reset" {
-			t.SetLinger(0)
+			_ = t.SetLinger(0) // it may be closed
 		}
 		c.Close()
 		return

@@ -38,7 +38,7 @@ func startFailing(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("URL", server.URL)
 }
 
-// A run in which requests failed and none succeeded is a failure, and says of what, whatever its stages ended by.
+// A run of which no request completed is a failure, and says of what, whatever its stages ended by.
 func TestNothingSucceeded(t *testing.T) {
 	stage := func(completed, errored, unfinished int, errors ...report.ErrorCount) report.Stage {
 		return report.Stage{
@@ -56,7 +56,9 @@ func TestNothingSucceeded(t *testing.T) {
 	}{
 		{"no stages", nil, ""},
 		{"one success", []report.Stage{stage(0, 5, 0, refused(5)), stage(1, 5, 0, refused(5))}, ""},
-		{"unfinished alone", []report.Stage{stage(0, 0, 9)}, ""},
+		{"nothing sent", []report.Stage{stage(0, 0, 0)}, ""},
+		{"unfinished alone", []report.Stage{stage(0, 0, 9)},
+			"no request of the run completed: 9 were unfinished when their stage ended"},
 		{"failed and unfinished", []report.Stage{stage(0, 1, 9, refused(1))}, "1 failed, 1 of them with: refused"},
 		{"failed", []report.Stage{stage(0, 5, 0, refused(3), status(2)), stage(0, 5, 0, status(4), refused(1))},
 			"no request of the run succeeded: 10 failed, 6 of them with: HTTP 503"},

@@ -163,9 +163,8 @@ func repeat(w http.ResponseWriter, r *http.Request, how string) {
 }
 
 // A server that repeats the key or the password in any answer, in any escaping, gets it onto no screen and into no
-// file, whichever way it was given.
+// file, whichever way it was given. It runs beside no other test: many programs at once would delay the load of those.
 func TestEchoedSecretsAreNowhere(t *testing.T) {
-	t.Parallel()
 	places := map[string][]string{
 		"models": {"text", "error text", "error", "raw error", "location", "content type", "retry after", "encoding",
 			"head", "status", "id"},

@@ -512,7 +512,8 @@ func nothingSucceeded(r *report.Result) error {
 	case failed+unfinished == 0:
 		return nil
 	case failed == 0:
-		return withHint(fmt.Errorf("no request of the run completed: %d were unfinished when their stage ended", unfinished),
+		return withHint(
+			fmt.Errorf("no request of the run completed: %d were unfinished when their stage ended", unfinished),
 			"give stages more time (--max-seconds), or requests at their end (--grace)")
 	}
 	most := ""

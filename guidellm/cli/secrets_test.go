@@ -36,6 +36,7 @@ data_request_formatter: {request_type: text_completions, extras: {headers: {X-Ke
 	}{
 		{args: with("--target", "http://me:"+canary+"@h:1"), sent: "Authorization: Basic "},
 		{args: with("--target=http://me:" + canary + "@h:1/v1/"), sent: "Authorization: Basic "},
+		{args: with("--target", "http://"+canary+":@h:1"), sent: "Authorization: Basic "},
 		{args: with("-c", scenario, "--target", "http://h:1"), sent: "X-Key: " + canary},
 		{args: []string{"-c", scenario}, sent: "Authorization: Basic "},
 		{

@@ -42,7 +42,8 @@ func FuzzCompare(f *testing.F) {
 	for _, name := range []string{"sweep-constant", "poisson-one-worker", "concurrent-warmup", "constant-errors"} {
 		text := small(f, name)
 		f.Add(text, text)
-		const stages = `[{"load": {"arrival": "constant"}, "client": {"level": "suspect", "reasons": [{"text": "late"}]}}]`
+		const stages = `[{"load": {"arrival": "constant"},
+			"client": {"level": "suspect", "reasons": [{"text": "late"}]}}]`
 		own := bytes.Replace(text, []byte(`"benchmarks":`),
 			[]byte(`"openloop": {"version": "1", "stages": `+stages+`}, "benchmarks":`), 1)
 		f.Add(text, own)

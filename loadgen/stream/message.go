@@ -78,8 +78,8 @@ func Clean(s string) string {
 	}, strings.ToValidUTF8(s, "\ufffd"))
 }
 
-// Shorten keeps a text from elsewhere to one line of at most so many runes, and cleans it. It never cuts inside what may
-// be a credential (RFC 6750's b64token).
+// Shorten keeps a text from elsewhere to one line of at most so many runes, and cleans it. It never cuts inside what
+// may be a credential (RFC 6750's b64token).
 func Shorten(s string, most int) string {
 	s = Clean(strings.Join(strings.Fields(s), " "))
 	r := []rune(s)

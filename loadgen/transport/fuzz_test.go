@@ -128,7 +128,7 @@ func FuzzExchange(f *testing.F) {
 		if err != io.EOF && !errors.As(err, &failed) {
 			t.Fatalf("%q: an error of another kind: %v", s, err)
 		}
-		if failed != nil && len(failed.Error()) > 4096 {
+		if failed != nil && len(failed.Error()) > 100+4*shownOfHead { // quoted
 			t.Fatalf("%q: an error of %d bytes", s, len(failed.Error()))
 		}
 		resp, wantBody, rest, interim, wantErr := readByNetHTTP(s)

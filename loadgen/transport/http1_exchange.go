@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/internal/precise"
-	"github.com/openloop/openloop/loadgen/stream"
 )
 
 // exchange1 is one request at a time over connections of an http1.
@@ -253,7 +252,7 @@ func (x *exchange1) readHead() (*http.Response, *Error) {
 		end := headEnd(unread, scanned)
 		if end < 0 {
 			if len(unread) >= 5 && !bytes.HasPrefix(unread, []byte("HTTP/")) {
-				begin := stream.Shorten(string(unread[:min(len(unread), shownOfHead)]), 40)
+				begin := unread[:min(len(unread), shownOfHead)]
 				return nil, &Error{Parsing, fmt.Errorf("not an HTTP response, it begins with %q", begin)}
 			}
 			if len(unread) > maxHead {
@@ -269,8 +268,8 @@ func (x *exchange1) readHead() (*http.Response, *Error) {
 		x.head.Reset(&x.bytes)
 		resp, err := http.ReadResponse(x.head, postRequest)
 		if err != nil {
-			// net/http repeats the whole line that it does not understand.
-			return nil, &Error{Parsing, errors.New("not an HTTP response: " + stream.Shorten(err.Error(), 100))}
+			text := err.Error() // with the whole line that is not understood
+			return nil, &Error{Parsing, errors.New("not an HTTP response: " + text[:min(len(text), shownOfHead)])}
 		}
 		if err := checkStatus(resp.StatusCode); err != nil {
 			return nil, &Error{Parsing, err}
@@ -287,7 +286,8 @@ func (x *exchange1) readHead() (*http.Response, *Error) {
 	}
 }
 
-// shownOfHead bounds how much of what is not HTTP is looked at to show its beginning.
+// shownOfHead bounds how much of what is not HTTP an error holds. Whoever shows it takes secrets out and shortens it,
+// in this order: half of a secret could no longer be found.
 const shownOfHead = 4 << 10
 
 // postRequest tells http.ReadResponse what it is that is answered.

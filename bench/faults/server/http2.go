@@ -15,7 +15,7 @@ import (
 // HTTP2Fault says what goes wrong over HTTP/2. The zero value is a good server.
 type HTTP2Fault struct {
 	First    time.Duration // before the first token
-	DropFrom int           // from this completion on (the trial is 0), every second one loses its connection when it was read
+	DropFrom int           // from this completion on (the trial is 0), every second one's connection is reset when read
 	Only     bool          // refuse HTTP/1.1, as a server that speaks HTTP/2 alone
 }
 

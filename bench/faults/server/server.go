@@ -1,4 +1,5 @@
-// Package server is a small OpenAI-compatible server that misbehaves on demand, down to the bytes. It speaks HTTP/1.1 by
+// Package server is a small OpenAI-compatible server that misbehaves on demand, down to the bytes. It speaks HTTP/1.1
+// by
 // hand: a behaviour may write anything at any time, close, reset or stall a connection, and count what it was sent.
 //
 //	server.go    connections, requests, and what is counted
@@ -33,8 +34,9 @@ type Config struct {
 	Metrics Behaviour // to GET /metrics; nil: not found
 	Other   Behaviour // to everything else, such as /tokenize; nil: not found
 
-	Accept func(s *Server, c net.Conn) bool // on a new connection, before anything is read; true if it has dealt with it
-	Idle   time.Duration                    // connections without a request are closed after this time; 0: a minute
+	Accept func(s *Server,
+		c net.Conn) bool // on a new connection, before anything is read; true if it has dealt with it
+	Idle time.Duration // connections without a request are closed after this time; 0: a minute
 
 	TLS   *tls.Config // nil: none
 	HTTP2 *HTTP2Fault // speak HTTP/2 by net/http, and nothing of the above but TLS; see http2.go
@@ -261,7 +263,8 @@ func (s *Server) serve(c net.Conn) {
 		c.SetReadDeadline(time.Now().Add(time.Minute))
 		req, err := http.ReadRequest(r)
 		if err != nil {
-			fmt.Fprint(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n") // it may be gone
+			fmt.Fprint(c,
+				"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n") // it may be gone
 			return
 		}
 		body, err := io.ReadAll(req.Body)
@@ -269,7 +272,8 @@ func (s *Server) serve(c net.Conn) {
 			return
 		}
 		c.SetReadDeadline(time.Time{})
-		x := &Exchange{Server: s, Conn: c, plain: plain, OnConn: n, Method: req.Method, Path: req.URL.Path, Query: req.URL.RawQuery,
+		x := &Exchange{Server: s, Conn: c, plain: plain, OnConn: n, Method: req.Method, Path: req.URL.Path,
+			Query:  req.URL.RawQuery,
 			Header: req.Header, Body: body}
 		x.N = s.note(x.Method, x.Path, x.Header, body)
 		s.behaviour(x)(x)
@@ -346,7 +350,7 @@ func (x *Exchange) Reset() {
 
 func reset(c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
-		t.SetLinger(0)
+		_ = t.SetLinger(0) // it may be closed
 	}
 	c.Close()
 }
