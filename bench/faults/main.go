@@ -142,10 +142,12 @@ func choose(all []row, expression string, fast bool) ([]row, error) {
 	return chosen, nil
 }
 
-// A row that runs alone is repeated where it fails while other processes use so many processors.
+// A row that runs alone is repeated where it fails while other processes use more than busyCores. One that runs beside
+// others, whose commands are among those processes, is repeated alone above crowdedCores.
 const (
-	busyCores = 0.3
-	tries     = 2
+	busyCores    = 0.3
+	crowdedCores = 1.0
+	tries        = 2
 )
 
 // campaigner runs rows and prints how they went.
@@ -158,29 +160,61 @@ type campaigner struct {
 	failed          []string
 }
 
-// run runs the rows, several at a time, and then those that are to be alone.
+// run runs the rows, several at a time, and then one by one those that are to be alone, and those that failed while
+// other processes took the machine.
 func (c *campaigner) run(ctx context.Context, chosen []row, parallel int) (failed []string) {
 	var work sync.WaitGroup
 	places := make(chan struct{}, max(1, parallel))
-	for _, alone := range []bool{false, true} {
-		for i := range chosen {
-			r := &chosen[i]
-			if r.alone != alone || ctx.Err() != nil {
-				continue
-			}
-			if alone {
-				c.one(ctx, r)
-				continue
-			}
+	var later []*row
+	for i := range chosen {
+		r := &chosen[i]
+		switch {
+		case ctx.Err() != nil:
+		case r.alone:
+			later = append(later, r)
+		default:
 			places <- struct{}{}
 			work.Go(func() {
-				c.one(ctx, r)
-				<-places
+				defer func() { <-places }()
+				o := r.run(ctx, c.binary, c.dir(r))
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				if len(o.wrong) > 0 && o.others > crowdedCores {
+					later = append(later, r)
+					return
+				}
+				c.print(r, o)
 			})
 		}
-		work.Wait()
+	}
+	work.Wait()
+	for _, r := range later {
+		if ctx.Err() == nil {
+			o := c.alone(ctx, r)
+			c.print(r, o)
+		}
 	}
 	return c.failed
+}
+
+// dir is the folder for what a row leaves.
+func (c *campaigner) dir(r *row) string { return filepath.Join(c.folder, r.folder()) }
+
+// alone runs a row with no other beside it. A busy machine makes every client late and some too late: a row gets
+// another
+// chance for that alone.
+func (c *campaigner) alone(ctx context.Context, r *row) (o outcome) {
+	for try := 0; try < tries && ctx.Err() == nil; try++ {
+		c.waitForQuiet(ctx)
+		o = r.run(ctx, c.binary, c.dir(r))
+		if len(o.wrong) == 0 || o.others <= busyCores {
+			return o
+		}
+	}
+	if len(o.wrong) > 0 {
+		o.wrong = append(o.wrong, fmt.Sprintf("(the machine was busy: others used %.1f processors)", o.others))
+	}
+	return o
 }
 
 // waitForQuiet waits while other processes use the machine, as long as the patience lasts.
@@ -195,23 +229,8 @@ func (c *campaigner) waitForQuiet(ctx context.Context) {
 	}
 }
 
-// one runs a row and prints a line about it, and more if it fails.
-func (c *campaigner) one(ctx context.Context, r *row) {
-	dir := filepath.Join(c.folder, r.folder())
-	if r.alone {
-		c.waitForQuiet(ctx)
-	}
-	o := r.run(ctx, c.binary, dir)
-	// A busy machine makes every client late. A row about the client's verdict gets another chance for that alone.
-	for try := 1; r.alone && len(o.wrong) > 0 && o.others > busyCores && try < tries && ctx.Err() == nil; try++ {
-		c.waitForQuiet(ctx)
-		o = r.run(ctx, c.binary, dir)
-	}
-	if r.alone && len(o.wrong) > 0 && o.others > busyCores {
-		o.wrong = append(o.wrong, fmt.Sprintf("(the machine was busy: others used %.1f processors)", o.others))
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// print prints a line about a row, and more if it failed.
+func (c *campaigner) print(r *row, o outcome) {
 	word := "pass"
 	switch {
 	case o.skipped != "":
@@ -236,8 +255,8 @@ func (c *campaigner) one(ctx context.Context, r *row) {
 		fmt.Printf("    %s\n", strings.ReplaceAll(w, "\n", "\n      "))
 	}
 	if word == "FAIL" {
-		fmt.Printf("    kept in %s\n", dir)
+		fmt.Printf("    kept in %s\n", c.dir(r))
 	} else if !c.keep {
-		os.RemoveAll(dir)
+		os.RemoveAll(c.dir(r))
 	}
 }

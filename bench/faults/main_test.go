@@ -42,6 +42,9 @@ func TestFastRows(t *testing.T) {
 	}
 	work.Wait()
 	for i, o := range outcomes {
+		if len(o.wrong) > 0 { // a machine that is busy with other tests may have been the reason
+			o = chosen[i].run(t.Context(), binary, filepath.Join(dir, "rows", chosen[i].folder()))
+		}
 		if len(o.wrong) > 0 {
 			t.Errorf("%s\n$ %s\n%s", chosen[i].title(), strings.Join(o.commands, "\n$ "), strings.Join(o.wrong, "\n"))
 		}

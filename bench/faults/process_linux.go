@@ -69,6 +69,7 @@ func limitFiles(pid int, n uint64) {
 }
 
 // busyTime is the processor time of all other processes of the machine so far, in seconds; 0 where it can't be read.
+// Commands of the campaign are among them until they have ended.
 func busyTime() float64 {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -77,10 +78,16 @@ func busyTime() float64 {
 	var user, nice, system, idle, iowait, irq, softirq, steal float64
 	_, err = fmt.Sscanf(string(b), "cpu %g %g %g %g %g %g %g %g",
 		&user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal)
-	var own unix.Rusage
-	if err != nil || unix.Getrusage(unix.RUSAGE_SELF, &own) != nil {
+	if err != nil {
 		return 0
 	}
-	return (user+nice+system+irq+softirq+steal)/100 - // USER_HZ is 100 on every Linux
-		float64(own.Utime.Nano()+own.Stime.Nano())/1e9
+	busy := (user + nice + system + irq + softirq + steal) / 100 // USER_HZ is 100 on every Linux
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var own unix.Rusage
+		if unix.Getrusage(who, &own) != nil {
+			return 0
+		}
+		busy -= float64(own.Utime.Nano()+own.Stime.Nano()) / 1e9
+	}
+	return busy
 }

@@ -42,9 +42,6 @@ type env struct {
 	mu      sync.Mutex
 	process *os.Process
 	ended   chan struct{} // closed when the first command has ended
-	peakMB  int
-	usage   time.Duration // processor time of the first command
-	lasted  time.Duration // the first command
 }
 
 // run runs a row in a folder of its own.
@@ -90,7 +87,7 @@ func (r *row) run(ctx context.Context, binary, dir string) (o outcome) {
 		}
 	}
 	if busy > 0 {
-		o.others = max(0, (busyTime()-busy-e.usage.Seconds())/time.Since(started).Seconds())
+		o.others = max(0, (busyTime()-busy)/time.Since(started).Seconds())
 	}
 	return o
 }
@@ -220,7 +217,6 @@ func (e *env) command(ctx context.Context, line string, limit time.Duration, n s
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	defer stdout.Close()
 	defer stderr.Close()
-	started := time.Now()
 	if err := cmd.Start(); err != nil {
 		e.wrong("%v", err)
 		if first {
@@ -253,9 +249,6 @@ func (e *env) command(ctx context.Context, line string, limit time.Duration, n s
 	close(stop)
 	peak := <-watched
 	if first {
-		e.lasted = time.Since(started)
-		e.usage = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-		e.peakMB = peak
 		close(e.ended)
 	}
 	<-acted
