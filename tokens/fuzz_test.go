@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/openloop/openloop/tokens/tokenizer/tokenizertest"
 )
 
 // watch ends the process where a target does not end, so that the input is kept.
@@ -335,3 +337,27 @@ func FuzzLearn(f *testing.F) {
 
 // learnLock lets one probe at a time see the answers.
 var learnLock = make(chan struct{}, 1)
+
+// FuzzParquetMemory: no small parquet file takes much memory, whatever it says of the sizes of its parts.
+func FuzzParquetMemory(f *testing.F) {
+	data, err := os.ReadFile(tokenizertest.Path(f, "records.parquet"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	long := slices.Clone(data)
+	copy(long[len(long)-8:], "\x00\x00\x00\x20") // the length of the footer
+	f.Add(long)
+	f.Add([]byte("PAR1\xff\xff\xff\x3fPAR1"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 16<<10 {
+			return
+		}
+		watch(t)
+		before := allocated()
+		_, _ = items(t, "a.parquet", data)
+		if used := allocated() - before; used > 256<<20 {
+			t.Fatalf("%d bytes for %q", used, data)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package tokens
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -271,12 +272,31 @@ func textRecords(path string, input *bufio.Reader) func() (record, int, error) {
 	}
 }
 
+// checkFooter refuses a parquet file whose footer is longer than the file, by its own words: the library would take
+// memory for it, up to 4 GB.
+func checkFooter(input io.ReaderAt, size int64) error {
+	var end [8]byte // the footer's length, and PAR1
+	if size < int64(len(end)) {
+		return nil // the library says what it is
+	}
+	if _, err := input.ReadAt(end[:], size-int64(len(end))); err != nil {
+		return err
+	}
+	if footer := int64(binary.LittleEndian.Uint32(end[:])); footer > size-int64(len(end)) {
+		return fmt.Errorf("its footer has %d bytes, of %d of the file", footer, size)
+	}
+	return nil
+}
+
 func parquetRecords(path string, input io.ReaderAt, size int64) (next func() (record, int, error), err error) {
 	defer func() { // the library panics on some broken files
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%s: not a readable parquet file: %v", path, p)
 		}
 	}()
+	if err := checkFooter(input, size); err != nil {
+		return nil, fmt.Errorf("%s: not a readable parquet file: %w", path, err)
+	}
 	file, err := parquet.OpenFile(input, size)
 	if err != nil {
 		return nil, fmt.Errorf("%s: not a readable parquet file: %w", path, err)
