@@ -282,7 +282,6 @@ func (r *reader) token(at int64) {
 	rec.LastToken = at
 	rec.TokenEvents++
 	r.shard.tokens.Add(1)
-	r.shard.last.Store(at)
 	if r.stamp.Kernel {
 		rec.Flags |= KernelStamped
 		delay := r.stamp.Read - at

@@ -72,6 +72,7 @@ type Run struct {
 	keptTexts                              atomic.Int64 // bytes
 	idleUntil                              atomic.Int64 // when a request was sent, and no other was in flight
 	gone                                   goneWatch
+	silence                                silence
 	shard                                  [shards]shard
 }
 
@@ -80,8 +81,7 @@ type Run struct {
 type shard struct {
 	tokens atomic.Int64
 	firsts atomic.Int64
-	last   atomic.Int64 // when the last token came
-	_      [40]byte     // the counters of two shards share no cache line
+	_      [48]byte // the counters of two shards share no cache line
 	mu     sync.Mutex
 	hists  Measured // its three histograms
 }
@@ -96,8 +96,28 @@ type Progress struct {
 	Tokens    int64 // token events so far, those of unfinished requests included
 	Firsts    int64 // requests whose first token came
 
-	// Silent is for how long no token has come, while requests were in flight.
+	// Silent is for how long no token has come, while requests were in flight, as far as looks at the stage show.
 	Silent time.Duration
+}
+
+// silence notices that no token comes, by the looks at a stage: to note the time of each token would cost all of them.
+type silence struct {
+	mu     sync.Mutex
+	tokens int64 // at the look before
+	since  int64 // the look at which there were no more than that
+}
+
+// look is for how long no token has come. idleUntil is when a request was sent last while no other was in flight.
+func (s *silence) look(now, tokens, idleUntil int64, inFlight int) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if tokens != s.tokens || s.since == 0 {
+		s.tokens, s.since = tokens, now
+	}
+	if inFlight == 0 {
+		return 0
+	}
+	return time.Duration(max(now-max(s.since, idleUntil), 0))
 }
 
 // Run runs one stage to its end. An error means that it could not begin; whatever happens later is in the stage.
@@ -197,15 +217,11 @@ func (run *Run) Progress() Progress {
 		Completed: int(run.completed.Load()),
 		Errored:   int(run.errored.Load()),
 	}
-	last := run.idleUntil.Load()
 	for i := range run.shard {
 		p.Tokens += run.shard[i].tokens.Load()
 		p.Firsts += run.shard[i].firsts.Load()
-		last = max(last, run.shard[i].last.Load())
 	}
-	if p.InFlight > 0 {
-		p.Silent = time.Duration(max(run.clock.Now()-last, 0))
-	}
+	p.Silent = run.silence.look(run.clock.Now(), p.Tokens, run.idleUntil.Load(), p.InFlight)
 	return p
 }
 
