@@ -96,9 +96,12 @@ func JudgeAt(s *loadgen.Measured, objectives []Objective, gaps GapCount, alpha f
 	var work autocorrelation
 	for i, o := range objectives {
 		var oj Judgement
-		if o.Metric == ITL {
+		switch o.Metric {
+		case ITL:
 			oj = o.judgeGaps(s, from, to, gaps.Total, gaps.Over[i], &work, errors)
-		} else {
+		case Errors: // a server that fills up answers sooner, and does not fail
+			oj = o.judgeRequests(s, from, to, &work, errors)
+		default:
 			oj = o.judgeRequests(s, warm, to, &work, errors)
 		}
 		if oj.Outcome == Undecided {

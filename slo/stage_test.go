@@ -180,8 +180,8 @@ func TestReasonsNameTheErrors(t *testing.T) {
 		reasons    []string
 		onlyErrors bool
 	}{
-		{"errors<1%", Fail, []string{"errors: 25 % of 776 failed (limit 1 %)"}, true},
-		{"ttft:p95<250ms errors<1%", Fail, []string{"errors: 25 % of 776 failed (limit 1 %)",
+		{"errors<1%", Fail, []string{"errors: 25 % of 800 failed (limit 1 %)"}, true},
+		{"ttft:p95<250ms errors<1%", Fail, []string{"errors: 25 % of 800 failed (limit 1 %)",
 			"ttft:p95: 194 of 776 failed, which count as misses; of the others the p95 is "}, true},
 		{"tpot:mean<60ms", Fail,
 			[]string{"tpot:mean: 194 of 776 failed, which count as misses; of the others the mean is 50ms"}, true},
@@ -190,7 +190,7 @@ func TestReasonsNameTheErrors(t *testing.T) {
 		{"goodput:ttft<250ms>=90%", Fail,
 			[]string{"goodput: 194 of 776 failed, which count as misses; of the others 100% are good"}, true},
 		{"ttft:p95<150ms", Fail, []string{"ttft:p95: p95 is ∞: "}, false},
-		{"ttft:p95<150ms errors<1%", Fail, []string{"errors: 25 % of 776", "ttft:p95: p95 is ∞: "}, false},
+		{"ttft:p95<150ms errors<1%", Fail, []string{"errors: 25 % of 800", "ttft:p95: p95 is ∞: "}, false},
 	} {
 		all, err := ParseObjectives(tc.objectives)
 		if err != nil {
@@ -394,5 +394,27 @@ func BenchmarkJudge300k(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// An outage at the beginning looks like a stage that fills up: what failed in it counts all the same.
+func TestErrorsOfTheWarmUpCount(t *testing.T) {
+	l := steadyStage(400, 20, 0.05, 3)
+	for i := range 60 {
+		rec := &l.Records[i]
+		*rec = loadgen.Record{Scheduled: rec.Scheduled, Started: rec.Scheduled, Connecting: 1, End: rec.Scheduled + 1,
+			Status: loadgen.Errored, Err: loadgen.ErrConnect}
+	}
+	objectives, err := ParseObjectives("errors<1%")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := Judge(l, objectives, 0)
+	if j.WarmUp < time.Second {
+		t.Errorf("the warm-up is %v: the outage is not in it, and this shows nothing", j.WarmUp)
+	}
+	// One outage is one observation, whatever it took: it need not decide.
+	if o := j.Objectives[0]; o.Outcome == Pass || o.Failed != 60 {
+		t.Errorf("%s, %d failed, want 60 and no PASS: %s", o.Outcome, o.Failed, o.Reason)
 	}
 }
