@@ -77,7 +77,7 @@ func TestRecoverRefuses(t *testing.T) {
 	if err := os.WriteFile(other, []byte("{}"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{dir}, {dir, dir}, {other}} {
+	for _, args := range [][]string{{dir}, {dir, dir}, {other}, {dir, "--format", "csv"}} {
 		var out, errs bytes.Buffer
 		if code := mainExit(append([]string{"report", "--recover"}, args...), &out, &errs); code != exitUsage {
 			t.Errorf("%v: exit %d, %s", args, code, errs.String())

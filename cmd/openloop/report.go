@@ -57,6 +57,9 @@ GuideLLM's the tables that GuideLLM prints; there the stages of several files st
 		return usageError("no report named: openloop report FILE…")
 	}
 	if f.recover {
+		if f.recompute || f.format != "" || f.style != "" || f.output != "" {
+			return usageError("--recover writes the files that the run was to write; give other flags afterwards")
+		}
 		return runRecover(files, stdout, stderr)
 	}
 	return f.run(files, stdout, stderr)
