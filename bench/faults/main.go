@@ -77,6 +77,8 @@ func campaign() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	// Under nohup, the program would inherit that SIGHUP is ignored.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	c := &campaigner{keep: *keep != "", verbose: *verbose, patience: *patience}
 	if c.folder, err = folder(*keep); err != nil {
 		return err

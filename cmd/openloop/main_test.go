@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"regexp"
 	"runtime"
 	"slices"
@@ -38,6 +39,8 @@ func TestMain(m *testing.M) {
 // TestScripts runs the real program, as its users do. Servers live in the test, in another process than the program.
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	// Where these tests run under nohup, the program would inherit that SIGHUP is ignored.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
