@@ -16,6 +16,9 @@ func (spaces) Read(p []byte) (int, error) {
 
 // What gzip makes next to nothing of is no report: it is refused before it takes the memory.
 func TestReadingHasALimit(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector needs minutes for 300 MB")
+	}
 	read, write := io.Pipe()
 	go func() {
 		z, _ := gzip.NewWriterLevel(write, gzip.BestSpeed)

@@ -1,0 +1,5 @@
+//go:build !race
+
+package guidellm
+
+const raceEnabled = false
