@@ -3,48 +3,18 @@ package guidellm
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"io"
 	"path/filepath"
 	"reflect"
-	"runtime/metrics"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/openloop/openloop/internal/fuzztest"
 )
-
-// watch ends the process where a target does not end, so that the input is kept.
-func watch(t *testing.T) {
-	timer := time.AfterFunc(20*time.Second, func() { panic("hangs") })
-	t.Cleanup(func() { timer.Stop() })
-}
-
-// allocated is how many bytes the process has allocated so far.
-func allocated() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
-}
-
-func compress(t testing.TB, data []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z, err := gzip.NewWriterLevel(&b, gzip.HuffmanOnly) // which needs little memory, and so is fast to make
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := z.Write(data); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
 
 // values are what a written report says, bare words such as NaN as texts.
 func values(t *testing.T, text string) (v any) {
@@ -81,7 +51,7 @@ func FuzzReadOpenLoop(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		watch(t)
+		fuzztest.Watch(t)
 		own, err := ReadOpenLoop(bytes.NewReader(data))
 		if err != nil && own != nil {
 			t.Fatalf("%q: both %s and %v", data, own, err)
@@ -110,19 +80,19 @@ func FuzzReadOpenLoop(f *testing.F) {
 func FuzzReadLayers(f *testing.F) {
 	for _, s := range reports {
 		f.Add([]byte(s), uint16(20))
-		f.Add(compress(f, []byte(s)), uint16(0xffff))
+		f.Add(fuzztest.Gzip(f, []byte(s)), uint16(0xffff))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, cut uint16) {
 		if len(data) > 16<<10 {
 			return
 		}
-		watch(t)
-		before := allocated()
+		fuzztest.Watch(t)
+		before := fuzztest.Allocated()
 		whole, err := Read(bytes.NewReader(data))
-		if used := allocated() - before; used > 256<<20 {
+		if used := fuzztest.Allocated() - before; used > 256<<20 {
 			t.Fatalf("%d bytes for %q", used, data)
 		}
-		packed := compress(t, data)
+		packed := fuzztest.Gzip(t, data)
 		unpacked, packedErr := Read(bytes.NewReader(packed))
 		if bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
 			return // packed once more it is another file
@@ -173,10 +143,10 @@ func FuzzYAML(f *testing.F) {
 		if len(data) > 8<<10 {
 			return
 		}
-		watch(t)
-		before := allocated()
+		fuzztest.Watch(t)
+		before := fuzztest.Allocated()
 		text, err := yamlToJSON(bytes.NewReader(data))
-		if used := allocated() - before; used > 64<<20+uint64(2000*len(data)) {
+		if used := fuzztest.Allocated() - before; used > 64<<20+uint64(2000*len(data)) {
 			t.Fatalf("%d bytes for %q", used, data)
 		}
 		if err != nil {

@@ -3,10 +3,10 @@ package loadgen
 import (
 	"io/fs"
 	"os"
-	"path"
-	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/openloop/openloop/internal/machine"
 )
 
 // cgroupCPU is what the control groups that the process is in say about its processor time.
@@ -21,35 +21,10 @@ type cgroupCPU struct {
 func readCgroup() cgroupCPU { return cgroupOf(os.DirFS("/")) }
 
 // cgroupOf reads version 2 (https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max and cpu.stat) and version 1
-// (https://docs.kernel.org/scheduler/sched-bwc.html) below their usual mount point. A limit holds for all groups below,
-// so the narrowest counts. In a container the path may be that of the host: where it does not exist, its end is left
-// out until it does.
+// (https://docs.kernel.org/scheduler/sched-bwc.html). A limit holds for all groups below, so the narrowest counts.
 func cgroupOf(root fs.FS) cgroupCPU {
-	b, err := fs.ReadFile(root, "proc/self/cgroup")
-	if err != nil {
-		return cgroupCPU{}
-	}
 	var found cgroupCPU
-	for line := range strings.Lines(string(b)) {
-		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":") // hierarchy:controllers:path
-		controllers, group, ok := strings.Cut(rest, ":")
-		if !ok {
-			continue
-		}
-		mount := "sys/fs/cgroup"
-		if controllers != "" {
-			if !slices.Contains(strings.Split(controllers, ","), "cpu") {
-				continue
-			}
-			mount += "/" + controllers
-		}
-		for ; ; group = path.Dir(group) {
-			found.add(root, path.Join(mount, group))
-			if group == "/" || group == "." {
-				break
-			}
-		}
-	}
+	machine.ControlGroups(root, "cpu", func(folder string) { found.add(root, folder) })
 	return found
 }
 

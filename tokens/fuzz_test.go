@@ -2,7 +2,6 @@ package tokens
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"maps"
@@ -10,45 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime/metrics"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
+	"github.com/openloop/openloop/internal/fuzztest"
 	"github.com/openloop/openloop/tokens/tokenizer/tokenizertest"
 )
-
-// watch ends the process where a target does not end, so that the input is kept.
-func watch(t *testing.T) {
-	timer := time.AfterFunc(20*time.Second, func() { panic("hangs") })
-	t.Cleanup(func() { timer.Stop() })
-}
-
-// allocated is how many bytes the process has allocated so far.
-func allocated() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
-}
-
-// compress packs a text.
-func compress(t testing.TB, data []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z, err := gzip.NewWriterLevel(&b, gzip.HuffmanOnly) // which needs little memory, and so is fast to make
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := z.Write(data); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
 
 // FuzzParseColumns: a mapping of columns that is taken has known kinds alone, is the same when it is written and read
 // again, and finds a prompt in a record or says why it does not.
@@ -114,7 +82,7 @@ func FuzzExtraBody(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, extra []byte) {
-		watch(t)
+		fuzztest.Watch(t)
 		for _, format := range []Format{ChatCompletions, TextCompletions} {
 			b, err := NewBody(BodyConfig{Format: format, Model: "model", Extra: extra})
 			if err != nil {
@@ -190,10 +158,10 @@ func FuzzGzipRecords(f *testing.F) {
 		if len(data) > 64<<10 {
 			return
 		}
-		watch(t)
+		fuzztest.Watch(t)
 		name := dataNames[int(kind)%len(dataNames)]
 		want, wantErr := items(t, name, data)
-		packed := compress(t, data)
+		packed := fuzztest.Gzip(t, data)
 		got, err := items(t, name+".gz", packed)
 		if bytes.HasPrefix(data, []byte("\x1f\x8b")) {
 			return // unpacked as a file, and by the text of another gzip otherwise
@@ -212,11 +180,12 @@ func FuzzGzipRecords(f *testing.F) {
 
 // FuzzPackedFile: whatever a packed file holds, reading it ends, and takes memory in proportion to what is in it.
 func FuzzPackedFile(f *testing.F) {
-	plain := compress(f, []byte(`{"prompt":"x"}`))
+	plain := fuzztest.Gzip(f, []byte(`{"prompt":"x"}`))
 	for _, data := range [][]byte{
 		plain, plain[:len(plain)-3], append(slices.Clone(plain), plain...), append(slices.Clone(plain), "rest"...),
-		compress(f, plain), compress(f, bytes.Repeat([]byte("a"), 1<<20)), {0x1f, 0x8b}, {0x1f, 0x8b, 8, 0xff},
-		compress(f, []byte("PAR1")),
+		fuzztest.Gzip(f, plain), fuzztest.Gzip(f, bytes.Repeat([]byte("a"), 1<<20)), {0x1f, 0x8b},
+		{0x1f, 0x8b, 8, 0xff},
+		fuzztest.Gzip(f, []byte("PAR1")),
 	} {
 		for kind := range dataNames {
 			f.Add(data, uint8(kind))
@@ -227,14 +196,14 @@ func FuzzPackedFile(f *testing.F) {
 		if len(data) > 4<<10 { // of which deflate makes at most a thousand times as much
 			return
 		}
-		watch(t)
+		fuzztest.Watch(t)
 		name := "a.parquet.gz"
 		if kind != 255 {
 			name = dataNames[int(kind)%len(dataNames)] + ".gz"
 		}
-		before := allocated()
+		before := fuzztest.Allocated()
 		_, _ = items(t, name, data)
-		if used := allocated() - before; used > 256<<20 {
+		if used := fuzztest.Allocated() - before; used > 256<<20 {
 			t.Fatalf("%s: %d bytes of %x", name, used, data)
 		}
 	})
@@ -255,9 +224,9 @@ func FuzzSyntheticFile(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		watch(t)
+		fuzztest.Watch(t)
 		dir := t.TempDir()
-		before := allocated()
+		before := fuzztest.Allocated()
 		for _, name := range []string{"a.yaml", "a.json", "a.config"} {
 			path := filepath.Join(dir, name)
 			if err := os.WriteFile(path, text, 0o600); err != nil {
@@ -276,7 +245,7 @@ func FuzzSyntheticFile(f *testing.F) {
 				t.Fatalf("%s: %q is %s, read again %+v (%v)", name, text, described, again, err)
 			}
 		}
-		if used := allocated() - before; used > 64<<20+2000*uint64(len(text)) {
+		if used := fuzztest.Allocated() - before; used > 64<<20+2000*uint64(len(text)) {
 			t.Fatalf("%d bytes for %q", used, text)
 		}
 	})
@@ -301,7 +270,7 @@ func FuzzLearn(f *testing.F) {
 		if len(tokenize)+len(first)+len(later) > 16<<10 {
 			return
 		}
-		watch(t)
+		fuzztest.Watch(t)
 		calls := 0
 		base := ""
 		post := func(_ context.Context, path string, body []byte) (int, []byte, error) {
@@ -317,13 +286,13 @@ func FuzzLearn(f *testing.F) {
 			}
 			return 200, []byte(later), nil
 		}
-		before := allocated()
+		before := fuzztest.Allocated()
 		l, err := learn(t.Context(), func(ctx context.Context, path string, body []byte) (int, []byte, error) {
 			learnLock <- struct{}{}
 			defer func() { <-learnLock }()
 			return post(ctx, path, body)
 		}, learnConfig{model: "m", lengths: []int{16, 256}})
-		if used := allocated() - before; used > 64<<20 {
+		if used := fuzztest.Allocated() - before; used > 64<<20 {
 			t.Fatalf("%d bytes for %q, %q, %q", used, tokenize, first, later)
 		}
 		if err != nil {
@@ -353,10 +322,10 @@ func FuzzParquetMemory(f *testing.F) {
 		if len(data) > 16<<10 {
 			return
 		}
-		watch(t)
-		before := allocated()
+		fuzztest.Watch(t)
+		before := fuzztest.Allocated()
 		_, _ = items(t, "a.parquet", data)
-		if used := allocated() - before; used > 256<<20 {
+		if used := fuzztest.Allocated() - before; used > 256<<20 {
 			t.Fatalf("%d bytes for %q", used, data)
 		}
 	})

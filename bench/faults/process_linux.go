@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/openloop/openloop/internal/machine"
 )
 
 // ownGroup makes a command the leader of a group of processes, so that a shell and what it runs end together.
@@ -71,17 +73,10 @@ func limitFiles(pid int, n uint64) {
 // busyTime is the processor time of all other processes of the machine so far, in seconds; 0 where it can't be read.
 // Commands of the campaign are among them until they have ended.
 func busyTime() float64 {
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
+	busy := machine.BusyTime()
+	if busy == 0 {
 		return 0
 	}
-	var user, nice, system, idle, iowait, irq, softirq, steal float64
-	_, err = fmt.Sscanf(string(b), "cpu %g %g %g %g %g %g %g %g",
-		&user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal)
-	if err != nil {
-		return 0
-	}
-	busy := (user + nice + system + irq + softirq + steal) / 100 // USER_HZ is 100 on every Linux
 	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
 		var own unix.Rusage
 		if unix.Getrusage(who, &own) != nil {

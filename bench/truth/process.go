@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/openloop/openloop/internal/machine"
 )
 
 // run starts a server and a client, openloop's ("send") or the bare one ("bare"), and puts together what both say.
@@ -30,12 +32,12 @@ func (r *row) run(as string, o clientOptions) (_ *runResult, err error) {
 		return nil, err
 	}
 	client := command(o.Apart, "1", self, as, string(arg))
-	started, busy := time.Now(), busyTime()
+	started, busy := time.Now(), machine.BusyTime()
 	answer, err := client.Output()
 	if err != nil {
 		return nil, fmt.Errorf("the client: %w", err)
 	}
-	elapsed, busy := time.Since(started).Seconds(), busyTime()-busy
+	elapsed, busy := time.Since(started).Seconds(), machine.BusyTime()-busy
 	if err := server.stop(); err != nil {
 		return nil, err
 	}
@@ -135,28 +137,12 @@ func (s *server) cpu() float64 {
 	return (s.cmd.ProcessState.UserTime() + s.cmd.ProcessState.SystemTime()).Seconds()
 }
 
-// busyTime is the processor time that all processes of the machine have used, and what the hypervisor gave to other
-// machines (steal), in seconds; 0 where it can't be read.
-func busyTime() float64 {
-	b, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0
-	}
-	var user, nice, system, idle, iowait, irq, softirq, steal float64
-	_, err = fmt.Sscanf(string(b), "cpu %g %g %g %g %g %g %g %g",
-		&user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal)
-	if err != nil {
-		return 0
-	}
-	return (user + nice + system + irq + softirq + steal) / 100 // USER_HZ is 100 on every Linux
-}
-
 // waitForQuiet waits until other processes use less than so many cores.
 func waitForQuiet(cores float64, until time.Time) {
 	for cores > 0 && time.Now().Before(until) {
-		before, start := busyTime(), time.Now()
+		before, start := machine.BusyTime(), time.Now()
 		time.Sleep(2 * time.Second)
-		if (busyTime()-before)/time.Since(start).Seconds() < cores {
+		if (machine.BusyTime()-before)/time.Since(start).Seconds() < cores {
 			return
 		}
 	}

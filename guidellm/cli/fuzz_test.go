@@ -7,27 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime/metrics"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/openloop/openloop/guidellm"
+	"github.com/openloop/openloop/internal/fuzztest"
 )
-
-// watch ends the process where a target does not end, so that the input is kept.
-func watch(t *testing.T) {
-	timer := time.AfterFunc(20*time.Second, func() { panic("hangs") })
-	t.Cleanup(func() { timer.Stop() })
-}
-
-// allocated is how many bytes the process has allocated so far.
-func allocated() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	metrics.Read(sample)
-	return sample[0].Value.Uint64()
-}
 
 // bomb is YAML in which each line has the one before nine times.
 func bomb(lines int) string {
@@ -62,10 +48,10 @@ func FuzzScenario(f *testing.F) {
 		if len(text) > 256<<10 {
 			return
 		}
-		watch(t)
+		fuzztest.Watch(t)
 		dir := t.TempDir()
 		commands := map[string]*Command{}
-		before := allocated()
+		before := fuzztest.Allocated()
 		for _, name := range []string{"s.json", "s.yaml"} {
 			path := filepath.Join(dir, name)
 			if err := os.WriteFile(path, text, 0o600); err != nil {
@@ -82,7 +68,7 @@ func FuzzScenario(f *testing.F) {
 				t.Fatalf("%s: %q: limits %+v", name, text, l)
 			}
 		}
-		if used := allocated() - before; used > 64<<20+4000*uint64(len(text)) {
+		if used := fuzztest.Allocated() - before; used > 64<<20+4000*uint64(len(text)) {
 			t.Fatalf("%d bytes for %q", used, text)
 		}
 		j, y := commands["s.json"], commands["s.yaml"]
@@ -147,7 +133,7 @@ func FuzzSecretSettings(f *testing.F) {
 		if !strings.Contains(text, "KEY") || strings.Contains(text, "\x00") {
 			return
 		}
-		watch(t)
+		fuzztest.Watch(t)
 		text = strings.ReplaceAll(text, "KEY", canary)
 		if v, err := parseSettings(text); err == nil && hasText(v, canary, "body") || len(text) > 4096 {
 			return // a name is no secret, and what is added to bodies is shown
@@ -207,11 +193,11 @@ func FuzzCommandLine(f *testing.F) {
 		if len(text) > 4096 || strings.Contains(text, "\x00") {
 			return
 		}
-		watch(t)
+		fuzztest.Watch(t)
 		args := append(words(baseLine), strings.Split(text, "\n")...)
-		before := allocated()
+		before := fuzztest.Allocated()
 		c, err := read(args, nil)
-		if used := allocated() - before; used > 64<<20 {
+		if used := fuzztest.Allocated() - before; used > 64<<20 {
 			t.Fatalf("%d bytes for %q", used, args)
 		}
 		if err != nil {

@@ -32,7 +32,9 @@ const (
 var allowed = map[string]string{
 	"internal/arch":       "",
 	"internal/atomicfile": "",
+	"internal/fuzztest":   "",
 	"internal/infile":     "",
+	"internal/machine":    "",
 	"internal/memnet":     "",
 	"internal/num":        "",
 	"internal/precise":    "",
