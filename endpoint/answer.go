@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
+
+	"github.com/openloop/openloop/loadgen/stream"
 )
 
 // What is taken of an answer before any load is sent. Whoever sends more is not a server of this API.
@@ -64,11 +65,11 @@ func (c *compressedError) Error() string {
 
 // encodingOf is an error where the answer is encoded.
 func encodingOf(resp *http.Response) error {
-	encoding := strings.Join(resp.Header.Values("Content-Encoding"), ", ")
-	if encoding == "" || strings.EqualFold(encoding, "identity") {
+	coding := stream.ContentCoding(resp.Header)
+	if coding == "" {
 		return nil
 	}
-	return &compressedError{encoding, resp.Request.Header.Get("Accept-Encoding") != ""}
+	return &compressedError{coding, resp.Request.Header.Get("Accept-Encoding") != ""}
 }
 
 // brokenOff is an answer that began and did not come to its end.

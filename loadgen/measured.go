@@ -49,8 +49,7 @@ func (m *Measured) Rebuild() {
 	m.TTFT = newHistogram()
 	for i := range m.Records {
 		rec := &m.Records[i]
-		ttft, ok := rec.TTFT()
-		if ok && (rec.Status == Completed || rec.Status == Incomplete) && m.Stage.measures(m.Start, rec) {
+		if ttft, ok := rec.TTFT(); ok && m.Stage.measures(m.Start, rec) {
 			record(m.TTFT, int64(ttft))
 		}
 	}

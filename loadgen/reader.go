@@ -125,7 +125,7 @@ func (r *reader) classify() bodyKind {
 	if r.head.Status != http.StatusOK {
 		return errorBody
 	}
-	if coding := r.head.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+	if coding := stream.ContentCoding(r.head.Header); coding != "" {
 		r.fail(ErrMalformed, fmt.Errorf("the response is compressed (%s), which was not asked for",
 			stream.Shorten(r.redact(coding), 40)))
 		return errorBody

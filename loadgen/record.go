@@ -193,6 +193,15 @@ func (r *Record) TPOT() (d time.Duration, ok bool) {
 	return time.Duration((r.LastToken - r.FirstToken) / int64(n-1)), true
 }
 
+// MeanGap is the mean gap between the token events, in ns: of a request that has not ended, of those that came. It is 0
+// below two events. Unlike TPOT it asks nothing about the server's count of tokens.
+func (r *Record) MeanGap() float64 {
+	if r.TokenEvents < 2 {
+		return 0
+	}
+	return float64(r.LastToken-r.FirstToken) / float64(r.TokenEvents-1)
+}
+
 // Tokens is the number of output tokens: the server's count where it gave one, else the events with content.
 func (r *Record) Tokens() int {
 	if r.OutputTokens >= 0 {

@@ -351,7 +351,7 @@ func (run *Run) send(r *reader, a job) {
 	if rec.Flags&Retried != 0 {
 		run.retries.Add(1)
 	}
-	if (rec.Status == Completed || rec.Status == Incomplete) && run.measured(rec) {
+	if run.stage.measures(run.result.Start, rec) {
 		sh.add(rec, r.gaps, r.delays)
 	}
 	run.book(rec, inFlight, r.err)
@@ -379,11 +379,12 @@ func (run *Run) observe(a job, ended bool, inFlight int) {
 	}
 }
 
-// measured says whether a request counts for the histograms: the window rule of GuideLLM, as far as its ends are known
-// while the stage runs.
-func (run *Run) measured(rec *Record) bool { return run.stage.measures(run.result.Start, rec) }
-
+// measures says whether a request counts for the histograms: it has not failed, and lies in the window by GuideLLM's
+// rule, as far as that window's ends are known while the stage runs.
 func (s *Stage) measures(start int64, rec *Record) bool {
+	if rec.Status != Completed && rec.Status != Incomplete {
+		return false
+	}
 	if rec.End < start+int64(s.Warmup) {
 		return false
 	}

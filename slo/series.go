@@ -51,7 +51,7 @@ func (o Objective) Series(m *loadgen.Measured, from time.Duration) Series {
 			}
 			ob, counts := o.observe(r, s)
 			if r.Status == loadgen.Incomplete {
-				ob.value = float64(r.LastToken-r.FirstToken) / float64(max(r.TokenEvents-1, 1))
+				ob.value = r.MeanGap()
 				ob.miss = !o.Op.holds(ob.value, o.Bound)
 				counts = r.TokenEvents >= fewestEvents
 			}

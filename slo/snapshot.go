@@ -55,7 +55,7 @@ func forget(r *loadgen.Record, at int64) {
 		r.FirstToken, r.LastToken, r.TokenEvents = 0, 0, 0
 	}
 	if r.LastToken > at { // its tokens are taken to have come evenly
-		gap := float64(r.LastToken-r.FirstToken) / float64(max(r.TokenEvents-1, 1))
+		gap := r.MeanGap()
 		gaps := int32(float64(at-r.FirstToken) / gap)
 		r.TokenEvents = 1 + gaps
 		r.LastToken = r.FirstToken + int64(gap*float64(gaps))

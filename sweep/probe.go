@@ -71,7 +71,7 @@ func workOf(l *loadgen.Measured) (w work, ok bool) {
 			n++
 		}
 		if rec.TokenEvents > 1 {
-			itl = append(itl, float64(rec.LastToken-rec.FirstToken)/1e9/float64(rec.TokenEvents-1))
+			itl = append(itl, rec.MeanGap()/1e9)
 		}
 	}
 	if len(ttft) == 0 {
@@ -103,9 +103,8 @@ func synchronousRate(l *loadgen.Measured, w work) float64 {
 	for i := range l.Records {
 		rec := &l.Records[i]
 		if rec.TokenEvents > 1 {
-			itl := float64(rec.LastToken-rec.FirstToken) / 1e9 / float64(rec.TokenEvents-1)
 			ttft, _ := rec.TTFT()
-			return 1 / (ttft.Seconds() + itl*(w.output-1))
+			return 1 / (ttft.Seconds() + rec.MeanGap()/1e9*(w.output-1))
 		}
 	}
 	return 0

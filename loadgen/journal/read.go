@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -224,15 +225,7 @@ func (s *stage) finish() Stage {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortFunc(order, func(a, b int) int {
-		switch {
-		case s.index[a] < s.index[b]:
-			return -1
-		case s.index[a] > s.index[b]:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(s.index[a], s.index[b]) })
 	records, details := make([]loadgen.Record, len(order)), make([]loadgen.Detail, len(order))
 	for i, from := range order {
 		records[i], details[i] = m.Records[from], m.Details[from]

@@ -98,3 +98,13 @@ func Shorten(s string, most int) string {
 	}
 	return string(r[:most]) + "…"
 }
+
+// ContentCoding is how a body is encoded (RFC 9110, section 8.4), "" where it stands as it is. Nothing here asks for a
+// coding, and nothing undoes one: tokens that wait in a compressor have no time of their own.
+func ContentCoding(header http.Header) string {
+	coding := strings.Join(header.Values("Content-Encoding"), ", ")
+	if strings.EqualFold(coding, "identity") {
+		return ""
+	}
+	return coding
+}

@@ -139,14 +139,14 @@ func (m *Source) scrape(ctx context.Context) (Scrape, error) {
 		return failed(err)
 	}
 	defer resp.Body.Close()
-	encoding := resp.Header.Get("Content-Encoding")
+	coding := stream.ContentCoding(resp.Header)
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
 		return Scrape{}, fmt.Errorf("HTTP %d: a redirect, which is not followed", resp.StatusCode)
 	case resp.StatusCode != http.StatusOK:
 		return Scrape{}, stream.StatusError(resp.StatusCode, http.Header{}, nil, nil)
-	case encoding != "" && encoding != "identity":
-		return Scrape{}, fmt.Errorf("the answer is compressed (%s), which openloop did not ask for", encoding)
+	case coding != "":
+		return Scrape{}, fmt.Errorf("the answer is compressed (%s), which openloop did not ask for", coding)
 	}
 	text, err := io.ReadAll(io.LimitReader(resp.Body, scrapeLimit+1))
 	if err != nil {
