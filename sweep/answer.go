@@ -263,7 +263,6 @@ func (s *search) answer() *Answer {
 		a.take(est)
 		a.More = s.more(est)
 	}
-	s.note(a)
 	return a
 }
 

@@ -15,8 +15,9 @@ type SearchConfig struct {
 	Confidence float64
 	Gates      []slo.Gate
 
-	Warmup      time.Duration // of every stage, beside its length
-	MaxRequests int           // of every stage; 0: any
+	// Of the plan's stages, filled in by Search.
+	warmup      time.Duration // beside a stage's length
+	maxRequests int           // 0: any
 }
 
 func (c SearchConfig) withDefaults() SearchConfig {

@@ -30,15 +30,14 @@ func newEvidence(objectives []slo.Objective, c SearchConfig, saturation float64)
 	return &evidence{objectives: objectives, arrival: c.Arrival, confidence: c.Confidence, saturation: saturation}
 }
 
-// add takes in a stage whose client was fit.
-func (e *evidence) add(m *loadgen.Measured, j *slo.StageJudgement) {
+// add takes in a stage whose client was fit; residence is the mean of its requests.
+func (e *evidence) add(m *loadgen.Measured, j *slo.StageJudgement, residence time.Duration) {
 	length := time.Duration(m.Stopped - m.Start)
-	residence := slo.Residence(m)
 	// The way up from an empty server: what the judge found, two residence times, and half of the requests that come
 	// late together; the last two are bounded for short stages.
 	from := max(j.WarmUp, min(2*residence, length/3))
 	if rate := m.Stage.Load.Rate; e.phi > 0 {
-		from = max(from, min(time.Duration(e.phi/2/rate*float64(time.Second)), length/4))
+		from = max(from, min(seconds(e.phi/2/rate), length/4))
 	}
 	began := m.Wall(m.Start)
 	if e.began.IsZero() {
@@ -82,7 +81,7 @@ func shortGap(records []loadgen.Record) float64 {
 	var gaps []float64
 	for i := range records {
 		if r := &records[i]; r.Status == loadgen.Completed && r.TokenEvents > 1 {
-			gaps = append(gaps, float64(r.LastToken-r.FirstToken)/1e9/float64(r.TokenEvents-1))
+			gaps = append(gaps, r.MeanGap()/1e9)
 		}
 	}
 	if len(gaps) < 20 {

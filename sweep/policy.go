@@ -146,16 +146,16 @@ func (c SearchConfig) stage(s state, n step) step {
 				c.MaxPerStage, num.Rate(n.rate), fewestRequests)
 		}
 	}
-	if c.MaxRequests > 0 {
-		bounded(time.Duration(float64(c.MaxRequests)/n.rate*float64(time.Second)) - c.Warmup)
+	if c.maxRequests > 0 {
+		bounded(seconds(float64(c.maxRequests)/n.rate) - c.warmup)
 		if n.requests() < fewestRequests {
 			return why(EndRequests,
-				"stages of at most %d requests are too small: at least %d after the warm-up are needed", c.MaxRequests,
+				"stages of at most %d requests are too small: at least %d after the warm-up are needed", c.maxRequests,
 				fewestRequests)
 		}
 	}
 	if c.Budget > 0 {
-		left := c.Budget - s.spent - c.Warmup
+		left := c.Budget - s.spent - c.warmup
 		if n.role == Refine && left < n.length*8/5 { // a rest is of no use by itself
 			n.length = left
 		}

@@ -15,7 +15,7 @@ import (
 // answer.
 func (p *Plan) Search(ctx context.Context, r *Result, c SearchConfig) (*Answer, error) {
 	c = c.withDefaults()
-	c.Warmup, c.MaxRequests = p.Stage.Warmup, p.Stage.MaxRequests
+	c.warmup, c.maxRequests = p.Stage.Warmup, p.Stage.MaxRequests
 	p.warnOfLimits(r, c)
 	s := search{plan: p, result: r, config: c, began: time.Now()}
 	s.known = bounds{saturation: r.SaturationRate, synchronous: r.SynchronousRate}
@@ -49,7 +49,9 @@ func (p *Plan) Search(ctx context.Context, r *Result, c SearchConfig) (*Answer, 
 			break
 		}
 	}
-	return s.answer(), err
+	answer := s.answer()
+	s.note(answer)
+	return answer, err
 }
 
 // search is a search under way.
@@ -74,7 +76,7 @@ func (s *search) take(index int, l *Stage, n step) {
 	s.trials = append(s.trials, t)
 	s.load += time.Duration(l.Stopped - l.Start)
 	if !t.ClientAtFault {
-		s.evidence.add(l.Measured, &t.StageJudgement)
+		s.evidence.add(l.Measured, &t.StageJudgement, t.residence)
 		s.estimate = s.evidence.solve()
 	}
 }
