@@ -190,23 +190,6 @@ func TestPost(t *testing.T) {
 }
 
 func TestCauses(t *testing.T) {
-	listen := func(serve func(net.Conn)) string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() { serve(c); c.Close() }()
-			}
-		}()
-		return l.Addr().String()
-	}
 	read := func(c net.Conn) { c.Read(make([]byte, 4096)) }
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -233,15 +216,15 @@ func TestCauses(t *testing.T) {
 		{"unknown host", "http://no-such-host.invalid", none, CauseUnknownHost,
 			`the host "no-such-host.invalid" is not known`},
 		{"refused", "http://" + l.Addr().String(), none, CauseRefused, "connection refused"},
-		{"not HTTP", "http://" + listen(func(c net.Conn) { io.WriteString(c, "SSH-2.0-OpenSSH_9.6\r\n"); read(c) }),
+		{"not HTTP", "http://" + listen(t, func(c net.Conn) { io.WriteString(c, "SSH-2.0-OpenSSH_9.6\r\n"); read(c) }),
 			none, CauseNotHTTP, "not HTTP"},
-		{"closed", "http://" + listen(read), none, CauseClosed, "closed the connection without an answer"},
+		{"closed", "http://" + listen(t, read), none, CauseClosed, "closed the connection without an answer"},
 		{"no TLS", strings.Replace(plain.URL, "http:", "https:", 1), none, CauseNotTLS, "does not speak TLS"},
 		{"no HTTP/2", plain.URL, func(c *Config) { c.HTTP2 = true }, CauseNoHTTP2, "does not speak HTTP/2"},
 		{"unknown authority", secure.URL, none, CauseUnknownAuthority, "unknown authority"},
 		{"another host's certificate", strings.Replace(secure.URL, "127.0.0.1", "localhost", 1),
 			func(c *Config) { c.CAFile = ca }, CauseCertificate, "localhost"},
-		{"no handshake", "https://" + listen(func(c net.Conn) { io.Copy(io.Discard, c) }),
+		{"no handshake", "https://" + listen(t, func(c net.Conn) { io.Copy(io.Discard, c) }),
 			func(c *Config) { c.ConnectTimeout = 50 * time.Millisecond }, CauseTimeout, "timeout"},
 	} {
 		_, err := open(t, test.address, test.change).Models(t.Context())
@@ -255,7 +238,7 @@ func TestCauses(t *testing.T) {
 		len(ids) != 1 {
 		t.Errorf("not verified: %v, %v", ids, err)
 	}
-	silent := "http://" + listen(func(c net.Conn) { io.Copy(io.Discard, c) })
+	silent := "http://" + listen(t, func(c net.Conn) { io.Copy(io.Discard, c) })
 	_, err = open(t, silent).Try(t.Context(), "/chat/completions", []byte("{}"), 50*time.Millisecond)
 	wantCause(t, err, CauseNoAnswer, "no answer within 50ms")
 

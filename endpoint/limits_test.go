@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// raw is a server that reads each request and then writes what it is given, byte for byte.
-func raw(t *testing.T, answer func(io.Writer)) string {
+// listen serves every connection in its own way, and returns the address.
+func listen(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -29,18 +29,23 @@ func raw(t *testing.T, answer func(io.Writer)) string {
 			if err != nil {
 				return
 			}
-			go func() {
-				defer c.Close()
-				r, err := http.ReadRequest(bufio.NewReader(c))
-				if err != nil {
-					return
-				}
-				io.Copy(io.Discard, r.Body)
-				answer(c)
-			}()
+			go func() { serve(c); c.Close() }()
 		}
 	}()
-	return "http://" + l.Addr().String()
+	return l.Addr().String()
+}
+
+// raw is a server that reads each request and then writes what it is given, byte for byte.
+func raw(t *testing.T, answer func(io.Writer)) string {
+	t.Helper()
+	return "http://" + listen(t, func(c net.Conn) {
+		r, err := http.ReadRequest(bufio.NewReader(c))
+		if err != nil {
+			return
+		}
+		io.Copy(io.Discard, r.Body)
+		answer(c)
+	})
 }
 
 // endless writes a text until the client has gone.

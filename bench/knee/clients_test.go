@@ -53,21 +53,29 @@ func (e engine) timeFor(requests int) time.Duration {
 	return time.Duration(float64(requests) / e.capacity() * float64(time.Second))
 }
 
+// serve starts a server of the engine in virtual time, the wire in memory; end closes both.
+func (e engine) serve(t *testing.T, seed uint64) (target loadgen.Target, end func()) {
+	config := e.config
+	config.VirtualTime = true
+	config.Seed = seed
+	config.TruthLimit = -1
+	server, err := llmsim.NewServer(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire := memnet.Listen()
+	go server.Serve(wire)
+	return loadgen.Target{URL: "http://llmsim/v1/chat/completions", Dial: wire.Dial}, func() {
+		wire.Close()
+		server.Close()
+	}
+}
+
 // search runs probes and search against a server of the engine in virtual time, the wire in memory.
 func (e engine) search(t *testing.T, seed int64, budget time.Duration) (answer *sweep.Answer) {
 	synctest.Test(t, func(t *testing.T) {
-		config := e.config
-		config.VirtualTime = true
-		config.Seed = uint64(seed)
-		config.TruthLimit = -1
-		server, err := llmsim.NewServer(config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer server.Close()
-		wire := memnet.Listen()
-		go server.Serve(wire)
-		plan := e.plan(t, loadgen.Target{URL: "http://llmsim/v1/chat/completions", Dial: wire.Dial}, true)
+		target, end := e.serve(t, uint64(seed))
+		plan := e.plan(t, target, true)
 		result, err := plan.Sweep(t.Context(), spec.Sweep{Size: 2})
 		if err != nil {
 			t.Fatalf("%s: %v", e.name, err)
@@ -77,7 +85,7 @@ func (e engine) search(t *testing.T, seed int64, budget time.Duration) (answer *
 			t.Fatalf("%s: %v", e.name, err)
 		}
 		plan.Runner.Client.Close()
-		wire.Close()
+		end()
 	})
 	return answer
 }

@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/openloop/openloop/internal/memnet"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
@@ -34,19 +33,9 @@ func TestEngineStageIsTheServers(t *testing.T) {
 	)
 	e := changing()
 	synctest.Test(t, func(t *testing.T) {
-		config := e.config
-		config.VirtualTime = true
-		config.Seed = seed
-		config.TruthLimit = -1
 		began := time.Now()
-		server, err := llmsim.NewServer(config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer server.Close()
-		wire := memnet.Listen()
-		go server.Serve(wire)
-		client, err := loadgen.NewClient(loadgen.Target{URL: "http://llmsim/v1/chat/completions", Dial: wire.Dial})
+		target, end := e.serve(t, seed)
+		client, err := loadgen.NewClient(target)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +74,7 @@ func TestEngineStageIsTheServers(t *testing.T) {
 			}
 		}
 		client.Close()
-		wire.Close()
+		end()
 	})
 }
 

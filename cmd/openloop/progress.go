@@ -15,15 +15,14 @@ import (
 // watch shows the stages as they run: a line that is rewritten on a terminal, and one line a stage elsewhere. stages is
 // how many there will be, 0 where that is not known.
 func (s *session) watch(stages int) {
-	s.plan.StageEnded = func(_ int, st *sweep.Stage) { s.keep(st) }
-	s.plan.StageStarted = func(index int, _ loadgen.Load, run *loadgen.Run) { s.begin(index, run) }
-	if s.spec.Output.Quiet {
-		return
-	}
+	quiet := s.spec.Output.Quiet
 	terminal := isTerminal(s.stderr)
 	lines := rate.NewLimiter(rate.Every(200*time.Millisecond), 1)
 	s.plan.StageStarted = func(index int, _ loadgen.Load, run *loadgen.Run) {
 		s.begin(index, run)
+		if quiet {
+			return
+		}
 		stage := run.Stage()
 		name := fmt.Sprintf("%s  %s", stageLabel(index, stages), stage.Load)
 		if index < 0 {
@@ -50,6 +49,9 @@ func (s *session) watch(stages int) {
 	}
 	s.plan.StageEnded = func(index int, st *sweep.Stage) {
 		s.keep(st)
+		if quiet {
+			return
+		}
 		ended := report.NewStage(s.spec.Plan, st)
 		line := report.StageLine(&ended)
 		if terminal {
@@ -59,7 +61,7 @@ func (s *session) watch(stages int) {
 		}
 	}
 	s.plan.Estimated = func(soFar *sweep.Answer) {
-		if text := soFar.SoFar(); text != "" {
+		if text := soFar.SoFar(); text != "" && !quiet {
 			fmt.Fprintf(s.stderr, "  max rate so far: %s\n", text)
 		}
 	}

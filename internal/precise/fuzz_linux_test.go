@@ -11,15 +11,6 @@ import (
 // FuzzReceiveStamp: in what the kernel writes, the stamp is the one that golang.org/x/sys finds; in anything else
 // nothing is read beyond the end.
 func FuzzReceiveStamp(f *testing.F) {
-	message := func(level, kind int32, data ...int64) []byte {
-		b := binary.NativeEndian.AppendUint64(nil, uint64(unix.SizeofCmsghdr+8*len(data)))
-		b = binary.NativeEndian.AppendUint32(b, uint32(level))
-		b = binary.NativeEndian.AppendUint32(b, uint32(kind))
-		for _, d := range data {
-			b = binary.NativeEndian.AppendUint64(b, uint64(d))
-		}
-		return b
-	}
 	stamp := message(unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, 1_700_000_000, 123_456_789, 0, 0, 0, 0)
 	ttl := message(unix.SOL_IP, unix.IP_TTL, 64)
 	for _, b := range [][]byte{

@@ -174,16 +174,18 @@ func TestReadingAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestReceiveStamp(t *testing.T) {
-	message := func(level, kind int32, data ...int64) []byte {
-		b := binary.NativeEndian.AppendUint64(nil, uint64(unix.SizeofCmsghdr+8*len(data)))
-		b = binary.NativeEndian.AppendUint32(b, uint32(level))
-		b = binary.NativeEndian.AppendUint32(b, uint32(kind))
-		for _, d := range data {
-			b = binary.NativeEndian.AppendUint64(b, uint64(d))
-		}
-		return b
+// message is a control message as the kernel writes it.
+func message(level, kind int32, data ...int64) []byte {
+	b := binary.NativeEndian.AppendUint64(nil, uint64(unix.SizeofCmsghdr+8*len(data)))
+	b = binary.NativeEndian.AppendUint32(b, uint32(level))
+	b = binary.NativeEndian.AppendUint32(b, uint32(kind))
+	for _, d := range data {
+		b = binary.NativeEndian.AppendUint64(b, uint64(d))
 	}
+	return b
+}
+
+func TestReceiveStamp(t *testing.T) {
 	stamp := message(unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, 1_700_000_000, 123_456_789, 0, 0, 0, 0)
 	const want = 1_700_000_000_123_456_789
 	long := message(unix.SOL_SOCKET, 1, 1)
