@@ -33,14 +33,11 @@ func (f *finder) spans(text string) []span {
 	var look func(layer string, at []int, left int)
 	// at says where in text each byte of the layer begins; nil: where it stands.
 	look = func(layer string, at []int, left int) {
-		if !strings.ContainsAny(layer, escapes) {
-			if at != nil {
-				spans = append(spans, f.spansIn(layer, at)...)
-			}
-			return
+		escaped := strings.ContainsAny(layer, escapes)
+		if escaped || at != nil {
+			spans = append(spans, f.spansIn(layer, at)...)
 		}
-		spans = append(spans, f.spansIn(layer, at)...)
-		if left == 0 {
+		if !escaped || left == 0 {
 			return
 		}
 		// One kind at a time: a secret may itself hold what looks like an escape of another.
