@@ -13,6 +13,7 @@ import (
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/sweep/enginemetrics"
 	"github.com/openloop/openloop/tokens"
 )
 
@@ -23,6 +24,7 @@ type Run struct {
 	Workload tokens.Summary
 	Warnings []string // about the whole run, beside those of Measured
 	Measured *sweep.Result
+	Engine   *enginemetrics.Info // nil: the endpoint does not say
 }
 
 // New makes the result of a run.
@@ -33,7 +35,9 @@ func New(s spec.Spec, run Run) *Result {
 		Asked: Asked{
 			Target: s.Endpoint.Target, Model: run.Model, Profile: s.Plan.Profile, Workload: s.Workload.Describe(),
 			Objectives: s.Objectives, Confidence: slo.WithDefault(s.Confidence), Seed: s.Plan.Seed(),
+			Labels: s.Output.Labels, Cost: s.Output.Cost,
 		},
+		Engine: run.Engine,
 		Search: measured.Answer, Workload: run.Workload, Warnings: []sweep.Warning{}, Stages: []Stage{},
 	}
 	plain := len(measured.PlainStages())

@@ -6,6 +6,8 @@
 //	build.go    from what was measured to a Result
 //	rates.go    rates of requests and tokens over a stage
 //	answer.go   the answer in one sentence
+//	requests.go the requests of a stage, one by one
+//	series.go   a stage over time
 //	format.go   the forms in which a Result can be written
 //	screen.go   what is printed at the end of a run
 package report
@@ -19,6 +21,7 @@ import (
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
 	"github.com/openloop/openloop/sweep/enginemetrics"
 	"github.com/openloop/openloop/tokens"
@@ -38,6 +41,7 @@ type Result struct {
 
 	Asked    Asked               `json:"asked"`
 	Stages   []Stage             `json:"stages"`           // in the order in which they ran
+	Engine   *enginemetrics.Info `json:"engine,omitempty"` // what serves the endpoint; nil: it does not say
 	Probes   *Probes             `json:"probes,omitempty"` // sweeps only
 	Search   *sweep.Answer       `json:"search,omitempty"` // what the search for the max rate found; nil: none was made
 	Gates    []sweep.GateOutcome `json:"gates,omitempty"`
@@ -54,6 +58,9 @@ type Asked struct {
 	Objectives []slo.Objective `json:"objectives"`
 	Confidence float64         `json:"confidence"` // of every outcome, between 0.5 and 1
 	Seed       int64           `json:"seed"`       // of the arrivals
+	// Labels are the user's own words about the run: what was changed, on which hardware.
+	Labels map[string]string `json:"labels,omitempty"`
+	Cost   *spec.Cost        `json:"cost,omitempty"` // of the endpoint; nil: not said
 }
 
 // Stage is what came out of one stage.
@@ -81,6 +88,7 @@ type Stage struct {
 	Judgement slo.StageJudgement    `json:"judgement"` // by the objectives
 	Client    audit.Verdict         `json:"client"`    // whether the load generator added to what it measured
 	Engine    *enginemetrics.Window `json:"engine,omitempty"`
+	Series    *Series               `json:"series,omitempty"` // the stage over time
 
 	// Measured are the records that all this was made from; nil where the result was read from a file.
 	Measured *loadgen.Measured `json:"-"`
@@ -88,6 +96,8 @@ type Stage struct {
 	Probe bool `json:"probe,omitempty"`
 	// Search says whether the stage belongs to the search, and not to GuideLLM's plain sweep.
 	Search bool `json:"search,omitempty"`
+
+	log []Request // see Log
 }
 
 // Rates are in requests or tokens per second, over the time in which requests were sent.

@@ -147,6 +147,14 @@ type Output struct {
 	Quiet          bool     // no progress
 	AllowInvalid   bool     // exit 0 even where the client was invalid
 	Command        []string // as it was given, credentials left out
+	Labels         map[string]string
+	Cost           *Cost // of the endpoint; nil: not said
+}
+
+// Cost is what running the endpoint costs.
+type Cost struct {
+	PerHour  float64 `json:"per_hour"`
+	Currency string  `json:"currency"` // a sign or a code, written before the amount: "$"
 }
 
 // Style is what is printed at the end of a run.

@@ -24,7 +24,7 @@ const (
 	asking  = "spec endpoint tokens " + judging // what was asked for, and of whom
 	trying  = "sweep " + asking                 // what to try next
 	showing = "report " + trying                // what came out
-	all     = "guidellm llmsim " + showing      // what cmd and bench may import
+	all     = "guidellm llmsim peer " + showing // what cmd and bench may import
 	tests   = "llmsim internal"                 // what the tests of any package may import, too
 )
 
