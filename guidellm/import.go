@@ -38,7 +38,7 @@ func importStage(b *Benchmark) report.Stage {
 		Load:    loadgen.Load{Kind: loadgen.Kind(load.Type), Rate: load.Rate.Value, Streams: int(load.Streams.Value)},
 		Rates: report.Rates{
 			Asked: num.Absent(), Done: m.RequestsPerSecond.Successful.Mean, Tokens: m.TokensPerSecond.Successful.Mean,
-			Sent: m.RequestsPerSecond.Total.Mean,
+			Sent: m.RequestsPerSecond.Total.Mean, Output: m.OutputTokensPerSecond.Successful.Mean,
 		},
 		InFlight: m.RequestConcurrency.Total.Mean,
 		Requests: report.Requests{
