@@ -122,7 +122,7 @@ func readFile(name string, stderr io.Writer) (*guidellm.Report, error) {
 	return guidellm.ReadFile(name)
 }
 
-// readReport reads a report whole. own is openloop's own result in it, nil for none.
+// readReport reads a report whole. own is openloop's own result in it with the requests of its stages, nil for none.
 func readReport(name string, stderr io.Writer) (file *guidellm.Report, own *report.Result, err error) {
 	name = inFolder(name)
 	if file, err = readFile(name, stderr); err != nil {
@@ -131,6 +131,11 @@ func readReport(name string, stderr io.Writer) (file *guidellm.Report, own *repo
 	if text, ok := file.OpenLoop.(json.RawMessage); ok {
 		if own, _, err = report.Read(text); err != nil {
 			return nil, nil, fmt.Errorf("%s: openloop's own part: %w", name, err)
+		}
+		if own != nil {
+			if err := guidellm.GiveRequests(own, file); err != nil {
+				return nil, nil, fmt.Errorf("%s: %w", name, err)
+			}
 		}
 	}
 	return file, own, nil
