@@ -106,6 +106,8 @@ type Rates struct {
 	Sent   float64   `json:"sent"`
 	Done   float64   `json:"done"`
 	Tokens float64   `json:"tokens"` // output tokens as they came, prompt tokens with the first of them
+	// Output are the output tokens alone; 0 in files of openloops that did not tell them apart.
+	Output float64 `json:"output_tokens,omitempty"`
 }
 
 // Requests counts the requests of a stage by how they ended.

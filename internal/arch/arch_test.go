@@ -57,7 +57,8 @@ var allowed = map[string]string{
 	"sweep/maxrate":       "slo internal",
 	"sweep/enginemetrics": "endpoint " + engine,
 
-	"report": trying,
+	"report":      trying,
+	"report/page": showing,
 
 	"guidellm":                "guidellm/oversaturation guidellm/stats " + showing,
 	"guidellm/cli":            "guidellm guidellm/oversaturation " + showing,
