@@ -28,6 +28,7 @@ type reportFlags struct {
 	output    string
 	recompute bool
 	recover   bool
+	screenFlags
 }
 
 func newReport(p *program) *cobra.Command {
@@ -60,6 +61,7 @@ func (f *reportFlags) add(set *pflag.FlagSet) {
 			"--output, the report that is written has the recomputed metrics")
 	set.BoolVar(&f.recover, "recover", false,
 		"make the report of a run that was killed, of the "+journalFile+" in its folder")
+	f.addEnd(set)
 }
 
 func runReport(f reportFlags, files []string, stdout, stderr io.Writer) error {
@@ -244,6 +246,18 @@ func (f *reportFlags) outputFormat() (*format, error) {
 }
 
 func (f *reportFlags) write(stdout io.Writer, form *format, r *reports) error {
+	if form.name == formatScreen && f.wide {
+		form = &format{formatScreen, nil, true, func(w io.Writer, _ *guidellm.Report, result *report.Result) error {
+			return report.WriteWideScreen(w, result)
+		}}
+	}
+	if f.output == "" && form.name == formatScreen {
+		var b strings.Builder
+		if err := r.write(&b, form); err != nil {
+			return err
+		}
+		return printPainted(stdout, b.String(), painter(stdout, f.noColor))
+	}
 	if f.output == "" {
 		if form.name != formatScreen && form.name != formatConsole {
 			stdout = forData(stdout)
