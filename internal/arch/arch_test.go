@@ -57,8 +57,9 @@ var allowed = map[string]string{
 	"sweep/maxrate":       "slo internal",
 	"sweep/enginemetrics": "endpoint " + engine,
 
-	"report":      trying,
-	"report/page": showing,
+	"report":         trying,
+	"report/page":    showing,
+	"report/records": showing,
 
 	"guidellm":                "guidellm/oversaturation guidellm/stats " + showing,
 	"guidellm/cli":            "guidellm guidellm/oversaturation " + showing,
