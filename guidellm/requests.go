@@ -35,17 +35,34 @@ func GiveRequests(result *report.Result, r *Report) error {
 		if i := notes.Stage; i >= 0 && i < int64(len(result.Stages)) {
 			stage := &result.Stages[i]
 			if notes.Requests == nil {
-				stage.SetLog(requestsOf(b, &notes, stage.Began))
+				give(stage, requestsOf(b, &notes, stage.Began))
 				continue
 			}
 			log, err := notes.Requests.requests()
 			if err != nil {
 				return fmt.Errorf("the requests of the stage %s: %w", stage.Name, err)
 			}
-			stage.SetLog(log)
+			give(stage, log)
 		}
 	}
 	return nil
+}
+
+// give gives a stage its requests, nil where they are not known, and the series that follows from them where its report
+// has none.
+func give(s *report.Stage, log []report.Request) {
+	s.SetLog(log)
+	if log == nil || s.Series != nil {
+		return
+	}
+	last := 0.0
+	for i := range log {
+		if end := float64(log[i].End); end > last {
+			last = end
+		}
+	}
+	lasted := time.Duration(min(last*1e9, math.MaxInt64/2))
+	s.Series = report.NewSeries(slices.Values(log), lasted, s.Load.Kind.Open())
 }
 
 // requestsOf are the requests of a stage, as openloop's own results have them, in the order of the schedule: nil where

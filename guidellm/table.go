@@ -204,10 +204,10 @@ func derive(q *report.Request, events int64) {
 	}
 	decode := between(q.LastToken, q.FirstToken)
 	if !decode.IsAbsent() && q.OutputTokens > 1 {
-		q.TPOT = decode / num.Value(q.OutputTokens-1)
+		q.TPOT = nano(float64(decode) / float64(q.OutputTokens-1))
 	}
 	if decode > 0 && events > 1 {
-		q.ITL = decode / num.Value(events-1)
+		q.ITL = nano(float64(decode) / float64(events-1))
 	}
 }
 

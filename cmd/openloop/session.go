@@ -211,7 +211,11 @@ func (s *session) checkFiles() error {
 		return nil
 	}
 	for _, o := range s.files.outputs {
-		if err := refuse("outputs", s.files.place(o.file)); err != nil {
+		flag := "outputs"
+		if o.format.name == "records" || o.format.name == "hlog" {
+			flag = o.format.name
+		}
+		if err := refuse(flag, s.files.place(o.file)); err != nil {
 			return err
 		}
 	}

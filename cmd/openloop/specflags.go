@@ -65,6 +65,8 @@ type specFlags struct {
 	confidence          float64
 	outputDir           string
 	outputs             []string
+	records             string
+	hlog                string
 	sampleRequests      int
 	allowInvalid, quiet bool
 	consoleStyle        string
@@ -174,8 +176,12 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 		"folder for the results; it is made if it does not exist. Results of an earlier run in it are kept under "+
 			"another name")
 	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"},
-		"files to write: json (benchmarks.json), csv, yaml, screen (benchmarks.txt), or a file name")
-	set.IntVar(&f.sampleRequests, "sample-requests", 1000,
+		"files to write: json (benchmarks.json), csv, yaml, screen (benchmarks.txt), markdown, junit, or a file "+
+			"name; .gz after one compresses it (json.gz)")
+	set.StringVar(&f.records, "records", "",
+		"write every request as a line of this file too: .parquet, .jsonl or .csv")
+	set.StringVar(&f.hlog, "hlog", "", "write the latencies as an HdrHistogram log, too")
+	set.IntVar(&f.sampleRequests, "sample-requests", 20,
 		"keep prompt and response of this number of requests of a stage in the report; all requests are listed with "+
 			"their times")
 	set.BoolVar(&f.allowInvalid, "allow-invalid", false, "exit 0 even where the client was invalid")
@@ -273,7 +279,8 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 		s.Limits.MaxConcurrency = f.maxConcurrency
 	}
 	s.Output = spec.Output{
-		Dir: f.outputDir, Files: f.outputs, SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle),
+		Dir: f.outputDir, Files: f.outputs, Records: f.records, HLog: f.hlog,
+		SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle),
 		Quiet: f.quiet, AllowInvalid: f.allowInvalid,
 		Command: append([]string{"openloop"}, endpoint.RedactCommand(f.program.args, secretFlags)...),
 	}
