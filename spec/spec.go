@@ -102,6 +102,13 @@ type Plan struct {
 	Profile string         // synchronous, concurrent, throughput, constant, poisson or sweep
 	Stages  []loadgen.Load // nil for a sweep
 	Sweep   *Sweep
+	// Decide lets each of the stages, all open loops of one rate, end once its objectives are decided.
+	Decide *Decide
+}
+
+// Decide says how long a stage may run until it is decided.
+type Decide struct {
+	Budget time.Duration // wall time for each rate
 }
 
 // Seed is that of the first random arrivals.
