@@ -67,6 +67,9 @@ func runSpec(ctx context.Context, s spec.Spec, o runOptions, stdout, stderr io.W
 	if err := refuse(s.Validate()); err != nil {
 		return err
 	}
+	if s.Output.Progress == spec.ScreenProgress && !canDraw(stderr) {
+		return withHint(usageError("--progress screen: stderr is not a terminal"), "--progress plain writes lines")
+	}
 	run := &session{spec: s, options: o, stdout: stdout, stderr: stderr}
 	defer run.close()
 	if err := run.open(ctx); err != nil {
@@ -388,11 +391,11 @@ func (s *session) concurrencyCap() (int, error) {
 // send runs the plan.
 func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 	plan := s.spec.Plan
+	progress := s.startProgress()
+	defer progress.end()
 	if plan.Sweep == nil {
-		s.watch(len(plan.Stages))
 		return s.plan.Run(ctx, plan.Stages)
 	}
-	s.watch(plan.Sweep.Size)
 	result, err := s.plan.Sweep(ctx, *plan.Sweep)
 	if err != nil || plan.Sweep.Search == nil {
 		return result, err
@@ -403,9 +406,8 @@ func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 		result.Plain = len(result.Stages)
 	}
 	search := sweep.SearchConfig{Search: *plan.Sweep.Search, Confidence: s.spec.Confidence, Gates: s.spec.Gates}
-	s.say("searching for the max rate: until it is known to ±%s %%, at most %v", num.Exact(100*search.Precision),
-		search.Budget)
-	s.watch(0)
+	progress.searching(fmt.Sprintf("searching for the max rate: until it is known to ±%s %%, at most %v",
+		num.Exact(100*search.Precision), search.Budget))
 	result.Answer, err = s.plan.Search(ctx, result, search)
 	return result, err
 }
@@ -607,11 +609,11 @@ func (s *session) close() {
 }
 
 func (s *session) warn(format string, args ...any) {
-	fmt.Fprintf(s.stderr, "warning: "+format+"\n", args...)
+	s.message("warning", fmt.Sprintf(format, args...))
 }
 
 func (s *session) say(format string, args ...any) {
 	if !s.spec.Output.Quiet {
-		fmt.Fprintf(s.stderr, format+"\n", args...)
+		s.message("note", fmt.Sprintf(format, args...))
 	}
 }
