@@ -49,6 +49,7 @@ type session struct {
 	model    string
 	models   []endpoint.Model    // as the endpoint lists them
 	engine   *enginemetrics.Info // what serves it; nil: it does not say
+	waiting  *waiter             // see waiter
 	work     *tokens.Workload
 	client   *loadgen.Client
 	plan     *sweep.Plan
@@ -258,7 +259,7 @@ func (s *session) openEndpoint(ctx context.Context) error {
 
 // chooseModel finds the model to ask for.
 func (s *session) chooseModel(ctx context.Context) (string, error) {
-	list, err := s.endpoint.List(ctx)
+	list, err := s.list(ctx)
 	var models []string
 	if err == nil {
 		s.models = list.Models
@@ -268,7 +269,7 @@ func (s *session) chooseModel(ctx context.Context) (string, error) {
 	}
 	asked := s.spec.Endpoint.Model
 	switch {
-	case errors.Is(err, endpoint.ErrNoModels):
+	case errors.Is(err, endpoint.ErrNoModels) && s.spec.Endpoint.WaitReady == 0:
 		if asked == "" {
 			return "", withHint(usageError("%w", err), "name the model to ask for: --model")
 		}
@@ -304,7 +305,11 @@ func (s *session) try(ctx context.Context, path string, item tokens.Item) error 
 	if d := s.spec.Endpoint.RequestTimeout; d > 0 && d != endpoint.DefaultRequestTimeout {
 		patience = d
 	}
-	trial, err := s.endpoint.Try(ctx, path, item.Body, patience)
+	var trial *endpoint.Trial
+	err := s.waiter().until(ctx, func(ctx context.Context) (err error) {
+		trial, err = s.endpoint.Try(ctx, path, item.Body, patience)
+		return err
+	})
 	if err != nil {
 		return refusal(ctx, err)
 	}

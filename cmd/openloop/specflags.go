@@ -34,6 +34,7 @@ type specFlags struct {
 	insecure, http2            bool
 	connectTimeout             time.Duration
 	requestTimeout             time.Duration
+	waitReady                  time.Duration
 	serverMetrics              string
 
 	// the requests
@@ -119,6 +120,9 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 		"limit for DNS, TCP and TLS of a new connection")
 	set.DurationVar(&f.requestTimeout, "request-timeout", endpoint.DefaultRequestTimeout,
 		"limit for one request from its first byte sent to its end (0: none)")
+	set.DurationVar(&f.waitReady, "wait-ready", 0,
+		"wait this long at most until the endpoint answers and lists its models, such as 10m for an engine that "+
+			"loads (0: it has to be there)")
 
 	f.promptTokens.add(set, "prompt-tokens", "length of the prompts in tokens", 256)
 	f.outputTokens.add(set, "output-tokens", "length of the responses in tokens", 128)
@@ -338,6 +342,7 @@ func (f *specFlags) endpoint() (endpoint.Config, error) {
 	c := endpoint.Config{
 		Target: f.target, Model: f.model, CAFile: f.caFile, Insecure: f.insecure, HTTP2: f.http2,
 		ConnectTimeout: f.connectTimeout, RequestTimeout: f.requestTimeout,
+		WaitReady: f.waitReady,
 	}
 	var login endpoint.Secret
 	var err error
@@ -383,6 +388,7 @@ func (f *specFlags) base() (spec.Spec, error) {
 	}
 	s.Endpoint.CAFile, s.Endpoint.Insecure = f.caFile, f.insecure
 	s.Endpoint.ConnectTimeout, s.Endpoint.RequestTimeout = f.connectTimeout, f.requestTimeout
+	s.Endpoint.WaitReady = f.waitReady
 	s.Limits.Grace = f.grace
 	if f.set.Changed("max-concurrency") {
 		s.Limits.MaxConcurrency = f.maxConcurrency
