@@ -80,7 +80,7 @@ func WriteJUnit(w io.Writer, r *Result) error {
 	}
 	for i := range r.Stages {
 		s := &r.Stages[i]
-		if !s.judged() {
+		if !s.Judged() {
 			continue
 		}
 		class := fmt.Sprintf("stage %d: %s", i+1, s.Name)

@@ -44,7 +44,7 @@ func markdownStages(b *strings.Builder, r *Result) {
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		outcome := "–"
-		if s.judged() {
+		if s.Judged() {
 			outcome = outcomeMark(s.Judgement.Outcome)
 		}
 		three := func(v num.Value) string { return num.Three(float64(v)) }
@@ -97,7 +97,7 @@ func (r *Result) markdownRemarks() []string {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	for i := range r.Stages {
 		s := &r.Stages[i]
-		if s.judged() && s.Judgement.Outcome != slo.Pass {
+		if s.Judged() && s.Judgement.Outcome != slo.Pass {
 			add("%s: %s", s.Name, why(s))
 		}
 		for _, reason := range s.Client.Reasons {
