@@ -499,17 +499,6 @@ func writeCommand(b *strings.Builder, command []string) {
 	b.WriteString(line + "\n")
 }
 
-// shellWord quotes a word where a shell would not take it as it is.
-func shellWord(word string) string {
-	plain := func(c rune) bool {
-		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("_-./:=,@%+", c)
-	}
-	if word != "" && strings.IndexFunc(word, func(c rune) bool { return !plain(c) }) < 0 {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}
-
 // mostFrequent names the most frequent error of a stage and how many others there were.
 func mostFrequent(s *Stage) string {
 	if len(s.Errors) == 0 {

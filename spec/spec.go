@@ -102,6 +102,13 @@ type Plan struct {
 	Profile string         // synchronous, concurrent, throughput, constant, poisson or sweep
 	Stages  []loadgen.Load // nil for a sweep
 	Sweep   *Sweep
+	// Decide lets each of the stages, all open loops of one rate, end once its objectives are decided.
+	Decide *Decide
+}
+
+// Decide says how long a stage may run until it is decided.
+type Decide struct {
+	Budget time.Duration // wall time for each rate
 }
 
 // Seed is that of the first random arrivals.
@@ -144,6 +151,8 @@ type Search struct {
 type Output struct {
 	Dir            string   // folder for the results
 	Files          []string // forms, or file names whose ending is one
+	Records        string   // file for the requests, one line each; "": none
+	HLog           string   // file for their latencies as an HdrHistogram log; "": none
 	SampleRequests int      // keep prompt and response of so many requests of a stage
 	Style          Style    // what is printed at the end
 	Quiet          bool     // no progress

@@ -26,9 +26,9 @@ type resultFiles struct {
 
 // openResultFiles makes the folder and tries to write into it.
 func openResultFiles(o spec.Output) (*resultFiles, error) {
-	outputs, err := parseOutputs(o.Files)
+	outputs, err := allOutputs(o)
 	if err != nil {
-		return nil, usageError("--outputs: %w", err)
+		return nil, err
 	}
 	if err := prepareFolder(o.Dir); err != nil {
 		return nil, usageError("--output-dir: %w", err)
@@ -108,6 +108,9 @@ func (f *resultFiles) keepEarlier(name string) error {
 		return nil
 	}
 	end := filepath.Ext(name)
+	if end == compressedEnding {
+		end = filepath.Ext(strings.TrimSuffix(name, end)) + end
+	}
 	stem := strings.TrimSuffix(name, end) + info.ModTime().Format("-20060102-150405")
 	kept := stem + end
 	for n := 2; exists(kept); n++ {

@@ -49,6 +49,7 @@ type session struct {
 	model    string
 	models   []endpoint.Model    // as the endpoint lists them
 	engine   *enginemetrics.Info // what serves it; nil: it does not say
+	waiting  *waiter             // see waiter
 	work     *tokens.Workload
 	client   *loadgen.Client
 	plan     *sweep.Plan
@@ -214,7 +215,11 @@ func (s *session) checkFiles() error {
 		return nil
 	}
 	for _, o := range s.files.outputs {
-		if err := refuse("outputs", s.files.place(o.file)); err != nil {
+		flag := "outputs"
+		if o.format.name == "records" || o.format.name == "hlog" {
+			flag = o.format.name
+		}
+		if err := refuse(flag, s.files.place(o.file)); err != nil {
 			return err
 		}
 	}
@@ -258,7 +263,7 @@ func (s *session) openEndpoint(ctx context.Context) error {
 
 // chooseModel finds the model to ask for.
 func (s *session) chooseModel(ctx context.Context) (string, error) {
-	list, err := s.endpoint.List(ctx)
+	list, err := s.list(ctx)
 	var models []string
 	if err == nil {
 		s.models = list.Models
@@ -268,7 +273,7 @@ func (s *session) chooseModel(ctx context.Context) (string, error) {
 	}
 	asked := s.spec.Endpoint.Model
 	switch {
-	case errors.Is(err, endpoint.ErrNoModels):
+	case errors.Is(err, endpoint.ErrNoModels) && s.spec.Endpoint.WaitReady == 0:
 		if asked == "" {
 			return "", withHint(usageError("%w", err), "name the model to ask for: --model")
 		}
@@ -304,7 +309,11 @@ func (s *session) try(ctx context.Context, path string, item tokens.Item) error 
 	if d := s.spec.Endpoint.RequestTimeout; d > 0 && d != endpoint.DefaultRequestTimeout {
 		patience = d
 	}
-	trial, err := s.endpoint.Try(ctx, path, item.Body, patience)
+	var trial *endpoint.Trial
+	err := s.waiter().until(ctx, func(ctx context.Context) (err error) {
+		trial, err = s.endpoint.Try(ctx, path, item.Body, patience)
+		return err
+	})
 	if err != nil {
 		return refusal(ctx, err)
 	}

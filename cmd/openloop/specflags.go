@@ -34,6 +34,7 @@ type specFlags struct {
 	insecure, http2            bool
 	connectTimeout             time.Duration
 	requestTimeout             time.Duration
+	waitReady                  time.Duration
 	serverMetrics              string
 
 	// the requests
@@ -65,6 +66,8 @@ type specFlags struct {
 	confidence          float64
 	outputDir           string
 	outputs             []string
+	records             string
+	hlog                string
 	sampleRequests      int
 	allowInvalid, quiet bool
 	consoleStyle        string
@@ -119,6 +122,9 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 		"limit for DNS, TCP and TLS of a new connection")
 	set.DurationVar(&f.requestTimeout, "request-timeout", endpoint.DefaultRequestTimeout,
 		"limit for one request from its first byte sent to its end (0: none)")
+	set.DurationVar(&f.waitReady, "wait-ready", 0,
+		"wait this long at most until the endpoint answers and lists its models, such as 10m for an engine that "+
+			"loads (0: it has to be there)")
 
 	f.promptTokens.add(set, "prompt-tokens", "length of the prompts in tokens", 256)
 	f.outputTokens.add(set, "output-tokens", "length of the responses in tokens", 128)
@@ -175,8 +181,12 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 		"folder for the results; it is made if it does not exist. Results of an earlier run in it are kept under "+
 			"another name")
 	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"},
-		"files to write: json (benchmarks.json), csv, yaml, screen (benchmarks.txt), or a file name")
-	set.IntVar(&f.sampleRequests, "sample-requests", 1000,
+		"files to write: json (benchmarks.json), csv, yaml, screen (benchmarks.txt), markdown, junit, or a file "+
+			"name; .gz after one compresses it (json.gz)")
+	set.StringVar(&f.records, "records", "",
+		"write every request as a line of this file too: .parquet, .jsonl or .csv")
+	set.StringVar(&f.hlog, "hlog", "", "write the latencies as an HdrHistogram log, too")
+	set.IntVar(&f.sampleRequests, "sample-requests", 20,
 		"keep prompt and response of this number of requests of a stage in the report; all requests are listed with "+
 			"their times")
 	set.BoolVar(&f.allowInvalid, "allow-invalid", false, "exit 0 even where the client was invalid")
@@ -306,7 +316,8 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 		s.Limits.MaxConcurrency = f.maxConcurrency
 	}
 	s.Output = spec.Output{
-		Dir: f.outputDir, Files: f.outputs, SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle),
+		Dir: f.outputDir, Files: f.outputs, Records: f.records, HLog: f.hlog,
+		SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle),
 		Quiet: f.quiet, AllowInvalid: f.allowInvalid,
 		Progress: spec.Progress(f.progress), NoColor: f.noColor, Wide: f.wide,
 		Command: append([]string{"openloop"}, endpoint.RedactCommand(f.program.args, secretFlags)...),
@@ -338,6 +349,7 @@ func (f *specFlags) endpoint() (endpoint.Config, error) {
 	c := endpoint.Config{
 		Target: f.target, Model: f.model, CAFile: f.caFile, Insecure: f.insecure, HTTP2: f.http2,
 		ConnectTimeout: f.connectTimeout, RequestTimeout: f.requestTimeout,
+		WaitReady: f.waitReady,
 	}
 	var login endpoint.Secret
 	var err error
@@ -383,6 +395,7 @@ func (f *specFlags) base() (spec.Spec, error) {
 	}
 	s.Endpoint.CAFile, s.Endpoint.Insecure = f.caFile, f.insecure
 	s.Endpoint.ConnectTimeout, s.Endpoint.RequestTimeout = f.connectTimeout, f.requestTimeout
+	s.Endpoint.WaitReady = f.waitReady
 	s.Limits.Grace = f.grace
 	if f.set.Changed("max-concurrency") {
 		s.Limits.MaxConcurrency = f.maxConcurrency
