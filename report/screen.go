@@ -434,7 +434,7 @@ func (r *Result) writeAsked(b *strings.Builder) {
 		engine += " at "
 	}
 	add("endpoint", engine+r.Asked.Target+", model "+r.Asked.Model)
-	add("workload", r.Asked.Workload+", "+r.arrivals())
+	add("workload", strings.ReplaceAll(r.Asked.Workload, ",", ", ")+", "+r.arrivals())
 	if len(r.Asked.Objectives) > 0 {
 		var texts []string
 		for _, o := range r.Asked.Objectives {
