@@ -118,6 +118,7 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 		s.observedGaps(j)
 	}
 	s.Errors = countErrors(m)
+	s.Series = seriesOf(m)
 	return s
 }
 
