@@ -10,6 +10,7 @@ import (
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/page"
 )
 
 // format is a form in which results can be written: GuideLLM's report, or a view of report.Result.
@@ -30,7 +31,7 @@ func formats() []format {
 			return guidellm.WriteConsole(w, file, time.Local)
 		}},
 	}
-	for _, f := range report.Formats() {
+	for _, f := range slices.Concat(report.Formats(), page.Formats()) {
 		write := func(w io.Writer, _ *guidellm.Report, result *report.Result) error { return f.Write(w, result) }
 		all = append(all, format{f.Name, []string{f.Ending}, true, write})
 	}

@@ -30,6 +30,7 @@ type answer struct {
 	lower, upper float64 // of what is shaded in charts; NaN for none
 	estimate     float64
 	shaded       string // what the shade is
+	rough        bool   // the shade is no interval that could be stated
 	stage        int    // index of the stage whose figures stand beside it; −1 for none
 }
 
@@ -66,6 +67,9 @@ func interval(lower, upper, estimate float64) string {
 		num.Exact(math.Round(100*(1-lower/estimate))), num.Exact(math.Round(100*(upper/estimate-1))))
 }
 
+// mostMore is the longest load that is called a way to a surer answer.
+const mostMore = 2 * time.Hour
+
 // wide is the half width of an interval from which on it stands in the place of the estimate, as on the screen.
 const wide = 0.1
 
@@ -98,7 +102,7 @@ func (a *answer) ofSearch(r *report.Result) {
 	case sweep.Near:
 		a.Sign, a.Figure, a.Margin = "≈", num.Rate(estimate), "UNDECIDED: the margin can't be stated yet"
 		if hasLower && hasUpper {
-			a.lower, a.upper, a.shaded = lower, upper, "roughly"
+			a.lower, a.upper, a.shaded, a.rough = lower, upper, "undecided", true
 		}
 	case sweep.None:
 		a.Figure, a.Unit, a.Margin = "none", "", "even the lowest rate that was tried misses "+s.Limiting
@@ -215,8 +219,8 @@ func (a *answer) trust(r *report.Result) {
 	if s := r.Search; s != nil {
 		add("%s of the search, %s requests, %s of load", stagesText(s.Stages), num.Thousands(s.Requests),
 			s.Load.Round(time.Second))
-		if s.More > 0 {
-			add("about %v more load would narrow it", s.More.Round(time.Second))
+		if s.More > 0 && s.More < mostMore {
+			add("about %v more load would make it as sure as was asked", s.More.Round(time.Second))
 		}
 		if s.Finding == sweep.Interval && (s.Lower.IsAbsent() || s.Upper.IsAbsent() ||
 			math.Sqrt(float64(s.Upper/s.Lower))-1 > wide) {
@@ -259,7 +263,7 @@ func stagesText(n int) string {
 func (a *answer) bands() []band {
 	switch lower, upper := !math.IsNaN(a.lower), !math.IsNaN(a.upper); {
 	case lower && upper:
-		return []band{{from: a.lower, to: a.upper, text: a.shaded}}
+		return []band{{from: a.lower, to: a.upper, text: a.shaded, open: a.rough}}
 	case lower:
 		return []band{{from: a.lower, to: math.Inf(1), text: a.shaded, open: true}}
 	}

@@ -140,7 +140,7 @@ type frame struct {
 }
 
 func (c *chart) frame() frame {
-	f := frame{c, 50, 20, c.width - 40, c.height - 40}
+	f := frame{c, 58, 24, c.width - 44, c.height - 44}
 	if c.title != "" {
 		f.top += 46
 	}
@@ -214,7 +214,7 @@ func (a axis) marksOf(most int) []tick {
 				break
 			}
 		}
-		for i := math.Ceil(a.from/step - 1e-9); i*step <= a.to*(1+1e-9); i++ {
+		for i := math.Ceil(a.from/step-1e-9) + 0; i*step <= a.to*(1+1e-9); i++ {
 			add(i * step)
 		}
 		return ticks
@@ -265,9 +265,9 @@ func (c *chart) drawBands(p pen, f frame) {
 			from, to = (from+to)/2-1, (from+to)/2+1
 		}
 		p.rect(from, f.top, to-from, f.bottom-f.top, s)
-		half := 2.9 * float64(len([]rune(b.text)))
+		half := 3.3 * float64(len([]rune(b.text)))
 		at := min(max((from+to)/2, f.left+half), c.width-half)
-		p.text(point{at, f.top - 6}, middle, 11, true, ink, b.text)
+		p.text(point{at, f.top - 6}, middle, 12.5, true, ink, b.text)
 	}
 }
 
@@ -275,16 +275,16 @@ func (c *chart) drawAxes(p pen, f frame) {
 	for _, t := range c.y.marksOf(6) {
 		at := f.at(point{c.x.from, t.at})
 		p.path([]point{{f.left, at.y}, {f.right, at.y}}, style{stroke: grid, width: 1})
-		p.text(point{f.left - 6, at.y + 4}, end, 11, false, quiet, t.text)
+		p.text(point{f.left - 6, at.y + 4}, end, 12.5, false, quiet, t.text)
 	}
 	for _, t := range c.x.marksOf(6) {
 		at := f.at(point{t.at, c.y.from})
 		p.path([]point{{at.x, f.bottom}, {at.x, f.bottom + 4}}, style{stroke: quiet, width: 1})
-		p.text(point{at.x, f.bottom + 16}, middle, 11, false, quiet, t.text)
+		p.text(point{at.x, f.bottom + 17}, middle, 12.5, false, quiet, t.text)
 	}
 	p.path([]point{{f.left, f.bottom}, {f.right, f.bottom}}, style{stroke: quiet, width: 1})
-	p.text(point{(f.left + f.right) / 2, c.height - 7}, middle, 11, false, quiet, c.x.label)
-	p.upright(point{12, (f.top + f.bottom) / 2}, middle, 11, quiet, c.y.label)
+	p.text(point{(f.left + f.right) / 2, c.height - 6}, middle, 12.5, false, quiet, c.x.label)
+	p.upright(point{12, (f.top + f.bottom) / 2}, middle, 12.5, quiet, c.y.label)
 }
 
 func (c *chart) drawRules(p pen, f frame) {
@@ -293,12 +293,12 @@ func (c *chart) drawRules(p pen, f frame) {
 		if r.vertical {
 			at := f.at(point{r.at, c.y.from})
 			p.path([]point{{at.x, f.top}, {at.x, f.bottom}}, s)
-			p.upright(point{at.x - 4, f.top + 3}, end, 10.5, r.colour, r.text)
+			p.upright(point{at.x - 4, f.top + 3}, end, 12, r.colour, r.text)
 			continue
 		}
 		at := f.at(point{c.x.from, r.at})
 		p.path([]point{{f.left, at.y}, {f.right, at.y}}, s)
-		p.text(point{f.left + 4, at.y - 4}, start, 11, true, r.colour, r.text)
+		p.text(point{f.left + 4, at.y - 4}, start, 12.5, true, r.colour, r.text)
 	}
 }
 
@@ -342,11 +342,11 @@ func (c *chart) drawNames(p pen, f frame) {
 	slices.SortStableFunc(names, func(a, b name) int { return int(math.Copysign(1, a.at.y-b.at.y)) })
 	for i := range names {
 		if i > 0 && math.Abs(names[i].at.x-names[i-1].at.x) < 60 {
-			names[i].at.y = max(names[i].at.y, names[i-1].at.y+12)
+			names[i].at.y = max(names[i].at.y, names[i-1].at.y+14)
 		}
 	}
 	for _, n := range names {
-		p.text(point{n.at.x + 8, n.at.y + 4}, start, 11, true, n.l.colour, n.l.name)
+		p.text(point{n.at.x + 8, n.at.y + 4}, start, 12.5, true, n.l.colour, n.l.name)
 	}
 }
 
