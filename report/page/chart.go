@@ -293,7 +293,7 @@ func (c *chart) drawRules(p pen, f frame) {
 		if r.vertical {
 			at := f.at(point{r.at, c.y.from})
 			p.path([]point{{at.x, f.top}, {at.x, f.bottom}}, s)
-			p.upright(point{at.x - 4, f.top + 3}, end, 12, r.colour, r.text)
+			p.upright(point{at.x - 4, f.bottom - 5}, start, 12, r.colour, r.text)
 			continue
 		}
 		at := f.at(point{c.x.from, r.at})

@@ -209,7 +209,7 @@ async function timeline(host, stage) {
     }
   }
   const series = stage.series, engine = stage.engine;
-  const until = Math.max(stage.sending, requests ? requests.until : 0, series ? series.sent.length * series.step : 0, 0.01);
+  const until = Math.max(stage.sending, requests ? requests.until : 0, series ? series.sent.length * series.step_s : 0, 0.01);
   const view = { host, from: 0, to: until, plots: [], lanes: null, requests };
   drawn.views.push(view);
 
@@ -429,8 +429,8 @@ function lanes(view, stage) {
 function rows(view, stage) {
   const s = stage.series, e = stage.engine, key = 'openloop-' + made++;
   const figures = list => (list || []).map(v => typeof v === 'number' ? v : null);
-  const times = s ? s.sent.map((_, i) => (i + 0.5) * s.step) : [];
-  const bySecond = list => list.map(v => v / s.step);
+  const times = s ? s.sent.map((_, i) => (i + 0.5) * s.step_s) : [];
+  const bySecond = list => list.map(v => v / s.step_s);
   const own = (label, name, list, dash) => ({ label, name, x: times, y: figures(list), dash });
   const theirs = (label, name, list, dash) => ({ label, name, x: e.at, y: figures(list), dash });
   const plan = [];
