@@ -15,9 +15,11 @@ func TestParseOutputs(t *testing.T) {
 		{"json.csv", "json.csv", "csv"},
 		{"", "", ""},
 		{"console", "", ""}, // is printed, and no file
-		{"html", "", ""},
+		{"html", "report.html", "html"}, // for people, not for programs
+		{"xlsx", "", ""},
 		{"/b/json", "", ""},
-		{"a.html", "", ""},
+		{"a.html", "a.html", "html"},
+		{"a.xlsx", "", ""},
 	} {
 		outputs, err := parseOutputs([]string{c.name})
 		if c.file == "" {

@@ -233,7 +233,7 @@ func echoTo(t *testing.T, server *httptest.Server, where, way string) {
 		env = append(env, "GUIDELLM_TARGET="+withLogin(server.URL))
 	}
 	args = append(args, "--profile", "constant", "--rate", "40", "--max-requests", "3", "--allow-invalid",
-		"--outputs", "json,csv,yaml", "--output-dir", filepath.Join(dir, "results"))
+		"--outputs", "json,csv,yaml,html", "--output-dir", filepath.Join(dir, "results"))
 	cmd := exec.Command(os.Args[0])
 	cmd.Args, cmd.Env = append([]string{"openloop"}, args...), env
 	var out bytes.Buffer
@@ -254,7 +254,7 @@ func echoTo(t *testing.T, server *httptest.Server, where, way string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sent := where == "tokenize" || where == "usage" || where == "load"; sent && len(texts) != 4 {
+	if sent := where == "tokenize" || where == "usage" || where == "load"; sent && len(texts) != 5 {
 		t.Errorf("no report was written: %s", out.String())
 	}
 	for _, secret := range []string{canaryKey, canaryPassword} {

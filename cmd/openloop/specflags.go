@@ -173,8 +173,9 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringVar(&f.outputDir, "output-dir", "openloop-results",
 		"folder for the results; it is made if it does not exist. Results of an earlier run in it are kept under "+
 			"another name")
-	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"},
-		"files to write: json (benchmarks.json), csv, yaml, screen (benchmarks.txt), or a file name")
+	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv", "html"},
+		"files to write: json (benchmarks.json), csv, html (report.html), yaml, screen (benchmarks.txt), or a file "+
+			"name")
 	set.IntVar(&f.sampleRequests, "sample-requests", 1000,
 		"keep prompt and response of this number of requests of a stage in the report; all requests are listed with "+
 			"their times")

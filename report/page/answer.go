@@ -61,7 +61,7 @@ func newAnswer(r *report.Result) *answer {
 
 func percent(confidence float64) string { return num.Exact(100*confidence) + " %" }
 
-// interval writes an interval and how far its ends are from the estimate: what matters of 11.4 – 12.3 is how wide it is.
+// interval writes an interval and how far its ends are from the estimate: what matters of it is how wide it is.
 func interval(lower, upper, estimate float64) string {
 	return fmt.Sprintf("%s – %s (−%s %% +%s %%)", num.Rate(lower), num.Rate(upper),
 		num.Exact(math.Round(100*(1-lower/estimate))), num.Exact(math.Round(100*(upper/estimate-1))))
@@ -135,7 +135,12 @@ func nearestStage(r *report.Result, rate float64) int {
 func (a *answer) ofStages(r *report.Result) {
 	best, fails := r.Bracket()
 	index := func(s *report.Stage) int {
-		return slices.IndexFunc(r.Stages, func(o report.Stage) bool { return o.Began.Equal(s.Began) && o.Name == s.Name })
+		for i := range r.Stages {
+			if &r.Stages[i] == s {
+				return i
+			}
+		}
+		return -1
 	}
 	switch {
 	case best != nil && fails != nil:
@@ -200,11 +205,10 @@ func (a *answer) trust(r *report.Result) {
 		lessen(careful, "Use with care")
 		add("nothing is known of the client: the report says nothing about it")
 	case invalid > 0:
-		// A search does without the stages at which the client was invalid.
-		if r.Search != nil && r.Search.Client != audit.Invalid {
-			lessen(careful, "Use with care")
-		} else {
+		if restsOnInvalid(r) {
 			lessen(useless, "Do not trust it")
+		} else {
+			lessen(careful, "Use with care")
 		}
 		add("client INVALID on %s (%s)", ofStages(invalid, all), worst[audit.Invalid])
 	case suspect > 0:
@@ -240,6 +244,18 @@ func (a *answer) trust(r *report.Result) {
 		lessen(careful, "Use with care")
 		add("the server answered from its prefix cache on %s", ofStages(contaminated, all))
 	}
+}
+
+// restsOnInvalid says whether the answer rests on a stage on which the client was invalid. A search does without them.
+func restsOnInvalid(r *report.Result) bool {
+	if r.Search != nil {
+		return r.Search.Client == audit.Invalid
+	}
+	best, fails := r.Bracket()
+	if best == nil && fails == nil {
+		return true
+	}
+	return best != nil && best.Client.Level == audit.Invalid || fails != nil && fails.Client.Level == audit.Invalid
 }
 
 func ofStages(n, all int) string {

@@ -17,7 +17,6 @@ type chart struct {
 	bands         []band
 	rules         []rule
 	lines         []line
-	small         bool // less room for labels
 }
 
 // axis is one axis of a chart.

@@ -44,6 +44,8 @@ type engineData struct {
 	Running []num.Value `json:"running"`
 	Waiting []num.Value `json:"waiting"`
 	KV      []num.Value `json:"kv"` // share
+	// Preempted are the preemptions since the sample before.
+	Preempted []num.Value `json:"preemptions"`
 }
 
 // requestData are the requests of a stage, packed: columns of 32-bit numbers, their lowest bytes first and then the
@@ -58,14 +60,14 @@ type requestData struct {
 
 // The columns of packed requests. Times are in units of 100 µs.
 const (
-	columnSent    = iota // since the request before
-	columnDelay          // sent − scheduled
-	columnFirst          // first token − sent, plus 1; 0: none came
-	columnDecode         // last token − first token
-	columnEnd            // end − last token, or the last thing that came
-	columnStatus         // 0 completed, 1 errored, 2 unfinished; plus 4 times the place of its error, from 1
-	columnPrompt         // prompt tokens plus 1; 0: not known
-	columnOutput         // output tokens
+	columnSent   = iota // since the request before
+	columnDelay         // sent − scheduled
+	columnFirst         // first token − sent, plus 1; 0: none came
+	columnDecode        // last token − first token
+	columnEnd           // end − last token, or the last thing that came
+	columnStatus        // 0 completed, 1 errored, 2 unfinished; plus 4 times the place of its error, from 1
+	columnPrompt        // prompt tokens plus 1; 0: not known
+	columnOutput        // output tokens
 	columns
 )
 
@@ -228,7 +230,7 @@ func engineOf(w *enginemetrics.Window) *engineData {
 	for _, s := range w.Series {
 		d.At = append(d.At, math.Round(s.Seconds*1e3)/1e3)
 		d.Running, d.Waiting = append(d.Running, s.Running), append(d.Waiting, s.Waiting)
-		d.KV = append(d.KV, short(s.KVUsage))
+		d.KV, d.Preempted = append(d.KV, short(s.KVUsage)), append(d.Preempted, s.Preemptions)
 	}
 	return d
 }

@@ -47,7 +47,7 @@ type runView struct {
 	At       string // the stage whose figures stand beside the answer
 	Figures  []figure
 	Gates    []gate
-	More     []string // what else the answer says: what breaks first, cost
+	More     []pair // what else the answer says: what breaks first, cost
 	Charts   []chartView
 	Columns  []column
 	Stages   []*stageView
@@ -193,6 +193,7 @@ func newRunView(r, base *report.Result) *runView {
 		b := outcomeBadge(g.Outcome)
 		v.Gates = append(v.Gates, gate{g.Gate.String(), b.Text, b.Class, b.Sign, g.Text})
 	}
+	v.More = moreOf(r)
 	v.Charts = chartsOf(r, base, a)
 	for i := range r.Stages {
 		s := newStageView(r, i, a)
@@ -232,6 +233,42 @@ func meaning(r *report.Result, a *answer) string {
 		about = "about "
 	}
 	return fmt.Sprintf("Up to %s%s requests a second, the endpoint keeps its objectives: %s.", about, a.Figure, bounds)
+}
+
+// moreOf is what else there is to say of the answer, each a short text with its name.
+func moreOf(r *report.Result) []pair {
+	var all []pair
+	if b := r.BreaksFirst(); b != "" {
+		all = append(all, pair{"breaks first", b})
+	}
+	rate, known := r.MaxRate()
+	if !known {
+		return all
+	}
+	text := fmt.Sprintf("%s requests", manyText(rate*86400))
+	if tokens, ok := r.OutputAtMaxRate(); ok {
+		text += fmt.Sprintf(", %s output tokens", manyText(tokens*86400))
+	}
+	all = append(all, pair{"a day at that rate", text})
+	if amount, ok := r.CostPerMillion(); ok {
+		c := r.Asked.Cost
+		all = append(all, pair{"cost", fmt.Sprintf("%s%s a million output tokens, at %s%s an hour", c.Currency,
+			num.Exact(num.Round(amount)), c.Currency, num.Exact(c.PerHour))})
+	}
+	return all
+}
+
+// manyText writes large numbers for people: 1.03 million.
+func manyText(v float64) string {
+	for _, u := range []struct {
+		from float64
+		name string
+	}{{1e12, " trillion"}, {1e9, " billion"}, {1e6, " million"}} {
+		if v >= u.from {
+			return num.Three(v/u.from) + u.name
+		}
+	}
+	return thousands(v)
 }
 
 // figuresOf are the large figures, those of the stage nearest to the answer, and the name of that stage.
@@ -475,6 +512,9 @@ func (v *stageView) engine(s *report.Stage) {
 	if !w.TTFT.P95.IsAbsent() {
 		add("its own TTFT p95", milliseconds(1e3*float64(w.TTFT.P95)))
 	}
+	if !w.AcceptShare.IsAbsent() && w.Drafted > 0 {
+		add("speculated tokens accepted", fmt.Sprintf("%.1f %%", 100*float64(w.AcceptShare)))
+	}
 	if w.Errors > 0 {
 		add("scrapes that failed", fmt.Sprintf("%d: %s", w.Errors, w.Error))
 	}
@@ -510,7 +550,8 @@ func factsOf(r *report.Result) []fact {
 	if p := r.Probes; p != nil {
 		text := fmt.Sprintf("one stream does %s req/s", num.Three(p.SynchronousRate))
 		if p.SaturationRate > 0 {
-			text += fmt.Sprintf("; saturated at %s req/s, with %d streams or more", num.Three(p.SaturationRate), p.Streams)
+			text += fmt.Sprintf("; saturated at %s req/s, with %d streams or more", num.Three(p.SaturationRate),
+				p.Streams)
 		}
 		add("probes", text)
 	}
@@ -643,7 +684,8 @@ func stripOf(r *report.Result, a *answer) string {
 	x := axis{from: 0, to: most * 1.05}
 	place := func(v float64) float64 { return left + x.place(v)*(right-left) }
 	p := &svgPen{}
-	fmt.Fprintf(&p.b, `<svg class="strip" viewBox="0 0 %s %s" role="img" aria-label="%s">`, number(width), number(height),
+	fmt.Fprintf(&p.b, `<svg class="strip" viewBox="0 0 %s %s" role="img" aria-label="%s">`,
+		number(width), number(height),
 		template.HTMLEscapeString(fmt.Sprintf("rates that were tried, from 0 to %s requests a second", num.Rate(most))))
 	for _, b := range a.bands() {
 		from, to := place(b.from), place(min(b.to, x.to))
@@ -672,10 +714,10 @@ func stripOf(r *report.Result, a *answer) string {
 
 // glossary is what the words of the page mean.
 var glossary = []pair{
-	{"max rate at SLO", "the highest request rate at which the endpoint still keeps all its objectives (SLO), and the answer of the run"},
+	{"max rate at SLO", "the highest request rate at which the endpoint still keeps its objectives (SLO): the answer"},
 	{"interval", "where the max rate lies, with the confidence that stands beside it; the narrower, the surer"},
 	{"stage", "a period of load at one rate, and what was measured in it"},
-	{"PASS, FAIL, UNDECIDED", "outcome of the objectives on a stage, at the stated confidence; UNDECIDED: too few requests to tell"},
+	{"PASS, FAIL, UNDECIDED", "outcome of the objectives on a stage; UNDECIDED: too few requests to tell"},
 	{"client valid, suspect, invalid", "whether the load generator itself added to what it measured"},
 	{"TTFT", "time to first token: from the scheduled time of a request until its first token came"},
 	{"TPOT", "time per output token: (last − first token) / (output tokens − 1), one value a request"},

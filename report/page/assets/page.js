@@ -246,7 +246,7 @@ async function timeline(host, stage) {
     button('▶', 'later', () => view.pan(0.5)), button('all', 'the whole stage', view.reset));
   host.append(make('h3', {}, 'Over time'), tools);
   if (requests) {
-    tools.append(...keys(['low', 'until the first token'], ['third', 'decode'], ['fail', 'failed'], ['quiet', 'unfinished'],
+    tools.append(...keys(['waiting', 'until the first token'], ['decoding', 'decode'], ['fail', 'failed'], ['unfinished', 'unfinished'],
       ['limit', 'sent late']), make('span', { class: 'key' }, 'drag to zoom, double-click for all'));
     view.lanes = lanes(view, stage);
     host.append(view.lanes.element);
@@ -273,7 +273,7 @@ async function timeline(host, stage) {
 // lanes draws the requests, each as a bar in a lane of its own while it was in flight. Only what is in sight is looked
 // at, and pixels are set one by one: 100,000 bars take a few milliseconds.
 function lanes(view, stage) {
-  const r = view.requests, height = Math.max(60, Math.min(260, r.lanes.length * 10)), least = 2;
+  const r = view.requests, height = Math.max(60, Math.min(260, r.lanes.length * 10)), least = 3;
   const thick = Math.max(least, Math.min(12, height / r.lanes.length));
   const inSight = Math.floor(height / thick);
   let top = 0;
@@ -321,10 +321,10 @@ function lanes(view, stage) {
     if (canvas.width !== whole || canvas.height !== h) { canvas.width = whole; canvas.height = h; }
     const image = context.createImageData(w, h), pixels = new Uint32Array(image.data.buffer);
     pixels.fill(pixel('surface'));
-    const wait = pixel('low'), decode = pixel('third'), failed = pixel('fail'), unfinished = pixel('quiet'),
+    const wait = pixel('waiting'), decode = pixel('decoding'), failed = pixel('fail'), unfinished = pixel('unfinished'),
       late = pixel('limit'), edge = pixel('ink');
     const scale = w / (view.to - view.from);
-    const gap = thick >= 4 ? Math.max(1, Math.round(ratio)) : 0;
+    const gap = thick >= 2.5 ? 1 : 0;
     let bars = 0;
     for (let lane = top; lane < Math.min(r.lanes.length, top + inSight + 1); lane++) {
       const list = r.lanes[lane];
@@ -357,7 +357,7 @@ function lanes(view, stage) {
     context.textBaseline = 'middle';
     const steps = Math.max(1, Math.ceil(inSight / 5 / 5) * 5);
     for (let lane = top; lane < Math.min(r.lanes.length, top + inSight); lane++) {
-      if ((lane + 1) % steps === 0) context.fillText(lane + 1, (left - 6) * ratio, ((lane - top) * thick + thick / 2) * ratio);
+      if ((lane + 1) % steps === 0 && (lane - top + 1) * thick < height - 4) context.fillText(lane + 1, (left - 6) * ratio, ((lane - top) * thick + thick / 2) * ratio);
     }
     view.bars = bars;
   }
@@ -443,7 +443,7 @@ function rows(view, stage) {
   if (e) flight.push(theirs('engine running', 'second', e.running, [5, 3]), theirs('engine waiting', 'fail', e.waiting));
   plan.push({ title: 'in flight', lines: flight });
   if (e) plan.push({ title: 'KV cache in use, %', lines: [theirs('KV', 'high', e.kv.map(v => v === null ? null : 100 * v))] });
-  if (e && e.preemptions) plan.push({ title: 'preemptions/s', lines: [theirs('preemptions', 'fail', e.preemptions)] });
+  if (e && e.preemptions.some(v => v > 0)) plan.push({ title: 'preemptions', lines: [theirs('preemptions', 'fail', e.preemptions)] });
   if (s) {
     plan.push({ title: 'TTFT, ms', lines: [own('p95', 'main', s.ttft_p95_ms), own('p50', 'low', s.ttft_p50_ms, [2, 3])], bound: stage.ttft });
     plan.push({ title: 'TPOT, ms', lines: [own('p95', 'second', s.tpot_p95_ms), own('p50', 'third', s.tpot_p50_ms, [2, 3])], bound: stage.tpot });
