@@ -34,6 +34,7 @@ type specFlags struct {
 	insecure, http2            bool
 	connectTimeout             time.Duration
 	requestTimeout             time.Duration
+	waitReady                  time.Duration
 	serverMetrics              string
 
 	// the requests
@@ -68,6 +69,7 @@ type specFlags struct {
 	sampleRequests      int
 	allowInvalid, quiet bool
 	consoleStyle        string
+	screenFlags
 }
 
 // lengthFlags describe a length in tokens, as GuideLLM's synthetic data does.
@@ -118,6 +120,9 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 		"limit for DNS, TCP and TLS of a new connection")
 	set.DurationVar(&f.requestTimeout, "request-timeout", endpoint.DefaultRequestTimeout,
 		"limit for one request from its first byte sent to its end (0: none)")
+	set.DurationVar(&f.waitReady, "wait-ready", 0,
+		"wait this long at most until the endpoint answers and lists its models, such as 10m for an engine that "+
+			"loads (0: it has to be there)")
 
 	f.promptTokens.add(set, "prompt-tokens", "length of the prompts in tokens", 256)
 	f.outputTokens.add(set, "output-tokens", "length of the responses in tokens", 128)
@@ -182,8 +187,37 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.BoolVar(&f.allowInvalid, "allow-invalid", false, "exit 0 even where the client was invalid")
 	set.StringVar(&f.consoleStyle, "console-style", string(spec.StyleOpenLoop),
 		"what is printed at the end: openloop, or guidellm for GuideLLM's own tables")
-	set.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress")
+	set.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress: warnings, errors and the results alone")
+	f.addScreen(set)
 	return f
+}
+
+// screenFlags are the flags about what is shown.
+type screenFlags struct {
+	progress      string
+	noColor, wide bool
+}
+
+func (f *screenFlags) addScreen(set *pflag.FlagSet) {
+	set.StringVar(&f.progress, "progress", string(spec.AutoProgress),
+		"how the run is shown as it goes: screen (drawn in place on a terminal), plain (a line a stage, and one every "+
+			"10 s), json (the same as JSON lines), or auto")
+	f.addEnd(set)
+}
+
+// addEnd adds those about the results alone.
+func (f *screenFlags) addEnd(set *pflag.FlagSet) {
+	set.BoolVar(&f.noColor, "no-color", false, "no colours (also: the variable NO_COLOR)")
+	set.BoolVar(&f.wide, "wide", false, "print all columns of the table, which then takes more than 80")
+}
+
+// checkProgress says what is wrong with --progress.
+func (f *screenFlags) checkProgress() error {
+	switch spec.Progress(f.progress) {
+	case spec.AutoProgress, spec.ScreenProgress, spec.PlainProgress, spec.JSONProgress:
+		return nil
+	}
+	return usageError("--progress %q: it is auto, screen, plain or json", f.progress)
 }
 
 // check says what is wrong with the flags that a spec.Spec has no words for; spec.Validate sees the rest.
@@ -235,6 +269,9 @@ func (f *specFlags) check() error {
 	if err := f.promptTokens.check("prompt-tokens"); err != nil {
 		return err
 	}
+	if err := f.checkProgress(); err != nil {
+		return err
+	}
 	return f.outputTokens.check("output-tokens")
 }
 
@@ -276,6 +313,7 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 	s.Output = spec.Output{
 		Dir: f.outputDir, Files: f.outputs, SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle),
 		Quiet: f.quiet, AllowInvalid: f.allowInvalid,
+		Progress: spec.Progress(f.progress), NoColor: f.noColor, Wide: f.wide,
 		Command: append([]string{"openloop"}, endpoint.RedactCommand(f.program.args, secretFlags)...),
 	}
 	return s, nil
@@ -305,6 +343,7 @@ func (f *specFlags) endpoint() (endpoint.Config, error) {
 	c := endpoint.Config{
 		Target: f.target, Model: f.model, CAFile: f.caFile, Insecure: f.insecure, HTTP2: f.http2,
 		ConnectTimeout: f.connectTimeout, RequestTimeout: f.requestTimeout,
+		WaitReady: f.waitReady,
 	}
 	var login endpoint.Secret
 	var err error
@@ -350,6 +389,7 @@ func (f *specFlags) base() (spec.Spec, error) {
 	}
 	s.Endpoint.CAFile, s.Endpoint.Insecure = f.caFile, f.insecure
 	s.Endpoint.ConnectTimeout, s.Endpoint.RequestTimeout = f.connectTimeout, f.requestTimeout
+	s.Endpoint.WaitReady = f.waitReady
 	s.Limits.Grace = f.grace
 	if f.set.Changed("max-concurrency") {
 		s.Limits.MaxConcurrency = f.maxConcurrency
