@@ -14,7 +14,7 @@ func TestParseOutputs(t *testing.T) {
 		{"/b/c.yml", "/b/c.yml", "yaml"},
 		{"json.csv", "json.csv", "csv"},
 		{"", "", ""},
-		{"console", "", ""}, // is printed, and no file
+		{"console", "", ""},             // is printed, and no file
 		{"html", "report.html", "html"}, // for people, not for programs
 		{"xlsx", "", ""},
 		{"/b/json", "", ""},

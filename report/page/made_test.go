@@ -176,7 +176,7 @@ func (e engine) window(rng *rand.Rand, rate, inFlight float64) *enginemetrics.Wi
 	gone := enginemetrics.EngineLatency{Count: none, Mean: none, P50: none, P95: none, P99: none}
 	w := &enginemetrics.Window{Preemptions: 0, PrefixHits: 0, PrefixQueries: 1000, HitShare: 0, PromptTokens: 1,
 		OutputTokens: 1,
-		Drafted: none, Accepted: none, AcceptShare: none, TTFT: gone, ITL: gone}
+		Drafted:      none, Accepted: none, AcceptShare: none, TTFT: gone, ITL: gone}
 	for at := 0.5; at < e.seconds; at++ {
 		waiting := max(0, (rate-e.capacity)*at)
 		w.Series = append(w.Series, enginemetrics.Sample{
