@@ -85,10 +85,20 @@ const (
 
 // inFolder is the report in a folder of results, and any other name as it is.
 func inFolder(name string) string {
-	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		return filepath.Join(name, "benchmarks.json")
+	name = runFolder(name)
+	info, err := os.Stat(name)
+	if err != nil || !info.IsDir() {
+		return name
 	}
-	return name
+	for _, file := range []string{"benchmarks.json", "benchmarks.json.gz", "benchmarks.yaml"} {
+		if exists(filepath.Join(name, file)) {
+			return filepath.Join(name, file)
+		}
+	}
+	if exists(filepath.Join(name, latestRun)) { // the folder of the runs' folders
+		return inFolder(filepath.Join(name, latestRun))
+	}
+	return filepath.Join(name, "benchmarks.json")
 }
 
 // readOwn reads openloop's own results, without the requests behind them; nil where a report has none, or can't be

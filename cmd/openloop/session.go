@@ -84,6 +84,9 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.checkFiles(); err != nil {
 		return err
 	}
+	if err := s.files.refuseEarlier(); err != nil {
+		return err
+	}
 	if s.spec.Endpoint.Insecure {
 		s.warn("--insecure: the endpoint's certificate is not verified, and the API key could go to someone else")
 	}
@@ -127,6 +130,10 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.files.begin(s.model, time.Now()); err != nil {
+		return err
+	}
+	s.spec.Output.Dir = s.files.dir
 	args := guidellm.ArgsOf(s.spec)
 	if s.options.args != nil {
 		args = *s.options.args
@@ -207,16 +214,17 @@ func (s *session) checkFiles() error {
 		}
 		return nil
 	}
-	for _, o := range s.files.outputs {
-		if err := refuse("outputs", s.files.place(o.file)); err != nil {
+	written := s.files.names()
+	for _, name := range written {
+		if err := refuse("outputs", name); err != nil {
 			return err
 		}
 	}
 	if w.SaveTo == "" {
 		return nil
 	}
-	for _, o := range s.files.outputs {
-		taken[s.files.place(o.file)] = "is to hold the results"
+	for _, name := range written {
+		taken[name] = "is to hold the results"
 	}
 	return refuse("save-workload", w.SaveTo)
 }

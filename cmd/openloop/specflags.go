@@ -66,6 +66,7 @@ type specFlags struct {
 	objectives, gates   []string
 	confidence          float64
 	outputDir           string
+	overwrite           bool
 	outputs             []string
 	labels              labelsValue
 	cost                costValue
@@ -174,9 +175,10 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringVar(&f.serverMetrics, "server-metrics", "auto",
 		"the engine's own Prometheus metrics, read once a second: auto (/metrics of the target's host, if it is "+
 			"there), a URL, or off")
-	set.StringVar(&f.outputDir, "output-dir", "openloop-results",
-		"`DIR` for the results; it is made if it does not exist. Results of an earlier run in it are kept under "+
-			"another name")
+	set.StringVarP(&f.outputDir, "output-dir", "o", "",
+		"`DIR` for the results (default: a new one in "+runsFolder+", named after the time and the model); it is made "+
+			"if it does not exist, and must not hold results")
+	set.BoolVar(&f.overwrite, "overwrite", false, "replace the results of an earlier run in --output-dir")
 	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"},
 		"files to write: json (benchmarks.json), csv, yaml, screen (benchmarks.txt), or a file name")
 	set.Var(&f.labels, "label",
@@ -236,8 +238,10 @@ func (f *specFlags) check() error {
 		return usageError("--server-metrics is empty: it is auto, off, or a URL")
 	case f.consoleStyle != string(spec.StyleOpenLoop) && f.consoleStyle != string(spec.StyleGuideLLM):
 		return usageError("--console-style %q: it is openloop or guidellm", f.consoleStyle)
-	case f.outputDir == "":
+	case f.set.Changed("output-dir") && f.outputDir == "":
 		return usageError("--output-dir is empty: name a folder, . for this one")
+	case f.overwrite && f.outputDir == "":
+		return usageError("--overwrite needs --output-dir: a new folder holds nothing")
 	}
 	if f.data != "" {
 		for _, name := range []string{"prompt-tokens", "prompt-tokens-stdev", "prompt-tokens-min", "prompt-tokens-max",
@@ -289,9 +293,12 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 		s.Limits.MaxConcurrency = f.maxConcurrency
 	}
 	s.Output = spec.Output{
-		Dir: f.outputDir, Files: f.outputs, SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle),
+		Dir: f.outputDir, Earlier: spec.RefuseEarlier, Files: f.outputs, SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle),
 		Quiet: f.quiet, AllowInvalid: f.allowInvalid, Labels: f.labels, Cost: f.cost.cost,
 		Command: append([]string{"openloop"}, endpoint.RedactCommand(f.program.args, secretFlags)...),
+	}
+	if f.overwrite {
+		s.Output.Earlier = spec.OverwriteEarlier
 	}
 	return s, nil
 }
