@@ -102,6 +102,13 @@ type Plan struct {
 	Profile string         // synchronous, concurrent, throughput, constant, poisson or sweep
 	Stages  []loadgen.Load // nil for a sweep
 	Sweep   *Sweep
+	// Decide lets each of the stages, all open loops of one rate, end once its objectives are decided.
+	Decide *Decide
+}
+
+// Decide says how long a stage may run until it is decided.
+type Decide struct {
+	Budget time.Duration // wall time for each rate
 }
 
 // Seed is that of the first random arrivals.
@@ -149,6 +156,9 @@ type Output struct {
 	SampleRequests int      // keep prompt and response of so many requests of a stage
 	Style          Style    // what is printed at the end
 	Quiet          bool     // no progress
+	Progress       Progress // how it is shown; "" is AutoProgress
+	NoColor        bool     // on no terminal
+	Wide           bool     // all columns at the end, not those alone that fit in 80
 	AllowInvalid   bool     // exit 0 even where the client was invalid
 	Command        []string // as it was given, credentials left out
 	Labels         map[string]string
@@ -182,6 +192,18 @@ func (c Cost) Amount(sum float64) string {
 	}
 	return c.Currency + text
 }
+
+// Progress is how a run is shown as it goes.
+type Progress string
+
+// The ways.
+const (
+	AutoProgress   Progress = "auto"   // a screen on a terminal, else plain
+	ScreenProgress Progress = "screen" // drawn in place
+	PlainProgress  Progress = "plain"  // a line a stage, and one every ten seconds
+	JSONProgress   Progress = "json"   // the same as JSON lines
+	NoProgress     Progress = "none"
+)
 
 // Style is what is printed at the end of a run.
 type Style string

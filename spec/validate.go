@@ -53,6 +53,7 @@ func (s Spec) Validate() error {
 	all.add(e.Address.IsZero() == (e.Sim == ""), "Endpoint", nil, "it needs an address, or a simulated engine")
 	all.add(e.ConnectTimeout <= 0, "Endpoint.ConnectTimeout", e.ConnectTimeout, "it must be above 0")
 	all.add(e.RequestTimeout < 0, "Endpoint.RequestTimeout", e.RequestTimeout, negative)
+	all.add(e.WaitReady < 0, "Endpoint.WaitReady", e.WaitReady, negative)
 	all.add(e.Insecure && e.CAFile != "", "Endpoint.Insecure", nil,
 		"with it no certificate is verified, so that no authorities can be given")
 

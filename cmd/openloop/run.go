@@ -130,7 +130,7 @@ func (l loadFlags) traceLoad(f *specFlags) ([]loadgen.Load, error) {
 	case !(f.traceSpeed > 0):
 		return nil, usageError("--trace-speed %v: it must be above 0", f.traceSpeed)
 	case !f.set.Changed("max-seconds"):
-		f.maxSeconds = 0 // the trace says how long
+		f.stageTime = 0 // the trace says how long
 	}
 	return []loadgen.Load{{Kind: loadgen.ConstantGap, Name: "trace"}}, nil
 }
@@ -142,7 +142,7 @@ func (l loadFlags) curveLoad(f *specFlags, kind loadgen.Kind, arrival loadgen.Ar
 	} else if kind == loadgen.PoissonGaps && arrival.Kind == "" {
 		arrival.Kind = loadgen.PoissonArrival
 	}
-	length := f.maxSeconds
+	length := f.stageTime
 	var shape loadgen.Profile
 	var err error
 	name := "stages"
@@ -151,14 +151,14 @@ func (l loadFlags) curveLoad(f *specFlags, kind loadgen.Kind, arrival loadgen.Ar
 			return nil, usageError("--stages: %w", err)
 		}
 		if f.set.Changed("max-seconds") && length > shape.Length() {
-			return nil, usageError("--max-seconds %s is beyond the end of --stages, %v", shortTime(f.maxSeconds),
+			return nil, usageError("--max-seconds %s is beyond the end of --stages, %v", shortTime(f.stageTime),
 				shape.Length())
 		}
 		if !f.set.Changed("max-seconds") {
-			f.maxSeconds = shape.Length()
+			f.stageTime = shape.Length()
 		}
 	} else {
-		if f.maxSeconds == 0 {
+		if f.stageTime == 0 {
 			return nil, usageError("--ramp needs --max-seconds: the rate reaches its end then")
 		}
 		if shape, err = loadgen.ParseRamp(l.ramp, length); err != nil {

@@ -47,6 +47,9 @@ type session struct {
 	sim      *llmsim.Server // the simulated engine in the process; nil for a real endpoint
 	endpoint *endpoint.Endpoint
 	model    string
+	models   []endpoint.Model    // as the endpoint lists them
+	engine   *enginemetrics.Info // what serves it; nil: it does not say
+	waiting  *waiter             // see waiter
 	work     *tokens.Workload
 	client   *loadgen.Client
 	plan     *sweep.Plan
@@ -64,6 +67,9 @@ const reportGC = 50
 func runSpec(ctx context.Context, s spec.Spec, o runOptions, stdout, stderr io.Writer) error {
 	if err := refuse(s.Validate()); err != nil {
 		return err
+	}
+	if s.Output.Progress == spec.ScreenProgress && !canDraw(stderr) {
+		return withHint(usageError("--progress screen: stderr is not a terminal"), "--progress plain writes lines")
 	}
 	run := &session{spec: s, options: o, stdout: stdout, stderr: stderr}
 	defer run.close()
@@ -130,6 +136,7 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.engine = s.ask(ctx, metrics)
 	if err := s.files.begin(s.model, time.Now()); err != nil {
 		return err
 	}
@@ -260,10 +267,17 @@ func (s *session) openEndpoint(ctx context.Context) error {
 
 // chooseModel finds the model to ask for.
 func (s *session) chooseModel(ctx context.Context) (string, error) {
-	models, err := s.endpoint.Models(ctx)
+	list, err := s.list(ctx)
+	var models []string
+	if err == nil {
+		s.models = list.Models
+		for _, m := range list.Models {
+			models = append(models, m.ID)
+		}
+	}
 	asked := s.spec.Endpoint.Model
 	switch {
-	case errors.Is(err, endpoint.ErrNoModels):
+	case errors.Is(err, endpoint.ErrNoModels) && s.spec.Endpoint.WaitReady == 0:
 		if asked == "" {
 			return "", withHint(usageError("%w", err), "name the model to ask for: --model")
 		}
@@ -299,7 +313,11 @@ func (s *session) try(ctx context.Context, path string, item tokens.Item) error 
 	if d := s.spec.Endpoint.RequestTimeout; d > 0 && d != endpoint.DefaultRequestTimeout {
 		patience = d
 	}
-	trial, err := s.endpoint.Try(ctx, path, item.Body, patience)
+	var trial *endpoint.Trial
+	err := s.waiter().until(ctx, func(ctx context.Context) (err error) {
+		trial, err = s.endpoint.Try(ctx, path, item.Body, patience)
+		return err
+	})
 	if err != nil {
 		return refusal(ctx, err)
 	}
@@ -386,11 +404,11 @@ func (s *session) concurrencyCap() (int, error) {
 // send runs the plan.
 func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 	plan := s.spec.Plan
+	progress := s.startProgress()
+	defer progress.end()
 	if plan.Sweep == nil {
-		s.watch(len(plan.Stages))
 		return s.plan.Run(ctx, plan.Stages)
 	}
-	s.watch(plan.Sweep.Size)
 	result, err := s.plan.Sweep(ctx, *plan.Sweep)
 	if err != nil || plan.Sweep.Search == nil {
 		return result, err
@@ -401,9 +419,8 @@ func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 		result.Plain = len(result.Stages)
 	}
 	search := sweep.SearchConfig{Search: *plan.Sweep.Search, Confidence: s.spec.Confidence, Gates: s.spec.Gates}
-	s.say("searching for the max rate: until it is known to ±%s %%, at most %v", num.Exact(100*search.Precision),
-		search.Budget)
-	s.watch(0)
+	progress.searching(fmt.Sprintf("searching for the max rate: until it is known to ±%s %%, at most %v",
+		num.Exact(100*search.Precision), search.Budget))
 	result.Answer, err = s.plan.Search(ctx, result, search)
 	return result, err
 }
@@ -472,7 +489,7 @@ func (s *session) result(measured *sweep.Result) *report.Result {
 	}
 	return report.New(s.spec, report.Run{
 		Version: programVersion(), Model: s.model, Measured: measured,
-		Workload: s.work.Summary(stages), Warnings: s.work.Warnings(stages),
+		Workload: s.work.Summary(stages), Warnings: s.work.Warnings(stages), Engine: s.engine,
 	})
 }
 
@@ -605,11 +622,11 @@ func (s *session) close() {
 }
 
 func (s *session) warn(format string, args ...any) {
-	fmt.Fprintf(s.stderr, "warning: "+format+"\n", args...)
+	s.message("warning", fmt.Sprintf(format, args...))
 }
 
 func (s *session) say(format string, args ...any) {
 	if !s.spec.Output.Quiet {
-		fmt.Fprintf(s.stderr, format+"\n", args...)
+		s.message("note", fmt.Sprintf(format, args...))
 	}
 }

@@ -37,6 +37,7 @@ type specFlags struct {
 	insecure, http2            bool
 	connectTimeout             time.Duration
 	requestTimeout             time.Duration
+	waitReady                  time.Duration
 	serverMetrics              string
 
 	// the requests
@@ -55,7 +56,7 @@ type specFlags struct {
 	traceSpeed                 float64
 
 	// the load
-	maxSeconds, rampup, grace        time.Duration
+	stageTime, rampup, grace        time.Duration
 	maxRequests                      int
 	warmup, cooldown                 spec.Trim
 	maxErrors                        int
@@ -73,6 +74,7 @@ type specFlags struct {
 	sampleRequests      int
 	allowInvalid, quiet bool
 	consoleStyle        string
+	screenFlags
 }
 
 // lengthFlags describe a length in tokens, as GuideLLM's synthetic data does.
@@ -123,6 +125,9 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 		"limit for DNS, TCP and TLS of a new connection")
 	timeVar(set, &f.requestTimeout, "request-timeout", endpoint.DefaultRequestTimeout,
 		"limit for one request from its first byte sent to its end (0: none)")
+	timeVar(set, &f.waitReady, "wait-ready", 0,
+		"wait this long at most until the endpoint answers and lists its models, such as 10m for an engine that "+
+			"loads (0: it has to be there)")
 
 	f.promptTokens.add(set, "prompt-tokens", "length of the prompts in tokens", 256)
 	f.outputTokens.add(set, "output-tokens", "length of the responses in tokens", 128)
@@ -149,7 +154,7 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringVar(&f.saveWorkload, "save-workload", "",
 		"write every request that is sent to this `FILE` (JSON lines), for --data to send again")
 
-	timeVar(set, &f.maxSeconds, "max-seconds", 30*time.Second, "length of a stage")
+	timeVar(set, &f.stageTime, "max-seconds", 30*time.Second, "length of a stage")
 	set.IntVar(&f.maxRequests, "max-requests", 0, "requests of a stage (0: no limit)")
 	set.Var((*trimValue)(&f.warmup), "warmup",
 		"part of a stage left out at its start: a share if below 1, else seconds (requests, where --max-requests "+
@@ -191,7 +196,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.BoolVar(&f.allowInvalid, "allow-invalid", false, "exit 0 even where the client was invalid")
 	set.StringVar(&f.consoleStyle, "console-style", string(spec.StyleOpenLoop),
 		"what is printed at the end: openloop, or guidellm for GuideLLM's own tables")
-	set.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress")
+	set.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress: warnings, errors and the results alone")
+	f.addScreen(set)
 	return f
 }
 
@@ -200,6 +206,34 @@ func (f *specFlags) note(format string, args ...any) {
 	if !f.quiet {
 		fmt.Fprintf(f.program.stderr, format+"\n", args...)
 	}
+}
+
+// screenFlags are the flags about what is shown.
+type screenFlags struct {
+	progress      string
+	noColor, wide bool
+}
+
+func (f *screenFlags) addScreen(set *pflag.FlagSet) {
+	set.StringVar(&f.progress, "progress", string(spec.AutoProgress),
+		"how the run is shown as it goes: screen (drawn in place on a terminal), plain (a line a stage, and one every "+
+			"10 s), json (the same as JSON lines), or auto")
+	f.addEnd(set)
+}
+
+// addEnd adds those about the results alone.
+func (f *screenFlags) addEnd(set *pflag.FlagSet) {
+	set.BoolVar(&f.noColor, "no-color", false, "no colours (also: the variable NO_COLOR)")
+	set.BoolVar(&f.wide, "wide", false, "print all columns of the table, which then takes more than 80")
+}
+
+// checkProgress says what is wrong with --progress.
+func (f *screenFlags) checkProgress() error {
+	switch spec.Progress(f.progress) {
+	case spec.AutoProgress, spec.ScreenProgress, spec.PlainProgress, spec.JSONProgress:
+		return nil
+	}
+	return usageError("--progress %q: it is auto, screen, plain or json", f.progress)
 }
 
 // check says what is wrong with the flags that a spec.Spec has no words for; spec.Validate sees the rest.
@@ -214,10 +248,10 @@ func (f *specFlags) check() error {
 		return usageError("--insecure and --ca-file contradict each other: with --insecure no certificate is verified")
 	case f.requestType != "chat_completions" && f.requestType != "text_completions":
 		return usageError("--request-type %q: it is chat_completions or text_completions", f.requestType)
-	case f.maxSeconds < 0 || f.maxSeconds > longestStage:
+	case f.stageTime < 0 || f.stageTime > longestStage:
 		return usageError("--max-seconds %s: it must be above 0 and at most %s, or 0 for no limit by time",
-			shortTime(f.maxSeconds), shortTime(longestStage))
-	case f.maxSeconds == 0 && f.maxRequests == 0 && f.trace == "":
+			shortTime(f.stageTime), shortTime(longestStage))
+	case f.stageTime == 0 && f.maxRequests == 0 && f.trace == "":
 		return usageError("a stage needs a limit: --max-seconds or --max-requests above 0")
 	case f.warmup.Percent < 0 || f.warmup.Value < 0 || f.cooldown.Percent < 0 || f.cooldown.Value < 0:
 		return usageError("--warmup and --cooldown can't be negative")
@@ -254,6 +288,9 @@ func (f *specFlags) check() error {
 	if err := f.promptTokens.check("prompt-tokens"); err != nil {
 		return err
 	}
+	if err := f.checkProgress(); err != nil {
+		return err
+	}
 	return f.outputTokens.check("output-tokens")
 }
 
@@ -285,7 +322,7 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 		return s, err
 	}
 	s.Limits = spec.Limits{
-		MaxDuration: f.maxSeconds, MaxRequests: f.maxRequests,
+		MaxDuration: f.stageTime, MaxRequests: f.maxRequests,
 		MaxErrors: f.maxErrors, MaxErrorRate: f.maxErrorRate, MaxGlobalErrorRate: f.maxGlobalErrorRate,
 		Warmup: f.warmup, Cooldown: f.cooldown, Grace: f.grace, RampUp: f.rampup,
 	}
@@ -293,8 +330,9 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 		s.Limits.MaxConcurrency = f.maxConcurrency
 	}
 	s.Output = spec.Output{
-		Dir: f.outputDir, Earlier: spec.RefuseEarlier, Files: f.outputs, SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle),
-		Quiet: f.quiet, AllowInvalid: f.allowInvalid, Labels: f.labels, Cost: f.cost.cost,
+		Dir: f.outputDir, Earlier: spec.RefuseEarlier, Files: f.outputs, SampleRequests: f.sampleRequests,
+		Style: spec.Style(f.consoleStyle), Quiet: f.quiet, AllowInvalid: f.allowInvalid, Labels: f.labels,
+		Cost: f.cost.cost, Progress: spec.Progress(f.progress), NoColor: f.noColor, Wide: f.wide,
 		Command: append([]string{"openloop"}, endpoint.RedactCommand(f.program.args, secretFlags)...),
 	}
 	if f.overwrite {
@@ -327,6 +365,7 @@ func (f *specFlags) endpoint() (endpoint.Config, error) {
 	c := endpoint.Config{
 		Target: f.target, Model: f.model, CAFile: f.caFile, Insecure: f.insecure, HTTP2: f.http2,
 		ConnectTimeout: f.connectTimeout, RequestTimeout: f.requestTimeout,
+		WaitReady: f.waitReady,
 	}
 	var login endpoint.Secret
 	var err error
@@ -372,6 +411,7 @@ func (f *specFlags) base() (spec.Spec, error) {
 	}
 	s.Endpoint.CAFile, s.Endpoint.Insecure = f.caFile, f.insecure
 	s.Endpoint.ConnectTimeout, s.Endpoint.RequestTimeout = f.connectTimeout, f.requestTimeout
+	s.Endpoint.WaitReady = f.waitReady
 	s.Limits.Grace = f.grace
 	if f.set.Changed("max-concurrency") {
 		s.Limits.MaxConcurrency = f.maxConcurrency

@@ -10,8 +10,8 @@ import (
 	"github.com/openloop/openloop/spec"
 )
 
-// fastSeconds is the length of the probes of --fast: enough for what they are to find.
-const fastSeconds = 10 * time.Second
+// fastStage is the length of the probes of --fast: enough for what they are to find.
+const fastStage = 10 * time.Second
 
 // leastBudget is time enough to find the max rate to 5 % on most servers of some 50 requests a second or more. The
 // search ends once it has it.
@@ -90,7 +90,7 @@ func (f *sweepFlags) spec(args []string) (spec.Spec, error) {
 	if f.fast {
 		size = 2
 		if !f.set.Changed("max-seconds") {
-			f.maxSeconds = fastSeconds
+			f.stageTime = fastStage
 		}
 	}
 	s, err := f.specFlags.spec(args)

@@ -218,8 +218,8 @@ func (c *costValue) Set(text string) error {
 		return wrong
 	}
 	currency := strings.TrimSpace(amount[:digits])
-	if strings.ContainsFunc(currency, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.Is(unicode.Sc, r) }) ||
-		len([]rune(currency)) > 3 {
+	other := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.Is(unicode.Sc, r) }
+	if strings.ContainsFunc(currency, other) || len([]rune(currency)) > 3 {
 		return wrong
 	}
 	perHour, err := strconv.ParseFloat(amount[digits:], 64)

@@ -58,6 +58,7 @@ var allowed = map[string]string{
 	"sweep/enginemetrics": "endpoint " + engine,
 
 	"report":      trying,
+	"report/live": showing,
 	"report/page": showing,
 
 	"guidellm":                "guidellm/oversaturation guidellm/stats " + showing,
