@@ -153,6 +153,8 @@ type Output struct {
 	Dir            string
 	Earlier        Earlier  // what becomes of an earlier run's results in Dir
 	Files          []string // forms, or file names whose ending is one
+	Records        string   // file for the requests, one line each; "": none
+	HLog           string   // file for their latencies as an HdrHistogram log; "": none
 	SampleRequests int      // keep prompt and response of so many requests of a stage
 	Style          Style    // what is printed at the end
 	Quiet          bool     // no progress

@@ -115,7 +115,7 @@ func runRecover(names []string, stdout, stderr io.Writer) error {
 		Args: guidellm.ArgsOf(about.Spec), Spec: about.Spec, Model: about.Model, Version: about.Version,
 		MaxConcurrency: about.MaxConcurrency,
 	})
-	outputs, err := parseOutputs(about.Spec.Output.Files)
+	outputs, err := allOutputs(about.Spec.Output)
 	if err != nil {
 		return err
 	}

@@ -29,9 +29,9 @@ type resultFiles struct {
 
 // openResultFiles says what is wrong with where the results are to go. Nothing is made before the run begins.
 func openResultFiles(o spec.Output) (*resultFiles, error) {
-	outputs, err := parseOutputs(o.Files)
+	outputs, err := allOutputs(o)
 	if err != nil {
-		return nil, usageError("--outputs: %w", err)
+		return nil, err
 	}
 	f := &resultFiles{dir: o.Dir, earlier: o.Earlier, outputs: outputs, own: map[string]bool{}}
 	if err := checkFolder(cmp.Or(o.Dir, runsFolder)); err != nil {
@@ -69,7 +69,8 @@ func (f *resultFiles) names() []string {
 	}
 	for _, form := range formats() {
 		for _, ending := range form.endings {
-			names = append(names, f.place("benchmarks."+ending))
+			name := f.place("benchmarks." + ending)
+			names = append(names, name, name+compressedEnding)
 		}
 	}
 	return append(names, f.place(configFile), f.place(journalFile))
@@ -156,6 +157,9 @@ func (f *resultFiles) keepEarlier(name string) error {
 		return nil
 	}
 	end := filepath.Ext(name)
+	if end == compressedEnding {
+		end = filepath.Ext(strings.TrimSuffix(name, end)) + end
+	}
 	stem := strings.TrimSuffix(name, end) + info.ModTime().Format("-20060102-150405")
 	kept := stem + end
 	for n := 2; exists(kept); n++ {

@@ -221,9 +221,21 @@ func (s *session) checkFiles() error {
 		}
 		return nil
 	}
+	for _, o := range s.files.outputs {
+		if s.files.dir == "" && !filepath.IsAbs(o.file) {
+			continue // it goes into a new folder
+		}
+		flag := "outputs"
+		if o.format.name == "records" || o.format.name == "hlog" {
+			flag = o.format.name
+		}
+		if err := refuse(flag, s.files.place(o.file)); err != nil {
+			return err
+		}
+	}
 	written := s.files.names()
 	for _, name := range written {
-		if err := refuse("outputs", name); err != nil {
+		if err := refuse("output-dir", name); err != nil {
 			return err
 		}
 	}

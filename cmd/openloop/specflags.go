@@ -56,7 +56,7 @@ type specFlags struct {
 	traceSpeed                 float64
 
 	// the load
-	stageTime, rampup, grace        time.Duration
+	stageTime, rampup, grace         time.Duration
 	maxRequests                      int
 	warmup, cooldown                 spec.Trim
 	maxErrors                        int
@@ -71,6 +71,8 @@ type specFlags struct {
 	outputs             []string
 	labels              labelsValue
 	cost                costValue
+	records             string
+	hlog                string
 	sampleRequests      int
 	allowInvalid, quiet bool
 	consoleStyle        string
@@ -185,12 +187,16 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 			"if it does not exist, and must not hold results")
 	set.BoolVar(&f.overwrite, "overwrite", false, "replace the results of an earlier run in --output-dir")
 	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"},
-		"files to write: json (benchmarks.json), csv, yaml, screen (benchmarks.txt), or a file name")
+		"files to write: json (benchmarks.json), csv, yaml, screen (benchmarks.txt), markdown, junit, or a file "+
+			"name; .gz after one compresses it (json.gz)")
+	set.StringVar(&f.records, "records", "",
+		"write every request as a line of this `FILE` too: .parquet, .jsonl or .csv")
+	set.StringVar(&f.hlog, "hlog", "", "write the latencies as an HdrHistogram log to this `FILE`, too")
 	set.Var(&f.labels, "label",
 		"your own word about the run, kept in the report: gpu=1xL4, change=chunked-prefill; may be repeated")
 	set.Var(&f.cost, "cost",
 		"what the endpoint costs an hour, such as 1.10/h or $1.10/h: the result says what a million output tokens cost")
-	set.IntVar(&f.sampleRequests, "sample-requests", 1000,
+	set.IntVar(&f.sampleRequests, "sample-requests", 20,
 		"keep prompt and response of this number of requests of a stage in the report; all requests are listed with "+
 			"their times")
 	set.BoolVar(&f.allowInvalid, "allow-invalid", false, "exit 0 even where the client was invalid")
@@ -330,9 +336,10 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 		s.Limits.MaxConcurrency = f.maxConcurrency
 	}
 	s.Output = spec.Output{
-		Dir: f.outputDir, Earlier: spec.RefuseEarlier, Files: f.outputs, SampleRequests: f.sampleRequests,
-		Style: spec.Style(f.consoleStyle), Quiet: f.quiet, AllowInvalid: f.allowInvalid, Labels: f.labels,
-		Cost: f.cost.cost, Progress: spec.Progress(f.progress), NoColor: f.noColor, Wide: f.wide,
+		Dir: f.outputDir, Earlier: spec.RefuseEarlier, Files: f.outputs, Records: f.records, HLog: f.hlog,
+		SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle), Quiet: f.quiet,
+		AllowInvalid: f.allowInvalid, Labels: f.labels, Cost: f.cost.cost,
+		Progress: spec.Progress(f.progress), NoColor: f.noColor, Wide: f.wide,
 		Command: append([]string{"openloop"}, endpoint.RedactCommand(f.program.args, secretFlags)...),
 	}
 	if f.overwrite {
