@@ -93,14 +93,20 @@ const (
 
 // inFolder is the report in a folder of results, and any other name as it is.
 func inFolder(name string) string {
-	if info, err := os.Stat(name); err != nil || !info.IsDir() {
+	name = runFolder(name)
+	info, err := os.Stat(name)
+	if err != nil || !info.IsDir() {
 		return name
 	}
-	plain := filepath.Join(name, "benchmarks.json")
-	if compressed := plain + compressedEnding; !exists(plain) && exists(compressed) {
-		return compressed
+	for _, file := range []string{"benchmarks.json", "benchmarks.json" + compressedEnding, "benchmarks.yaml"} {
+		if exists(filepath.Join(name, file)) {
+			return filepath.Join(name, file)
+		}
 	}
-	return plain
+	if exists(filepath.Join(name, latestRun)) { // the folder of the runs' folders
+		return inFolder(filepath.Join(name, latestRun))
+	}
+	return filepath.Join(name, "benchmarks.json")
 }
 
 // readOwn reads openloop's own results, without the requests behind them; nil where a report has none, or can't be
@@ -304,9 +310,9 @@ func (f *reportFlags) outputFormat() (*format, error) {
 
 func (f *reportFlags) write(stdout io.Writer, form *format, r *reports) error {
 	if form.name == formatScreen && f.wide {
-		form = &format{formatScreen, nil, true, func(w io.Writer, _ *guidellm.Report, result *report.Result) error {
-			return report.WriteWideScreen(w, result)
-		}}
+		wide := *form
+		wide.write = func(w io.Writer, _ *guidellm.Report, r *report.Result) error { return report.WriteWideScreen(w, r) }
+		form = &wide
 	}
 	if f.output == "" && form.name == formatScreen {
 		var b strings.Builder
@@ -332,6 +338,9 @@ func (f *reportFlags) write(stdout io.Writer, form *format, r *reports) error {
 func (r *reports) write(w io.Writer, form *format) error {
 	if !form.isView {
 		return form.write(w, r.merged, nil)
+	}
+	if form.together != nil && len(r.results) > 1 {
+		return form.together(w, r.names, r.results)
 	}
 	for i, result := range r.results {
 		if len(r.results) > 1 {
