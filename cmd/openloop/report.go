@@ -91,14 +91,20 @@ const (
 
 // inFolder is the report in a folder of results, and any other name as it is.
 func inFolder(name string) string {
-	if info, err := os.Stat(name); err != nil || !info.IsDir() {
+	name = runFolder(name)
+	info, err := os.Stat(name)
+	if err != nil || !info.IsDir() {
 		return name
 	}
-	plain := filepath.Join(name, "benchmarks.json")
-	if compressed := plain + compressedEnding; !exists(plain) && exists(compressed) {
-		return compressed
+	for _, file := range []string{"benchmarks.json", "benchmarks.json" + compressedEnding, "benchmarks.yaml"} {
+		if exists(filepath.Join(name, file)) {
+			return filepath.Join(name, file)
+		}
 	}
-	return plain
+	if exists(filepath.Join(name, latestRun)) { // the folder of the runs' folders
+		return inFolder(filepath.Join(name, latestRun))
+	}
+	return filepath.Join(name, "benchmarks.json")
 }
 
 // readOwn reads openloop's own results, without the requests behind them; nil where a report has none, or can't be
