@@ -325,6 +325,9 @@ func (r *reports) write(w io.Writer, form *format) error {
 	if !form.isView {
 		return form.write(w, r.merged, nil)
 	}
+	if form.together != nil && len(r.results) > 1 {
+		return form.together(w, r.names, r.results)
+	}
 	for i, result := range r.results {
 		if len(r.results) > 1 {
 			if _, err := fmt.Fprintf(w, "\n== %s\n", r.names[i]); err != nil {
