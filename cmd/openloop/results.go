@@ -111,12 +111,15 @@ func (f *resultFiles) begin(model string, now time.Time) error {
 	return nil
 }
 
-// save writes the files of a result. Where the folder has become unusable, they go to the folder for temporary files:
-// what was measured is not to be lost.
-func (f *resultFiles) save(file *guidellm.Report, result *report.Result) error {
+// save writes the files of a result, those that are for people only if the run has ended. Where the folder has become
+// unusable, they go to the folder for temporary files: what was measured is not to be lost.
+func (f *resultFiles) save(file *guidellm.Report, result *report.Result, ended bool) error {
 	f.saved = nil
 	var failed error
 	for _, o := range f.outputs {
+		if o.format.ofRun && !ended {
+			continue
+		}
 		name := f.place(o.file)
 		write := func(w io.Writer) error { return o.format.write(w, file, result) }
 		err := f.write(name, write)

@@ -187,9 +187,9 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 		"`DIR` for the results (default: a new one in "+runsFolder+", named after the time and the model); it is made "+
 			"if it does not exist, and must not hold results")
 	set.BoolVar(&f.overwrite, "overwrite", false, "replace the results of an earlier run in --output-dir")
-	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"},
-		"files to write: json (benchmarks.json), csv, yaml, screen (benchmarks.txt), markdown, junit, or a file "+
-			"name; .gz after one compresses it (json.gz)")
+	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv", "html"},
+		"files to write: json (benchmarks.json), csv, html (report.html), yaml, screen (benchmarks.txt), markdown, "+
+			"junit, or a file name; .gz after one compresses it (json.gz)")
 	set.StringVar(&f.records, "records", "",
 		"write every request as a line of this `FILE` too: .parquet, .jsonl or .csv")
 	set.StringVar(&f.hlog, "hlog", "", "write the latencies as an HdrHistogram log to this `FILE`, too")

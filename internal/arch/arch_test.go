@@ -69,6 +69,7 @@ var allowed = map[string]string{
 	"guidellm/stats":          "internal",
 
 	"llmsim": "internal",
+	"peer":   "guidellm guidellm/stats llmsim " + showing,
 
 	"bench/faults/server": "",
 
