@@ -31,7 +31,15 @@ func readGuideLLM(text []byte) (*Claim, error) {
 func stageOfGuideLLM(b *guidellm.Benchmark) StageClaim {
 	load, m := b.Config.Load(), &b.Metrics
 	s := newStage(load.String())
-	s.Began, s.Ended, s.windowIsExactly = unixTime(b.StartTime), unixTime(b.EndTime), true
+	s.Began, s.Ended = unixTime(b.StartTime), unixTime(b.EndTime)
+	// Its window may begin after the first requests, which it counts if they end within it.
+	for _, list := range []guidellm.RequestSeq{b.Requests.Successful, b.Requests.Errored, b.Requests.Incomplete} {
+		for _, q := range list.List() {
+			if at := unixTime(q.Info.Timings.RequestStart.Value); !at.IsZero() && at.Before(s.Began) {
+				s.Began = at
+			}
+		}
+	}
 	s.Arrivals = load.Type
 	if load.Open() && load.Rate.Valid {
 		s.Asked = num.Value(load.Rate.Value)
