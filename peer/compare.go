@@ -227,7 +227,8 @@ func stageLines(c *StageClaim, s *Seen) []Line {
 				num.Rate(float64(c.Asked)), 100*part))
 		}
 	}
-	if rate.off(rateMargin, 0) {
+	// The ends of a stage are worth one request and a half, whatever the rate is made of.
+	if rate.off(max(rateMargin, 1.5/float64(max(s.Requests, 1))), 0) {
 		remarks = append(remarks, "its report counts "+c.RateOf)
 	}
 	rate.Remark = strings.Join(remarks, "; ")

@@ -80,7 +80,7 @@ func (c *Claim) readOpenLoop(text []byte) error {
 	for i := range r.Stages {
 		from, s := &r.Stages[i], &c.Stages[i]
 		s.Began, s.Ended = from.Began, from.Began.Add(from.Sending)
-		s.Rate, s.RateOf = num.Value(from.Rates.Sent), "sent requests"
+		s.Rate, s.RateOf = num.Value(from.Rates.Sent), "sent requests, over the stage's whole time"
 		q := from.Requests
 		s.Sent, s.Completed = num.Value(q.Completed+q.Errored+q.Unfinished), num.Value(q.Completed)
 		s.Errored = num.Value(q.Errored)

@@ -248,7 +248,9 @@ func escapeMarkdown(text string) string { return markdownEscapes.Replace(stream.
 //go:embed page.html
 var pageText string
 
-var page = template.Must(template.New("audit").Funcs(template.FuncMap{"shown": shown, "clean": stream.Clean}).Parse(pageText))
+var page = template.Must(template.New("audit").Funcs(template.FuncMap{
+	"shown": shown, "clean": stream.Clean,
+}).Parse(pageText))
 
 // shown are the lines that have something to show.
 func shown(list []Line) []*Line {
