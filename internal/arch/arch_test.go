@@ -57,7 +57,8 @@ var allowed = map[string]string{
 	"sweep/maxrate":       "slo internal",
 	"sweep/enginemetrics": "endpoint " + engine,
 
-	"report": trying,
+	"report":         trying,
+	"report/compare": showing,
 
 	"guidellm":                "guidellm/oversaturation guidellm/stats " + showing,
 	"guidellm/cli":            "guidellm guidellm/oversaturation " + showing,
@@ -69,10 +70,11 @@ var allowed = map[string]string{
 
 	"bench/faults/server": "",
 
-	"cmd/openloop": all,
-	"bench/faults": "bench/faults/server " + all,
-	"bench/knee":   all,
-	"bench/truth":  all,
+	"cmd/openloop":  all,
+	"bench/faults":  "bench/faults/server " + all,
+	"bench/compare": all,
+	"bench/knee":    all,
+	"bench/truth":   all,
 }
 
 // importsOf reads the imports of every package of the project, of all platforms' files, by the package's path below the
