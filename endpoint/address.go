@@ -141,6 +141,12 @@ func (a Address) Root(path string) Address {
 	return Address{url.URL{Scheme: a.url.Scheme, Host: a.url.Host, Path: path}}
 }
 
+// WithQuery is the address with this query, "" for none.
+func (a Address) WithQuery(query string) Address {
+	a.url.RawQuery = query
+	return a
+}
+
 // MarshalText writes the URL.
 func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -160,39 +159,13 @@ var ErrNoModels = errors.New("the endpoint lists no models")
 
 // Models returns the ids of the models that the endpoint serves, without secrets. An error is an *Error.
 func (e *Endpoint) Models(ctx context.Context) ([]string, error) {
-	address := e.config.Address.Join("/models")
-	doing := "GET " + address.String()
-	ctx, cancel := context.WithTimeoutCause(ctx, modelsTime, noAnswer(modelsTime))
-	defer cancel()
-	resp, end, err := e.send(ctx, http.MethodGet, address, nil)
+	list, err := e.List(ctx)
 	if err != nil {
-		return nil, e.explain(doing, reason(ctx, err))
-	}
-	defer end()
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
-		return nil, e.fail(doing, CauseNoModels, ErrNoModels)
-	default:
-		return nil, e.refused(doing, resp)
-	}
-	body, err := readAnswer(ctx, resp)
-	if err != nil {
-		return nil, e.explain(doing, err)
-	}
-	var list struct {
-		Data []struct{ ID string }
-	}
-	if err := json.Unmarshal(body, &list); err != nil {
-		err := fmt.Errorf("the answer is not a list of models (%q)", e.begin(body))
-		return nil, e.fail(doing, CauseNotAPI, err)
+		return nil, err
 	}
 	var ids []string
-	for _, m := range list.Data {
-		ids = append(ids, e.Redact(m.ID))
-	}
-	if len(ids) == 0 {
-		return nil, e.fail(doing, CauseNoModels, ErrNoModels)
+	for _, m := range list.Models {
+		ids = append(ids, m.ID)
 	}
 	return ids, nil
 }
@@ -228,6 +201,13 @@ func (e *Endpoint) Post(ctx context.Context, path string, body []byte) (status i
 func (e *Endpoint) send(ctx context.Context, method string, to Address, body []byte) (
 	resp *http.Response, end func(), err error,
 ) {
+	return e.sendWith(ctx, method, to, body, e.Header(), nil)
+}
+
+// sendWith is send with other headers; dials, where it is not nil, takes down how long connecting took.
+func (e *Endpoint) sendWith(ctx context.Context, method string, to Address, body []byte, header http.Header,
+	dials *dialTimes,
+) (resp *http.Response, end func(), err error) {
 	t := e.Transport()
 	t.DisableKeepAlives = true
 	t.Protocols = transport.Protocols(to.url.Scheme, e.config.HTTP2, e.proxy != nil)
@@ -245,13 +225,14 @@ func (e *Endpoint) send(ctx context.Context, method string, to Address, body []b
 			return nil
 		},
 	}
+	dials.watch(trace)
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, to.String(),
 		bytes.NewReader(body))
 	if err != nil {
 		cancel(nil)
 		return nil, nil, err
 	}
-	req.Header = e.Header()
+	req.Header = header
 	if host := req.Header.Get("Host"); host != "" {
 		req.Host = host
 	}

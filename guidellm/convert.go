@@ -157,7 +157,7 @@ func stageSequence(m *loadgen.Measured, c conversion, requests []stats.Request, 
 			if m.Details != nil {
 				r.setDetail(&m.Details[i], c.Stream, status)
 			}
-			r.OpenLoop = notesOf(&m.Records[i])
+			r.OpenLoop = notesOf(&m.Records[i], i)
 			if !yield(&r) {
 				return
 			}
@@ -196,21 +196,27 @@ func requestArgs(body []byte, stream bool) string {
 
 // requestNotes is what openloop knows of a request and GuideLLM has no field for. Times are seconds.
 type requestNotes struct {
+	Index            Null[int64]   `json:"index,omitempty"` // in the order of the schedule
 	SendDelay        float64       `json:"send_delay"`
 	ScheduledTTFT    Null[float64] `json:"scheduled_ttft,omitempty"`    // from the scheduled time
 	ScheduledLatency Null[float64] `json:"scheduled_latency,omitempty"` // from the scheduled time
 	Connecting       float64       `json:"connecting,omitempty"`        // DNS, TCP and TLS
 	HTTPStatus       int64         `json:"http_status,omitempty"`
 	ErrorKind        string        `json:"error_kind,omitempty"`
-	CachedTokens     int64         `json:"cached_tokens,omitempty"` // of the prompt, by the server
-	Retried          bool          `json:"retried,omitempty"`
-	DelayedByCap     bool          `json:"delayed_by_cap,omitempty"`
+	AskedOutput      int64         `json:"asked_output_tokens,omitempty"`
+	// OutputTokens are those of a request that did not complete, where the server counted others than events came.
+	OutputTokens  Null[int64] `json:"output_tokens,omitempty"`
+	PromptUnknown bool        `json:"prompt_tokens_unknown,omitempty"` // the server did not say; what was asked stands there
+	CachedTokens  Null[int64] `json:"cached_tokens,omitempty"`         // of the prompt, by the server
+	Retried       bool        `json:"retried,omitempty"`
+	DelayedByCap  bool        `json:"delayed_by_cap,omitempty"`
 }
 
-func notesOf(rec *loadgen.Record) *requestNotes {
+func notesOf(rec *loadgen.Record, index int) *requestNotes {
 	n := &requestNotes{
-		SendDelay: rec.SendDelay().Seconds(), Connecting: float64(rec.Connecting) / 1e9,
-		HTTPStatus: int64(rec.HTTPStatus), ErrorKind: rec.Err.String(), CachedTokens: int64(max(0, rec.CachedTokens)),
+		Index: Some(int64(index)), SendDelay: rec.SendDelay().Seconds(), Connecting: float64(rec.Connecting) / 1e9,
+		HTTPStatus: int64(rec.HTTPStatus), ErrorKind: rec.Err.String(), AskedOutput: int64(rec.AskedOutput),
+		PromptUnknown: rec.PromptTokens < 0, CachedTokens: number(int64(rec.CachedTokens)),
 		Retried: rec.Flags&loadgen.Retried != 0, DelayedByCap: rec.Flags&loadgen.DelayedByCap != 0,
 	}
 	if d, ok := rec.ScheduledTTFT(); ok {
@@ -219,7 +225,27 @@ func notesOf(rec *loadgen.Record) *requestNotes {
 	if d, ok := rec.ScheduledLatency(); ok {
 		n.ScheduledLatency = Some(d.Seconds())
 	}
+	if rec.Status != loadgen.Completed && rec.Tokens() != int(rec.TokenEvents) {
+		n.OutputTokens = Some(int64(rec.Tokens()))
+	}
 	return n
+}
+
+// notSent are the requests that were due and not sent: GuideLLM does not list them. Times are seconds since the stage
+// began to send.
+type notSent struct {
+	Index       int64   `json:"index"`
+	Scheduled   float64 `json:"scheduled"`
+	AskedOutput int64   `json:"asked_output_tokens,omitempty"`
+}
+
+func notSentOf(m *loadgen.Measured) (all []notSent) {
+	for i := range m.Records {
+		if r := &m.Records[i]; r.Status == loadgen.NotSent {
+			all = append(all, notSent{int64(i), float64(r.Scheduled-m.Start) / 1e9, int64(r.AskedOutput)})
+		}
+	}
+	return all
 }
 
 // stageEnd is how a constraint ended a stage (scheduler/schemas.py, SchedulerUpdateAction).

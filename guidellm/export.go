@@ -77,13 +77,15 @@ func (e *Exporter) benchmark(result *report.Result, index int) *Benchmark {
 	}
 	b := *converted
 	b.Config = e.config(result, index)
-	b.OpenLoop = &stageNotes{int64(index)}
+	b.OpenLoop = &stageNotes{int64(index), notSentOf(stage.Measured)}
 	return &b
 }
 
-// stageNotes is what stands under "openloop" in a benchmark: which of the result's stages it is.
+// stageNotes is what stands under "openloop" in a benchmark: which of the result's stages it is, and what GuideLLM does
+// not list of its requests.
 type stageNotes struct {
-	Stage int64 `json:"stage"`
+	Stage   int64     `json:"stage"`
+	NotSent []notSent `json:"not_sent,omitempty"`
 }
 
 // ownPart is what stands under "openloop" in a report: the result, and GuideLLM's benchmarks of the search's stages.

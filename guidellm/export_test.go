@@ -120,6 +120,9 @@ func TestBuildHasGuideLLMsFields(t *testing.T) {
 	}
 }
 
+// indexNote is the begin of a request's notes.
+var indexNote = regexp.MustCompile(`"openloop": \{"index": \d+, `)
+
 var ourKey = regexp.MustCompile(`"openloop[^"]*": .{0,50}`)
 
 const everyProfile = "type_ completed_strategies constraints rampup_duration"

@@ -1,6 +1,8 @@
 package guidellm
 
 import (
+	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,12 +35,12 @@ func Import(r *Report) *report.Result {
 func importStage(b *Benchmark) report.Stage {
 	load, m := b.Config.Load(), &b.Metrics
 	s := report.Stage{
-		Name: load.String(), Began: time.Unix(0, int64(b.StartTime*1e9)),
+		Name: load.String(), Began: time.Unix(0, int64(b.SchedulerMetrics.StartTime*1e9)),
 		Sending: time.Duration(b.Duration * float64(time.Second)),
 		Load:    loadgen.Load{Kind: loadgen.Kind(load.Type), Rate: load.Rate.Value, Streams: int(load.Streams.Value)},
 		Rates: report.Rates{
 			Asked: num.Absent(), Done: m.RequestsPerSecond.Successful.Mean, Tokens: m.TokensPerSecond.Successful.Mean,
-			Sent: m.RequestsPerSecond.Total.Mean,
+			Sent: m.RequestsPerSecond.Total.Mean, Output: m.OutputTokensPerSecond.Successful.Mean,
 		},
 		InFlight: m.RequestConcurrency.Total.Mean,
 		Requests: report.Requests{
@@ -52,6 +54,17 @@ func importStage(b *Benchmark) report.Stage {
 	}
 	if load.Open() && load.Rate.Valid {
 		s.Rates.Asked = num.Value(load.Rate.Value)
+	}
+	if log := requestsOf(b, &stageNotes{}, s.Began); log != nil {
+		s.SetLog(log)
+		last := 0.0
+		for i := range log {
+			if end := float64(log[i].End); end > last {
+				last = end
+			}
+		}
+		lasted := time.Duration(min(last*1e9, math.MaxInt64/2))
+		s.Series = report.NewSeries(slices.Values(log), lasted, load.Open())
 	}
 	return s
 }

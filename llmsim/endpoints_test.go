@@ -142,6 +142,14 @@ func TestMetrics(t *testing.T) {
 				if strings.HasPrefix(l, "# ") {
 					continue
 				}
+				if typed == "vllm:cache_config_info" {
+					want := `{block_size="16",cache_dtype="auto",enable_prefix_caching="True",engine="0",` +
+						`num_gpu_blocks="65536"} 1.0`
+					if l != typed+want {
+						t.Errorf("%s, want %s", l, want)
+					}
+					continue
+				}
 				m := line.FindStringSubmatch(l)
 				if m == nil || !strings.HasPrefix(m[1], typed) {
 					t.Fatalf("no sample of %s: %s", typed, l)

@@ -111,6 +111,11 @@ func (s *Server) handleMetrics(w http.ResponseWriter, _ *http.Request) {
 	one := func(kind, name, help string, value float64) {
 		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n%s%s} %s\n", name, help, name, kind, name, label, number(value))
 	}
+	fmt.Fprintf(&b, "# HELP vllm:cache_config_info Information of the LLMEngine CacheConfig\n"+
+		"# TYPE vllm:cache_config_info gauge\n"+
+		"vllm:cache_config_info{block_size=\"%d\",cache_dtype=\"auto\",enable_prefix_caching=%q,engine=\"0\","+
+		"num_gpu_blocks=\"%d\"} 1.0\n", s.cfg.BlockSize, pythonBool(s.cfg.PrefixCaching),
+		s.cfg.KVCacheTokens/s.cfg.BlockSize)
 	one("gauge", "vllm:num_requests_running", "Number of requests in model execution batches.",
 		float64(m.running.Load()))
 	one("gauge", "vllm:num_requests_waiting", "Number of requests waiting to be processed.", float64(m.waiting.Load()))
@@ -155,6 +160,14 @@ func (h *histogram) write(b *strings.Builder, name, help, model string) {
 	}
 	fmt.Fprintf(b, "%s_count{engine=\"0\",model_name=%q} %s\n", name, model, number(float64(total)))
 	fmt.Fprintf(b, "%s_sum{engine=\"0\",model_name=%q} %s\n", name, model, number(float64(h.sum.Load())/1e9))
+}
+
+// pythonBool writes a truth value as Python does.
+func pythonBool(v bool) string {
+	if v {
+		return "True"
+	}
+	return "False"
 }
 
 // number writes a float as Prometheus' Python client does: always with a point or an exponent.

@@ -155,6 +155,16 @@ func (s *Server) routes() {
 	handle(http.MethodGet, "/version", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, map[string]string{"version": "0.23.0"})
 	})
+	// vLLM has it with VLLM_SERVER_DEV_MODE=1 only.
+	handle(http.MethodGet, "/server_info", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]any{"vllm_config": map[string]any{
+			"scheduler_config": map[string]any{
+				"max_num_seqs": s.cfg.MaxNumSeqs, "max_num_batched_tokens": s.cfg.MaxNumBatchedTokens,
+				"enable_chunked_prefill": true,
+			},
+			"model_config": map[string]any{"max_model_len": s.cfg.MaxModelLen},
+		}})
+	})
 	handle(http.MethodGet, "/metrics", s.handleMetrics)
 	handle(http.MethodGet, "/v1/models", s.handleModels)
 	handle(http.MethodPost, "/tokenize", s.handleTokenize)

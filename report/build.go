@@ -73,11 +73,12 @@ func New(s spec.Spec, run Run) *Result {
 // NewStage sums up one stage of a plan.
 func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 	m := st.Measured
+	output, tokens := tokenRates(m)
 	s := Stage{
 		Name: st.Load.String(), Load: st.Load, Probe: p.Sweep != nil && !st.Load.Kind.Open(),
 		Reason: m.Reason, Began: m.Wall(m.Start),
 		Sending: time.Duration(m.Stopped - m.Start), InFlight: meanInFlight(m), Measured: m,
-		Rates:     Rates{Asked: num.Absent(), Done: completionRate(m), Tokens: tokenRate(m)},
+		Rates:     Rates{Asked: num.Absent(), Done: completionRate(m), Output: output, Tokens: tokens},
 		Judgement: st.Judgement, Client: st.Audit, Engine: st.Engine,
 		ITL: ofHistogram(m.Gaps), SendDelay: latency(nil),
 	}
@@ -117,6 +118,7 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 		s.observedGaps(j)
 	}
 	s.Errors = countErrors(m)
+	s.Series = seriesOf(m)
 	return s
 }
 

@@ -2,15 +2,15 @@ package report
 
 import "github.com/openloop/openloop/loadgen"
 
-// tokenRate is the rate of tokens, in tokens per second, that the server handled while a stage's requests were sent:
-// output tokens as they came, those of unfinished requests included, and prompt tokens when their first output token
-// came. An event counts as output tokens/token events tokens where the server gave the number of tokens, else as one.
-func tokenRate(l *loadgen.Measured) float64 {
+// tokenRates are the rates of tokens, in tokens per second, that the server handled while a stage's requests were sent:
+// output tokens as they came, those of unfinished requests included, and all, which is with the prompt tokens when
+// their first output token came. An event counts as output tokens/token events tokens where the server gave the number
+// of tokens, else as one.
+func tokenRates(l *loadgen.Measured) (output, all float64) {
 	seconds := float64(l.Stopped-l.Start) / 1e9
 	if seconds <= 0 {
-		return 0
+		return 0, 0
 	}
-	sum := 0.0
 	for i := range l.Records {
 		rec := &l.Records[i]
 		if rec.FirstToken == 0 || rec.FirstToken > l.Stopped {
@@ -20,17 +20,17 @@ func tokenRate(l *loadgen.Measured) float64 {
 		if prompt < 0 {
 			prompt = max(0, rec.AskedPrompt)
 		}
-		sum += float64(prompt)
-		output := float64(rec.TokenEvents)
+		came := float64(rec.TokenEvents)
 		if rec.OutputTokens >= 0 {
-			output = float64(rec.OutputTokens)
+			came = float64(rec.OutputTokens)
 		}
 		if rec.LastToken > l.Stopped { // in the grace time: the part before the end, as evenly spread
-			output *= float64(l.Stopped-rec.FirstToken) / float64(rec.LastToken-rec.FirstToken)
+			came *= float64(l.Stopped-rec.FirstToken) / float64(rec.LastToken-rec.FirstToken)
 		}
-		sum += output
+		output += came
+		all += float64(prompt) + came
 	}
-	return sum / seconds
+	return output / seconds, all / seconds
 }
 
 // meanInFlight is the mean number of requests in flight while a stage's requests were sent, by Little's sum: the time

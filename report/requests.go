@@ -48,42 +48,50 @@ func (s *Stage) SetLog(requests []Request) { s.log = requests }
 func logOf(m *loadgen.Measured) []Request {
 	all := make([]Request, len(m.Records))
 	for i := range m.Records {
-		r := &m.Records[i]
-		at := func(ns int64) num.Value {
-			if ns == 0 {
-				return num.Absent()
-			}
-			return num.Value(float64(ns-m.Start) / 1e9)
-		}
-		since := func(to, from int64) num.Value {
-			if to == 0 || from == 0 {
-				return num.Absent()
-			}
-			return num.Value(float64(to-from) / 1e9)
-		}
-		q := Request{
-			Index: i, Scheduled: at(r.Scheduled), Sent: at(r.Sent), FirstToken: at(r.FirstToken),
-			LastToken: at(r.LastToken), End: at(r.End),
-			SendDelay: since(r.Sent, r.Scheduled), TTFT: since(r.FirstToken, r.Sent),
-			ScheduledTTFT: since(r.FirstToken, r.Scheduled),
-			TPOT:          num.Absent(), ITL: num.Absent(), Latency: num.Absent(),
-			PromptTokens: int(r.PromptTokens), CachedTokens: int(r.CachedTokens), OutputTokens: r.Tokens(),
-			AskedOutput: int(r.AskedOutput), Status: r.Status.String(), HTTPStatus: int(r.HTTPStatus),
-			ErrorKind: r.Err.String(),
-		}
-		if d, ok := r.TPOT(); ok {
-			q.TPOT = num.Value(d.Seconds())
-		}
-		if gap := r.MeanGap(); gap > 0 {
-			q.ITL = num.Value(gap / 1e9)
-		}
-		if d, ok := r.Latency(); ok {
-			q.Latency = num.Value(d.Seconds())
-		}
-		if m.Details != nil {
-			q.Error, q.ResponseID = m.Details[i].Error, m.Details[i].ResponseID
-		}
-		all[i] = q
+		all[i] = requestOf(m, i)
 	}
 	return all
 }
+
+// requestOf is a record as a Request.
+func requestOf(m *loadgen.Measured, i int) Request {
+	r := &m.Records[i]
+	at := func(ns int64) num.Value {
+		if ns == 0 {
+			return num.Absent()
+		}
+		return num.Value(float64(ns-m.Start) / 1e9)
+	}
+	since := func(to, from int64) num.Value {
+		if to == 0 || from == 0 {
+			return num.Absent()
+		}
+		return num.Value(float64(to-from) / 1e9)
+	}
+	q := Request{
+		Index: i, Scheduled: at(r.Scheduled), Sent: at(r.Sent), FirstToken: at(r.FirstToken),
+		LastToken: at(r.LastToken), End: at(r.End),
+		SendDelay: since(r.Sent, r.Scheduled), TTFT: since(r.FirstToken, r.Sent),
+		ScheduledTTFT: since(r.FirstToken, r.Scheduled),
+		TPOT:          num.Absent(), ITL: num.Absent(), Latency: num.Absent(),
+		PromptTokens: int(r.PromptTokens), CachedTokens: int(r.CachedTokens), OutputTokens: r.Tokens(),
+		AskedOutput: int(r.AskedOutput), Status: r.Status.String(), HTTPStatus: int(r.HTTPStatus),
+		ErrorKind: r.Err.String(),
+	}
+	if d, ok := r.TPOT(); ok {
+		q.TPOT = num.Value(d.Seconds())
+	}
+	if gap := r.MeanGap(); gap > 0 {
+		q.ITL = num.Value(gap / 1e9)
+	}
+	if d, ok := r.Latency(); ok {
+		q.Latency = num.Value(d.Seconds())
+	}
+	if m.Details != nil {
+		q.Error, q.ResponseID = m.Details[i].Error, m.Details[i].ResponseID
+	}
+	return q
+}
+
+// completed and errored are Request.Status of requests that ended so.
+var completed, errored = loadgen.Completed.String(), loadgen.Errored.String()

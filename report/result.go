@@ -6,6 +6,7 @@
 //	build.go    from what was measured to a Result
 //	rates.go    rates of requests and tokens over a stage
 //	answer.go   the answer in one sentence
+//	cost.go     the max rate as a number, and what tokens cost at it
 //	requests.go the requests of a stage, one by one
 //	series.go   a stage over time
 //	format.go   the forms in which a Result can be written
@@ -106,6 +107,8 @@ type Rates struct {
 	Sent   float64   `json:"sent"`
 	Done   float64   `json:"done"`
 	Tokens float64   `json:"tokens"` // output tokens as they came, prompt tokens with the first of them
+	// Output are the output tokens alone; 0 in files of openloops that did not tell them apart.
+	Output float64 `json:"output_tokens,omitempty"`
 }
 
 // Requests counts the requests of a stage by how they ended.

@@ -4,8 +4,10 @@ package spec
 
 import (
 	"time"
+	"unicode/utf8"
 
 	"github.com/openloop/openloop/endpoint"
+	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/tokens"
@@ -155,6 +157,18 @@ type Output struct {
 type Cost struct {
 	PerHour  float64 `json:"per_hour"`
 	Currency string  `json:"currency"` // a sign or a code, written before the amount: "$"
+}
+
+// Amount is a sum of money, to the hundredth or to three significant digits: $0.20, EUR 1.10, $0.00421.
+func (c Cost) Amount(sum float64) string {
+	text := num.Three(sum)
+	if sum < 0.1 {
+		text = num.Rate(sum)
+	}
+	if c.Currency != "" && len(c.Currency) > 1 && c.Currency[0] < utf8.RuneSelf {
+		return c.Currency + " " + text
+	}
+	return c.Currency + text
 }
 
 // Style is what is printed at the end of a run.

@@ -117,3 +117,18 @@ func TestTrim(t *testing.T) {
 		}
 	}
 }
+
+func TestCostAmount(t *testing.T) {
+	for _, test := range []struct {
+		currency string
+		sum      float64
+		want     string
+	}{
+		{"$", 0.2011, "$0.20"}, {"€", 12.34, "€12.3"}, {"EUR", 1.1, "EUR 1.10"}, {"", 0.00421, "0.00421"},
+		{"$", 0, "$0"},
+	} {
+		if got := (Cost{Currency: test.currency}).Amount(test.sum); got != test.want {
+			t.Errorf("%v of %q: %q, want %q", test.sum, test.currency, got, test.want)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/openloop/openloop/guidellm"
@@ -16,24 +17,20 @@ import (
 	"github.com/openloop/openloop/spec"
 )
 
-// runBenchmark is "openloop benchmark": run (which may be left out, as with GuideLLM) and from-file.
-func runBenchmark(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	switch {
-	case len(args) == 0 || args[0] == "--help" || args[0] == "-h":
-		fmt.Fprint(stdout, `openloop benchmark takes the commands and flags of "guidellm benchmark" 0.5.0.
-
-  openloop benchmark run --help          run a benchmark
-  openloop benchmark from-file --help    print or convert a saved report
-`)
-		return pflag.ErrHelp
-	case args[0] == "run":
-		return runGuideLLM(ctx, args[1:], stdout, stderr)
-	case args[0] == "from-file":
-		return runFromFile(args[1:], stdout, stderr)
-	case strings.HasPrefix(args[0], "-"):
-		return runGuideLLM(ctx, args, stdout, stderr)
+// newBenchmark is "openloop benchmark": run (which may be left out, as with GuideLLM) and from-file.
+func newBenchmark(p *program) *cobra.Command {
+	cmd := newBenchmarkRun(p, "benchmark")
+	cmd.Short = `the commands and flags of "guidellm benchmark" 0.5.0`
+	cmd.Args = func(cmd *cobra.Command, args []string) error { return unknownCommand(cmd, args) }
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(p.args) == 1 {
+			return pflag.ErrHelp
+		}
+		return run(cmd, args)
 	}
-	return usageError("there is no command %q of openloop benchmark; there are run and from-file", args[0])
+	cmd.AddCommand(newBenchmarkRun(p, "run"), newFromFile(p))
+	return cmd
 }
 
 // ownFlags are those of openloop's flags that "benchmark run" has beside GuideLLM's.
@@ -42,18 +39,24 @@ var ownFlags = []string{
 	"max-concurrency", "slo", "console-style", "allow-invalid",
 }
 
-const benchmarkIntro = `openloop benchmark run takes the flags of "guidellm benchmark run" 0.5.0 and its GUIDELLM_…
-environment variables, and writes the same report.
+func newBenchmarkRun(p *program, name string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   name,
+		Short: `run a benchmark: the flags of "guidellm benchmark run" 0.5.0, and its GUIDELLM_… variables`,
+		Example: `  openloop benchmark run --target http://localhost:8000 --profile constant --rate 5,10 \
+    --max-seconds 30 --data 'prompt_tokens=256,output_tokens=128'`,
+		Annotations: endsWith(endingStage),
+	}
+	f := addBenchmarkFlags(cmd.Flags(), p)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return runGuideLLM(cmd.Context(), f, p) }
+	return cmd
+}
 
-  openloop benchmark run --target http://localhost:8000 --profile constant --rate 5,10 \
-    --max-seconds 30 --data 'prompt_tokens=256,output_tokens=128'`
-
-// benchmarkFlags makes the flags of "benchmark run": GuideLLM's, then openloop's own.
-func benchmarkFlags(stdout io.Writer) (*pflag.FlagSet, *specFlags) {
-	set := newFlagSet("benchmark run", stdout, benchmarkIntro)
+// addBenchmarkFlags adds the flags of "benchmark run": GuideLLM's, then openloop's own.
+func addBenchmarkFlags(set *pflag.FlagSet, p *program) *specFlags {
 	cli.AddFlags(set)
-	others := newFlagSet("benchmark run", stdout, "")
-	f := addSpecFlags(others, nil)
+	others := pflag.NewFlagSet("", pflag.ContinueOnError)
+	f := addSpecFlags(others, p)
 	for _, name := range ownFlags {
 		flag := others.Lookup(name)
 		if flag.Name == "console-style" {
@@ -64,12 +67,12 @@ func benchmarkFlags(stdout io.Writer) (*pflag.FlagSet, *specFlags) {
 	}
 	f.consoleStyle = string(spec.StyleGuideLLM)
 	f.set = set
-	return set, f
+	return f
 }
 
 // runGuideLLM is "openloop benchmark run".
-func runGuideLLM(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	c, err := parseBenchmark(args, os.Getenv, stdout)
+func runGuideLLM(ctx context.Context, f *specFlags, p *program) error {
+	c, err := f.benchmark(p.args[min(1, len(p.args)):], os.Getenv)
 	if err != nil {
 		return err
 	}
@@ -78,24 +81,24 @@ func runGuideLLM(ctx context.Context, args []string, stdout, stderr io.Writer) e
 	}
 	if !c.NoConsole {
 		for _, note := range c.Notes {
-			fmt.Fprintf(stderr, "note: %s\n", note)
+			fmt.Fprintf(p.stderr, "note: %s\n", note)
 		}
 	}
 	o := runOptions{args: &c.Args, observe: c.Observe(), overSaturation: c.OverSaturation}
-	return runSpec(ctx, c.Spec, o, stdout, stderr)
+	return runSpec(ctx, c.Spec, o, p.stdout, p.stderr)
 }
 
-// parseBenchmark reads the command line of "benchmark run", up to the endpoint.
-func parseBenchmark(args []string, getenv func(string) string, stdout io.Writer) (*cli.Command, error) {
-	set, f := benchmarkFlags(stdout)
-	if err := parse(set, args, stdout); err != nil {
-		return nil, err
-	}
+// benchmark turns the flags of "benchmark run" into what they ask for, up to the endpoint. args are what follows
+// "benchmark".
+func (f *specFlags) benchmark(args []string, getenv func(string) string) (*cli.Command, error) {
 	base, err := f.base()
 	if err != nil {
 		return nil, err
 	}
-	c, err := cli.Parse(set, args, getenv, base)
+	if len(args) > 0 && args[0] == "run" {
+		args = args[1:]
+	}
+	c, err := cli.Parse(f.set, args, getenv, base)
 	if err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
@@ -107,19 +110,26 @@ func parseBenchmark(args []string, getenv func(string) string, stdout io.Writer)
 	return c, nil
 }
 
-const fromFileIntro = `openloop benchmark from-file [FILE] prints a report or writes it in other forms, as "guidellm
-benchmark from-file" 0.5.0 does (default FILE: benchmarks.json).`
+// newFromFile is "openloop benchmark from-file".
+func newFromFile(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "from-file [FILE]",
+		Short: `print a report (default benchmarks.json) or write it in other forms, as "guidellm benchmark from-file"`,
+		Args:  cobra.ArbitraryArgs,
+		Example: `  openloop benchmark from-file benchmarks.json --output-formats console
+  openloop benchmark from-file benchmarks.json --output-formats csv --output-path .`,
+	}
+	outputPath := cmd.Flags().String("output-path", ".", "folder for the files, or a file whose ending is the form")
+	formats := cmd.Flags().StringArray("output-formats", nil,
+		"console, json, yaml, csv or a file name; repeated (default console and json)")
+	cmd.RunE = func(_ *cobra.Command, files []string) error {
+		return runFromFile(files, *outputPath, *formats, p.stdout, p.stderr)
+	}
+	return cmd
+}
 
 // runFromFile is "guidellm benchmark from-file": print a report, or write it in other forms.
-func runFromFile(args []string, stdout, stderr io.Writer) error {
-	set := newFlagSet("benchmark from-file", stdout, fromFileIntro)
-	outputPath := set.String("output-path", ".", "folder for the files, or a file whose ending is the form")
-	formats := set.StringArray("output-formats", nil,
-		"console, json, yaml, csv or a file name; repeated (default console and json)")
-	files, err := parseFiles(set, args, stdout)
-	if err != nil {
-		return err
-	}
+func runFromFile(files []string, dir string, formats []string, stdout, stderr io.Writer) error {
 	file := "benchmarks.json"
 	switch len(files) {
 	case 0:
@@ -128,16 +138,15 @@ func runFromFile(args []string, stdout, stderr io.Writer) error {
 	default:
 		return usageError("openloop benchmark from-file takes one report; %d were named", len(files))
 	}
-	if len(*formats) == 0 {
-		*formats = []string{formatConsole, formatJSON}
+	if len(formats) == 0 {
+		formats = []string{formatConsole, formatJSON}
 	}
-	dir := *outputPath
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		if filepath.Ext(dir) != "" { // a file: it takes the place of the form that it has
 			kind := strings.TrimPrefix(filepath.Ext(dir), ".")
-			for i, f := range *formats {
+			for i, f := range formats {
 				if f == kind {
-					(*formats)[i] = filepath.Base(dir)
+					formats[i] = filepath.Base(dir)
 				}
 			}
 			dir = filepath.Dir(dir)
@@ -145,7 +154,7 @@ func runFromFile(args []string, stdout, stderr io.Writer) error {
 	}
 	var outputs []guidellm.Output
 	console := false
-	for _, name := range *formats {
+	for _, name := range formats {
 		if name == formatConsole {
 			console = true
 			continue

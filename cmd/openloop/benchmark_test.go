@@ -11,12 +11,26 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+
+	"github.com/openloop/openloop/guidellm/cli"
 	"github.com/openloop/openloop/spec"
 )
 
 const benchmarkLine = "--target http://h:1 --data prompt_tokens=8,output_tokens=4 --profile concurrent --rate 2"
 
 func noEnvironment(string) string { return "" }
+
+// parseBenchmark is what "openloop benchmark run" makes of its arguments, up to the endpoint.
+func parseBenchmark(args []string) (*cli.Command, error) {
+	p := &program{stdout: io.Discard, stderr: io.Discard}
+	cmd := &cobra.Command{Use: "run"}
+	f := addBenchmarkFlags(cmd.Flags(), p)
+	if err := parseLine(p, cmd, args); err != nil {
+		return nil, err
+	}
+	return f.benchmark(args, noEnvironment)
+}
 
 // openloop's own flags stand beside GuideLLM's and go into the same spec.
 func TestBenchmarkOwnFlags(t *testing.T) {
@@ -28,7 +42,7 @@ func TestBenchmarkOwnFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	args[slices.Index(args, "KEY")] = key
-	c, err := parseBenchmark(args, noEnvironment, io.Discard)
+	c, err := parseBenchmark(args)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +62,7 @@ func TestBenchmarkOwnFlags(t *testing.T) {
 	if err := s.Validate(); err != nil {
 		t.Error(err)
 	}
-	if c, err = parseBenchmark(strings.Fields(benchmarkLine), noEnvironment, io.Discard); err != nil {
+	if c, err = parseBenchmark(strings.Fields(benchmarkLine)); err != nil {
 		t.Fatal(err)
 	}
 	if len(c.Spec.Objectives) != 3 || c.Spec.Output.Style != spec.StyleGuideLLM {
@@ -69,7 +83,7 @@ func TestBenchmarkRefusals(t *testing.T) {
 		"--warmup 1 --max-seconds 1": "leave nothing",
 	} {
 		args := strings.Fields(benchmarkLine + " --max-concurrency 9 " + more)
-		_, err := parseBenchmark(args, noEnvironment, io.Discard)
+		_, err := parseBenchmark(args)
 		if want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", more, err)

@@ -3,9 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/openloop/openloop/endpoint"
@@ -17,68 +17,19 @@ var formerFlags = map[string]string{
 	"max-seconds-per-leg": "max-seconds-per-stage",
 }
 
+// presentName is the name that a flag has today.
+func presentName(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if now, ok := formerFlags[name]; ok {
+		name = now
+	}
+	return pflag.NormalizedName(name)
+}
+
 // onceFlags must not be given twice: the last one would win without a word, and it decides who is hit by load.
 var onceFlags = []string{"target"}
 
-func newFlagSet(name string, stderr io.Writer, intro string) *pflag.FlagSet {
-	set := pflag.NewFlagSet(name, pflag.ContinueOnError)
-	set.SortFlags = false
-	set.SetOutput(stderr)
-	set.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if now, ok := formerFlags[name]; ok {
-			name = now
-		}
-		return pflag.NormalizedName(name)
-	})
-	set.Usage = func() {
-		fmt.Fprintf(set.Output(), "%s\n\nflags:\n%s", intro, set.FlagUsagesWrapped(110))
-	}
-	return set
-}
-
-// parse parses the arguments of a command that takes flags alone. Help goes to stdout.
-func parse(set *pflag.FlagSet, args []string, stdout io.Writer) error {
-	rest, err := parseFiles(set, args, stdout)
-	if err != nil {
-		return err
-	}
-	if len(rest) > 0 {
-		// The shell makes two arguments of --header X-Key: value, and the second one is a secret.
-		for _, name := range []string{"header", "api-key"} {
-			if flag := set.Lookup(name); flag != nil && flag.Changed {
-				return withHint(usageError(
-					"unexpected argument beside --%s, not shown since it may be a part of it", name),
-					"put the value into quotes: --header 'Name: value'")
-			}
-		}
-		return usageError("unexpected argument %q: every option of \"openloop %s\" is a flag",
-			endpoint.RedactUserinfo(rest[0]), set.Name())
-	}
-	return checkOnce(set, args)
-}
-
-// parseFiles parses the arguments of a command that takes file names beside flags, and returns the names. Help goes to
-// stdout.
-func parseFiles(set *pflag.FlagSet, args []string, stdout io.Writer) ([]string, error) {
-	usage := set.Usage
-	set.Usage = func() {}
-	err := set.Parse(args)
-	if errors.Is(err, pflag.ErrHelp) {
-		set.SetOutput(stdout)
-		usage()
-		return nil, pflag.ErrHelp
-	}
-	if err != nil {
-		// Of -api-key=VALUE, with one dash, pflag repeats the value.
-		text := err.Error()
-		if strings.HasPrefix(text, "unknown shorthand") {
-			text, _, _ = strings.Cut(text, "=")
-		}
-		return nil, withHint(usageError("%s", text),
-			fmt.Sprintf("%q lists the flags", "openloop "+set.Name()+" --help"))
-	}
-	return set.Args(), nil
-}
+// secretFlags are those whose values must not be shown.
+var secretFlags = []string{"api-key", "header"}
 
 // checkOnce refuses a second value of the flags that must have one.
 func checkOnce(set *pflag.FlagSet, args []string) error {
@@ -101,4 +52,150 @@ func checkOnce(set *pflag.FlagSet, args []string) error {
 		}
 	}
 	return nil
+}
+
+// urlArgument is the check of a command that takes the target as its argument.
+func urlArgument(cmd *cobra.Command, args []string) error {
+	for i, arg := range args {
+		if i > 0 || !isAddress(arg) {
+			return unexpectedArgument(cmd, arg)
+		}
+	}
+	if len(args) > 0 && cmd.Flags().Changed("target") {
+		return usageError("two targets: one as an argument, and one as --target; a run has one")
+	}
+	return nil
+}
+
+// isAddress says whether an argument is meant as an endpoint, and not as the value of a flag that went astray.
+func isAddress(arg string) bool {
+	host, port, ok := strings.Cut(arg, ":")
+	return strings.Contains(arg, "://") || host+":" == simScheme ||
+		ok && host != "" && port != "" && port[0] >= '0' && port[0] <= '9'
+}
+
+// unexpectedArgument is an error about an argument that is not a flag.
+func unexpectedArgument(cmd *cobra.Command, arg string) error {
+	// The shell makes two arguments of --header X-Key: value, and the second one is a secret.
+	for _, name := range secretFlags {
+		if flag := cmd.Flags().Lookup(name); flag != nil && flag.Changed {
+			return withHint(usageError(
+				"unexpected argument beside --%s, not shown since it may be a part of it", name),
+				"put the value into quotes: --header 'Name: value'")
+		}
+	}
+	return withHint(usageError("unexpected argument %q", endpoint.RedactUserinfo(arg)), helpHint(cmd))
+}
+
+// helpHint says where the flags of a command are listed.
+func helpHint(cmd *cobra.Command) string {
+	return fmt.Sprintf("%q lists the flags", cmd.CommandPath()+" --help")
+}
+
+// flagError turns what pflag says about a flag into an error of usage, which shows no secret.
+func (p *program) flagError(cmd *cobra.Command, err error) error {
+	if !cmd.HasParent() {
+		return withHint(usageError("%s", shownFlagError(err)), helpHint(cmd))
+	}
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		return withHint(usageError("%s", shownFlagError(err)), unknownFlagHint(cmd, unknown.GetSpecifiedName()))
+	}
+	return withHint(usageError("%s", shownFlagError(err)), helpHint(cmd))
+}
+
+// shownFlagError is the text of pflag's error. Of -api-key=VALUE, with one dash, it would repeat the value.
+func shownFlagError(err error) string {
+	text := err.Error()
+	if strings.HasPrefix(text, "unknown shorthand") {
+		text, _, _ = strings.Cut(text, "=")
+	}
+	return text
+}
+
+// peerFlags are what other load generators call what openloop has too, and how openloop says it.
+var peerFlags = map[string]string{
+	"url":                  "--target URL, or the URL as an argument",
+	"base-url":             "--target URL, or the URL as an argument",
+	"u":                    "--target URL, or the URL as an argument",
+	"endpoint":             "--target URL, or the URL as an argument",
+	"host":                 "--target URL, or the URL as an argument",
+	"m":                    "--model",
+	"duration":             "--max-seconds",
+	"d":                    "--max-seconds",
+	"time":                 "--max-seconds",
+	"benchmark-duration":   "--max-seconds",
+	"concurrency":          "openloop run --profile concurrent --rate N",
+	"c":                    "openloop run --profile concurrent --rate N",
+	"vus":                  "openloop run --profile concurrent --rate N",
+	"users":                "openloop run --profile concurrent --rate N",
+	"request-rate":         "openloop run --rate",
+	"qps":                  "openloop run --rate",
+	"rps":                  "openloop run --rate",
+	"rate":                 "openloop run --rate; a sweep finds its rates itself",
+	"profile":              "openloop run --profile; a sweep has its own",
+	"burstiness":           "--arrival gamma:CV, where CV is 1/√burstiness",
+	"num-prompts":          "--max-requests",
+	"num-requests":         "--max-requests",
+	"request-count":        "--max-requests",
+	"n":                    "--max-requests",
+	"max-num-requests":     "--max-requests",
+	"input-len":            "--prompt-tokens",
+	"random-input-len":     "--prompt-tokens",
+	"isl":                  "--prompt-tokens",
+	"prompt-len":           "--prompt-tokens",
+	"output-len":           "--output-tokens",
+	"random-output-len":    "--output-tokens",
+	"osl":                  "--output-tokens",
+	"max-tokens":           "--output-tokens",
+	"random-prefix-len":    "--prefix-tokens",
+	"prefix-len":           "--prefix-tokens",
+	"goodput":              "--slo",
+	"threshold":            "--slo and --gate",
+	"dataset":              "--data",
+	"dataset-path":         "--data",
+	"dataset-name":         "--data",
+	"input-file":           "--data",
+	"ramp-up":              "--rampup",
+	"num-warmups":          "--warmup",
+	"warmup-request-count": "--warmup",
+	"random-seed":          "--seed",
+	"endpoint-type":        "--request-type",
+	"backend":              "--request-type",
+	"result-dir":           "--output-dir",
+	"artifact-dir":         "--output-dir",
+	"save-result":          "nothing: results are always saved; --output-dir says where",
+	"result-filename":      "--outputs FILE",
+	"format":               "--outputs; openloop report --format converts afterwards",
+	"timeout":              "--request-timeout",
+	"token":                "--api-key-file or OPENAI_API_KEY",
+	"api-token":            "--api-key-file or OPENAI_API_KEY",
+	"k":                    "--insecure",
+	"tag":                  "--label",
+	"metadata":             "--label",
+	"verbose":              "nothing: --quiet is for less",
+}
+
+// unknownFlagHint says which flag was meant.
+func unknownFlagHint(cmd *cobra.Command, name string) string {
+	if peer, ok := peerFlags[name]; ok {
+		return "here it is " + peer
+	}
+	var names []string
+	add := func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	}
+	cmd.Flags().VisitAll(add)
+	cmd.InheritedFlags().VisitAll(add)
+	if near := nearest(name, names); near != "" {
+		return fmt.Sprintf("did you mean --%s? %s", near, helpHint(cmd))
+	}
+	for _, other := range cmd.Root().Commands() {
+		if other != cmd && !other.Hidden && other.Flags().Lookup(name) != nil {
+			return fmt.Sprintf("openloop %s has --%s; %s", other.Name(), name, helpHint(cmd))
+		}
+	}
+	return helpHint(cmd)
 }

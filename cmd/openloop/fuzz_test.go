@@ -14,7 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/openloop/openloop/loadgen"
+	"github.com/spf13/cobra"
+
+	"github.com/openloop/openloop/spec"
 )
 
 // FuzzOutputs: an output that is taken is a file whose ending says its form, and by its name it is the same.
@@ -138,23 +140,28 @@ func FuzzKeyFile(f *testing.F) {
 	})
 }
 
-// runLine is what "openloop run" makes of its arguments before it asks anything of an endpoint.
-func runLine(args []string) (*specFlags, []loadgen.Load, error) {
-	set := newFlagSet("run", io.Discard, "")
-	f := addSpecFlags(set, args)
-	l := loadFlags{}
-	set.StringVar(&l.profile, "profile", "", "")
-	set.Float64SliceVar(&l.rates, "rate", nil, "")
-	set.StringVar(&l.arrival, "arrival", "", "")
-	set.StringVar(&l.ramp, "ramp", "", "")
-	set.StringVar(&l.stages, "stages", "", "")
-	set.StringVar(&f.trace, "trace", "", "")
-	set.Float64Var(&f.traceSpeed, "trace-speed", 1, "")
-	if err := parse(set, args, io.Discard); err != nil {
-		return nil, nil, err
+// parseLine makes of arguments what a command does before it runs.
+func parseLine(p *program, cmd *cobra.Command, args []string) error {
+	(&cobra.Command{}).AddCommand(cmd)
+	cmd.Flags().SetNormalizeFunc(presentName)
+	p.args = append([]string{cmd.Name()}, args...)
+	if err := cmd.ParseFlags(args); err != nil {
+		return p.flagError(cmd, err)
 	}
-	loads, err := l.loads(f)
-	return f, loads, err
+	p.finishCommand(cmd)
+	return cmd.ValidateArgs(cmd.Flags().Args())
+}
+
+// runLine is what "openloop run" makes of its arguments before it asks anything of an endpoint.
+func runLine(args []string) (*runFlags, spec.Spec, error) {
+	p := &program{stdout: io.Discard, stderr: io.Discard}
+	cmd := &cobra.Command{Use: "run", Args: urlArgument}
+	f := addRunFlags(cmd.Flags(), p)
+	if err := parseLine(p, cmd, args); err != nil {
+		return nil, spec.Spec{}, err
+	}
+	s, err := f.spec(cmd.Flags().Args())
+	return f, s, err
 }
 
 // FuzzRunLine: whatever the arguments of openloop run are, one a line, they are a load that can be run or an error of
@@ -207,15 +214,11 @@ func FuzzRunLine(f *testing.F) {
 				t.Fatalf("%q: %v", args, err)
 			}
 		}
-		flags, loads, err := runLine(args)
+		flags, s, err := runLine(args)
 		if check(err); err != nil {
 			return
 		}
-		s, err := flags.spec()
-		if check(err); err != nil {
-			return
-		}
-		s.Plan.Stages = loads
+		loads := s.Plan.Stages
 		if check(refuse(s.Validate())); s.Validate() != nil {
 			return
 		}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/openloop/openloop/internal/atomicfile"
@@ -70,26 +71,117 @@ const (
 	closingServer = "closing the server; once more to quit at once"
 )
 
-// command is one subcommand.
-type command struct {
-	name    string
-	summary string
-	ending  string // said to the first signal; "" where nothing is to be saved or closed, and it ends the program
-	run     func(ctx context.Context, args []string, stdout, stderr io.Writer) error
+// program is what the commands share: where they write, and the command line.
+type program struct {
+	stdout, stderr io.Writer
+	args           []string // as they were given, the commands' names first
 }
 
-func commands() []command {
-	return []command{
-		{"sweep", "probe an endpoint, sweep its rates, find the highest that meets the objectives", endingStage,
-			runSweep},
-		{"run", "run one profile: synchronous, concurrent, throughput, constant or poisson", endingStage, runProfile},
-		{"benchmark", "the same under GuideLLM 0.5.0's own flags: benchmark run, benchmark from-file", endingStage,
-			runBenchmark},
-		{"report", "print or convert reports, GuideLLM's and openloop's; recompute their metrics", "", runReport},
-		{"parity", "compare a GuideLLM report with an openloop report of the same load", "", runParity},
-		{"simulate", "serve the simulated engine behind an OpenAI-compatible API", closingServer, runSimulate},
-		{"version", "print the version", "", runVersion},
+// endsWith is what a command that has something to save or to close says to the first signal; any other is ended by it
+// at once.
+func endsWith(text string) map[string]string { return map[string]string{endingKey: text} }
+
+const endingKey = "ending"
+
+// root makes the program's commands. One that is added here gets the rest from finishCommand: help, signals, and errors
+// of usage.
+func (p *program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "openloop",
+		Short: "find the highest request rate at which an LLM serving endpoint still meets its latency objectives",
+		Example: `  openloop sweep http://localhost:8000 --slo 'ttft:p95<250ms tpot:p95<50ms'
+  openloop sweep sim:l4-qwen2.5-0.5b           # no server needed: an engine simulated in the process
+  openloop run http://localhost:8000 --rate 5`,
+		Version: programVersion(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			printHelp(p.stderr, cmd, false)
+			return usageError("no command given")
+		},
+		SilenceErrors: true,
+		SilenceUsage:  true,
 	}
+	root.AddGroup(
+		&cobra.Group{ID: groupMeasure, Title: "Measure"},
+		&cobra.Group{ID: groupResults, Title: "Results"},
+		&cobra.Group{ID: groupGuideLLM, Title: "GuideLLM 0.5.0"},
+		&cobra.Group{ID: groupOther, Title: "Other"},
+	)
+	addTo := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	addTo(groupMeasure, newSweep(p), newRun(p))
+	addTo(groupResults, newReport(p))
+	addTo(groupGuideLLM, newBenchmark(p), newParity(p))
+	addTo(groupOther, newSimulate(p), newVersion(p))
+
+	root.PersistentFlags().Bool(helpAllFlag, false, "list all flags, in groups")
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	root.SetVersionTemplate("openloop {{.Version}}\n")
+	root.SetGlobalNormalizationFunc(presentName)
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { printHelp(p.stdout, cmd, wantsAll(cmd)) })
+	root.SetUsageFunc(func(cmd *cobra.Command) error { printHelp(p.stderr, cmd, false); return nil })
+	root.SetFlagErrorFunc(p.flagError)
+	root.SetHelpCommand(newHelp(p))
+	root.SetHelpCommandGroupID(groupOther)
+	root.SetCompletionCommandGroupID(groupOther)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	p.finishCommand(root)
+	return root
+}
+
+// Groups of commands in the help.
+const (
+	groupMeasure  = "measure"
+	groupResults  = "results"
+	groupGuideLLM = "guidellm"
+	groupOther    = "other"
+)
+
+// finishCommand gives a command and those under it what all have.
+func (p *program) finishCommand(cmd *cobra.Command) {
+	cmd.Flags().SortFlags = false
+	check := cmd.Args
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		switch {
+		case wantsAll(cmd):
+			return pflag.ErrHelp
+		case check == nil && len(args) > 0:
+			return unexpectedArgument(cmd, args[0])
+		case check != nil:
+			if err := check(cmd, args); err != nil {
+				return asUsage(err)
+			}
+		}
+		return checkOnce(cmd.Flags(), p.args)
+	}
+	if run := cmd.RunE; run != nil {
+		ending := cmd.Annotations[endingKey]
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if ending != "" {
+				ctx, stop := withSignals(cmd.Context(), p.stderr, ending)
+				defer stop()
+				cmd.SetContext(ctx)
+			}
+			return run(cmd, args)
+		}
+	}
+	for _, c := range cmd.Commands() {
+		p.finishCommand(c)
+	}
+}
+
+// asUsage makes any error one of usage.
+func asUsage(err error) error {
+	var coded *exitError
+	if errors.As(err, &coded) {
+		return err
+	}
+	return &exitError{exitUsage, err}
 }
 
 func main() {
@@ -99,14 +191,9 @@ func main() {
 // mainExit runs the program and returns its exit code.
 func mainExit(args []string, stdout, stderr io.Writer) int {
 	log.SetOutput(io.Discard) // net/http logs what it returns as errors too
+	cobra.EnableCommandSorting = false
 	stdout, stderr = forHumans(stdout), forHumans(stderr)
-	ctx := context.Background()
-	if ending := endingOf(args); ending != "" {
-		var stop func()
-		ctx, stop = withSignals(ctx, stderr, ending)
-		defer stop()
-	}
-	err := dispatch(ctx, args, stdout, stderr)
+	err := (&program{stdout: stdout, stderr: stderr, args: args}).run()
 	if err == nil {
 		return 0
 	}
@@ -120,19 +207,6 @@ func mainExit(args []string, stdout, stderr io.Writer) int {
 		return coded.code
 	}
 	return exitFailed
-}
-
-// endingOf is what is said to the first signal while a command runs; "" where it ends the program at once.
-func endingOf(args []string) string {
-	if len(args) > 1 && args[0] == "benchmark" && args[1] == "from-file" {
-		return ""
-	}
-	for _, c := range commands() {
-		if len(args) > 0 && c.name == args[0] {
-			return c.ending
-		}
-	}
-	return ""
 }
 
 // printError says what went wrong, and on a line of its own what to do about it, where that is known.
@@ -173,55 +247,70 @@ func withSignals(ctx context.Context, stderr io.Writer, ending string) (context.
 	return ctx, func() { signal.Stop(signals); signal.Reset(syscall.SIGPIPE); close(signals); cancel(nil) }
 }
 
-func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 {
-		printUsage(stderr)
-		return usageError("no command given")
+// run runs the command that the arguments name.
+func (p *program) run() error {
+	root := p.root()
+	if err := unknownCommand(root, p.args); err != nil {
+		return err
 	}
-	switch args[0] {
-	case "help", "-h", "--help":
-		printUsage(stdout)
+	root.SetArgs(p.args)
+	return root.ExecuteContext(context.Background())
+}
+
+// unknownCommand is an error if the first argument is not one of a command's, and not a flag.
+func unknownCommand(parent *cobra.Command, args []string) error {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") || strings.HasPrefix(args[0], "__complete") {
 		return nil
-	case "--version":
-		return runVersion(ctx, nil, stdout, stderr)
 	}
-	for _, c := range commands() {
-		if c.name == args[0] {
-			err := c.run(ctx, args[1:], stdout, stderr)
-			if errors.Is(err, pflag.ErrHelp) {
-				return nil
-			}
-			return err
+	var names []string
+	for _, c := range parent.Commands() {
+		if c.Name() == args[0] || c.HasAlias(args[0]) {
+			return nil
+		}
+		if !c.Hidden {
+			names = append(names, c.Name())
 		}
 	}
-	names := make([]string, 0, 8)
-	for _, c := range commands() {
-		names = append(names, c.name)
+	err := usageError("there is no command %q", strings.TrimPrefix(parent.CommandPath()+" ", "openloop ")+args[0])
+	if name := nearest(args[0], names); name != "" {
+		return withHint(err, fmt.Sprintf("did you mean %q?", parent.CommandPath()+" "+name))
 	}
-	return usageError("there is no command %q; the commands are %s", args[0], strings.Join(names, ", "))
+	return withHint(err, "the commands are "+strings.Join(names, ", "))
 }
 
-func printUsage(w io.Writer) {
-	fmt.Fprint(w, `openloop finds the highest request rate at which an LLM serving endpoint still meets
-its latency objectives.
-
-usage: openloop COMMAND [flags]
-
-`)
-	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-10s %s\n", c.name, c.summary)
+func newVersion(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "print the version",
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(p.stdout, "openloop", programVersion())
+			return err
+		},
 	}
-	fmt.Fprint(w, `
-  openloop sweep --target http://localhost:8000 --prompt-tokens 256 --output-tokens 128
-  openloop sweep --target sim:l4-qwen2.5-0.5b        no server needed: an engine simulated in the process
-
-"openloop COMMAND --help" lists the flags of a command.
-`)
 }
 
-func runVersion(_ context.Context, _ []string, stdout, _ io.Writer) error {
-	fmt.Fprintln(stdout, "openloop", programVersion())
-	return nil
+// newHelp is "openloop help COMMAND…".
+func newHelp(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "print the help of a command",
+		Args:  cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			at := cmd.Root()
+			for i := range args {
+				if err := unknownCommand(at, args[i:]); err != nil {
+					return err
+				}
+				next, _, err := at.Find(args[i : i+1])
+				if err != nil {
+					return asUsage(err)
+				}
+				at = next
+			}
+			printHelp(p.stdout, at, false)
+			return nil
+		},
+	}
 }
 
 // programVersion is the version set at build time, else what the build recorded of the commit.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"flag"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -311,12 +312,17 @@ func checkReport(ts *testscript.TestScript, _ bool, args []string) {
 
 // A signal is only waited for where something is saved or closed, and is told the right thing.
 func TestEnding(t *testing.T) {
+	root := (&program{stdout: io.Discard, stderr: io.Discard}).root()
 	for line, want := range map[string]string{
 		"": "", "report a.json": "", "parity a b": "", "version": "", "benchmark from-file": "",
 		"run": endingStage, "sweep": endingStage, "benchmark run": endingStage, "benchmark --target x": endingStage,
 		"simulate": closingServer,
 	} {
-		if got := endingOf(strings.Fields(line)); got != want {
+		cmd, _, err := root.Find(strings.Fields(line))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cmd.Annotations[endingKey]; got != want {
 			t.Errorf("%q: %q, want %q", line, got, want)
 		}
 	}

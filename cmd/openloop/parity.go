@@ -1,31 +1,37 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
+
+	"github.com/spf13/cobra"
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/guidellm/parity"
 	"github.com/openloop/openloop/internal/atomicfile"
 )
 
-func runParity(_ context.Context, args []string, stdout, stderr io.Writer) error {
-	set := newFlagSet("parity", stdout,
-		`openloop parity GUIDELLM.json OPENLOOP.json lays two reports of one load side by side:
-every value with its difference, what is tolerated and why. It exits 0 if all are within their tolerances, 3 if
-not, and 2 if the two can't be compared.
-
-  openloop parity guidellm.json openloop.json --markdown parity.md`)
-	markdown := set.String("markdown", "", "also write the table to this file, as Markdown")
-	files, err := parseFiles(set, args, stdout)
-	if err != nil {
-		return err
+func newParity(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "parity GUIDELLM.json OPENLOOP.json",
+		Short: "lay a GuideLLM report and an openloop report of the same load side by side",
+		Long: `openloop parity lays two reports of one load side by side: every value with its difference, what is ` +
+			`tolerated and why. It exits 0 if all are within their tolerances, 3 if not, and 2 if the two can't be ` +
+			`compared.`,
+		Example: `  openloop parity guidellm.json openloop.json --markdown parity.md`,
+		Args:    cobra.ArbitraryArgs,
 	}
+	markdown := cmd.Flags().String("markdown", "", "also write the table to this `FILE`, as Markdown")
+	cmd.RunE = func(_ *cobra.Command, files []string) error { return runParity(files, *markdown, p.stdout, p.stderr) }
+	return cmd
+}
+
+func runParity(files []string, markdown string, stdout, stderr io.Writer) error {
 	if len(files) != 2 {
 		return usageError("openloop parity takes two reports, GuideLLM's and openloop's; %d were named", len(files))
 	}
 	var reports [2]*guidellm.Report
+	var err error
 	for i, name := range files {
 		if reports[i], err = readFile(name, stderr); err != nil {
 			return err
@@ -50,9 +56,9 @@ not, and 2 if the two can't be compared.
 	if err := parity.WriteConsole(stdout, c); err != nil {
 		return err
 	}
-	if *markdown != "" {
+	if markdown != "" {
 		write := func(w io.Writer) error { return parity.WriteMarkdown(w, c) }
-		if err := atomicfile.Write(*markdown, write); err != nil {
+		if err := atomicfile.Write(markdown, write); err != nil {
 			return err
 		}
 	}

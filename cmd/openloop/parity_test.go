@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -35,7 +34,7 @@ func TestParityOfWhat(t *testing.T) {
 		{[]string{theirs}, exitUsage, "", "1 were named"},
 	} {
 		var stdout, stderr strings.Builder
-		err := runParity(context.Background(), test.files, &stdout, &stderr)
+		err := runParity(test.files, "", &stdout, &stderr)
 		code := 0
 		if err != nil {
 			var exit *exitError

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"compress/gzip"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +11,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/internal/atomicfile"
@@ -28,17 +30,26 @@ type reportFlags struct {
 	recover   bool
 }
 
-func runReport(_ context.Context, args []string, stdout, stderr io.Writer) error {
-	var f reportFlags
-	set := newFlagSet("report", stderr,
-		`openloop report FILE… prints or converts reports: openloop's own and GuideLLM 0.5.0's, as JSON or
-YAML, compressed by gzip or not. Of its own reports it prints the run's own screen again, of
-GuideLLM's the tables that GuideLLM prints; there the stages of several files stand in one table.
-
-  openloop report openloop-results/benchmarks.json
+func newReport(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "report RUN…",
+		Short: "print a run's screen again, or convert reports: GuideLLM's and openloop's",
+		Long: `openloop report prints or converts reports: openloop's own and GuideLLM 0.5.0's, as JSON or YAML, ` +
+			`compressed by gzip or not. Of its own reports it prints the run's own screen again, of GuideLLM's the ` +
+			`tables that GuideLLM prints; there the stages of several files stand in one table.`,
+		Example: `  openloop report latest
   openloop report benchmarks.json --format csv -o benchmarks.csv
-  openloop report guidellm.json.gz --recompute     recompute the metrics from the requests, and compare
-  openloop report openloop-results --recover       make the report of a run that was killed`)
+  openloop report guidellm.json.gz --recompute     # recompute the metrics from the requests, and compare
+  openloop report openloop-results/RUN --recover   # make the report of a run that was killed`,
+		Args: cobra.ArbitraryArgs,
+	}
+	var f reportFlags
+	f.add(cmd.Flags())
+	cmd.RunE = func(_ *cobra.Command, files []string) error { return runReport(f, files, p.stdout, p.stderr) }
+	return cmd
+}
+
+func (f *reportFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.format, "format", "",
 		"screen (a line a stage; summary is the same), console (GuideLLM's tables), json, csv or yaml (default: by "+
 			"the ending of --output, else screen for openloop's own reports and console for GuideLLM's)")
@@ -49,12 +60,11 @@ GuideLLM's the tables that GuideLLM prints; there the stages of several files st
 			"--output, the report that is written has the recomputed metrics")
 	set.BoolVar(&f.recover, "recover", false,
 		"make the report of a run that was killed, of the "+journalFile+" in its folder")
-	files, err := parseFiles(set, args, stdout)
-	if err != nil {
-		return err
-	}
+}
+
+func runReport(f reportFlags, files []string, stdout, stderr io.Writer) error {
 	if len(files) == 0 {
-		return usageError("no report named: openloop report FILE…")
+		return usageError("no report named: openloop report RUN…")
 	}
 	if f.recover {
 		if f.recompute || f.format != "" || f.style != "" || f.output != "" {
@@ -112,7 +122,7 @@ func readFile(name string, stderr io.Writer) (*guidellm.Report, error) {
 	return guidellm.ReadFile(name)
 }
 
-// readReport reads a report whole. own is openloop's own result in it, nil for none.
+// readReport reads a report whole. own is openloop's own result in it with the requests of its stages, nil for none.
 func readReport(name string, stderr io.Writer) (file *guidellm.Report, own *report.Result, err error) {
 	name = inFolder(name)
 	if file, err = readFile(name, stderr); err != nil {
@@ -121,6 +131,11 @@ func readReport(name string, stderr io.Writer) (file *guidellm.Report, own *repo
 	if text, ok := file.OpenLoop.(json.RawMessage); ok {
 		if own, _, err = report.Read(text); err != nil {
 			return nil, nil, fmt.Errorf("%s: openloop's own part: %w", name, err)
+		}
+		if own != nil {
+			if err := guidellm.GiveRequests(own, file); err != nil {
+				return nil, nil, fmt.Errorf("%s: %w", name, err)
+			}
 		}
 	}
 	return file, own, nil

@@ -1,10 +1,11 @@
 package main
 
 import (
-	"context"
-	"io"
 	"math"
 	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/spec"
@@ -13,37 +14,63 @@ import (
 // throughputStreams is GuideLLM's number of streams for its throughput profile.
 const throughputStreams = 512
 
-func runProfile(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	set := newFlagSet("run", stderr,
-		`openloop run runs one profile, at one or more rates, and writes GuideLLM 0.5.0's report.
+func newRun(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run [URL]",
+		Short: "run stages of load at given rates, and judge them",
+		Example: `  openloop run http://localhost:8000 --rate 5
+  openloop run http://localhost:8000 --rate 5,10,20 --slo 'ttft:p95<250ms'
+  openloop run http://localhost:8000 --profile concurrent --rate 8`,
+		Args:        urlArgument,
+		Annotations: endsWith(endingStage),
+	}
+	commonFlags(cmd, "target", "rate", "profile", "model", "api-key-file", "slo", "prompt-tokens", "output-tokens",
+		"max-seconds", "output-dir")
+	f := addRunFlags(cmd.Flags(), p)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := f.spec(args)
+		if err != nil {
+			return err
+		}
+		return runSpec(cmd.Context(), s, runOptions{}, p.stdout, p.stderr)
+	}
+	return cmd
+}
 
-  openloop run --target http://localhost:8000 --profile poisson --rate 5,10,20
-  openloop run --target http://localhost:8000 --profile concurrent --rate 8`)
-	f := addSpecFlags(set, args)
-	l := loadFlags{}
-	set.StringVar(&l.profile, "profile", "", "synchronous, concurrent, throughput, constant or poisson")
-	set.Float64SliceVar(&l.rates, "rate", nil,
+// runFlags are the flags of openloop run.
+type runFlags struct {
+	*specFlags
+	loadFlags
+}
+
+func addRunFlags(set *pflag.FlagSet, p *program) *runFlags {
+	f := &runFlags{specFlags: addSpecFlags(set, p)}
+	set.StringVar(&f.profile, "profile", "", "synchronous, concurrent, throughput, constant or poisson")
+	set.Float64SliceVar(&f.rates, "rate", nil,
 		"constant, poisson: requests per second; concurrent, throughput: streams; a list runs a stage for each")
-	set.StringVar(&l.arrival, "arrival", "",
-		"arrivals at --rate, --ramp or --stages: "+loadgen.ArrivalForms+"; in place of --profile")
-	set.StringVar(&l.ramp, "ramp", "", "let the rate change evenly over the stage: FROM..TO in requests per second")
-	set.StringVar(&l.stages, "stages", "", "let the rate follow a profile: '5rps:60s,20rps:30s,5..20rps:60s'")
+	set.StringVar(&f.arrival, "arrival", "",
+		"`arrivals` at --rate, --ramp or --stages: "+loadgen.ArrivalForms+"; in place of --profile")
+	set.StringVar(&f.ramp, "ramp", "", "let the rate change evenly over the stage: FROM..TO in requests per second")
+	set.StringVar(&f.stages, "stages", "", "let the rate follow a profile: '5rps:60s,20rps:30s,5..20rps:60s'")
 	set.StringVar(&f.trace, "trace", "",
-		"replay a recorded load, each request at its time: Mooncake JSON lines or an Azure LLM inference CSV")
+		"replay a recorded load, each request at its time: a `FILE` of Mooncake JSON lines or an Azure LLM inference "+
+			"CSV")
 	set.Float64Var(&f.traceSpeed, "trace-speed", 1, "replay the trace this many times as fast")
-	if err := parse(set, args, stdout); err != nil {
-		return err
-	}
-	loads, err := l.loads(f)
+	return f
+}
+
+// spec turns the flags into what they ask for. args are the arguments that are not flags.
+func (f *runFlags) spec(args []string) (spec.Spec, error) {
+	loads, err := f.loads(f.specFlags)
 	if err != nil {
-		return err
+		return spec.Spec{}, err
 	}
-	s, err := f.spec()
+	s, err := f.specFlags.spec(args)
 	if err != nil {
-		return err
+		return s, err
 	}
 	s.Plan = spec.Plan{Profile: string(loads[0].Kind), Stages: loads}
-	return runSpec(ctx, s, runOptions{}, stdout, stderr)
+	return s, nil
 }
 
 // loadFlags are the flags of run that say how requests arrive.

@@ -47,6 +47,8 @@ type session struct {
 	sim      *llmsim.Server // the simulated engine in the process; nil for a real endpoint
 	endpoint *endpoint.Endpoint
 	model    string
+	models   []endpoint.Model    // as the endpoint lists them
+	engine   *enginemetrics.Info // what serves it; nil: it does not say
 	work     *tokens.Workload
 	client   *loadgen.Client
 	plan     *sweep.Plan
@@ -127,6 +129,7 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.engine = s.ask(ctx, metrics)
 	args := guidellm.ArgsOf(s.spec)
 	if s.options.args != nil {
 		args = *s.options.args
@@ -252,7 +255,14 @@ func (s *session) openEndpoint(ctx context.Context) error {
 
 // chooseModel finds the model to ask for.
 func (s *session) chooseModel(ctx context.Context) (string, error) {
-	models, err := s.endpoint.Models(ctx)
+	list, err := s.endpoint.List(ctx)
+	var models []string
+	if err == nil {
+		s.models = list.Models
+		for _, m := range list.Models {
+			models = append(models, m.ID)
+		}
+	}
 	asked := s.spec.Endpoint.Model
 	switch {
 	case errors.Is(err, endpoint.ErrNoModels):
@@ -464,7 +474,7 @@ func (s *session) result(measured *sweep.Result) *report.Result {
 	}
 	return report.New(s.spec, report.Run{
 		Version: programVersion(), Model: s.model, Measured: measured,
-		Workload: s.work.Summary(stages), Warnings: s.work.Warnings(stages),
+		Workload: s.work.Summary(stages), Warnings: s.work.Warnings(stages), Engine: s.engine,
 	})
 }
 

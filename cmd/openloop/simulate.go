@@ -9,72 +9,96 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
-// runSimulate serves the simulated engine until the context ends.
-func runSimulate(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	set := newFlagSet("simulate", stderr,
-		`openloop simulate serves a simulated engine of known capacity behind an OpenAI-compatible API, `+
-			`to judge clients by.
+// simulateFlags are the flags of openloop simulate.
+type simulateFlags struct {
+	set                             *pflag.FlagSet
+	engine, addr, model, apiKeyFile string
+	tokenizer, truth                string
+	truthTokens                     bool
+	fault                           string
+	faultEvery                      int
+	list                            bool
+}
 
-  openloop simulate --engine l4-qwen2.5-0.5b --addr 127.0.0.1:8000
+func newSimulate(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "simulate",
+		Short: "serve the simulated engine behind an OpenAI-compatible API",
+		Long: `openloop simulate serves a simulated engine of known capacity behind an OpenAI-compatible API, ` +
+			`to judge clients by. A request's header ` + llmsim.FaultHeader + ` asks for a fault in its answer, in ` +
+			`the notation of --fault.`,
+		Example: `  openloop simulate --engine l4-qwen2.5-0.5b --addr 127.0.0.1:8000
   openloop simulate --engine 'fixed?ttft=30ms&itl=5ms' --truth truth.jsonl
-  openloop simulate --list
+  openloop simulate --list`,
+		Annotations: endsWith(closingServer),
+	}
+	f := simulateFlags{set: cmd.Flags()}
+	f.add(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if f.list {
+			return listPresets(p.stdout)
+		}
+		return f.run(cmd.Context(), p.stdout)
+	}
+	return cmd
+}
 
-A request's header `+llmsim.FaultHeader+` asks for a fault in its answer, in the notation of --fault.`)
-	engine := set.String("engine", "l4-qwen2.5-0.5b",
+func (f *simulateFlags) add(set *pflag.FlagSet) {
+	set.StringVar(&f.engine, "engine", "l4-qwen2.5-0.5b",
 		"preset, with parameters where wanted: PRESET?KEY=VALUE&KEY=VALUE")
-	addr := set.String("addr", "127.0.0.1:8000", "address to listen on; port 0 picks a free one")
-	model := set.String("model", "", "model name to answer to (default: the preset's)")
-	apiKeyFile := set.String("api-key-file", "",
+	set.StringVar(&f.addr, "addr", "127.0.0.1:8000", "address to listen on; port 0 picks a free one")
+	set.StringVar(&f.model, "model", "", "model name to answer to (default: the preset's)")
+	set.StringVar(&f.apiKeyFile, "api-key-file", "",
 		"file that holds the bearer key to ask for under /v1 (default: none asked)")
-	tokenizer := set.String("tokenizer", "approx",
+	set.StringVar(&f.tokenizer, "tokenizer", "approx",
 		"what counts prompt tokens: approx (fast), o200k_base, cl100k_base, or a file such as tokenizer.json")
-	truth := set.String("truth", "", "file for the server's own record of every request, as JSON lines")
-	truthTokens := set.Bool("truth-tokens", false,
+	set.StringVar(&f.truth, "truth", "", "file for the server's own record of every request, as JSON lines")
+	set.BoolVar(&f.truthTokens, "truth-tokens", false,
 		"record the time of every token there, not only of the first and the last")
-	fault := set.String("fault", "",
+	set.StringVar(&f.fault, "fault", "",
 		"fault to do: status=503, retry-after=2s, slow-headers=1s, stall=2s@5, cut@7, garbage@3, error@4")
-	faultEvery := set.Int("fault-every", 1, "do the fault to every Nth request")
-	list := set.Bool("list", false, "list the presets with their capacity and end")
-	if err := parse(set, args, stdout); err != nil {
-		return err
-	}
-	if *list {
-		return listPresets(stdout)
-	}
+	set.IntVar(&f.faultEvery, "fault-every", 1, "do the fault to every Nth request")
+	set.BoolVar(&f.list, "list", false, "list the presets with their capacity and end")
+}
 
-	config, err := llmsim.ParseSpec(*engine)
+// run serves the simulated engine until the context ends.
+func (f *simulateFlags) run(ctx context.Context, stdout io.Writer) error {
+	config, err := llmsim.ParseSpec(f.engine)
 	if err != nil {
 		return usageError("--engine: %w", err)
 	}
-	if *model != "" {
-		config.Model = *model
+	if f.model != "" {
+		config.Model = f.model
 	}
-	config.TruthTokens = config.TruthTokens || *truthTokens
-	if set.Changed("fault") {
-		if config.Fault, err = llmsim.ParseFault(*fault); err != nil {
+	config.TruthTokens = config.TruthTokens || f.truthTokens
+	if f.set.Changed("fault") {
+		if config.Fault, err = llmsim.ParseFault(f.fault); err != nil {
 			return usageError("--fault: %w", err)
 		}
 	}
-	if set.Changed("fault-every") {
-		if *faultEvery < 1 {
-			return usageError("--fault-every is %d: it must be at least 1", *faultEvery)
+	if f.set.Changed("fault-every") {
+		if f.faultEvery < 1 {
+			return usageError("--fault-every is %d: it must be at least 1", f.faultEvery)
 		}
-		config.FaultEvery = *faultEvery
+		config.FaultEvery = f.faultEvery
 	}
-	if *apiKeyFile != "" {
-		key, err := os.ReadFile(*apiKeyFile)
+	if f.apiKeyFile != "" {
+		key, err := os.ReadFile(f.apiKeyFile)
 		if err != nil {
 			return usageError("--api-key-file: %w", err)
 		}
 		if config.APIKey = strings.TrimSpace(string(key)); config.APIKey == "" {
-			return usageError("--api-key-file: %s holds no key", *apiKeyFile)
+			return usageError("--api-key-file: %s holds no key", f.apiKeyFile)
 		}
 	}
-	if config.CountTokens, err = tokenCounter(*tokenizer); err != nil {
+	if config.CountTokens, err = tokenCounter(f.tokenizer); err != nil {
 		return usageError("--tokenizer: %w", err)
 	}
 
@@ -86,20 +110,20 @@ A request's header `+llmsim.FaultHeader+` asks for a fault in its answer, in the
 	if err != nil {
 		return usageError("--engine: %w", err)
 	}
-	if *truth != "" {
-		f, err := os.Create(*truth)
+	if f.truth != "" {
+		file, err := os.Create(f.truth)
 		if err != nil {
 			_ = server.Close() // nothing was served
 			return usageError("--truth: %w", err)
 		}
-		defer f.Close()
-		server.WriteTruth(f)
+		defer file.Close()
+		server.WriteTruth(file)
 	}
-	if err := server.Start(*addr); err != nil {
+	if err := server.Start(f.addr); err != nil {
 		_ = server.Close() // nothing was served
 		return usageError("--addr: %w", err)
 	}
-	fmt.Fprintf(stdout, "serving %s as model %s on %s\n", *engine, server.Config().Model, server.URL())
+	fmt.Fprintf(stdout, "serving %s as model %s on %s\n", f.engine, server.Config().Model, server.URL())
 	<-ctx.Done()
 	return server.Close()
 }

@@ -24,8 +24,8 @@ const defaultSeed = 42
 
 // specFlags are the flags that sweep and run share, as they were given. spec turns them into a spec.Spec.
 type specFlags struct {
-	set  *pflag.FlagSet
-	args []string // as given
+	program *program
+	set     *pflag.FlagSet
 
 	// the endpoint
 	target, model              string
@@ -99,8 +99,8 @@ func (l *lengthFlags) check(name string) error {
 	return nil
 }
 
-func addSpecFlags(set *pflag.FlagSet, args []string) *specFlags {
-	f := &specFlags{set: set, args: args}
+func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
+	f := &specFlags{program: p, set: set}
 	set.StringVar(&f.target, "target", "",
 		"base URL of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), or sim:PRESET for the "+
 			"simulated engine")
@@ -181,7 +181,7 @@ func addSpecFlags(set *pflag.FlagSet, args []string) *specFlags {
 	set.BoolVar(&f.allowInvalid, "allow-invalid", false, "exit 0 even where the client was invalid")
 	set.StringVar(&f.consoleStyle, "console-style", string(spec.StyleOpenLoop),
 		"what is printed at the end: openloop, or guidellm for GuideLLM's own tables")
-	set.BoolVar(&f.quiet, "quiet", false, "print no progress")
+	set.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress")
 	return f
 }
 
@@ -189,8 +189,8 @@ func addSpecFlags(set *pflag.FlagSet, args []string) *specFlags {
 func (f *specFlags) check() error {
 	switch {
 	case f.target == "":
-		return withHint(usageError("no target: give --target http://host:port"),
-			"--target sim:l4-qwen2.5-0.5b tries openloop without a server")
+		return withHint(usageError("no target: give the URL of an endpoint, such as http://host:8000"),
+			"sim:l4-qwen2.5-0.5b in its place tries openloop without a server")
 	case f.apiKey != "" && f.apiKeyFile != "":
 		return usageError("--api-key and --api-key-file contradict each other: give one")
 	case f.insecure && f.caFile != "":
@@ -237,8 +237,12 @@ func (f *specFlags) check() error {
 	return f.outputTokens.check("output-tokens")
 }
 
-// spec turns the flags into what they ask for. Its plan is the caller's to fill in.
-func (f *specFlags) spec() (spec.Spec, error) {
+// spec turns the flags into what they ask for. args are the arguments that are not flags: the target, or nothing. Its
+// plan is the caller's to fill in.
+func (f *specFlags) spec(args []string) (spec.Spec, error) {
+	if len(args) > 0 {
+		f.target = args[0]
+	}
 	if err := f.check(); err != nil {
 		return spec.Spec{}, err
 	}
@@ -271,8 +275,7 @@ func (f *specFlags) spec() (spec.Spec, error) {
 	s.Output = spec.Output{
 		Dir: f.outputDir, Files: f.outputs, SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle),
 		Quiet: f.quiet, AllowInvalid: f.allowInvalid,
-		Command: append([]string{"openloop", f.set.Name()},
-			endpoint.RedactCommand(f.args, []string{"api-key", "header"})...),
+		Command: append([]string{"openloop"}, endpoint.RedactCommand(f.program.args, secretFlags)...),
 	}
 	return s, nil
 }

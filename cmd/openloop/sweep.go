@@ -1,9 +1,10 @@
 package main
 
 import (
-	"context"
-	"io"
 	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/spec"
@@ -16,69 +17,100 @@ const fastSeconds = 10
 // search ends once it has it.
 const leastBudget = 7 * time.Minute
 
-func runSweep(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	set := newFlagSet("sweep", stderr,
-		`openloop sweep probes an endpoint with one stream, finds its saturation, runs open-loop stages
-at rates between the two, and searches for the highest rate that meets the objectives. It
-prints that rate, and writes GuideLLM 0.5.0's report.
+func newSweep(p *program) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "sweep [URL]",
+		Short: "find the highest rate at which the objectives hold: probe, sweep, search",
+		Example: `  openloop sweep http://localhost:8000 --slo 'ttft:p95<250ms tpot:p95<50ms'
+  openloop sweep http://localhost:8000 --prompt-tokens 1024 --output-tokens 256
+  openloop sweep sim:l4-qwen2.5-0.5b         # no server needed: a simulated engine`,
+		Args:        urlArgument,
+		Annotations: endsWith(endingStage),
+	}
+	commonFlags(cmd, "target", "model", "api-key-file", "slo", "gate", "prompt-tokens", "output-tokens", "max-seconds",
+		"fast", "output-dir")
+	f := addSweepFlags(cmd.Flags(), p)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := f.spec(args)
+		if err != nil {
+			return err
+		}
+		return runSpec(cmd.Context(), s, runOptions{}, p.stdout, p.stderr)
+	}
+	return cmd
+}
 
-  openloop sweep --target http://localhost:8000 --prompt-tokens 256 --output-tokens 128`)
-	f := addSpecFlags(set, args)
-	size := set.Int("sweep-size", 10, "stages in all: synchronous, throughput, and the open-loop ones between")
-	arrivals := set.String("arrival", "constant",
-		"arrivals of the open-loop stages: "+loadgen.ArrivalForms)
-	search := spec.Search{}
-	noSearch := set.Bool("no-search", false, "GuideLLM's plain sweep: no stages after the interpolated ones")
-	fast := set.Bool("fast", false, "search straight from the probes: short probes and no interpolated stages")
-	set.Float64Var(&search.Precision, "precision", 0.05,
+// sweepFlags are the flags of openloop sweep.
+type sweepFlags struct {
+	*specFlags
+	size           int
+	arrival        string
+	search         spec.Search
+	noSearch, fast bool
+	perStage       float64 // seconds
+	earlyStop      bool
+}
+
+func addSweepFlags(set *pflag.FlagSet, p *program) *sweepFlags {
+	f := &sweepFlags{specFlags: addSpecFlags(set, p)}
+	set.IntVar(&f.size, "sweep-size", 10, "stages in all: synchronous, throughput, and the open-loop ones between")
+	set.StringVar(&f.arrival, "arrival", "constant", "`arrivals` of the open-loop stages: "+loadgen.ArrivalForms)
+	set.BoolVar(&f.noSearch, "no-search", false, "GuideLLM's plain sweep: no stages after the interpolated ones")
+	set.BoolVar(&f.fast, "fast", false, "search straight from the probes: short probes and no interpolated stages")
+	set.Float64Var(&f.search.Precision, "precision", 0.05,
 		"the search ends when the max rate is known to this share: the half width of its interval")
-	set.IntVar(&search.MaxStages, "max-stages", 24, "stages that the search may run")
-	set.DurationVar(&search.Budget, "budget", 0,
+	set.IntVar(&f.search.MaxStages, "max-stages", 24, "stages that the search may run")
+	set.DurationVar(&f.search.Budget, "budget", 0,
 		"wall time that the search may take (0: twice that of the stages before it, and at least 7m); it ends earlier "+
 			"at --precision")
-	perStage := set.Float64("max-seconds-per-stage", 0,
+	set.Float64Var(&f.perStage, "max-seconds-per-stage", 0,
 		"longest stage of the search (0: as the search needs it; stages grow with what was run)")
-	earlyStop := set.Bool("early-stop", true,
+	set.BoolVar(&f.earlyStop, "early-stop", true,
 		"end a stage of the search as soon as its rate is clearly too high, or clearly low enough while the search "+
 			"still looks for the right place")
-	if err := parse(set, args, stdout); err != nil {
-		return err
-	}
+	return f
+}
+
+// spec turns the flags into what they ask for. args are the arguments that are not flags.
+func (f *sweepFlags) spec(args []string) (spec.Spec, error) {
 	switch {
-	case *noSearch && *fast:
-		return usageError(
+	case f.noSearch && f.fast:
+		return spec.Spec{}, usageError(
 			"--no-search and --fast contradict each other: --fast leaves out all but the probes and the search")
-	case *fast && set.Changed("sweep-size") && *size != 2:
-		return usageError("--fast and --sweep-size %d contradict each other: with --fast only the two probes run "+
-			"before the search", *size)
-	case !(search.Precision > 0):
-		return usageError("--precision %v: it is a share above 0 and below 1, such as 0.05", search.Precision)
-	case search.MaxStages < 1:
-		return usageError("--max-stages %d: it must be at least 1", search.MaxStages)
+	case f.fast && f.set.Changed("sweep-size") && f.size != 2:
+		return spec.Spec{}, usageError("--fast and --sweep-size %d contradict each other: with --fast only the two "+
+			"probes run before the search", f.size)
+	case !(f.search.Precision > 0):
+		return spec.Spec{}, usageError("--precision %v: it is a share above 0 and below 1, such as 0.05",
+			f.search.Precision)
+	case f.search.MaxStages < 1:
+		return spec.Spec{}, usageError("--max-stages %d: it must be at least 1", f.search.MaxStages)
 	}
-	if *fast {
-		*size = 2
-		if !set.Changed("max-seconds") {
+	size := f.size
+	if f.fast {
+		size = 2
+		if !f.set.Changed("max-seconds") {
 			f.maxSeconds = fastSeconds
 		}
 	}
-	s, err := f.spec()
+	s, err := f.specFlags.spec(args)
 	if err != nil {
-		return err
+		return s, err
 	}
-	arrival, err := loadgen.ParseArrival(*arrivals)
+	arrival, err := loadgen.ParseArrival(f.arrival)
 	if err != nil {
-		return usageError("--arrival: %w", err)
+		return s, usageError("--arrival: %w", err)
 	}
 	s.Plan.Profile = "sweep"
-	s.Plan.Sweep = &spec.Sweep{Size: *size, Arrival: arrival, Seed: f.seed}
-	if !*noSearch && len(s.Objectives) > 0 {
+	s.Plan.Sweep = &spec.Sweep{Size: size, Arrival: arrival, Seed: f.seed}
+	if !f.noSearch && len(s.Objectives) > 0 {
+		search := f.search
 		search.Arrival, search.Seed = arrival, f.seed
-		search.MaxPerStage, search.NoEarlyStop = time.Duration(*perStage*float64(time.Second)), !*earlyStop
+		search.MaxPerStage, search.NoEarlyStop = time.Duration(f.perStage*float64(time.Second)), !f.earlyStop
 		if search.Budget == 0 {
-			search.Budget = max(leastBudget, 2*time.Duration(*size)*s.Limits.MaxDuration)
+			search.Budget = max(leastBudget, 2*time.Duration(size)*s.Limits.MaxDuration)
 		}
 		s.Plan.Sweep.Search = &search
 	}
-	return runSpec(ctx, s, runOptions{}, stdout, stderr)
+	return s, nil
 }

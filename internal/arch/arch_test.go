@@ -59,6 +59,7 @@ var allowed = map[string]string{
 
 	"report":         trying,
 	"report/compare": showing,
+	"report/page":    showing,
 
 	"guidellm":                "guidellm/oversaturation guidellm/stats " + showing,
 	"guidellm/cli":            "guidellm guidellm/oversaturation " + showing,

@@ -111,6 +111,13 @@ func Round(v float64) float64 {
 	return math.Round(v/unit) * unit
 }
 
+// Digits rounds to n significant digits. What comes out is the float nearest to that decimal number, so that it is
+// written with no more digits.
+func Digits(v float64, n int) float64 {
+	rounded, _ := strconv.ParseFloat(strconv.FormatFloat(v, 'g', n, 64), 64) // infinities and NaN are read, too
+	return rounded
+}
+
 // Rate writes a rate in requests per second with three significant digits and no trailing zeros.
 func Rate(v float64) string { return Exact(Round(v)) }
 

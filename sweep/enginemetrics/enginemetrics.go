@@ -42,6 +42,9 @@ type Scrape struct {
 	PrefixQueries    float64 // prompt tokens looked up
 	PromptTokens     float64
 	GenerationTokens float64
+	Drafted          float64 // tokens that speculative decoding proposed
+	Accepted         float64 // of them, those that the model took
+	AcceptShare      float64 // the same share as a gauge, 0 to 1, of engines that do not count
 	TTFT, ITL        Histogram
 }
 
@@ -61,6 +64,7 @@ var ErrNone = errors.New("no metrics of vLLM, SGLang or TGI")
 // suffix.
 var metricNames = struct {
 	running, waiting, kv, preemptions, hits, queries, prompt, generation, ttft, itl []string
+	drafted, accepted, acceptShare                                                  []string
 }{
 	running:     []string{"vllm:num_requests_running", "sglang:num_running_reqs", "tgi_batch_current_size"},
 	waiting:     []string{"vllm:num_requests_waiting", "sglang:num_queue_reqs", "tgi_queue_size"},
@@ -77,6 +81,9 @@ var metricNames = struct {
 	itl: []string{"vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds",
 		"sglang:inter_token_latency_seconds",
 		"sglang:time_per_output_token_seconds", "tgi_request_mean_time_per_token_duration"},
+	drafted:     []string{"vllm:spec_decode_num_draft_tokens_total"},
+	accepted:    []string{"vllm:spec_decode_num_accepted_tokens_total"},
+	acceptShare: []string{"sglang:spec_accept_rate"},
 }
 
 // scrapeLimit bounds what is read of an answer, scrapeTime how long it may take.
@@ -87,44 +94,78 @@ const (
 
 // Scrape reads the endpoint once. The error is ErrNone where nothing in the answer is of use.
 func (m *Source) Scrape(ctx context.Context) (Scrape, error) {
-	s, err := m.scrape(ctx)
-	secrets := make([]endpoint.Secret, len(m.Headers))
-	for i, h := range m.Headers {
-		secrets[i] = h.Value
+	samples, err := m.samples(ctx)
+	if err != nil {
+		return Scrape{}, m.explain(err)
 	}
-	redactor := endpoint.NewRedactor(append(secrets, m.Address.Query())...)
+	s := readScrape(samples)
+	s.At = time.Now()
+	if math.IsNaN(s.Running) && math.IsNaN(s.Waiting) && math.IsNaN(s.GenerationTokens) {
+		return s, m.explain(ErrNone)
+	}
+	return s, nil
+}
+
+// Series is how many series the endpoint has, a histogram's buckets each counted. An error says why it has none.
+func (m *Source) Series(ctx context.Context) (int, error) {
+	samples, err := m.samples(ctx)
+	if err != nil {
+		return 0, m.explain(err)
+	}
+	return len(samples), nil
+}
+
+// explain says what went wrong, without a credential.
+func (m *Source) explain(err error) error {
+	redactor := newRedactor(m.Headers, m.Address)
 	address := redactor.Redact(endpoint.RedactUserinfo(m.Address.String()))
-	switch {
-	case err == nil:
-		return s, nil
-	case errors.Is(err, ErrNone):
-		return s, fmt.Errorf("metrics: %s: %w", address, ErrNone)
+	if errors.Is(err, ErrNone) {
+		return fmt.Errorf("metrics: %s: %w", address, ErrNone)
 	}
 	_, err = endpoint.Explain(err)
 	// A server may repeat what it was sent, so nothing of the error but its text is passed on.
 	const shown = 300
 	text := stream.Shorten(redactor.Redact(err.Error()), shown)
-	return Scrape{}, fmt.Errorf("metrics: %s: %s", address, text)
+	return fmt.Errorf("metrics: %s: %s", address, text)
 }
 
-func (m *Source) scrape(ctx context.Context) (Scrape, error) {
+// newRedactor looks for the credentials of a request.
+func newRedactor(headers []endpoint.Header, address endpoint.Address) endpoint.Redactor {
+	secrets := make([]endpoint.Secret, len(headers))
+	for i, h := range headers {
+		secrets[i] = h.Value
+	}
+	return endpoint.NewRedactor(append(secrets, address.Query())...)
+}
+
+// samples reads the endpoint once.
+func (m *Source) samples(ctx context.Context) ([]metricSample, error) {
+	text, err := m.get(ctx, "text/plain;version=0.0.4", scrapeTime, scrapeLimit)
+	if err != nil {
+		return nil, err
+	}
+	return parseMetrics(bytes.NewReader(text))
+}
+
+// get reads an answer whole: of status 200, not compressed, within a time and a number of bytes.
+func (m *Source) get(ctx context.Context, accept string, patience time.Duration, limit int) ([]byte, error) {
 	var client http.Client
 	if m.Client != nil {
 		client = *m.Client
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	late := fmt.Errorf("no whole answer within %v", scrapeTime)
-	ctx, cancel := context.WithTimeoutCause(ctx, scrapeTime, late)
+	late := fmt.Errorf("no whole answer within %v", patience)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, late)
 	defer cancel()
-	failed := func(err error) (Scrape, error) {
+	failed := func(err error) ([]byte, error) {
 		if cause := context.Cause(ctx); cause != nil {
-			return Scrape{}, cause
+			return nil, cause
 		}
 		var detail *url.Error // its text begins with the address
 		if errors.As(err, &detail) {
 			err = detail.Err
 		}
-		return Scrape{}, err
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.Address.String(), nil)
 	if err != nil {
@@ -133,7 +174,7 @@ func (m *Source) scrape(ctx context.Context) (Scrape, error) {
 	for _, h := range m.Headers {
 		req.Header.Set(h.Name, h.Value.Reveal())
 	}
-	req.Header.Set("Accept", "text/plain;version=0.0.4")
+	req.Header.Set("Accept", accept)
 	resp, err := client.Do(req)
 	if err != nil {
 		return failed(err)
@@ -142,29 +183,20 @@ func (m *Source) scrape(ctx context.Context) (Scrape, error) {
 	coding := stream.ContentCoding(resp.Header)
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
-		return Scrape{}, fmt.Errorf("HTTP %d: a redirect, which is not followed", resp.StatusCode)
+		return nil, fmt.Errorf("HTTP %d: a redirect, which is not followed", resp.StatusCode)
 	case resp.StatusCode != http.StatusOK:
-		return Scrape{}, stream.StatusError(resp.StatusCode, http.Header{}, nil, nil)
+		return nil, stream.StatusError(resp.StatusCode, http.Header{}, nil, nil)
 	case coding != "":
-		return Scrape{}, fmt.Errorf("the answer is compressed (%s), which openloop did not ask for", coding)
+		return nil, fmt.Errorf("the answer is compressed (%s), which openloop did not ask for", coding)
 	}
-	text, err := io.ReadAll(io.LimitReader(resp.Body, scrapeLimit+1))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
 	if err != nil {
 		return failed(err)
 	}
-	if len(text) > scrapeLimit {
-		return Scrape{}, fmt.Errorf("the answer is longer than %d MB", scrapeLimit>>20)
+	if len(text) > limit {
+		return nil, fmt.Errorf("the answer is longer than %d MB", limit>>20)
 	}
-	samples, err := parseMetrics(bytes.NewReader(text))
-	if err != nil {
-		return Scrape{}, err
-	}
-	s := readScrape(samples)
-	s.At = time.Now()
-	if math.IsNaN(s.Running) && math.IsNaN(s.Waiting) && math.IsNaN(s.GenerationTokens) {
-		return s, ErrNone
-	}
-	return s, nil
+	return text, nil
 }
 
 // readScrape finds the figures among samples.
@@ -193,6 +225,7 @@ func readScrape(samples []metricSample) Scrape {
 		Preemptions: find(n.preemptions, add),
 		PrefixHits:  find(n.hits, add), PrefixQueries: find(n.queries, add),
 		PromptTokens: find(n.prompt, add), GenerationTokens: find(n.generation, add),
+		Drafted: find(n.drafted, add), Accepted: find(n.accepted, add), AcceptShare: find(n.acceptShare, math.Min),
 		TTFT: readHistogram(byName, n.ttft), ITL: readHistogram(byName, n.itl),
 	}
 }
@@ -279,6 +312,12 @@ type Window struct {
 	PromptTokens  num.Value    `json:"prompt_tokens"`
 	OutputTokens  num.Value    `json:"generation_tokens"`
 
+	// Drafted and Accepted are the tokens of speculative decoding, AcceptShare is which share of them the model took;
+	// absent where the engine does not speculate, or does not say.
+	Drafted     num.Value `json:"speculative_draft_tokens"`
+	Accepted    num.Value `json:"speculative_accepted_tokens"`
+	AcceptShare num.Value `json:"speculative_accepted_share"`
+
 	TTFT EngineLatency `json:"time_to_first_token_s"`
 	ITL  EngineLatency `json:"inter_token_latency_s"`
 
@@ -316,6 +355,8 @@ type Sample struct {
 	KVUsage    num.Value `json:"kv_cache_usage"`
 	PromptRate num.Value `json:"prompt_tokens_per_second"`
 	OutputRate num.Value `json:"generation_tokens_per_second"`
+	// Preemptions since the sample before.
+	Preemptions num.Value `json:"preemptions"`
 }
 
 // contaminated is the share of prefix-cache hits above which a stage is marked.
@@ -399,7 +440,7 @@ func (w *Collector) Finish(ctx context.Context, l *loadgen.Measured) *Window {
 func summarize(scrapes []Scrape, start time.Time) *Window {
 	nan := num.Value(math.NaN())
 	e := &Window{Preemptions: nan, PrefixHits: nan, PrefixQueries: nan, HitShare: nan, PromptTokens: nan,
-		OutputTokens: nan, Series: []Sample{}}
+		OutputTokens: nan, Drafted: nan, Accepted: nan, AcceptShare: nan, Series: []Sample{}}
 	gauge := func(of func(Scrape) float64) GaugeSummary {
 		g := GaugeSummary{nan, nan, nan}
 		sum, n := 0.0, 0.0
@@ -420,13 +461,16 @@ func summarize(scrapes []Scrape, start time.Time) *Window {
 	e.Running = gauge(func(s Scrape) float64 { return s.Running })
 	e.Waiting = gauge(func(s Scrape) float64 { return s.Waiting })
 	e.KVUsage = gauge(func(s Scrape) float64 { return s.KVUsage })
+	e.AcceptShare = gauge(func(s Scrape) float64 { return s.AcceptShare }).Mean
 	for i, s := range scrapes {
 		sample := Sample{Seconds: s.At.Sub(start).Seconds(), Running: num.Value(s.Running),
-			Waiting: num.Value(s.Waiting), KVUsage: num.Value(s.KVUsage), PromptRate: nan, OutputRate: nan}
+			Waiting: num.Value(s.Waiting), KVUsage: num.Value(s.KVUsage), PromptRate: nan, OutputRate: nan,
+			Preemptions: nan}
 		if i > 0 {
 			if d := s.At.Sub(scrapes[i-1].At).Seconds(); d > 0 {
 				sample.PromptRate = num.Value((s.PromptTokens - scrapes[i-1].PromptTokens) / d)
 				sample.OutputRate = num.Value((s.GenerationTokens - scrapes[i-1].GenerationTokens) / d)
+				sample.Preemptions = num.Value(s.Preemptions - scrapes[i-1].Preemptions)
 			}
 		}
 		e.Series = append(e.Series, sample)
@@ -444,6 +488,10 @@ func summarize(scrapes []Scrape, start time.Time) *Window {
 		e.HitShare = e.PrefixHits / e.PrefixQueries
 	}
 	e.Contaminated = e.HitShare > contaminated
+	e.Drafted, e.Accepted = num.Value(last.Drafted-first.Drafted), num.Value(last.Accepted-first.Accepted)
+	if e.Drafted > 0 {
+		e.AcceptShare = e.Accepted / e.Drafted
+	}
 	e.TTFT, e.ITL = engineLatency(last.TTFT.since(first.TTFT)), engineLatency(last.ITL.since(first.ITL))
 	return e
 }

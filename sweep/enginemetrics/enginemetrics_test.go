@@ -60,7 +60,7 @@ func TestScrapeNames(t *testing.T) {
 		"sglang:num_running_reqs{model_name=\"m\"} 5\nsglang:num_queue_reqs 6\nsglang:token_usage 0.28\n"+
 			"sglang:prompt_tokens_total 100\nsglang:cached_tokens_total 2\nsglang:generation_tokens_total 9\n")
 	if s.Running != 5 || s.Waiting != 6 || s.KVUsage != 0.28 || s.PrefixQueries != 100 || s.PrefixHits != 2 ||
-		s.GenerationTokens != 9 || !math.IsNaN(s.Preemptions) {
+		s.GenerationTokens != 9 || !math.IsNaN(s.Preemptions) || !math.IsNaN(s.Drafted) {
 		t.Errorf("SGLang: %+v", s)
 	}
 	s = readText(t,
@@ -138,9 +138,25 @@ func TestSummarize(t *testing.T) {
 		!math.IsNaN(float64(e.Series[0].OutputRate)) {
 		t.Errorf("%+v", e.Series)
 	}
+	if !e.AcceptShare.IsAbsent() || !e.Drafted.IsAbsent() || e.Series[1].Preemptions != 0 ||
+		!e.Series[0].Preemptions.IsAbsent() {
+		t.Errorf("%+v", e)
+	}
 	last.PrefixHits = first.PrefixHits + 10
 	if e := summarize([]Scrape{first, last}, start); e.Contaminated {
 		t.Error("1 % is not above 1 %")
+	}
+	const drafts = "vllm:spec_decode_num_draft_tokens_total{engine=\"0\"} %d\n" +
+		"vllm:spec_decode_num_accepted_tokens_total{engine=\"0\"} %d\nvllm:num_preemptions_total %d\n"
+	first, last = readText(t, fmt.Sprintf(drafts, 100, 50, 2)), readText(t, fmt.Sprintf(drafts, 300, 200, 5))
+	first.At, last.At = start, start.Add(time.Second)
+	if e := summarize([]Scrape{first, last}, start); e.Drafted != 200 || e.Accepted != 150 || e.AcceptShare != 0.75 ||
+		e.Series[1].Preemptions != 3 {
+		t.Errorf("speculation: %+v", e)
+	}
+	gauge := readText(t, "sglang:spec_accept_rate 0.6\n")
+	if e := summarize([]Scrape{gauge, gauge}, start); e.AcceptShare != 0.6 {
+		t.Errorf("a gauge of speculation: %+v", e)
 	}
 	if e := summarize(nil, start); !math.IsNaN(float64(e.Running.Mean)) || len(e.Series) != 0 {
 		t.Errorf("%+v", e)

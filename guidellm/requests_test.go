@@ -1,0 +1,151 @@
+package guidellm
+
+import (
+	"encoding/json"
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/report"
+)
+
+// sameRequests compares requests field by field: times to a microsecond and a half, as floats of seconds since the
+// epoch have them twice rounded, and all else exactly.
+func sameRequests(t *testing.T, got, want []report.Request) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d requests, want %d", len(got), len(want))
+	}
+	for i := range want {
+		g, w := reflect.ValueOf(got[i]), reflect.ValueOf(want[i])
+		for f := range w.NumField() {
+			name := w.Type().Field(f).Name
+			a, isTime := g.Field(f).Interface().(num.Value)
+			if !isTime {
+				if x, y := g.Field(f).Interface(), w.Field(f).Interface(); x != y {
+					t.Errorf("request %d: %s is %v, want %v", i, name, x, y)
+				}
+				continue
+			}
+			b := w.Field(f).Interface().(num.Value)
+			if a.IsAbsent() != b.IsAbsent() || math.Abs(float64(a-b)) > 1.5e-6 {
+				t.Errorf("request %d: %s is %v, want %v", i, name, a, b)
+			}
+		}
+	}
+}
+
+// The requests of every stage, the search's too, are the same live and read back from a report.
+func TestRequestsOfAReportAreThoseOfTheRun(t *testing.T) {
+	load := everyLoad["constant"]
+	plain, searched := measured(load), measured(load)
+	for _, m := range []*loadgen.Measured{plain, searched} {
+		m.Details = make([]loadgen.Detail, len(m.Records))
+		m.Details[0].ResponseID, m.Details[2].Error = "chatcmpl-7", "HTTP 503: overloaded"
+		r := m.Records
+		r[0].CachedTokens, r[1].CachedTokens = 0, 16
+		r[2].HTTPStatus = 503
+		r[3].OutputTokens = 9 // counted by the server before the end cut it off, in 8 events
+		r[4].PromptTokens, r[4].OutputTokens, r[4].CachedTokens, r[4].AskedOutput = -1, -1, -1, 16
+		// One that found no connection, and one of a single token, which were scheduled at one time.
+		m.Records = append(r, loadgen.Record{
+			Scheduled: r[3].Scheduled, Started: r[3].Started, End: r[3].End, Status: loadgen.Errored,
+			Err: loadgen.ErrConnect, PromptTokens: -1, OutputTokens: -1, CachedTokens: -1,
+		})
+		one := r[1]
+		one.Scheduled, one.TokenEvents, one.OutputTokens, one.LastToken = r[3].Scheduled, 1, 1, one.FirstToken
+		m.Records = append(m.Records, one)
+		m.Details = append(m.Details, make([]loadgen.Detail, 2)...)
+	}
+	searched.Records = searched.Records[1:]
+	searched.Details = searched.Details[1:]
+	live := resultOf(plain, searched)
+	for i := range live.Stages {
+		s := &live.Stages[i]
+		s.Began = s.Measured.Wall(s.Measured.Start)
+	}
+	live.Stages[1].Search = true
+	file := readText(t, writeText(t, exporter(load, "sweep").Export(live)))
+	again, ok, err := report.Read(file.OpenLoop.(json.RawMessage))
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if err := GiveRequests(again, file); err != nil {
+		t.Fatal(err)
+	}
+	for i := range live.Stages {
+		sameRequests(t, again.Stages[i].Log(), live.Stages[i].Log())
+	}
+}
+
+// GuideLLM's own reports have requests, too, where they kept all of them: their series counts each once.
+func TestRequestsOfGuideLLMsReports(t *testing.T) {
+	whole := 0
+	for _, folder := range goldenFolders(t) {
+		r := readGolden(t, folder)
+		for i, stage := range Import(r).Stages {
+			log, made := stage.Log(), r.Benchmarks[i].SchedulerMetrics.RequestsMade
+			if log == nil {
+				continue
+			}
+			whole++
+			done, last := 0, num.Value(math.Inf(-1))
+			for k, q := range log {
+				if q.Index != k || q.Scheduled < last {
+					t.Fatalf("%s: request %d is %+v", folder, k, q)
+				}
+				last = q.Scheduled
+				invented := strings.Contains(folder, "synthetic-") // of requests that lack this and that
+				if q.Status == "completed" && !invented && (q.TTFT.IsAbsent() || q.Latency <= 0 || q.OutputTokens < 1) {
+					t.Fatalf("%s: request %d is %+v", folder, k, q)
+				}
+			}
+			for _, n := range stage.Series.Done {
+				done += n
+			}
+			if int64(len(log)) != made.Total || int64(done) != made.Successful {
+				t.Errorf("%s: %d requests, %d done, of %+v", folder, len(log), done, made)
+			}
+		}
+	}
+	if whole == 0 {
+		t.Error("no golden report holds all of its requests")
+	}
+	sample := readGolden(t, goldenFolders(t)[0])
+	sample.Benchmarks[0].SchedulerMetrics.RequestsMade.Total += 1000
+	if s := Import(sample).Stages[0]; s.Log() != nil || s.Series != nil {
+		t.Error("a sample of the requests is taken for all of them")
+	}
+}
+
+// A report of an openloop that did not number its requests, or whose search is broken.
+func TestRequestsOfOtherReports(t *testing.T) {
+	load := everyLoad["constant"]
+	live := resultOf(measured(load))
+	live.Stages[0].Began = live.Stages[0].Measured.Wall(live.Stages[0].Measured.Start)
+	text := writeText(t, exporter(load, "constant").Export(live))
+	file := readText(t, indexNote.ReplaceAllString(strings.ReplaceAll(text, `"index": 0, `, ""), `"openloop": {`))
+	again := resultOf()
+	again.Stages = []report.Stage{{Began: live.Stages[0].Began}}
+	if err := GiveRequests(again, file); err != nil {
+		t.Fatal(err)
+	}
+	log := again.Stages[0].Log()
+	if len(log) != 5 || log[4].Status != "pending" || log[3].Index != 3 || math.Abs(float64(log[3].Sent-2.902)) > 1e-6 {
+		t.Errorf("%+v", log)
+	}
+	file.OpenLoop = json.RawMessage(`{"schema": 2, "search_benchmarks": [7]}`)
+	if err := GiveRequests(again, file); err == nil {
+		t.Error("a search's benchmark that is a number is taken")
+	}
+	file.Benchmarks[0].OpenLoop = json.RawMessage(`{"stage": 99}`)
+	file.OpenLoop = nil
+	again.Stages[0].SetLog(nil)
+	if err := GiveRequests(&report.Result{Began: time.Now()}, file); err != nil {
+		t.Error(err)
+	}
+}
