@@ -42,20 +42,16 @@ func mean() statistic {
 // tally sums up pairs of runs of the same.
 type tally struct {
 	pairs, stated, covered, different, found int
-	singleStated, single int
-	tau float64
+	singleStated, single                     int
+	tau                                      float64
 	width                                    []float64
 }
 
 func main() {
 	pairs := flag.Int("pairs", 1000, "")
 	only := flag.String("only", "", "")
-	bf := flag.Float64("bf", 10, "")
-	tm := flag.Bool("tm", true, "")
 	ns := flag.String("n", "200,500,1000,2000", "")
-	ef := flag.Float64("ef", 20, "")
 	flag.Parse()
-	compare.Tune(*bf, *tm, *ef)
 	const truth = 1_000_000
 	gap := 300
 	for _, src := range sources() {
@@ -76,7 +72,7 @@ func main() {
 						a := all[2*p*(n+gap):][:n]
 						b := all[(2*p+1)*(n+gap):][:n]
 						sa, sb := st.of(a), st.of(b)
-						t.tau += float64(n)/sa.Effective/float64(*pairs)
+						t.tau += float64(n) / sa.Effective / float64(*pairs)
 						c := compare.NewChange(sa, sb, false)
 						low, high := c.Interval(0.95)
 						t.pairs++
@@ -107,8 +103,8 @@ func main() {
 			for k, st := range stats {
 				t := &tallies[k]
 				fmt.Printf("%-20s %5d %-5s tau %5.1f stated %4d cover %.1f  single %d %.1f  diff %.1f %% width %.3f\n",
-					src.name, n, st.name, t.tau, t.stated, 100*float64(t.covered)/float64(max(1,t.stated)),
-					t.singleStated, 100*float64(t.single)/float64(max(1,t.singleStated)),
+					src.name, n, st.name, t.tau, t.stated, 100*float64(t.covered)/float64(max(1, t.stated)),
+					t.singleStated, 100*float64(t.single)/float64(max(1, t.singleStated)),
 					100*float64(t.different)/float64(t.pairs), num.Median(t.width))
 			}
 		}

@@ -17,6 +17,7 @@ type Change struct {
 	Correlation float64 // of the two figures, 0 to 1; 0 where the arrivals were not the same
 
 	base, to Sample
+	degrees  float64 // of freedom, of both together
 }
 
 // NewChange compares two figures of one kind. paired says that the requests of equal indices were due at equal times.
@@ -28,6 +29,7 @@ func NewChange(base, to Sample, paired bool) Change {
 	if paired {
 		c.Correlation = correlation(&base, &to)
 	}
+	c.degrees = c.freedom()
 	return c
 }
 
@@ -35,9 +37,8 @@ func NewChange(base, to Sample, paired bool) Change {
 func (c *Change) Interval(confidence float64) (low, high float64) { return c.interval(1 - confidence) }
 
 func (c *Change) interval(alpha float64) (low, high float64) {
-	degrees := c.degrees()
-	aLow, aHigh := c.base.intervalAt(alpha, degrees)
-	bLow, bHigh := c.to.intervalAt(alpha, degrees)
+	aLow, aHigh := c.base.interval(alpha, c.degrees)
+	bLow, bHigh := c.to.interval(alpha, c.degrees)
 	a, b := c.base.Value, c.to.Value
 	if c.base.Kind != Share {
 		ln := func(v float64) float64 { return math.Log(max(v, 0)) }
@@ -112,18 +113,21 @@ func correlation(a, b *Sample) float64 {
 	return min(max(1-variance*(tau+stderr)/2, 0), 0.99)
 }
 
-// degrees are the degrees of freedom of a sum of errors (B. Welch, Biometrika 34, 1947), each with its own.
-func (c *Change) degrees() float64 {
-	weight := func(s *Sample) float64 {
-		low, high := s.intervalAt(0.3, math.Inf(1))
+// freedom is the degrees of freedom of a sum of two errors, each with its own (B. Welch, Biometrika 34, 1947).
+func (c *Change) freedom() float64 {
+	square := func(s *Sample) float64 {
+		low, high := s.interval(oneSigma, math.Inf(1))
 		if s.Kind != Share {
 			low, high = math.Log(max(low, 0)), math.Log(max(high, 0))
 		}
 		return (high - low) * (high - low)
 	}
-	a, b := weight(&c.base), weight(&c.to)
+	a, b := square(&c.base), square(&c.to)
 	if math.IsInf(a, 0) || math.IsInf(b, 0) || !(a+b > 0) {
 		return min(c.base.Degrees, c.to.Degrees)
 	}
 	return (a + b) * (a + b) / (a*a/c.base.Degrees + b*b/c.to.Degrees)
 }
+
+// oneSigma is the error of an interval of one standard deviation to either side.
+const oneSigma = 0.317

@@ -26,9 +26,9 @@ const (
 //
 // An interval rests on the effective n, n/τ: τ is the autocorrelation time of the values for a mean, of "lies above the
 // quantile" for a quantile. τ is itself an estimate, so that Student's t takes the place of the normal distribution.
-// The interval of a quantile are the order statistics between which the share of observations below it can lie
+// The interval of a quantile lies between the order statistics that the share of observations below it allows
 // (R. Woodruff, JASA 47, 1952; E. Korn and B. Graubard, Survey Methodology 24, 1998, for the effective n). It needs
-// neither a density nor resampling. Where a sample is too small for an end it has none; a bootstrap would still give
+// neither a density nor resampling. Where a sample is too small for an end there is none; a bootstrap would still give
 // the greatest value.
 type Sample struct {
 	Kind      Kind
@@ -36,14 +36,14 @@ type Sample struct {
 	N         int     // observations
 	Effective float64 // independent observations that they are worth
 	Degrees   float64 // of freedom of Effective; +Inf where the observations do not vary
+	// Enough says whether the sample is long enough beside the time for which its requests feel one another.
+	Enough bool
 
 	q       float64   // Quantile
 	sorted  []float64 // Quantile
 	sd      float64   // of one observation
-	skew    float64   // Mean: of one observation
 	parts   []float64 // what each observation adds to the error of the figure, with a long-run variance of 1
-	enough bool
-	indices []int     // the request of each observation; nil: not known
+	indices []int     // the request of each observation, rising; nil: not known
 }
 
 // NewQuantile is the quantile q, 0 < q < 1, of values in the order of their requests.
@@ -54,13 +54,7 @@ func NewQuantile(values []float64, q float64) Sample {
 	}
 	s.sorted = slices.Sorted(slices.Values(values))
 	s.Value = num.Quantile(s.sorted, q)
-	above := make([]float64, s.N)
-	for i, v := range values {
-		if v > s.Value {
-			above[i] = 1
-		}
-	}
-	s.correlate(above, slowest(values))
+	s.correlate(indicators(values, s.Value), memoryOf(values))
 	return s
 }
 
@@ -68,7 +62,7 @@ func NewQuantile(values []float64, q float64) Sample {
 func NewMean(values []float64) Sample {
 	s := Sample{Kind: Mean, N: len(values), Value: math.NaN()}
 	if s.N > 0 {
-		s.correlate(values, slowest(values))
+		s.correlate(values, memoryOf(values))
 	}
 	return s
 }
@@ -80,57 +74,100 @@ func NewShare(ones []float64) Sample {
 	return s
 }
 
+// indicators are 1 for the values above a limit, else 0.
+func indicators(values []float64, limit float64) []float64 {
+	above := make([]float64, len(values))
+	for i, v := range values {
+		if v > limit {
+			above[i] = 1
+		}
+	}
+	return above
+}
+
+// memory is for how many requests the load that one meets is felt.
+type memory struct{ tau, stderr float64 }
+
+// memoryOf is the memory of a series: the longer of the autocorrelation times of the values, and of being above their
+// median. A tail shows less of it than there is: that a request is among the slowest is chance for the greatest part,
+// and the load for the rest, which goes on for long.
+func memoryOf(values []float64) memory {
+	var m memory
+	m.tau, m.stderr = slo.AutocorrelationTime(values)
+	if tau, stderr := slo.AutocorrelationTime(indicators(values, num.Median(values))); tau > m.tau {
+		m = memory{tau, stderr}
+	}
+	return m
+}
+
+// The length of a batch and the least length of a sample, in autocorrelation times. bench/compare shows what they do:
+// shorter batches miss what is left of the correlation, longer ones are too few; of samples shorter than the least, the
+// autocorrelation time comes out too small too often.
+const (
+	batchLength   = 7
+	shortestBatch = 5
+	leastLength   = 15
+)
+
 // correlate fills in how many independent observations the series is worth whose mean makes the figure, and of means
 // the figure itself.
-func (s *Sample) correlate(series []float64, slow float64) {
+func (s *Sample) correlate(series []float64, m memory) {
 	n := float64(len(series))
-	mean, m2, m3 := 0.0, 0.0, 0.0
+	mean, variance := 0.0, 0.0
 	for _, v := range series {
 		mean += v / n
 	}
 	for _, v := range series {
-		d := v - mean
-		m2 += d * d / n
-		m3 += d * d * d / n
+		variance += (v - mean) * (v - mean) / n
 	}
 	if s.Kind == Mean {
 		s.Value = mean
 	}
-	s.Effective, s.Degrees = n, math.Inf(1)
-	if !(m2 > 1e-20*mean*mean) {
+	s.Effective, s.Degrees, s.Enough = n, math.Inf(1), true
+	if !(variance > 1e-20*mean*mean) || n < 4 {
+		s.Enough = n >= leastLength
 		return
 	}
-	s.enough = n >= enoughFactor*slow
-	m := min(max(batchFactor*slow, 5), n/2)
-	tau := batchTau(series, int(m), mean, m2)
-	if tauMax {
-		own, _ := slo.AutocorrelationTime(series)
-		tau = max(tau, own)
-	}
-	tau = min(max(tau, 1), n)
+	s.Enough = n >= leastLength*(m.tau+m.stderr)
+	length := math.Floor(min(max(batchLength*m.tau, shortestBatch), n/2))
+	own, _ := slo.AutocorrelationTime(series)
+	tau := min(max(batchedTime(series, int(length), mean)/variance, own, 1), n)
 	s.Effective = n / tau
-	s.Degrees = 1.5 * (n/m - 1)
-	s.sd, s.skew = math.Sqrt(m2), m3/math.Pow(m2, 1.5)
+	// Of overlapping batches (M. Meketon and B. Schmeiser, Winter Simulation Conference 1984).
+	s.Degrees = 1.5 * (n/length - 1)
+	s.sd = math.Sqrt(variance)
 	s.parts = make([]float64, len(series))
 	for i, v := range series {
 		s.parts[i] = (v - mean) / (s.sd * math.Sqrt(tau))
 	}
 }
 
-// Interval is the two-sided interval at a confidence between 0 and 1. An end that the sample is too small for is
-// infinite; of quantiles and shares, which lie between bounds of their own, the lower one is then 0 and the upper one
-// of a share 1.
-func (s *Sample) Interval(confidence float64) (low, high float64) {
-	return s.interval(1 - confidence)
+// batchedTime is n times the variance of the mean of a series, by overlapping batch means.
+func batchedTime(series []float64, length int, mean float64) float64 {
+	n := len(series)
+	sum := 0.0
+	for _, v := range series[:length] {
+		sum += v - mean
+	}
+	squares := sum * sum
+	for i := length; i < n; i++ {
+		sum += series[i] - series[i-length]
+		squares += sum * sum
+	}
+	m := float64(length)
+	return float64(n) / (m * float64(n-length) * float64(n-length+1)) * squares
 }
 
-func (s *Sample) interval(alpha float64) (low, high float64) { return s.intervalAt(alpha, s.Degrees) }
+// Interval is the two-sided interval at a confidence between 0 and 1. An end is infinite where the sample is too small
+// for it, 0 or 1 for a quantile's lower end and a share's ends.
+func (s *Sample) Interval(confidence float64) (low, high float64) {
+	return s.interval(1-confidence, s.Degrees)
+}
 
-func (s *Sample) intervalAt(alpha, degrees float64) (low, high float64) {
+// interval is the interval with error alpha, as if the effective n had so many degrees of freedom.
+func (s *Sample) interval(alpha, degrees float64) (low, high float64) {
 	switch {
-	case s.N == 0 || math.IsNaN(s.Value):
-		return math.Inf(-1), math.Inf(1)
-	case !s.enough && s.parts != nil:
+	case s.N == 0 || !s.Enough:
 		return math.Inf(-1), math.Inf(1)
 	case alpha >= 1:
 		return s.Value, s.Value
@@ -140,8 +177,8 @@ func (s *Sample) intervalAt(alpha, degrees float64) (low, high float64) {
 		half := t * s.sd / math.Sqrt(s.Effective)
 		return s.Value - half, s.Value + half
 	}
-	z := distuv.UnitNormal.Quantile(1 - alpha/2)
-	n := s.Effective * (z / t) * (z / t)
+	ratio := student(alpha/2, math.Inf(1)) / t
+	n := s.Effective * ratio * ratio
 	if s.Kind == Share {
 		return shareInterval(s.Value, n, alpha)
 	}
@@ -149,8 +186,8 @@ func (s *Sample) intervalAt(alpha, degrees float64) (low, high float64) {
 	return s.at(from), s.at(to)
 }
 
-// shareInterval is where a share lies of which n observations show p, by the posterior of H. Jeffreys: in the middle
-// between the bounds of Clopper and Pearson's, which are wider than they have to be.
+// shareInterval is where a share lies of which n observations show p, by Jeffreys' posterior: in the middle between
+// Clopper and Pearson's bounds, which are wider than they have to be, and those that would be too narrow.
 func shareInterval(p, n, alpha float64) (low, high float64) {
 	low, high = 0, 1
 	if p > 0 {
@@ -169,11 +206,10 @@ func (s *Sample) at(share float64) float64 {
 	switch i := int(below); {
 	case i < 1:
 		return 0
-	case i >= s.N:
-		if share == s.q || position <= float64(s.N) {
-			return s.sorted[s.N-1]
-		}
+	case i > s.N || i == s.N && position > below:
 		return math.Inf(1)
+	case i == s.N:
+		return s.sorted[s.N-1]
 	default:
 		return s.sorted[i-1] + (position-below)*(s.sorted[i]-s.sorted[i-1])
 	}
@@ -181,48 +217,9 @@ func (s *Sample) at(share float64) float64 {
 
 // student is the quantile 1 − alpha of Student's t.
 func student(alpha, degrees float64) float64 {
-	if math.IsInf(degrees, 1) || degrees > 1e6 {
+	const normal = 1e6 // degrees from which on it is the normal distribution's, to six digits
+	if degrees > normal {
 		return distuv.UnitNormal.Quantile(1 - alpha)
 	}
 	return distuv.StudentsT{Mu: 0, Sigma: 1, Nu: max(degrees, 1)}.Quantile(1 - alpha)
-}
-
-var batchFactor = 10.0
-var tauMax = true
-
-// Tune is for the study.
-var enoughFactor = 20.0
-func Tune(f float64, m bool, e float64) { batchFactor = f; tauMax = m ; enoughFactor=e}
-
-func slowest(values []float64) float64 {
-	tau, _ := slo.AutocorrelationTime(values)
-	med := num.Median(values)
-	above := make([]float64, len(values))
-	for i, v := range values {
-		if v > med {
-			above[i] = 1
-		}
-	}
-	t2, _ := slo.AutocorrelationTime(above)
-	return max(tau, t2)
-}
-
-// batchTau is by overlapping batch means.
-func batchTau(series []float64, m int, mean, variance float64) float64 {
-	n := len(series)
-	m = max(m, 1)
-	sum := 0.0
-	for _, v := range series[:m] {
-		sum += v - mean
-	}
-	squares := 0.0
-	for i := m; ; i++ {
-		squares += (sum / float64(m)) * (sum / float64(m))
-		if i == n {
-			break
-		}
-		sum += series[i] - series[i-m]
-	}
-	count := float64(n - m + 1)
-	return float64(n) * float64(m) / (float64(n-m) * count) * squares / variance
 }
