@@ -113,7 +113,7 @@ func (p *program) root() *cobra.Command {
 		}
 	}
 	addTo(groupMeasure, newSweep(p), newRun(p))
-	addTo(groupResults, newReport(p))
+	addTo(groupResults, newReport(p), newCompare(p))
 	addTo(groupGuideLLM, newBenchmark(p), newParity(p))
 	addTo(groupOther, newSimulate(p), newVersion(p))
 

@@ -3,6 +3,8 @@ package compare
 import (
 	"math"
 
+	"gonum.org/v1/gonum/stat/distuv"
+
 	"github.com/openloop/openloop/slo"
 )
 
@@ -65,9 +67,9 @@ func (c *Change) P(noise float64) float64 {
 		low, high := c.interval(alpha)
 		return low > noise || high < -noise
 	}
-	low, high := math.Log(1e-9), 0.0
-	if differs(math.Exp(low)) {
-		return math.Exp(low)
+	low, high := math.Log(leastP), 0.0
+	if differs(leastP) {
+		return leastP
 	}
 	for range 40 {
 		middle := (low + high) / 2
@@ -79,6 +81,9 @@ func (c *Change) P(noise float64) float64 {
 	}
 	return math.Exp(high)
 }
+
+// leastP is the smallest p-value that is told from 0.
+const leastP = 1e-9
 
 // correlation is the long-run correlation of two figures whose requests had the same arrivals. What is not known of it
 // counts against it.
@@ -131,3 +136,17 @@ func (c *Change) freedom() float64 {
 
 // oneSigma is the error of an interval of one standard deviation to either side.
 const oneSigma = 0.317
+
+// normalP is Change.P of a change of which one interval is known, with the distances down and up to its ends at a
+// confidence, as if each side were half of a normal distribution.
+func normalP(value, down, up, noise, confidence float64) float64 {
+	distance, end := value-noise, down
+	if value < 0 {
+		distance, end = -value-noise, up
+	}
+	if !(distance > 0) {
+		return 1
+	}
+	z := student((1-confidence)/2, math.Inf(1)) * distance / end
+	return max(2*distuv.UnitNormal.Survival(z), leastP)
+}

@@ -11,7 +11,8 @@
 //	sample.go    a figure of correlated observations, with its interval
 //	change.go    the change from one to another
 //	failon.go    conditions on changes: 'ttft:p95>+10%'
-//	screen.go, markdown.go, junit.go, json.go, page.go   how it is written
+//	warnings.go  what else may stand between two runs
+//	format.go    the forms in which it is written: screen.go, markdown.go, junit.go, page.go; text.go, their words
 package compare
 
 import (
