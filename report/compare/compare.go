@@ -80,6 +80,8 @@ type Stage struct {
 	Names []string `json:"names"` // of the stages; "" for a run that has none
 	Note  string   `json:"note"`  // where the rates are not quite equal
 	Lines []Line   `json:"lines"`
+	// Why says why nothing here was tested; "" where something was.
+	Why string `json:"why"`
 	// Paired says of each run but the base whether its requests were due at the same times.
 	Paired []bool `json:"same_arrivals"`
 }

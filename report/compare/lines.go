@@ -105,7 +105,25 @@ func (c *Comparison) stage(g group, conditions []Condition) Stage {
 		}
 		s.Lines = append(s.Lines, line)
 	}
+	s.Why = commonReason(s.Lines)
 	return s
+}
+
+// commonReason is the reason for which no change of any line was tested, "" where one was, or the reasons differ.
+func commonReason(lines []Line) string {
+	reason := ""
+	for i := range lines {
+		for _, d := range lines[i].Changes {
+			switch {
+			case lines[i].Metric == keyITL99:
+			case d.Verdict != NotTested || reason != "" && d.Why != reason:
+				return ""
+			default:
+				reason = d.Why
+			}
+		}
+	}
+	return reason
 }
 
 // why says why a metric of two stages can't be tested, "" where it can.

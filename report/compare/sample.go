@@ -85,33 +85,27 @@ func indicators(values []float64, limit float64) []float64 {
 	return above
 }
 
-// memory is for how many requests the load that one meets is felt.
-type memory struct{ tau, stderr float64 }
-
-// memoryOf is the memory of a series: the longer of the autocorrelation times of the values, and of being above their
-// median. A tail shows less of it than there is: that a request is among the slowest is chance for the greatest part,
-// and the load for the rest, which goes on for long.
-func memoryOf(values []float64) memory {
-	var m memory
-	m.tau, m.stderr = slo.AutocorrelationTime(values)
-	if tau, stderr := slo.AutocorrelationTime(indicators(values, num.Median(values))); tau > m.tau {
-		m = memory{tau, stderr}
-	}
-	return m
+// memoryOf is for how many requests a series remembers the load: the longer of the autocorrelation times of the values,
+// and of being above their median. A tail shows less of it than there is: that a request is among the slowest is chance
+// for the greatest part, and for the rest the load, which goes on for long.
+func memoryOf(values []float64) float64 {
+	ofValues, _ := slo.AutocorrelationTime(values)
+	ofMedian, _ := slo.AutocorrelationTime(indicators(values, num.Median(values)))
+	return max(ofValues, ofMedian)
 }
 
 // The length of a batch and the least length of a sample, in autocorrelation times. bench/compare shows what they do:
-// shorter batches miss what is left of the correlation, longer ones are too few; of samples shorter than the least, the
-// autocorrelation time comes out too small too often.
+// shorter batches miss what is left of the correlation, longer ones are too few; in a sample shorter than the least
+// nothing shows how uncertain it is.
 const (
-	batchLength   = 7
+	batchLength   = 10
 	shortestBatch = 5
-	leastLength   = 15
+	leastLength   = 12
 )
 
 // correlate fills in how many independent observations the series is worth whose mean makes the figure, and of means
 // the figure itself.
-func (s *Sample) correlate(series []float64, m memory) {
+func (s *Sample) correlate(series []float64, memory float64) {
 	n := float64(len(series))
 	mean, variance := 0.0, 0.0
 	for _, v := range series {
@@ -128,8 +122,8 @@ func (s *Sample) correlate(series []float64, m memory) {
 		s.Enough = n >= leastLength
 		return
 	}
-	s.Enough = n >= leastLength*(m.tau+m.stderr)
-	length := math.Floor(min(max(batchLength*m.tau, shortestBatch), n/2))
+	s.Enough = n >= leastLength*memory
+	length := math.Floor(min(max(batchLength*memory, shortestBatch), n/2))
 	own, _ := slo.AutocorrelationTime(series)
 	tau := min(max(batchedTime(series, int(length), mean)/variance, own, 1), n)
 	s.Effective = n / tau

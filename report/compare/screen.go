@@ -11,9 +11,9 @@ import (
 
 // Widths of the columns, in characters.
 const (
-	widestName  = 24 // of a run, at the head of its column
+	widestName  = 22 // of a run, at the head of its column, and of a setting
 	widestValue = 26 // of a setting
-	margin      = 2  // between columns
+	lineWidth   = 90 // of sentences
 )
 
 // WriteScreen writes the comparison for a terminal: what differs first, then the max rate, then a table a rate.
@@ -39,10 +39,7 @@ func (c *Comparison) writeSettings(b *strings.Builder) {
 	for _, s := range c.Settings {
 		switch {
 		case s.Differs:
-			row := []string{cut(s.Name, widestName+4)}
-			for _, v := range s.Values {
-				row = append(row, cut(orDash(v), widestValue))
-			}
+			row := append([]string{cut(s.Name, widestName)}, shorten(s.Values, widestValue)...)
 			rows = append(rows, append(row, "← differs"))
 		case c.named(s.Name):
 			same = append(same, s.text())
@@ -89,6 +86,31 @@ func (s *Setting) text() string {
 	return s.Name + " " + s.Values[0]
 }
 
+// shorten cuts the values of a setting to a width; what they begin with in common goes first.
+func shorten(values []string, most int) []string {
+	common := []rune(values[0])
+	longest := 0
+	for _, v := range values {
+		runes := []rune(v)
+		longest = max(longest, len(runes))
+		for i := range common {
+			if i >= len(runes) || runes[i] != common[i] {
+				common = common[:i]
+				break
+			}
+		}
+	}
+	drop := min(longest-most+1, len(common))
+	short := make([]string, len(values))
+	for i, v := range values {
+		if drop > 0 && longest > most {
+			v = "…" + string([]rune(v)[drop:])
+		}
+		short[i] = cut(orDash(v), most)
+	}
+	return short
+}
+
 func orDash(text string) string {
 	if text == "" {
 		return "–"
@@ -120,7 +142,7 @@ func (c *Comparison) table() *table {
 			t.head = append(t.head, "change", "")
 		}
 	}
-	add := func(title string, n int, lines []Line) {
+	add := func(title string, n int, why string, lines []Line) {
 		bl := block{title: title}
 		for i := range lines {
 			l := &lines[i]
@@ -128,7 +150,9 @@ func (c *Comparison) table() *table {
 			for k := 1; k < len(l.Figures); k++ {
 				d := &l.Changes[k-1]
 				row = append(row, l.Figures[k].text(l.Unit), d.tilde(l))
-				if two {
+				if two && why != "" && d.Why == why {
+					row = append(row, "(n="+l.ns()+")")
+				} else if two {
 					row = append(row, "("+d.evidence(l)+l.counts(n)+")")
 				} else {
 					row = append(row, "("+d.brief()+")")
@@ -140,7 +164,7 @@ func (c *Comparison) table() *table {
 		t.blocks = append(t.blocks, bl)
 	}
 	if c.MaxRate != nil {
-		add("", -1, []Line{*c.MaxRate})
+		add("", -1, "", []Line{*c.MaxRate})
 	}
 	for i := range c.Stages {
 		s := &c.Stages[i]
@@ -160,10 +184,13 @@ func (c *Comparison) table() *table {
 		if paired {
 			title += ", same arrivals"
 		}
+		if s.Why != "" {
+			title += "; not tested: " + s.Why
+		}
 		if s.Note != "" {
 			title += " (" + s.Note + ")"
 		}
-		add(title, n, s.Lines)
+		add(title, n, s.Why, s.Lines)
 	}
 	return t
 }
@@ -269,21 +296,23 @@ func (c *Comparison) legend() string {
 	for _, n := range c.Tested {
 		lines = max(lines, n)
 	}
-	return fmt.Sprintf("~ no evidence of a change beyond %s %%; intervals of 95 %%; p after Holm's correction for the %d "+
-		"lines tested, so that runs of the same differ in any line in 5 of 100 comparisons; (change) not tested",
-		num.Exact(100*c.Noise), lines)
+	if lines == 0 {
+		return "no line could be tested; changes stand in brackets"
+	}
+	return fmt.Sprintf("~ no evidence of a change beyond %s %%; ± and ranges: 95 %% intervals; p: after Holm's correction "+
+		"for the %d lines tested, so that of runs of the same, no more than 5 in 100 differ in any line; changes in "+
+		"brackets: not tested", num.Exact(100*c.Noise), lines)
 }
 
-// wrap breaks a text into lines of at most 80 characters, the further ones indented.
+// wrap breaks a text into lines of at most lineWidth characters, the further ones indented.
 func wrap(first, text string) string {
-	const width = 80
 	var b strings.Builder
 	line := first
 	length := utf8.RuneCountInString(line)
 	empty := true
 	for word := range strings.FieldsSeq(text) {
 		n := utf8.RuneCountInString(word)
-		if !empty && length+1+n > width {
+		if !empty && length+1+n > lineWidth {
 			b.WriteString(strings.TrimRight(line, " ") + "\n")
 			line, length, empty = "  ", 2, true
 		}

@@ -134,11 +134,8 @@ func (d *Difference) tilde(l *Line) string {
 
 // evidence is what a change rests on.
 func (d *Difference) evidence(l *Line) string {
-	switch {
-	case d.Verdict == NotTested:
+	if d.Verdict == NotTested {
 		return "not tested: " + d.Why
-	case d.Verdict == Same:
-		return intervalText(l, d) + ", " + pText(float64(d.Adjusted))
 	}
 	return intervalText(l, d) + ", " + pText(float64(d.Adjusted))
 }
