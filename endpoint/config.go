@@ -24,6 +24,9 @@ type Config struct {
 	ConnectTimeout time.Duration // for DNS, TCP and TLS together
 	RequestTimeout time.Duration // from the first byte sent to the end of the response; 0: none
 
+	// WaitReady is how long the endpoint may take to come up; 0: it has to be there.
+	WaitReady time.Duration
+
 	Metrics MetricsConfig
 }
 

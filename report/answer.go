@@ -12,10 +12,15 @@ import (
 
 // Answer is the headline: what the search found, or without one what the stages that were run say of the max rate.
 func (r *Result) Answer() string {
+	rate, how := r.parts()
+	return fmt.Sprintf("max rate at SLO: %s (%s)", rate, how)
+}
+
+// parts are the answer's rate, or in a word why there is none, and how it is known.
+func (r *Result) parts() (value, how string) {
 	if r.Search != nil {
-		return r.Search.Headline()
+		return r.Search.Parts()
 	}
-	const head = "max rate at SLO: "
 	best, fails := r.bracket()
 	open, invalid := 0, 0
 	for i := range r.Stages {
@@ -28,21 +33,30 @@ func (r *Result) Answer() string {
 	}
 	switch {
 	case len(r.Asked.Objectives) == 0:
-		return head + "not asked for (no objectives)"
+		return "not asked for", "no objectives"
 	case open == 0:
-		return head + "not known (no open-loop stage was run)"
+		return "not known", "no open-loop stage was run"
 	case best != nil && fails != nil:
-		return fmt.Sprintf("%sbetween %s and %s req/s (PASS at %s; at %s: %s)",
-			head, rate(best), rate(fails), rate(best), rate(fails), why(fails))
+		return fmt.Sprintf("between %s and %s req/s", rate(best), rate(fails)),
+			fmt.Sprintf("PASS at %s; at %s: %s", rate(best), rate(fails), why(fails))
 	case best != nil:
-		return fmt.Sprintf("%sat least %s req/s (PASS at %s, the highest rate that was decided)",
-			head, rate(best), rate(best))
+		return fmt.Sprintf("at least %s req/s", rate(best)),
+			fmt.Sprintf("PASS at %s, the highest rate that was decided", rate(best))
 	case fails != nil:
-		return fmt.Sprintf("%sbelow %s req/s (at %s: %s)", head, rate(fails), rate(fails), why(fails))
+		return fmt.Sprintf("below %s req/s", rate(fails)), fmt.Sprintf("at %s: %s", rate(fails), why(fails))
 	case invalid > 0:
-		return fmt.Sprintf("%snot known (the client was invalid on %d of %d open-loop stages)", head, invalid, open)
+		return "not known", fmt.Sprintf("the client was invalid on %d of %d open-loop stages", invalid, open)
 	}
-	return head + "not decided (" + undecided(r.Stages) + ")"
+	return "not decided", undecided(r.Stages)
+}
+
+// SoFar is what the stages so far say of the max rate: "between 11.9 and 21 req/s". It is empty where they say nothing.
+func (r *Result) SoFar() string {
+	if best, fails := r.bracket(); best == nil && fails == nil {
+		return ""
+	}
+	value, _ := r.parts()
+	return value
 }
 
 // bracket is the open-loop stage with the highest rate that passes below every failure, and the one with the lowest

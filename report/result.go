@@ -6,6 +6,7 @@
 //	build.go    from what was measured to a Result
 //	rates.go    rates of requests and tokens over a stage
 //	answer.go   the answer in one sentence
+//	breaks.go   what limits the rate, and what the engine says there
 //	cost.go     the max rate as a number, and what tokens cost at it
 //	requests.go the requests of a stage, one by one
 //	series.go   a stage over time

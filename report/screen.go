@@ -46,7 +46,7 @@ func StageLine(s *Stage) string {
 	line := fmt.Sprintf("%s: %s, TTFT p50 %s p95 %s ms, ITL p50 %s ms, %d errors",
 		s.Name, rate, cell(s.TTFT.P50), cell(s.TTFT.P95),
 		cell(s.ITL.P50), s.Requests.Errored)
-	if s.judged() {
+	if s.Judged() {
 		line += ", " + string(s.Judgement.Outcome)
 		if len(s.Judgement.Reasons) > 0 {
 			line += " (" + s.Judgement.Reasons[0] + ")"
@@ -58,8 +58,8 @@ func StageLine(s *Stage) string {
 	return line
 }
 
-// judged says whether the outcome of a stage is shown.
-func (s *Stage) judged() bool { return len(s.Judgement.Objectives) > 0 && !s.Probe }
+// Judged says whether the outcome of a stage is shown.
+func (s *Stage) Judged() bool { return len(s.Judgement.Objectives) > 0 && !s.Probe }
 
 // writeStages writes the table: names to the left, values to the right. Rates are in requests a second, latencies in
 // milliseconds.
@@ -72,7 +72,7 @@ func writeStages(b *strings.Builder, r *Result) {
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		outcome := "-"
-		if s.judged() {
+		if s.Judged() {
 			outcome = string(s.Judgement.Outcome)
 		}
 		rows = append(rows, []string{
@@ -150,7 +150,7 @@ func writeRemarks(b *strings.Builder, r *Result) {
 	_, lowest := r.bracket()
 	for i := range r.Stages {
 		s := &r.Stages[i]
-		if s.judged() && s.Judgement.Outcome != slo.Pass && (r.Search == nil || s == lowest) {
+		if s.Judged() && s.Judgement.Outcome != slo.Pass && (r.Search == nil || s == lowest) {
 			add("%s: %s", s.Name, why(s))
 		}
 	}

@@ -102,6 +102,13 @@ type Plan struct {
 	Profile string         // synchronous, concurrent, throughput, constant, poisson or sweep
 	Stages  []loadgen.Load // nil for a sweep
 	Sweep   *Sweep
+	// Decide lets each of the stages, all open loops of one rate, end once its objectives are decided.
+	Decide *Decide
+}
+
+// Decide says how long a stage may run until it is decided.
+type Decide struct {
+	Budget time.Duration // wall time for each rate
 }
 
 // Seed is that of the first random arrivals.
@@ -142,16 +149,33 @@ type Search struct {
 
 // Output says what is written, and where.
 type Output struct {
-	Dir            string   // folder for the results
+	// Dir is the folder for the results; "" is a new one, named after the time and the model.
+	Dir            string
+	Earlier        Earlier  // what becomes of an earlier run's results in Dir
 	Files          []string // forms, or file names whose ending is one
+	Records        string   // file for the requests, one line each; "": none
+	HLog           string   // file for their latencies as an HdrHistogram log; "": none
 	SampleRequests int      // keep prompt and response of so many requests of a stage
 	Style          Style    // what is printed at the end
 	Quiet          bool     // no progress
+	Progress       Progress // how it is shown; "" is AutoProgress
+	NoColor        bool     // on no terminal
+	Wide           bool     // all columns at the end, not those alone that fit in 80
 	AllowInvalid   bool     // exit 0 even where the client was invalid
 	Command        []string // as it was given, credentials left out
 	Labels         map[string]string
 	Cost           *Cost // of the endpoint; nil: not said
 }
+
+// Earlier is what becomes of the results of an earlier run where a run is to write its own.
+type Earlier string
+
+// What may become of them.
+const (
+	KeepEarlier      Earlier = ""          // they get another name
+	RefuseEarlier    Earlier = "refuse"    // the run is refused
+	OverwriteEarlier Earlier = "overwrite" // they are replaced
+)
 
 // Cost is what running the endpoint costs.
 type Cost struct {
@@ -170,6 +194,18 @@ func (c Cost) Amount(sum float64) string {
 	}
 	return c.Currency + text
 }
+
+// Progress is how a run is shown as it goes.
+type Progress string
+
+// The ways.
+const (
+	AutoProgress   Progress = "auto"   // a screen on a terminal, else plain
+	ScreenProgress Progress = "screen" // drawn in place
+	PlainProgress  Progress = "plain"  // a line a stage, and one every ten seconds
+	JSONProgress   Progress = "json"   // the same as JSON lines
+	NoProgress     Progress = "none"
+)
 
 // Style is what is printed at the end of a run.
 type Style string

@@ -53,6 +53,7 @@ func (s Spec) Validate() error {
 	all.add(e.Address.IsZero() == (e.Sim == ""), "Endpoint", nil, "it needs an address, or a simulated engine")
 	all.add(e.ConnectTimeout <= 0, "Endpoint.ConnectTimeout", e.ConnectTimeout, "it must be above 0")
 	all.add(e.RequestTimeout < 0, "Endpoint.RequestTimeout", e.RequestTimeout, negative)
+	all.add(e.WaitReady < 0, "Endpoint.WaitReady", e.WaitReady, negative)
 	all.add(e.Insecure && e.CAFile != "", "Endpoint.Insecure", nil,
 		"with it no certificate is verified, so that no authorities can be given")
 
@@ -70,7 +71,6 @@ func (s Spec) Validate() error {
 	s.Plan.validate(&all, l.MaxConcurrency)
 	all.add(!(s.Confidence > 0.5 && s.Confidence < 1), "Confidence", s.Confidence,
 		"it must lie between 0.5 and 1, such as 0.95")
-	all.add(s.Output.Dir == "", "Output.Dir", nil, "it names no folder")
 	all.add(s.Output.SampleRequests < 0, "Output.SampleRequests", s.Output.SampleRequests, negative)
 	return errors.Join(all...)
 }

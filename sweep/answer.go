@@ -126,6 +126,12 @@ const wide = 0.1
 
 // Headline is the answer in one sentence.
 func (a *Answer) Headline() string {
+	rate, known := a.Parts()
+	return fmt.Sprintf("max rate at SLO: %s (%s)", rate, known)
+}
+
+// Parts are the answer's rate, such as "12.3 req/s", and how it is known.
+func (a *Answer) Parts() (rate, how string) {
 	stages := fmt.Sprintf("%d stages, %v", a.Stages, a.Load.Round(time.Second))
 	if a.Stages == 1 {
 		stages = fmt.Sprintf("1 stage, %v", a.Load.Round(time.Second))
@@ -174,7 +180,7 @@ func (a *Answer) Headline() string {
 		answer = "not known"
 		also("%s", a.Why)
 	}
-	return fmt.Sprintf("max rate at SLO: %s (%s)", answer, strings.Join(known, "; "))
+	return answer, strings.Join(known, "; ")
 }
 
 // SoFar is the answer as it stands while the search goes on, in a few words: "17.4 req/s (14.2 – 22.4)". It is empty

@@ -3,6 +3,7 @@ package sweep
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/openloop/openloop/internal/num"
@@ -279,16 +280,23 @@ const (
 	overrunShare = 0.2
 )
 
+// overrun says whether a stage is: a rate far beyond saturation makes every latency longer than the one before, which is
+// worth one independent request; there it is the backlog that tells.
+func overrun(j *slo.StageJudgement) bool {
+	if j.At < overrunAfter || !(float64(j.Growth.Share) > overrunShare) {
+		return false
+	}
+	return slices.ContainsFunc(j.Objectives, func(o slo.Judgement) bool {
+		_, ok := o.Objective.MissLimit()
+		return ok && 2*o.Misses > o.N && o.N >= fewestRequests
+	})
+}
+
 // clearCut says whether a stage under way shows enough: its rate is clearly too high, or, where that is asked, clearly
 // low enough. A stage of the estimate is never ended because it passes: it would have seen no transient stall yet.
 func clearCut(j *slo.StageJudgement, low bool) bool {
-	// A rate far beyond saturation makes every latency longer than the one before, which is worth one independent
-	// request: there it is the backlog that tells.
-	overrun := j.At >= overrunAfter && float64(j.Growth.Share) > overrunShare
-	for _, o := range j.Objectives {
-		if _, ok := o.Objective.MissLimit(); ok && overrun && 2*o.Misses > o.N && o.N >= fewestRequests {
-			return true
-		}
+	if overrun(j) {
+		return true
 	}
 	if j.Outcome == slo.Fail {
 		if j.Growth.PValue < growthSeen {

@@ -103,6 +103,8 @@ type Plan struct {
 	// StageStarted and StageEnded are told of every stage, to show progress; either may be nil.
 	StageStarted func(index int, load loadgen.Load, run *loadgen.Run)
 	StageEnded   func(index int, l *Stage)
+	// Planned is told of the interpolated rates of a sweep once they are known, req/s; may be nil.
+	Planned func(rates []float64)
 	// Estimated is told of the max rate as the stages of a search so far show it; may be nil.
 	Estimated func(soFar *Answer)
 
@@ -164,6 +166,9 @@ func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 		lo = hi / 2
 	}
 	r.Rates = num.Span(lo, hi, c.Size-1)[1:]
+	if p.Planned != nil {
+		p.Planned(r.Rates[:max(0, c.Size-2)])
+	}
 	for i, rate := range r.Rates[:max(0, c.Size-2)] {
 		if _, err := p.stage(ctx, r, loadgen.Load{Kind: loadgen.KindOf(c.Arrival), Rate: rate, Seed: c.Seed,
 			Arrival: c.Arrival}); err != nil {

@@ -19,6 +19,7 @@ type watch struct {
 	looks      []time.Duration
 	stage      loadgen.Stage
 	schedule   loadgen.Schedule // an instance of its own: At is not for two goroutines
+	interim    *interim         // of a stage that runs until it is decided; nil: of a search
 
 	mu sync.Mutex
 	// Requests that ended since the last look, in parts of the same size: none is ever moved.
@@ -86,6 +87,9 @@ func (w *watch) run(run *loadgen.Run) {
 
 // enough says whether a stage as it stands shows enough for it to end.
 func (w *watch) enough(s *loadgen.Measured, gaps slo.GapCount) bool {
+	if w.interim != nil {
+		return w.interim.look(s, w.objectives, gaps)
+	}
 	j := slo.JudgeAt(s, w.objectives, gaps, lookError)
 	return clearCut(&j, w.brief)
 }
@@ -188,5 +192,8 @@ func (w *watch) estimate(start, at int64, withoutToken int) *loadgen.Measured {
 // judge judges the stage that was watched, by its own records.
 func (w *watch) judge(s *Stage) slo.StageJudgement {
 	w.ended, w.known, w.due = nil, nil, nil // an idle connection may hold the run, and with it the watch
+	if w.interim != nil {
+		return w.interim.judge(s, w.objectives)
+	}
 	return judge(s, w.objectives, w.confidence)
 }

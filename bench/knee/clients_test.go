@@ -109,42 +109,51 @@ func (e engine) asked(seed int64, budget time.Duration) sweep.SearchConfig {
 	return sweep.SearchConfig{Search: spec.Search{Arrival: e.arrival(), Seed: seed, Budget: budget}}
 }
 
-// simulated is a search of an engine with a perfect client: stages as the engine alone has them, in virtual time, after
-// a probe that is wrong by up to 5 %.
-func (e engine) simulated(t *testing.T, seed int64, budget time.Duration) (answer *sweep.Answer) {
-	synctest.Test(t, func(t *testing.T) {
-		objectives, err := slo.ParseObjectives(e.objectives)
+// perfectPlan is a plan whose stages are as the engine alone has them, in virtual time, as a perfect client would
+// record them.
+func (e engine) perfectPlan(t *testing.T, seed int64) *sweep.Plan {
+	objectives, err := slo.ParseObjectives(e.objectives)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	served := uint64(0)
+	plan := &sweep.Plan{Objectives: objectives, Pause: time.Second}
+	plan.Simulate = func(stage loadgen.Stage, looks []time.Duration, stop func(*loadgen.Measured) bool,
+	) *loadgen.Measured {
+		from := moment{seed: uint64(seed), time: time.Since(began), index: served}
+		// The arrivals go on for a while, so that the last requests of the stage meet the server as it is under
+		// load.
+		on := stage.MaxDuration + min(stage.MaxDuration/2, 5*time.Second+e.timeFor(100))
+		records, err := e.stage(stage.Load.Rate, stage.Load.Seed, on, from)
 		if err != nil {
 			t.Fatal(err)
 		}
-		began := time.Now()
-		served := uint64(0)
-		plan := &sweep.Plan{Objectives: objectives, Pause: time.Second}
-		plan.Simulate = func(stage loadgen.Stage, looks []time.Duration, stop func(*loadgen.Measured) bool,
-		) *loadgen.Measured {
-			from := moment{seed: uint64(seed), time: time.Since(began), index: served}
-			// The arrivals go on for a while, so that the last requests of the stage meet the server as it is under
-			// load.
-			on := stage.MaxDuration + min(stage.MaxDuration/2, 5*time.Second+e.timeFor(100))
-			records, err := e.stage(stage.Load.Rate, stage.Load.Seed, on, from)
-			if err != nil {
-				t.Fatal(err)
+		m := &loadgen.Measured{Stage: stage, Records: records, Origin: time.Now(), Reason: loadgen.StopDuration}
+		cut := func(at time.Duration) *loadgen.Measured { return slo.Snapshot(m, records, int64(at)) }
+		for _, look := range looks {
+			if stop(cut(look)) {
+				served += uint64(len(cut(look).Records))
+				time.Sleep(look)
+				s := cut(look)
+				s.Reason = loadgen.StopAsked
+				return s
 			}
-			m := &loadgen.Measured{Stage: stage, Records: records, Origin: time.Now(), Reason: loadgen.StopDuration}
-			cut := func(at time.Duration) *loadgen.Measured { return slo.Snapshot(m, records, int64(at)) }
-			for _, look := range looks {
-				if stop(cut(look)) {
-					served += uint64(len(cut(look).Records))
-					time.Sleep(look)
-					return cut(look)
-				}
-			}
-			served += uint64(len(cut(stage.MaxDuration).Records))
-			time.Sleep(stage.MaxDuration)
-			return cut(stage.MaxDuration)
 		}
+		served += uint64(len(cut(stage.MaxDuration).Records))
+		time.Sleep(stage.MaxDuration)
+		return cut(stage.MaxDuration)
+	}
+	return plan
+}
+
+// simulated is a search of an engine with a perfect client, after a probe that is wrong by up to 5 %.
+func (e engine) simulated(t *testing.T, seed int64, budget time.Duration) (answer *sweep.Answer) {
+	synctest.Test(t, func(t *testing.T) {
+		plan := e.perfectPlan(t, seed)
 		luck := rand.New(rand.NewPCG(uint64(seed), 99)).Float64()
 		r := &sweep.Result{SaturationRate: *probe * e.capacity() * (0.95 + 0.1*luck)}
+		var err error
 		answer, err = plan.Search(t.Context(), r, e.asked(seed, budget))
 		if err != nil {
 			t.Fatal(err)

@@ -35,8 +35,8 @@ func newBenchmark(p *program) *cobra.Command {
 
 // ownFlags are those of openloop's flags that "benchmark run" has beside GuideLLM's.
 var ownFlags = []string{
-	"api-key-file", "api-key", "header", "ca-file", "insecure", "connect-timeout", "request-timeout", "grace",
-	"max-concurrency", "slo", "console-style", "allow-invalid",
+	"api-key-file", "api-key", "header", "ca-file", "insecure", "connect-timeout", "request-timeout", "wait-ready",
+	"grace", "max-concurrency", "slo", "console-style", "allow-invalid",
 }
 
 func newBenchmarkRun(p *program, name string) *cobra.Command {

@@ -10,7 +10,8 @@ import (
 // flagOf maps the fields of a spec.Spec, and those of a tokens.Spec, to the flags that set them.
 var flagOf = map[string]string{
 	"Endpoint": "target", "Endpoint.ConnectTimeout": "connect-timeout", "Endpoint.RequestTimeout": "request-timeout",
-	"Endpoint.Insecure": "insecure", "Endpoint.CAFile": "ca-file",
+	"Endpoint.WaitReady": "wait-ready",
+	"Endpoint.Insecure":  "insecure", "Endpoint.CAFile": "ca-file",
 	"Limits.MaxDuration": "max-seconds", "Limits.MaxRequests": "max-requests", "Limits.MaxErrors": "max-errors",
 	"Limits.MaxErrorRate": "max-error-rate", "Limits.MaxGlobalErrorRate": "max-global-error-rate",
 	"Limits.Grace": "grace", "Limits.RampUp": "rampup", "Limits.MaxConcurrency": "max-concurrency",

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -10,6 +12,8 @@ import (
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/records"
+	"github.com/openloop/openloop/spec"
 )
 
 // format is a form in which results can be written: GuideLLM's report, or a view of report.Result.
@@ -79,12 +83,76 @@ type output struct {
 	format *format
 }
 
+// compressedEnding is that of files that are compressed by gzip, after the ending of their form.
+const compressedEnding = ".gz"
+
+// compressed is a form whose text is compressed by gzip.
+func (f format) compressed() *format {
+	plain := f.write
+	f.write = func(w io.Writer, file *guidellm.Report, result *report.Result) error {
+		z := gzip.NewWriter(w)
+		return errors.Join(plain(z, file, result), z.Close())
+	}
+	return &f
+}
+
+// requestFile is a file of requests: of --records or of --hlog.
+type requestFile struct {
+	flag, file string
+	write      func(w io.Writer, all ...*report.Result) error
+}
+
+// requestFiles are those of --records and --hlog; "" is none.
+func requestFiles(recordsFile, hlogFile string) ([]requestFile, error) {
+	var all []requestFile
+	if recordsFile != "" {
+		form, err := records.FormOf(strings.TrimSuffix(recordsFile, compressedEnding))
+		if err != nil {
+			return nil, usageError("--records: %w", err)
+		}
+		all = append(all, requestFile{"records", recordsFile, func(w io.Writer, r ...*report.Result) error {
+			return records.Write(w, form, r...)
+		}})
+	}
+	if hlogFile != "" {
+		all = append(all, requestFile{"hlog", hlogFile, records.WriteHLog})
+	}
+	return all, nil
+}
+
+// output is the file among those of a run.
+func (f requestFile) output() output {
+	form := format{f.flag, nil, true, func(w io.Writer, _ *guidellm.Report, result *report.Result) error {
+		return f.write(w, result)
+	}}
+	if strings.HasSuffix(f.file, compressedEnding) {
+		return output{f.file, form.compressed()}
+	}
+	return output{f.file, &form}
+}
+
+// allOutputs are all files of a run.
+func allOutputs(o spec.Output) ([]output, error) {
+	outputs, err := parseOutputs(o.Files)
+	if err != nil {
+		return nil, usageError("--outputs: %w", err)
+	}
+	files, err := requestFiles(o.Records, o.HLog)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		outputs = append(outputs, f.output())
+	}
+	return outputs, nil
+}
+
 // parseOutputs reads --outputs: the name or the ending of a form is benchmarks.ENDING, and a file name has its form
-// from its ending.
+// from its ending. Either may have .gz after it.
 func parseOutputs(names []string) ([]output, error) {
 	var all []output
 	for _, name := range names {
-		name = strings.TrimSpace(name)
+		name, compress := strings.CutSuffix(strings.TrimSpace(name), compressedEnding)
 		file := name
 		if filepath.Ext(name) == "" {
 			file = "benchmarks." + name
@@ -95,6 +163,9 @@ func parseOutputs(names []string) ([]output, error) {
 		form := formatOf(file)
 		if form == nil {
 			return nil, fmt.Errorf("%q: openloop writes %s, and files with their endings", name, formatNames(true))
+		}
+		if compress {
+			file, form = file+compressedEnding, form.compressed()
 		}
 		all = append(all, output{file, form})
 	}

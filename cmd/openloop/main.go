@@ -238,6 +238,7 @@ func withSignals(ctx context.Context, stderr io.Writer, ending string) (context.
 			if n > 0 {
 				signal.Reset(all...) // the third ends the program even if its files can't be removed
 				atomicfile.RemoveParts()
+				endScreen(stderr, true)
 				os.Exit(128 + int(number))
 			}
 			cancel(interrupted{number})

@@ -2,99 +2,183 @@ package main
 
 import (
 	"fmt"
-	"strings"
+	"path/filepath"
 	"time"
 
-	"golang.org/x/time/rate"
+	"golang.org/x/term"
 
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/live"
+	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
 )
 
-// watch shows the stages as they run: a line that is rewritten on a terminal, and one line a stage elsewhere. stages is
-// how many there will be, 0 where that is not known.
-func (s *session) watch(stages int) {
-	quiet := s.spec.Output.Quiet
-	terminal := isTerminal(s.stderr)
-	lines := rate.NewLimiter(rate.Every(200*time.Millisecond), 1)
-	s.plan.StageStarted = func(index int, _ loadgen.Load, run *loadgen.Run) {
-		s.begin(index, run)
-		if quiet {
-			return
-		}
-		stage := run.Stage()
-		name := fmt.Sprintf("%s  %s", stageLabel(index, stages), stage.Load)
-		if index < 0 {
-			name = "finding the saturation"
-		}
-		if !terminal {
-			fmt.Fprintln(s.stderr, name)
-			go s.tellSilence(run)
-			return
-		}
-		go func() {
-			for {
-				select {
-				case <-run.Done():
-					rewriteLine(s.stderr, "")
-					return
-				case <-time.After(100 * time.Millisecond):
-					if lines.Allow() {
-						rewriteLine(s.stderr, progressLine(name, run.Progress(), stage, index < 0))
-					}
-				}
-			}
-		}()
-	}
-	s.plan.StageEnded = func(index int, st *sweep.Stage) {
-		s.keep(st)
-		if quiet {
-			return
-		}
-		ended := report.NewStage(s.spec.Plan, st)
-		line := report.StageLine(&ended)
-		if terminal {
-			rewriteLine(s.stderr, fmt.Sprintf("%s  %s\n", stageLabel(index, stages), line))
-		} else {
-			fmt.Fprintf(s.stderr, "  %s\n", line)
-		}
-	}
-	s.plan.Estimated = func(soFar *sweep.Answer) {
-		if text := soFar.SoFar(); text != "" && !quiet {
-			fmt.Fprintf(s.stderr, "  max rate so far: %s\n", text)
-		}
-	}
-}
-
-// A stream that stays silent for so long is worth a word on a terminal, and a line elsewhere, where it is repeated.
+// How often the screen is drawn, what is known is looked at elsewhere, and a line is written there.
 const (
-	silentShown  = 2 * time.Second
-	silentTold   = 10 * time.Second
-	silentRepeat = 30 * time.Second
+	drawEvery = 250 * time.Millisecond
+	lookEvery = time.Second
+	lineEvery = 10 * time.Second
 )
 
-// tellSilence says while a stage runs that no token comes.
-func (s *session) tellSilence(run *loadgen.Run) {
-	for told := time.Duration(0); ; {
-		select {
-		case <-run.Done():
-			return
-		case <-time.After(time.Second):
+// progress shows a run as it goes, on stderr: as a screen that is drawn again in place, as lines of a log, or as JSON.
+type progress struct {
+	s     *session
+	mode  spec.Progress
+	model *live.Model
+	paint func(string) string
+	last  time.Time // when a line was written
+	stop  chan struct{}
+	ended chan struct{}
+}
+
+// progressMode is how progress is shown.
+func (s *session) progressMode() spec.Progress {
+	switch o := s.spec.Output; {
+	case o.Quiet:
+		return spec.NoProgress
+	case o.Progress != "" && o.Progress != spec.AutoProgress:
+		return o.Progress
+	case canDraw(s.stderr):
+		return spec.ScreenProgress
+	}
+	return spec.PlainProgress
+}
+
+// startProgress begins to show the run, and has the plan tell of it.
+func (s *session) startProgress() *progress {
+	p := &progress{s: s, mode: s.progressMode(), stop: make(chan struct{}), ended: make(chan struct{})}
+	s.plan.StageStarted = func(index int, _ loadgen.Load, run *loadgen.Run) {
+		s.begin(index, run)
+		if p.model != nil {
+			p.model.Begin(index, run)
 		}
-		switch p := run.Progress(); {
-		case p.Silent < silentTold:
-			told = 0
-		case told == 0 || p.Silent >= told+silentRepeat:
-			told = p.Silent
-			fmt.Fprintf(s.stderr, "  %s\n", silence(p))
+	}
+	s.plan.StageEnded = func(index int, st *sweep.Stage) {
+		if p.model != nil {
+			p.stageEnded(index, st)
+		}
+		s.keep(st)
+	}
+	if p.mode == spec.NoProgress {
+		close(p.ended)
+		return p
+	}
+	p.model = live.NewModel(s.head(), time.Now())
+	p.paint = painter(s.stderr, s.spec.Output.NoColor)
+	if p.paint == nil {
+		p.paint = func(line string) string { return line }
+	}
+	s.plan.Planned = p.model.Planned
+	s.plan.Estimated = func(soFar *sweep.Answer) {
+		text := soFar.SoFar()
+		p.model.Estimate(text)
+		if text != "" {
+			p.note("max rate so far: " + text)
+		}
+	}
+	if s.plan.Metrics != nil {
+		s.plan.Metrics.Seen = p.model.Engine
+	}
+	further := s.plan.Observe
+	s.plan.Observe = func(e loadgen.Event) {
+		p.model.Observe(e)
+		if further != nil {
+			further(e)
+		}
+	}
+	p.last = time.Now()
+	state := p.model.State(p.last)
+	p.note(state.Beginning())
+	go p.run()
+	return p
+}
+
+// searching says that the stages to come are those of the search.
+func (p *progress) searching(text string) {
+	if p.model != nil {
+		p.model.Search(time.Now())
+		p.note(text)
+	}
+}
+
+// end ends it. What a screen showed stays where the end of the run is not printed on the same terminal.
+func (p *progress) end() {
+	close(p.stop)
+	<-p.ended
+	if p.mode == spec.ScreenProgress {
+		endScreen(p.s.stderr, !canDraw(p.s.stdout) || p.s.spec.Output.Style == spec.StyleNone)
+	}
+}
+
+// run draws until it is ended.
+func (p *progress) run() {
+	defer close(p.ended)
+	every := lookEvery
+	if p.mode == spec.ScreenProgress {
+		every = drawEvery
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		p.show(time.Now())
+		select {
+		case <-p.stop:
+			return
+		case <-tick.C:
 		}
 	}
 }
 
-// silence says for how long no token has come.
-func silence(p loadgen.Progress) string {
-	return fmt.Sprintf("no token for %.0f s, %d requests in flight", p.Silent.Seconds(), p.InFlight)
+// show draws the screen, or writes a line where it is time for one.
+func (p *progress) show(now time.Time) {
+	state := p.model.State(now)
+	if p.mode == spec.ScreenProgress {
+		width, height := 80, 24
+		if f := file(p.s.stderr); f != nil {
+			if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 0 && h > 0 {
+				width, height = w, h
+			}
+		}
+		// The last column stays free: some terminals wrap as soon as it is written.
+		drawScreen(p.s.stderr, live.Screen(state, max(width-1, 1), max(height-1, 1)), p.paint)
+		return
+	}
+	if now.Sub(p.last) < lineEvery || state.Running == nil {
+		return
+	}
+	p.last = now
+	if p.mode == spec.JSONProgress {
+		_, _ = p.s.stderr.Write(state.JSON())
+	} else {
+		fmt.Fprintln(p.s.stderr, state.Line())
+	}
+}
+
+// stageEnded shows a stage that has ended.
+func (p *progress) stageEnded(index int, st *sweep.Stage) {
+	ended := report.NewStage(p.s.spec.Plan, st)
+	now := time.Now()
+	state := p.model.State(now)
+	p.model.End(ended)
+	switch p.mode {
+	case spec.PlainProgress:
+		p.last = now
+		fmt.Fprintln(p.s.stderr, state.StageLine(index, &ended))
+	case spec.JSONProgress:
+		p.last = now
+		_, _ = p.s.stderr.Write(state.StageJSON(index, &ended))
+	}
+}
+
+// note writes a line about the run; a screen shows the same by itself.
+func (p *progress) note(text string) {
+	switch p.mode {
+	case spec.PlainProgress:
+		fmt.Fprintln(p.s.stderr, live.Timed(time.Now(), text))
+	case spec.JSONProgress:
+		_, _ = p.s.stderr.Write(live.MessageJSON(time.Now(), "note", text))
+	}
 }
 
 // begin takes note of a stage that has begun; a probe's requests are not kept.
@@ -104,28 +188,96 @@ func (s *session) begin(index int, run *loadgen.Run) {
 	}
 }
 
-// stageLabel counts a stage, of the stages where their number is known.
-func stageLabel(index, stages int) string {
-	if index >= stages {
-		return fmt.Sprintf("stage %d", index+1)
+// probing is about how long the search for the saturation takes, which a sweep does beside its stages.
+const probing = 15 * time.Second
+
+// head is what is known of the run before it begins.
+func (s *session) head() live.Head {
+	h := live.Head{
+		Command: "run", Target: s.spec.Endpoint.Target, Model: s.model, Workload: s.workloadText(),
+		Objectives: s.spec.Objectives, Confidence: s.spec.Confidence,
 	}
-	return fmt.Sprintf("stage %d of %d", index+1, stages)
+	if c := s.spec.Output.Command; len(c) > 1 {
+		h.Command = c[1]
+	}
+	plan := s.spec.Plan
+	if plan.Sweep == nil {
+		h.Stages = len(plan.Stages)
+		for _, load := range plan.Stages {
+			if load.Kind.Open() {
+				h.Arrivals = load.Arrivals().String()
+				h.Rates = append(h.Rates, load.Rate)
+			} else {
+				h.Rates = append(h.Rates, 0)
+			}
+			if d := s.stageLength(load); d > 0 {
+				h.Lengths = append(h.Lengths, d)
+			}
+		}
+		return h
+	}
+	h.Stages, h.Arrivals = plan.Sweep.Size, plan.Sweep.Arrival.String()
+	for i := range plan.Sweep.Size {
+		d := s.stageLength(loadgen.Load{Kind: loadgen.Throughput})
+		if d == 0 {
+			break
+		}
+		if i == 1 {
+			d += probing
+		}
+		h.Lengths = append(h.Lengths, d)
+	}
+	if search := plan.Sweep.Search; search != nil {
+		h.Search, h.Endless = search.Budget, search.Budget == 0
+	}
+	return h
 }
 
-// progressLine is one line about a stage under way. A probe has limits of its own, which say nothing.
-func progressLine(name string, p loadgen.Progress, stage loadgen.Stage, probe bool) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %.0f", name, p.Elapsed.Seconds())
-	if stage.MaxDuration > 0 && !probe {
-		fmt.Fprintf(&b, "/%.0f", stage.MaxDuration.Seconds())
+// stageLength is about how long a stage takes, the pause after it included; 0 where that is not known.
+func (s *session) stageLength(load loadgen.Load) time.Duration {
+	l := s.spec.Limits
+	d := l.MaxDuration
+	if l.MaxRequests > 0 && load.Kind.Open() {
+		all := time.Duration(0)
+		switch n := len(load.Times); {
+		case n > 0:
+			all = load.Times[min(n, l.MaxRequests)-1]
+		case load.Rate > 0:
+			all = time.Duration(float64(l.MaxRequests) / load.Rate * float64(time.Second))
+		}
+		if d == 0 || all < d {
+			d = all
+		}
 	}
-	fmt.Fprintf(&b, " s  sent %d", p.Sent)
-	if stage.MaxRequests > 0 && !probe {
-		fmt.Fprintf(&b, "/%d", stage.MaxRequests)
+	if d == 0 {
+		return 0
 	}
-	fmt.Fprintf(&b, "  in flight %d  done %d  errors %d", p.InFlight, p.Completed, p.Errored)
-	if p.Silent >= silentShown {
-		fmt.Fprintf(&b, "  no token for %.0f s", p.Silent.Seconds())
+	return d + l.Grace + s.plan.Pause
+}
+
+// workloadText says in a few words what is sent.
+func (s *session) workloadText() string {
+	switch w := s.spec.Workload; {
+	case w.Data != nil:
+		return filepath.Base(w.Data.Source)
+	case w.Trace != nil:
+		return filepath.Base(w.Trace.File)
+	case w.Synthetic != nil && w.Synthetic.Output.Mean > 0:
+		return fmt.Sprintf("%d→%d tokens", w.Synthetic.Prompt.Mean, w.Synthetic.Output.Mean)
+	case w.Synthetic != nil:
+		return fmt.Sprintf("%d tokens", w.Synthetic.Prompt.Mean)
 	}
-	return b.String()
+	return ""
+}
+
+// message writes a warning or a note to stderr, in the form that progress has there.
+func (s *session) message(kind, text string) {
+	if s.progressMode() == spec.JSONProgress {
+		_, _ = s.stderr.Write(live.MessageJSON(time.Now(), kind, text))
+		return
+	}
+	if kind == "warning" {
+		text = "warning: " + text
+	}
+	fmt.Fprintln(s.stderr, text)
 }

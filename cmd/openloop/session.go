@@ -49,6 +49,7 @@ type session struct {
 	model    string
 	models   []endpoint.Model    // as the endpoint lists them
 	engine   *enginemetrics.Info // what serves it; nil: it does not say
+	waiting  *waiter             // see waiter
 	work     *tokens.Workload
 	client   *loadgen.Client
 	plan     *sweep.Plan
@@ -67,6 +68,9 @@ func runSpec(ctx context.Context, s spec.Spec, o runOptions, stdout, stderr io.W
 	if err := refuse(s.Validate()); err != nil {
 		return err
 	}
+	if s.Output.Progress == spec.ScreenProgress && !canDraw(stderr) {
+		return withHint(usageError("--progress screen: stderr is not a terminal"), "--progress plain writes lines")
+	}
 	run := &session{spec: s, options: o, stdout: stdout, stderr: stderr}
 	defer run.close()
 	if err := run.open(ctx); err != nil {
@@ -84,6 +88,9 @@ func (s *session) open(ctx context.Context) error {
 	}
 	s.files.kept = func(old, now string) { s.say("kept %s of an earlier run as %s", old, now) }
 	if err := s.checkFiles(); err != nil {
+		return err
+	}
+	if err := s.files.refuseEarlier(); err != nil {
 		return err
 	}
 	if s.spec.Endpoint.Insecure {
@@ -130,6 +137,10 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.engine = s.ask(ctx, metrics)
+	if err := s.files.begin(s.model, time.Now()); err != nil {
+		return err
+	}
+	s.spec.Output.Dir = s.files.dir
 	args := guidellm.ArgsOf(s.spec)
 	if s.options.args != nil {
 		args = *s.options.args
@@ -211,15 +222,28 @@ func (s *session) checkFiles() error {
 		return nil
 	}
 	for _, o := range s.files.outputs {
-		if err := refuse("outputs", s.files.place(o.file)); err != nil {
+		if s.files.dir == "" && !filepath.IsAbs(o.file) {
+			continue // it goes into a new folder
+		}
+		flag := "outputs"
+		if o.format.name == "records" || o.format.name == "hlog" {
+			flag = o.format.name
+		}
+		if err := refuse(flag, s.files.place(o.file)); err != nil {
+			return err
+		}
+	}
+	written := s.files.names()
+	for _, name := range written {
+		if err := refuse("output-dir", name); err != nil {
 			return err
 		}
 	}
 	if w.SaveTo == "" {
 		return nil
 	}
-	for _, o := range s.files.outputs {
-		taken[s.files.place(o.file)] = "is to hold the results"
+	for _, name := range written {
+		taken[name] = "is to hold the results"
 	}
 	return refuse("save-workload", w.SaveTo)
 }
@@ -255,7 +279,7 @@ func (s *session) openEndpoint(ctx context.Context) error {
 
 // chooseModel finds the model to ask for.
 func (s *session) chooseModel(ctx context.Context) (string, error) {
-	list, err := s.endpoint.List(ctx)
+	list, err := s.list(ctx)
 	var models []string
 	if err == nil {
 		s.models = list.Models
@@ -265,7 +289,7 @@ func (s *session) chooseModel(ctx context.Context) (string, error) {
 	}
 	asked := s.spec.Endpoint.Model
 	switch {
-	case errors.Is(err, endpoint.ErrNoModels):
+	case errors.Is(err, endpoint.ErrNoModels) && s.spec.Endpoint.WaitReady == 0:
 		if asked == "" {
 			return "", withHint(usageError("%w", err), "name the model to ask for: --model")
 		}
@@ -301,7 +325,11 @@ func (s *session) try(ctx context.Context, path string, item tokens.Item) error 
 	if d := s.spec.Endpoint.RequestTimeout; d > 0 && d != endpoint.DefaultRequestTimeout {
 		patience = d
 	}
-	trial, err := s.endpoint.Try(ctx, path, item.Body, patience)
+	var trial *endpoint.Trial
+	err := s.waiter().until(ctx, func(ctx context.Context) (err error) {
+		trial, err = s.endpoint.Try(ctx, path, item.Body, patience)
+		return err
+	})
 	if err != nil {
 		return refusal(ctx, err)
 	}
@@ -388,11 +416,11 @@ func (s *session) concurrencyCap() (int, error) {
 // send runs the plan.
 func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 	plan := s.spec.Plan
+	progress := s.startProgress()
+	defer progress.end()
 	if plan.Sweep == nil {
-		s.watch(len(plan.Stages))
 		return s.plan.Run(ctx, plan.Stages)
 	}
-	s.watch(plan.Sweep.Size)
 	result, err := s.plan.Sweep(ctx, *plan.Sweep)
 	if err != nil || plan.Sweep.Search == nil {
 		return result, err
@@ -403,9 +431,8 @@ func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 		result.Plain = len(result.Stages)
 	}
 	search := sweep.SearchConfig{Search: *plan.Sweep.Search, Confidence: s.spec.Confidence, Gates: s.spec.Gates}
-	s.say("searching for the max rate: until it is known to ±%s %%, at most %v", num.Exact(100*search.Precision),
-		search.Budget)
-	s.watch(0)
+	progress.searching(fmt.Sprintf("searching for the max rate: until it is known to ±%s %%, at most %v",
+		num.Exact(100*search.Precision), search.Budget))
 	result.Answer, err = s.plan.Search(ctx, result, search)
 	return result, err
 }
@@ -607,11 +634,11 @@ func (s *session) close() {
 }
 
 func (s *session) warn(format string, args ...any) {
-	fmt.Fprintf(s.stderr, "warning: "+format+"\n", args...)
+	s.message("warning", fmt.Sprintf(format, args...))
 }
 
 func (s *session) say(format string, args ...any) {
 	if !s.spec.Output.Quiet {
-		fmt.Fprintf(s.stderr, format+"\n", args...)
+		s.message("note", fmt.Sprintf(format, args...))
 	}
 }

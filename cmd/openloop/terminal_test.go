@@ -36,12 +36,49 @@ func TestForHumans(t *testing.T) {
 	}
 	var out bytes.Buffer
 	w := forHumans(&out)
-	rewriteLine(w, "stage \x1b[31m1")
-	if want := "\r\x1b[Kstage �[31m1"; out.String() != want {
-		t.Errorf("got %q, want %q", out.String(), want)
-	}
 	if forData(w) != io.Writer(&out) || isTerminal(w) {
 		t.Error("what is not a terminal is taken for one")
+	}
+}
+
+// What is written while there is a screen stands above it, in whole lines; the end leaves the screen or erases it.
+func TestScreenBelow(t *testing.T) {
+	plain := func(line string) string { return line }
+	const (
+		begin = "\x1b[?25l\x1b[?7l\r"
+		end   = "\x1b[J\x1b[1A\r\x1b[?7h\x1b[?25h"
+		lines = begin + "one �[2J\x1b[K\ntwo\x1b[K" + end
+	)
+	for _, c := range []struct {
+		name string
+		do   func(w io.Writer)
+		want string
+	}{
+		{"drawn", func(io.Writer) {}, lines},
+		{"a line above, in pieces", func(w io.Writer) {
+			fmt.Fprint(w, "war")
+			fmt.Fprint(w, "ning\x1b[31m\nmore")
+		}, lines + "\r\x1b[Jwarning�[31m\n" + lines},
+		{"a message that begins with an empty line", func(w io.Writer) { fmt.Fprint(w, "\nending\n") },
+			lines + "\r\x1b[Jending\n" + lines},
+		{"erased", func(w io.Writer) {
+			endScreen(w, false)
+			fmt.Fprint(w, "after\n")
+		}, lines + "\r\x1b[Jafter\n"},
+		{"kept, what was begun after it", func(w io.Writer) {
+			fmt.Fprint(w, "begun")
+			endScreen(w, true)
+			endScreen(w, true)
+		}, lines + "\r\x1b[Jone �[2J\ntwo\nbegun"},
+	} {
+		var out bytes.Buffer
+		w := forHumans(&out)
+		endScreen(w, true) // there is none yet
+		drawScreen(w, []string{"one \x1b[2J", "two"}, plain)
+		c.do(w)
+		if out.String() != c.want {
+			t.Errorf("%s: got %q, want %q", c.name, out.String(), c.want)
+		}
 	}
 }
 

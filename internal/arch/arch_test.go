@@ -59,7 +59,9 @@ var allowed = map[string]string{
 
 	"report":         trying,
 	"report/compare": showing,
+	"report/live":    showing,
 	"report/page":    showing,
+	"report/records": showing,
 
 	"guidellm":                "guidellm/oversaturation guidellm/stats " + showing,
 	"guidellm/cli":            "guidellm guidellm/oversaturation " + showing,

@@ -4,7 +4,8 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
-	"strings"
+
+	"github.com/openloop/openloop/loadgen/stream"
 )
 
 type (
@@ -17,6 +18,7 @@ type (
 		Name     string `xml:"name,attr"`
 		Tests    int    `xml:"tests,attr"`
 		Failures int    `xml:"failures,attr"`
+		Errors   int    `xml:"errors,attr"`
 		Skipped  int    `xml:"skipped,attr"`
 		Cases    []testCase
 	}
@@ -25,6 +27,7 @@ type (
 		Class   string   `xml:"classname,attr"`
 		Name    string   `xml:"name,attr"`
 		Failure *message `xml:"failure"`
+		Error   *message `xml:"error"`
 		Skipped *message `xml:"skipped"`
 		Output  string   `xml:"system-out,omitempty"`
 	}
@@ -34,12 +37,12 @@ type (
 )
 
 // WriteJUnit writes a case for each condition on each line that it speaks of, and one for each line. A condition fails
-// as the exit code does. What is undecided or was not tested is skipped, with the reason; lines never fail: a change is
-// no failure unless a condition says so.
+// as the exit code does; UNDECIDED is an error that says what would decide it. Lines never fail: a change is no failure
+// unless a condition says so. One that was not tested is skipped, with the reason.
 func WriteJUnit(w io.Writer, c *Comparison) error {
 	out := suites{Name: "openloop compare"}
 	for k := 1; k < len(c.Runs); k++ {
-		conditions := suite{Name: c.Runs[k] + ": conditions"}
+		conditions := suite{Name: clean(c.Runs[k]) + ": conditions"}
 		for i := range c.FailOn {
 			f := &c.FailOn[i]
 			if f.Run != c.Runs[k] {
@@ -49,21 +52,21 @@ func WriteJUnit(w io.Writer, c *Comparison) error {
 			if f.Stage != "" {
 				name += " at " + f.Stage
 			}
-			one := testCase{Class: c.Runs[k], Name: name}
+			one := testCase{Class: clean(c.Runs[k]), Name: clean(name)}
 			switch f.Outcome {
 			case Failed:
-				one.Failure = &message{f.Text}
+				one.Failure = &message{clean(f.Text)}
 			case Undecided:
-				one.Skipped = &message{"UNDECIDED: " + f.Text}
+				one.Error = &message{clean("UNDECIDED: " + f.Text)}
 			default:
-				one.Output = f.Text
+				one.Output = clean(f.Text)
 			}
 			conditions.add(one)
 		}
 		if len(conditions.Cases) > 0 {
 			out.Suites = append(out.Suites, conditions)
 		}
-		lines := suite{Name: c.Runs[k] + ": lines"}
+		lines := suite{Name: clean(c.Runs[k]) + ": lines"}
 		if c.MaxRate != nil {
 			lines.add(c.MaxRate.testCase(c.Runs[k], "", k))
 		}
@@ -92,6 +95,9 @@ func (s *suite) add(c testCase) {
 	if c.Failure != nil {
 		s.Failures++
 	}
+	if c.Error != nil {
+		s.Errors++
+	}
 	if c.Skipped != nil {
 		s.Skipped++
 	}
@@ -100,12 +106,15 @@ func (s *suite) add(c testCase) {
 // testCase is a line of a run.
 func (l *Line) testCase(run, where string, k int) testCase {
 	d := &l.Changes[k-1]
-	c := testCase{Class: run, Name: l.Name + where}
+	c := testCase{Class: clean(run), Name: l.Name + where}
 	text := fmt.Sprintf("%s → %s, %s", l.Figures[0].text(l.Unit), l.Figures[k].text(l.Unit), d.evidence(l))
 	if d.Verdict == NotTested {
-		c.Skipped = &message{strings.TrimSpace(text)}
+		c.Skipped = &message{clean(text)}
 		return c
 	}
 	c.Output = fmt.Sprintf("%s (%s)", text, d.Verdict)
 	return c
 }
+
+// clean is a text that XML may hold.
+func clean(text string) string { return stream.Clean(text) }

@@ -134,7 +134,7 @@ func (m *metric) why(a, b *view) string {
 	case a.stage.Client.Level == audit.Invalid || b.stage.Client.Level == audit.Invalid:
 		return "client invalid"
 	case m.key == keyITL99:
-		return "gaps are kept as a histogram"
+		return "histogram only"
 	case a.all == nil || b.all == nil:
 		return "requests not in the report"
 	}

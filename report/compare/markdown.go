@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/openloop/openloop/report"
 )
 
 // WriteMarkdown writes the comparison as a comment of a pull request: the headline, what became of conditions, what the
@@ -13,9 +15,9 @@ func WriteMarkdown(w io.Writer, c *Comparison) error {
 	for k := 1; k < len(c.Runs); k++ {
 		name := ""
 		if len(c.Runs) > 2 {
-			name = " " + escape(c.Runs[k]) + " ·"
+			name = " " + report.MarkdownText(c.Runs[k]) + " ·"
 		}
-		fmt.Fprintf(&b, "**openloop** ·%s %s %s\n\n", name, c.symbol(k), bolden(escape(c.Headline(k))))
+		fmt.Fprintf(&b, "**openloop** ·%s %s %s\n\n", name, c.symbol(k), bolden(report.MarkdownText(c.Headline(k))))
 	}
 	for i := range c.FailOn {
 		f := &c.FailOn[i]
@@ -23,18 +25,18 @@ func WriteMarkdown(w io.Writer, c *Comparison) error {
 		if len(c.Runs) > 2 {
 			text = f.Run + ": " + text
 		}
-		fmt.Fprintf(&b, "- **%s** `%s` %s\n", f.Outcome, f.Condition, escape(text))
+		fmt.Fprintf(&b, "- **%s** `%s` %s\n", f.Outcome, f.Condition, report.MarkdownText(text))
 	}
 	for _, text := range c.Warnings {
-		fmt.Fprintf(&b, "- ⚠ %s\n", escape(text))
+		fmt.Fprintf(&b, "- ⚠ %s\n", report.MarkdownText(text))
 	}
 	fmt.Fprintf(&b, "\n<details><summary>%s against %s: what differs, and every rate</summary>\n\n",
-		escape(strings.Join(c.Runs[1:], ", ")), escape(c.Runs[0]))
+		report.MarkdownText(strings.Join(c.Runs[1:], ", ")), report.MarkdownText(c.Runs[0]))
 	c.markdownSettings(&b)
 	t := c.table()
 	for _, bl := range t.blocks {
 		if bl.title != "" {
-			fmt.Fprintf(&b, "\n**%s**\n", escape(bl.title))
+			fmt.Fprintf(&b, "\n**%s**\n", report.MarkdownText(bl.title))
 		}
 		b.WriteString("\n")
 		head := make([]string, len(t.head))
@@ -52,7 +54,7 @@ func WriteMarkdown(w io.Writer, c *Comparison) error {
 			markdownRow(&b, cells)
 		}
 	}
-	fmt.Fprintf(&b, "\n%s\n\n</details>\n", escape(c.legend()))
+	fmt.Fprintf(&b, "\n%s\n\n</details>\n", report.MarkdownText(c.legend()))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -82,14 +84,14 @@ func (c *Comparison) markdownSettings(b *strings.Builder) {
 		}
 	}
 	if same != nil {
-		fmt.Fprintf(b, "\nSame: %s\n", escape(strings.Join(same, " · ")))
+		fmt.Fprintf(b, "\nSame: %s\n", report.MarkdownText(strings.Join(same, " · ")))
 	}
 }
 
 func markdownRow(b *strings.Builder, cells []string) {
 	b.WriteString("|")
 	for _, text := range cells {
-		b.WriteString(" " + strings.ReplaceAll(escape(text), "|", "\\|") + " |")
+		b.WriteString(" " + report.MarkdownText(text) + " |")
 	}
 	b.WriteString("\n")
 }
@@ -102,24 +104,4 @@ func bolden(text string) string {
 		return text
 	}
 	return text[:from+2] + "**" + text[from+2:to] + "**" + text[to:]
-}
-
-// escape keeps text from servers and file names from being read as Markdown or HTML: what is not a letter or a digit
-// and has a meaning there is written as itself.
-func escape(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		switch {
-		case r < ' ' || r == 0x7f:
-			b.WriteByte(' ')
-		case strings.ContainsRune("\\`*_[]<>&#", r):
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r == '~':
-			b.WriteString("\\~")
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
 }

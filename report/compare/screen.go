@@ -3,6 +3,7 @@ package compare
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -177,11 +178,7 @@ func (c *Comparison) table() *table {
 			n = s.Lines[0].Figures[0].N
 			title += ", n=" + s.Lines[0].ns()
 		}
-		paired := false
-		for _, p := range s.Paired {
-			paired = paired || p
-		}
-		if paired {
+		if !slices.Contains(s.Paired, false) {
 			title += ", same arrivals"
 		}
 		if s.Why != "" {
@@ -210,7 +207,7 @@ func (l *Line) ns() string {
 
 // counts are the observations of a line where they are not those of its table.
 func (l *Line) counts(n int) string {
-	if l.Figures[0].N == n || l.Metric == keyErrors || l.Metric == keyRate {
+	if l.Figures[0].N == n || l.Metric == keyErrors || l.Metric == keyRate || l.Metric == keyITL99 {
 		return ""
 	}
 	return " n=" + l.ns()

@@ -172,50 +172,40 @@ func (c *Comparison) Headline(k int) string {
 		}
 		parts = append(parts, fmt.Sprintf("%s req/s at SLO (was %s, %s)", value, was, d.tilde(l)))
 	}
-	better, worse, same := 0, 0, 0
-	var worst, best string
-	most, least := 0.0, 0.0
-	for i := range c.Stages {
+	return strings.Join(append(parts, c.highlights(k)...), " · ")
+}
+
+// highlights are the 95th percentiles at the highest rate in common, and how many lines changed.
+func (c *Comparison) highlights(k int) []string {
+	var parts []string
+	for i := len(c.Stages) - 1; i >= 0 && parts == nil; i-- {
 		s := &c.Stages[i]
 		for j := range s.Lines {
 			l := &s.Lines[j]
-			d := &l.Changes[k-1]
-			size := math.Abs(float64(d.Change))
-			text := fmt.Sprintf("%s %s at %s", l.Name, changeText(l, d.Change), s.Title)
-			switch d.Verdict {
-			case Better:
-				better++
-				if size > least {
-					least, best = size, text
+			if d := &l.Changes[k-1]; d.Verdict != NotTested && (l.Metric == "ttft:p95" || l.Metric == "tpot:p95") {
+				text := l.Name + " " + d.tilde(l)
+				if d.Verdict != Same {
+					text = fmt.Sprintf("%s %s %s (%s)", l.Name, valueText(float64(l.Figures[k].Value), l.Unit), l.Unit,
+						changeText(l, d.Change))
 				}
-			case Worse:
-				worse++
-				if size > most {
-					most, worst = size, text
-				}
-			case Same:
-				same++
+				parts = append(parts, text+" at "+s.Title)
 			}
 		}
 	}
-	switch {
-	case better+worse+same == 0:
-	case better+worse == 0:
-		parts = append(parts, fmt.Sprintf("no evidence of a difference in %d lines", same))
-	default:
-		parts = append(parts, fmt.Sprintf("%d better, %d worse, %d ~", better, worse, same))
-		if worst != "" {
-			parts = append(parts, "worst: "+worst)
-		}
-		if best != "" && worst == "" {
-			parts = append(parts, "most: "+best)
-		}
+	counts := map[Verdict]int{}
+	for l := range c.lines {
+		counts[l.Changes[k-1].Verdict]++
 	}
-	return strings.Join(parts, " · ")
+	switch tested := counts[Better] + counts[Worse] + counts[Same]; {
+	case tested == 0:
+		return append(parts, "no line could be tested")
+	case counts[Same] == tested:
+		return append(parts, fmt.Sprintf("no evidence of a change in %d lines", tested))
+	}
+	return append(parts, fmt.Sprintf("%d better, %d worse, %d ~", counts[Better], counts[Worse], counts[Same]))
 }
 
-// verdictOf sums up a new run: Worse where a condition failed, or where none was given and the max rate fell or, of
-// runs without one, any line is worse and none better.
+// symbol sums up a new run: by its conditions where there are any, else by whether lines are better or worse.
 func (c *Comparison) symbol(k int) string {
 	failed, undecided := false, false
 	for i := range c.FailOn {

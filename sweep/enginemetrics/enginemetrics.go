@@ -29,6 +29,8 @@ type Source struct {
 	Headers []endpoint.Header // of every request; credentials, where the endpoint wants them
 	// Nil: http.Client's zero value. No redirect is followed: that could take credentials elsewhere.
 	Client *http.Client
+	// Seen is told of every scrape of a stage as it is made; nil for none. It must return at once.
+	Seen func(Scrape)
 }
 
 // Scrape is the state of an engine at a moment. Gauges and counters that it does not have are NaN. Where a server runs
@@ -409,6 +411,9 @@ func (w *Collector) take(s Scrape, err error) {
 		return
 	}
 	w.scrapes = append(w.scrapes, s)
+	if w.source.Seen != nil {
+		w.source.Seen(s)
+	}
 }
 
 // Stop ends the scrapes.

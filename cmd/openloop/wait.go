@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/openloop/openloop/endpoint"
+)
+
+// waiter asks again what fails since the endpoint is not there yet.
+type waiter struct {
+	limit time.Duration // 0: nothing is asked again
+	say   func(format string, args ...any)
+
+	began time.Time // when it was asked first
+
+	mu   sync.Mutex
+	last error // what came of the last attempt
+}
+
+const (
+	waitEvery = time.Second      // between two attempts
+	waitTold  = 10 * time.Second // between two lines about it
+)
+
+// notReady are the causes by which an endpoint fails that is being started: its host has no name yet, nobody listens,
+// what stands before the engine has none, or the engine has no model.
+var notReady = []endpoint.Cause{
+	endpoint.CauseUnknownHost, endpoint.CauseRefused, endpoint.CauseUnreachable, endpoint.CauseTimeout,
+	endpoint.CauseNoAnswer, endpoint.CauseClosed, endpoint.CauseCutShort, endpoint.CauseUnavailable,
+	endpoint.CauseNotFound, endpoint.CauseNoModels,
+}
+
+// notYet is the error of an endpoint that answers, and does not have what is asked for yet.
+type notYet struct{ error }
+
+// worthWaiting says whether an error may go away by itself.
+func worthWaiting(err error) bool {
+	var failed *endpoint.Error
+	return errors.As(err, &notYet{}) || errors.As(err, &failed) && slices.Contains(notReady, failed.Cause)
+}
+
+// until does something until it succeeds or fails for good, or the limit is over, which counts from the first call.
+func (w *waiter) until(ctx context.Context, do func(context.Context) error) error {
+	if w.began.IsZero() {
+		w.began = time.Now()
+	}
+	err := do(ctx)
+	if err == nil || w.limit <= 0 || !worthWaiting(err) {
+		return err
+	}
+	w.note(err)
+	w.say("waiting for the endpoint, at most %v: %v", w.limit, err)
+	ctx, cancel := context.WithDeadlineCause(ctx, w.began.Add(w.limit), errWaited)
+	defer cancel()
+	var telling sync.WaitGroup
+	telling.Go(func() { w.tell(ctx) })
+	defer telling.Wait()
+	defer cancel()
+	pause := time.NewTimer(waitEvery)
+	defer pause.Stop()
+	for {
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return w.ended(ctx)
+		}
+		switch err := do(ctx); {
+		case ctx.Err() != nil:
+			return w.ended(ctx)
+		case err == nil:
+			w.say("the endpoint is ready after %v", w.waited())
+			return nil
+		case !worthWaiting(err):
+			return err
+		default:
+			w.note(err)
+		}
+		pause.Reset(waitEvery)
+	}
+}
+
+// errWaited ends the waiting.
+var errWaited = errors.New("it took too long")
+
+// ended is the error with which the waiting ends for another reason than an answer.
+func (w *waiter) ended(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if !errors.Is(cause, errWaited) {
+		return cause
+	}
+	return fmt.Errorf("the endpoint is not ready after %v: %w", w.limit, w.lastError())
+}
+
+// tell says every now and then what is waited for.
+func (w *waiter) tell(ctx context.Context) {
+	tick := time.NewTicker(waitTold)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			w.say("waiting for the endpoint, %v of %v: %v", w.waited(), w.limit, w.lastError())
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (w *waiter) waited() time.Duration { return time.Since(w.began).Round(time.Second) }
+
+func (w *waiter) note(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = err
+}
+
+func (w *waiter) lastError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last
+}
+
+// list asks for the models, and waits for them as long as --wait-ready says: where a model is asked for, until it is
+// among them.
+func (s *session) list(ctx context.Context) (list *endpoint.Listing, err error) {
+	err = s.waiter().until(ctx, func(ctx context.Context) error {
+		if list, err = s.endpoint.List(ctx); err != nil {
+			return err
+		}
+		asked := s.spec.Endpoint.Model
+		if asked != "" && !slices.ContainsFunc(list.Models, func(m endpoint.Model) bool { return m.ID == asked }) &&
+			s.waiter().limit > 0 {
+			return notYet{fmt.Errorf("it does not list the model %q yet, but %s", asked, names(list.Models))}
+		}
+		return nil
+	})
+	return list, err
+}
+
+// names are the names of the first few models.
+func names(models []endpoint.Model) string {
+	text := ""
+	for i, m := range models {
+		if i == 3 {
+			return text + ", …"
+		}
+		if i > 0 {
+			text += ", "
+		}
+		text += m.ID
+	}
+	return text
+}
+
+// waiter waits for the endpoint of the session.
+func (s *session) waiter() *waiter {
+	if s.waiting == nil {
+		s.waiting = &waiter{limit: s.spec.Endpoint.WaitReady, say: s.say}
+	}
+	return s.waiting
+}

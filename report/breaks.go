@@ -1,0 +1,199 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/sweep/enginemetrics"
+)
+
+// Break is what limits the rate: the objective that is missed first as the rate rises, and what the engine says of
+// itself where it is.
+type Break struct {
+	Objective string  // such as tpot:p95
+	Value     string  // observed at Rate, with its unit; "" where nothing was
+	Rate      float64 // of the stage that shows it, req/s; 0: no stage does
+	Stage     int     // its index in Result.Stages; −1: none
+	Cause     string  // what holds the engine up there; "" where the data do not show it
+	Engine    string  // what it said there: "KV 38 %, none waiting"; "" for nothing
+}
+
+// String says it in a line: "tpot:p95, 50.9 ms at 12.4 req/s: the batch is slow (KV 38 %, none waiting)".
+func (b *Break) String() string {
+	if b == nil {
+		return ""
+	}
+	text := b.Objective
+	if b.Value != "" {
+		text += ", " + b.Value
+	}
+	if b.Rate > 0 {
+		text += " at " + num.Rate(b.Rate) + " req/s"
+	}
+	if b.Cause != "" {
+		text += ": " + b.Cause
+	}
+	if b.Engine != "" {
+		text += " (" + b.Engine + ")"
+	}
+	return text
+}
+
+// BreaksFirst is Breaks in a line; "" where nothing was missed.
+func (r *Result) BreaksFirst() string { return r.Breaks().String() }
+
+// Breaks finds what limits the rate: by the search, or else by the stage with the lowest rate that fails. It is nil
+// where nothing was missed.
+func (r *Result) Breaks() *Break {
+	name, limit := "", 0.0
+	if s := r.Search; s != nil {
+		switch s.Finding {
+		case sweep.Interval, sweep.Near, sweep.None:
+			name = s.Limiting
+			if !s.Estimate.IsAbsent() {
+				limit = float64(s.Estimate)
+			}
+		}
+	} else if _, fails := r.bracket(); fails != nil {
+		name, limit = firstFailing(fails), fails.Load.Rate
+	}
+	if name == "" {
+		return nil
+	}
+	b := &Break{Objective: name, Stage: -1}
+	s := r.missing(name, limit)
+	if s < 0 {
+		return b
+	}
+	b.Stage, b.Rate = s, r.Stages[s].Load.Rate
+	j := r.Stages[s].objective(name)
+	if j != nil {
+		b.Value = value(j)
+	}
+	b.explain(&r.Stages[s], j, r.Engine)
+	return b
+}
+
+// backlog stands where a name of an objective does, for a stage that only fails since its backlog grows.
+const backlog = "a growing backlog"
+
+// firstFailing is the first objective that a stage fails, by its name.
+func firstFailing(s *Stage) string {
+	for i := range s.Judgement.Objectives {
+		if o := &s.Judgement.Objectives[i]; o.Outcome == slo.Fail {
+			return o.Objective.Name()
+		}
+	}
+	return backlog
+}
+
+// objective is the judgement of the objective of this name: of several, the one that was missed.
+func (s *Stage) objective(name string) *slo.Judgement {
+	var found *slo.Judgement
+	for i := range s.Judgement.Objectives {
+		o := &s.Judgement.Objectives[i]
+		if o.Objective.Name() == name && (found == nil || found.Holds && !o.Holds) {
+			found = o
+		}
+	}
+	return found
+}
+
+// missing is the index of the stage that shows how an objective is missed: the nearest one above a rate that misses it,
+// else the lowest that does; −1 for none.
+func (r *Result) missing(name string, limit float64) int {
+	nearest, lowest := -1, -1
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		j := s.objective(name)
+		misses := j != nil && !j.Holds || name == backlog && s.Judgement.Outcome == slo.Fail
+		if !s.Load.Kind.Open() || s.Load.Profile != nil || s.Load.Times != nil || s.Judgement.ClientAtFault || !misses {
+			continue
+		}
+		if s.Load.Rate >= limit && (nearest < 0 || s.Load.Rate < r.Stages[nearest].Load.Rate) {
+			nearest = i
+		}
+		if lowest < 0 || s.Load.Rate < r.Stages[lowest].Load.Rate {
+			lowest = i
+		}
+	}
+	if nearest >= 0 {
+		return nearest
+	}
+	return lowest
+}
+
+// value is what was observed of an objective, with a space before its unit.
+func value(j *slo.Judgement) string {
+	v := float64(j.Value)
+	switch {
+	case math.IsNaN(v):
+		return ""
+	case math.IsInf(v, 0):
+		return "failed requests"
+	}
+	text := j.Objective.Seen(v)
+	at := strings.LastIndexAny(text, "0123456789") + 1
+	return text[:at] + " " + text[at:]
+}
+
+// What of the engine's figures counts as full: the cache, and the sequences that may run at once.
+const (
+	fullCache   = 0.95
+	fullRunning = 0.98
+)
+
+// explain says what the engine said during a stage, and what that shows.
+func (b *Break) explain(s *Stage, j *slo.Judgement, info *enginemetrics.Info) {
+	if j != nil && j.Objective.Metric == slo.Errors && len(s.Errors) > 0 {
+		b.Cause = cmp.Or(s.Errors[0].Text, s.Errors[0].Kind)
+	}
+	w := s.Engine
+	if w == nil {
+		return
+	}
+	waiting, most := float64(w.Waiting.Mean), float64(w.Waiting.Max)
+	running, kv, preemptions := float64(w.Running.Max), float64(w.KVUsage.Max), float64(w.Preemptions)
+	seats := info.MaxRunning()
+	var said []string
+	say := func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) }
+	if !math.IsNaN(kv) {
+		say("KV %.0f %%", 100*kv)
+	}
+	switch {
+	case math.IsNaN(most):
+	case most == 0:
+		say("none waiting")
+	case waiting < 1:
+		say("at most %.0f waiting", most)
+	default:
+		say("%.0f waiting", waiting)
+	}
+	if preemptions > 0 {
+		say("%s preemptions", num.Thousands(int(preemptions)))
+	}
+	if running > 0 && seats > 0 {
+		say("%.0f of %s running", running, num.Thousands(seats))
+	}
+	b.Engine = strings.Join(said, ", ")
+	queue := waiting >= 1
+	switch {
+	case b.Cause != "":
+	case kv > fullCache || preemptions > 0:
+		b.Cause = "the KV cache is full"
+	case queue && seats > 0 && running >= fullRunning*float64(seats):
+		b.Cause = fmt.Sprintf("requests wait for one of %s sequences", num.Thousands(seats))
+	case queue:
+		b.Cause = "requests wait in the engine's queue"
+	case j == nil || math.IsNaN(most):
+	case j.Objective.Metric == slo.TPOT || j.Objective.Metric == slo.ITL || j.Objective.Metric == slo.NTPOT:
+		b.Cause = "the batch is slow: decode bound"
+	case j.Objective.Metric == slo.TTFT:
+		b.Cause = "prefill is slow"
+	}
+}
