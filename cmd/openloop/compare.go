@@ -184,8 +184,8 @@ func runNames(paths []string) []string {
 			return names
 		}
 		if depth >= longest { // one run several times
-			for i := range names {
-				names[i] = fmt.Sprintf("%s (%d)", names[i], i+1)
+			for i, p := range parts {
+				names[i] = fmt.Sprintf("%s (%d)", p[len(p)-1], i+1)
 			}
 			return names
 		}

@@ -71,7 +71,8 @@ func (c *Change) P(noise float64) float64 {
 	if differs(leastP) {
 		return leastP
 	}
-	for range 40 {
+	const steps = 25 // to six digits
+	for range steps {
 		middle := (low + high) / 2
 		if differs(math.Exp(middle)) {
 			high = middle

@@ -235,7 +235,7 @@ func (c *Comparison) adjust() {
 		}
 		for i, p := range holm(ps) {
 			d := tested[i]
-			d.Adjusted = num.Value(p)
+			d.Adjusted = six(p)
 			switch {
 			case p >= 1-confidence:
 				d.Verdict = Same

@@ -267,7 +267,8 @@ func TestWarnings(t *testing.T) {
 				r.Stages[i].Client.Measurements.CPULimit = 2
 			}
 		}, "the clients had 4 and 2 processors"},
-		{"unfinished", func(r *report.Result) { r.Stages[0].Requests.Unfinished = 100 }, "of the requests were unfinished"},
+		{"unfinished", func(r *report.Result) { r.Stages[0].Requests.Unfinished = 100 },
+			"of the requests were unfinished"},
 		{"backlog", func(r *report.Result) { r.Stages[0].Judgement.Growth.PValue = 1e-6 },
 			"the backlog grew in the new run"},
 		{"model", func(r *report.Result) { r.Asked.Model = "other" }, "the models differ"},
@@ -339,8 +340,9 @@ func TestMaxRate(t *testing.T) {
 		{"other objectives", searched(10, 9.7, 10.3), both(searched(10, 9.7, 10.3), func(r *report.Result) {
 			r.Asked.Objectives = r.Asked.Objectives[:1]
 		}), NotTested, "objectives differ"},
-		{"rough", searched(10, 9.7, 10.3), both(searched(10, 9.7, 10.3), func(r *report.Result) { r.Search.Rough = true }),
-			NotTested, "not decided in both"},
+		{"rough", searched(10, 9.7, 10.3), both(searched(10, 9.7, 10.3), func(r *report.Result) {
+			r.Search.Rough = true
+		}), NotTested, "not decided in both"},
 	} {
 		c := compared(t, Options{Noise: -1}, made{seed: 1, arrivals: 1, seconds: 60, change: tc.base}.result(),
 			made{seed: 2, arrivals: 1, seconds: 60, change: tc.new}.result())
@@ -349,7 +351,8 @@ func TestMaxRate(t *testing.T) {
 			t.Errorf("%s: %+v; want %s %q", tc.name, d, tc.want, tc.why)
 		}
 	}
-	c := compared(t, Options{Noise: -1}, made{seed: 1, arrivals: 1, seconds: 60, change: searched(10, 9.5, 10.5)}.result(),
+	c := compared(t, Options{Noise: -1},
+		made{seed: 1, arrivals: 1, seconds: 60, change: searched(10, 9.5, 10.5)}.result(),
 		made{seed: 2, arrivals: 1, seconds: 60, change: searched(12, 11.4, 12.6)}.result())
 	// ±5 % each, in squares: about ±7 %.
 	if d := c.MaxRate.Changes[0]; math.Abs(float64(d.Lower)-0.117) > 0.01 || math.Abs(float64(d.Upper)-0.287) > 0.01 {

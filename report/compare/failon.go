@@ -126,11 +126,11 @@ func (f *Condition) parseMetric(name string) (offset int, err error) {
 	switch slo.Metric(metric) {
 	case slo.TTFT, slo.TPOT, slo.NTPOT, slo.E2E:
 	case slo.ITL:
-		return 0, errors.New("gaps are kept as a histogram, which can't be tested: take tpot, which is their mean in a " +
-			"request")
+		return 0, errors.New("gaps are kept as a histogram, which can't be tested: take tpot, which is their " +
+			"mean in a request")
 	default:
-		return 0, errors.New("a condition is on ttft, tpot, ntpot or e2e with a statistic, or on rate, tok/s, errors or " +
-			"goodput: ttft:p95>+10%")
+		return 0, errors.New("a condition is on ttft, tpot, ntpot or e2e with a statistic, or on rate, tok/s, " +
+			"errors or goodput: ttft:p95>+10%")
 	}
 	objectives, err := slo.ParseObjectives(metric + ":" + statistic + "<1s")
 	if err != nil || len(objectives) != 1 || objectives[0].Statistic.Kind == slo.Max {
@@ -225,7 +225,7 @@ func missingWhy(f *Condition) string {
 // judge decides a condition on one line.
 func (f *Condition) judge(run, stage string, l *Line, d *Difference, p float64) Check {
 	c := Check{Condition: f.String(), Run: run, Stage: stage, Outcome: Undecided, Change: d.Change, Lower: d.Lower,
-		Upper: d.Upper, P: num.Value(p)}
+		Upper: d.Upper, P: six(p)}
 	sign := 1.0
 	low, high := float64(d.Lower), float64(d.Upper)
 	if !f.Rise {

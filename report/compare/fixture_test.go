@@ -84,8 +84,8 @@ func (m made) stage(rate float64, i int) report.Stage {
 			Index: k, Scheduled: num.Value(due), Sent: num.Value(due), FirstToken: num.Value(due + ttft),
 			LastToken: num.Value(due + ttft + 127*tpot), End: num.Value(due + ttft + 127*tpot), SendDelay: 0,
 			TTFT: num.Value(ttft), ScheduledTTFT: num.Value(ttft), TPOT: num.Value(tpot), ITL: num.Value(tpot),
-			Latency: num.Value(ttft + 127*tpot), PromptTokens: 256, CachedTokens: -1, OutputTokens: 128, AskedOutput: 128,
-			Status: loadgen.Completed.String(),
+			Latency: num.Value(ttft + 127*tpot), PromptTokens: 256, CachedTokens: -1, OutputTokens: 128,
+			AskedOutput: 128, Status: loadgen.Completed.String(),
 		}
 		if m.errors > 0 && k%m.errors == m.errors-1 {
 			q.Status, q.TPOT, q.FirstToken, q.ScheduledTTFT, q.TTFT = loadgen.Errored.String(), none, none, none, none

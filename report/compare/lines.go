@@ -158,7 +158,11 @@ func (m *metric) figure(v *view) Figure {
 	case m.key == keyITL99:
 		return plain(s.ITL.P99, s.ITL.Count)
 	case v.all == nil:
-		return plain(m.summary(s))
+		f := plain(m.summary(s))
+		if m.key == keyErrors {
+			f.Text = fmt.Sprintf("%d/%d", s.Requests.Errored, f.N)
+		}
+		return f
 	case m.key == keyErrors:
 		o = v.errors()
 	case m.key == keyOutput:
@@ -173,8 +177,8 @@ func (m *metric) figure(v *view) Figure {
 	sample.indices = o.indices
 	low, high := sample.Interval(confidence)
 	f := Figure{
-		Value: num.Value(sample.Value), Lower: num.Value(low), Upper: num.Value(high), N: sample.N,
-		Effective: num.Value(sample.Effective), sample: &sample,
+		Value: six(sample.Value), Lower: six(low), Upper: six(high), N: sample.N, Effective: six(sample.Effective),
+		sample: &sample,
 	}
 	if m.key == keyErrors {
 		f.Text = fmt.Sprintf("%.0f/%d", sample.Value*float64(sample.N), sample.N)
@@ -233,9 +237,9 @@ func (l *Line) change(k int, paired bool, noise float64, why string) Difference 
 		d.Why = "no value"
 		return d
 	case share:
-		d.Change = b.Value - a.Value
+		d.Change = six(float64(b.Value - a.Value))
 	case a.Value > 0:
-		d.Change = b.Value/a.Value - 1
+		d.Change = six(float64(b.Value/a.Value - 1))
 	}
 	if why != "" {
 		return d
@@ -251,9 +255,19 @@ func (l *Line) change(k int, paired bool, noise float64, why string) Difference 
 	} else {
 		low, high, noise = math.Expm1(low), math.Expm1(high), math.Log1p(noise)
 	}
-	d.Lower, d.Upper, d.P = num.Value(low), num.Value(high), num.Value(change.P(noise))
-	d.Correlation, d.Verdict = change.Correlation, Same
+	d.Lower, d.Upper, d.P = six(low), six(high), six(change.P(noise))
+	d.Correlation, d.Verdict = float64(six(change.Correlation)), Same
 	return d
+}
+
+// six rounds to six significant digits: more are not known, and processors differ in them.
+func six(v float64) num.Value {
+	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
+		return num.Value(v)
+	}
+	const digits = 6
+	unit := math.Pow(10, digits-1-math.Floor(math.Log10(math.Abs(v))))
+	return num.Value(math.Round(v*unit) / unit)
 }
 
 // untested is a difference that was not tested.
@@ -312,7 +326,7 @@ func (l *Line) rateChange(base, to *report.Result, k int, noise float64) Differe
 	a, b := &l.Figures[0], &l.Figures[k]
 	d := untested("")
 	if a.Value > 0 && b.Value > 0 {
-		d.Change = b.Value/a.Value - 1
+		d.Change = six(float64(b.Value/a.Value - 1))
 	}
 	switch {
 	case objectivesOf(base) != objectivesOf(to):
@@ -338,14 +352,14 @@ func (l *Line) rateChange(base, to *report.Result, k int, noise float64) Differe
 			d.Why = "not known well enough"
 			return d
 		}
-		d.Lower, d.Upper = num.Value(math.Expm1(low)), num.Value(math.Expm1(high))
+		d.Lower, d.Upper = six(math.Expm1(low)), six(math.Expm1(high))
 		d.P, d.Verdict = 1-confidence, Same
 		return d
 	}
 	value := ln(b.Value) - ln(a.Value)
 	down := joint(ln(b.Value)-ln(b.Lower), ln(a.Upper)-ln(a.Value), 0)
 	up := joint(ln(b.Upper)-ln(b.Value), ln(a.Value)-ln(a.Lower), 0)
-	d.Lower, d.Upper = num.Value(math.Expm1(value-down)), num.Value(math.Expm1(value+up))
-	d.P, d.Verdict = num.Value(normalP(value, down, up, limit, base.Search.Confidence)), Same
+	d.Lower, d.Upper = six(math.Expm1(value-down)), six(math.Expm1(value+up))
+	d.P, d.Verdict = six(normalP(value, down, up, limit, base.Search.Confidence)), Same
 	return d
 }

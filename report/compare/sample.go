@@ -74,6 +74,13 @@ func NewShare(ones []float64) Sample {
 	return s
 }
 
+// WithIndices is the sample with the requests of its observations, rising, by which NewChange finds those of two runs
+// that belong together.
+func (s Sample) WithIndices(indices []int) Sample {
+	s.indices = indices
+	return s
+}
+
 // indicators are 1 for the values above a limit, else 0.
 func indicators(values []float64, limit float64) []float64 {
 	above := make([]float64, len(values))

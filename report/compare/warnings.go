@@ -74,8 +74,8 @@ func (n *notes) add(stage, format string, args ...any) {
 // compareStages notes what two stages differ in beside what is compared.
 func compareStages(n *notes, title string, a, b *view) {
 	if x, y := hits(a.stage), hits(b.stage); math.Abs(x-y) > hitsDiffer {
-		n.add(title, "prefix-cache hits %s against %s of the prompt tokens: one was answered from the cache", percent(x),
-			percent(y))
+		n.add(title, "prefix-cache hits %s against %s of the prompt tokens: one was answered from the cache",
+			percent(x), percent(y))
 	}
 	if x, y := a.stage.Client, b.stage.Client; faulty(x) || faulty(y) {
 		text := fmt.Sprintf("client %s against %s", level(x), level(y))
@@ -96,7 +96,9 @@ func compareStages(n *notes, title string, a, b *view) {
 	}
 	growing := [2]bool{grows(a.stage), grows(b.stage)}
 	if growing[0] || growing[1] {
-		which := map[[2]bool]string{{true, true}: "both", {true, false}: "the base", {false, true}: "the new run"}[growing]
+		which := map[[2]bool]string{
+			{true, true}: "both", {true, false}: "the base", {false, true}: "the new run",
+		}[growing]
 		n.add(title, "the backlog grew in %s: its latencies are those of the stage's length, not of the rate", which)
 	}
 	promptA, outputA := a.tokens()
