@@ -12,6 +12,7 @@ import (
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/page"
 	"github.com/openloop/openloop/report/records"
 	"github.com/openloop/openloop/spec"
 )
@@ -22,6 +23,10 @@ type format struct {
 	endings []string // of files, without the dot
 	isView  bool     // of the result alone; else of GuideLLM's report alone
 	write   func(w io.Writer, file *guidellm.Report, result *report.Result) error
+	// ofRun says that a run writes the form once, at its end, as report.ENDING: it is for people.
+	ofRun bool
+	// together writes several results as one; nil: the form is of one result, or they stand one after the other.
+	together func(w io.Writer, names []string, results []*report.Result) error
 }
 
 // formats are all forms. report.Formats has those that are made from a result alone.
@@ -30,21 +35,36 @@ func formats() []format {
 		guideLLMFormat("json", guidellm.JSON, "json"),
 		guideLLMFormat("csv", guidellm.CSV, "csv"),
 		guideLLMFormat("yaml", guidellm.YAML, "yaml", "yml"),
-		{formatConsole, nil, false, func(w io.Writer, file *guidellm.Report, _ *report.Result) error {
+		{name: formatConsole, write: func(w io.Writer, file *guidellm.Report, _ *report.Result) error {
 			return guidellm.WriteConsole(w, file, time.Local)
 		}},
 	}
 	for _, f := range report.Formats() {
-		write := func(w io.Writer, _ *guidellm.Report, result *report.Result) error { return f.Write(w, result) }
-		all = append(all, format{f.Name, []string{f.Ending}, true, write})
+		all = append(all, viewFormat(f))
+	}
+	for _, f := range page.Formats() {
+		view := viewFormat(f)
+		view.ofRun = true
+		if f.Name == "html" {
+			view.together = func(w io.Writer, names []string, results []*report.Result) error {
+				return page.Write(w, page.Input{Runs: results, Names: names})
+			}
+		}
+		all = append(all, view)
 	}
 	return all
 }
 
+func viewFormat(f report.Format) format {
+	return format{
+		name: f.Name, endings: []string{f.Ending}, isView: true,
+		write: func(w io.Writer, _ *guidellm.Report, result *report.Result) error { return f.Write(w, result) },
+	}
+}
+
 func guideLLMFormat(name string, form guidellm.Format, endings ...string) format {
-	return format{name, endings, false, func(w io.Writer, file *guidellm.Report, _ *report.Result) error {
-		return guidellm.Write(w, form, file)
-	}}
+	write := func(w io.Writer, file *guidellm.Report, _ *report.Result) error { return guidellm.Write(w, form, file) }
+	return format{name: name, endings: endings, write: write}
 }
 
 // findFormat finds a form by its name, nil where there is none.
@@ -122,8 +142,8 @@ func requestFiles(recordsFile, hlogFile string) ([]requestFile, error) {
 
 // output is the file among those of a run.
 func (f requestFile) output() output {
-	form := format{f.flag, nil, true, func(w io.Writer, _ *guidellm.Report, result *report.Result) error {
-		return f.write(w, result)
+	form := format{name: f.flag, isView: true, write: func(w io.Writer, _ *guidellm.Report, r *report.Result) error {
+		return f.write(w, r)
 	}}
 	if strings.HasSuffix(f.file, compressedEnding) {
 		return output{f.file, form.compressed()}
@@ -147,8 +167,8 @@ func allOutputs(o spec.Output) ([]output, error) {
 	return outputs, nil
 }
 
-// parseOutputs reads --outputs: the name or the ending of a form is benchmarks.ENDING, and a file name has its form
-// from its ending. Either may have .gz after it.
+// parseOutputs reads --outputs: the name or the ending of a form is benchmarks.ENDING, or report.ENDING where it is for
+// people, and a file name has its form from its ending. Either may have .gz after it.
 func parseOutputs(names []string) ([]output, error) {
 	var all []output
 	for _, name := range names {
@@ -159,6 +179,9 @@ func parseOutputs(names []string) ([]output, error) {
 		}
 		if f := findFormat(name); f != nil && len(f.endings) > 0 {
 			file = "benchmarks." + f.endings[0]
+			if f.ofRun {
+				file = "report." + f.endings[0]
+			}
 		}
 		form := formatOf(file)
 		if form == nil {

@@ -18,10 +18,12 @@ func TestParseOutputs(t *testing.T) {
 		{"/b/c.yml", "/b/c.yml", "yaml"},
 		{"json.csv", "json.csv", "csv"},
 		{"", "", ""},
-		{"console", "", ""}, // is printed, and no file
-		{"html", "", ""},
+		{"console", "", ""},             // is printed, and no file
+		{"html", "report.html", "html"}, // for people, not for programs
+		{"xlsx", "", ""},
 		{"/b/json", "", ""},
-		{"a.html", "", ""},
+		{"a.html", "a.html", "html"},
+		{"a.xlsx", "", ""},
 	} {
 		outputs, err := parseOutputs([]string{c.name})
 		if c.file == "" {

@@ -123,8 +123,8 @@ func runRecover(names []string, stdout, stderr io.Writer) error {
 		dir: filepath.Dir(name), outputs: outputs, own: map[string]bool{},
 		kept: func(old, now string) { fmt.Fprintf(stderr, "kept %s as %s\n", old, now) },
 	}
-	saveErr := results.save(exporter.Export(result), result)
-	printErr := report.WriteScreen(stdout, result)
+	saveErr := results.save(exporter.Export(result), result, true)
+	printErr := printScreen(stdout, result, false, false)
 	for _, name := range results.saved {
 		fmt.Fprintf(stderr, "saved %s\n", name)
 	}

@@ -73,7 +73,17 @@ func (f *resultFiles) names() []string {
 			names = append(names, name, name+compressedEnding)
 		}
 	}
-	return append(names, f.place(configFile), f.place(journalFile))
+	return append(names, f.place(journalFile))
+}
+
+// writeRepeat writes the configuration that repeats the run, unless a file of someone's own has its name.
+func (f *resultFiles) writeRepeat(text string) error {
+	name := f.place(configFile)
+	there, err := os.ReadFile(name)
+	if text == "" || err == nil && !strings.HasPrefix(string(there), repeatHeading) {
+		return nil
+	}
+	return os.WriteFile(name, []byte(text), 0o644)
 }
 
 // begin makes the folder of a run that is about to send load.
@@ -101,12 +111,15 @@ func (f *resultFiles) begin(model string, now time.Time) error {
 	return nil
 }
 
-// save writes the files of a result. Where the folder has become unusable, they go to the folder for temporary files:
-// what was measured is not to be lost.
-func (f *resultFiles) save(file *guidellm.Report, result *report.Result) error {
+// save writes the files of a result, those that are for people only if the run has ended. Where the folder has become
+// unusable, they go to the folder for temporary files: what was measured is not to be lost.
+func (f *resultFiles) save(file *guidellm.Report, result *report.Result, ended bool) error {
 	f.saved = nil
 	var failed error
 	for _, o := range f.outputs {
+		if o.format.ofRun && !ended {
+			continue
+		}
 		name := f.place(o.file)
 		write := func(w io.Writer) error { return o.format.write(w, file, result) }
 		err := f.write(name, write)

@@ -141,6 +141,9 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.spec.Output.Dir = s.files.dir
+	if err := s.files.writeRepeat(s.spec.Output.Repeat); err != nil {
+		s.warn("%s is not written: %v", configFile, err)
+	}
 	args := guidellm.ArgsOf(s.spec)
 	if s.options.args != nil {
 		args = *s.options.args
@@ -445,7 +448,7 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	debug.SetGCPercent(reportGC)
 	result := s.result(measured)
 	file := s.exporter.Export(result)
-	saveErr := s.files.save(file, result)
+	saveErr := s.files.save(file, result, true)
 	s.endJournal(saveErr == nil)
 	saveErr = errors.Join(saveErr, s.saveWorkload())
 	if err := s.print(file, result); err != nil {
@@ -524,7 +527,7 @@ func (s *session) keep(st *sweep.Stage) {
 		return
 	}
 	result := s.result(&s.measured)
-	if err := s.files.save(s.exporter.Export(result), result); err != nil {
+	if err := s.files.save(s.exporter.Export(result), result, false); err != nil {
 		s.warn("%v", err)
 	}
 }
@@ -617,7 +620,7 @@ func (s *session) print(file *guidellm.Report, r *report.Result) error {
 		}
 		return guidellm.WriteConsole(s.stdout, file, time.Local)
 	}
-	return report.WriteScreen(s.stdout, r)
+	return printScreen(s.stdout, r, s.spec.Output.Wide, s.spec.Output.NoColor)
 }
 
 func (s *session) close() {

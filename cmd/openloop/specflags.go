@@ -110,6 +110,7 @@ func (l *lengthFlags) check(name string) error {
 
 func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	f := &specFlags{program: p, set: set}
+	addConfigFlags(set)
 	set.StringVar(&f.target, "target", "",
 		"base `URL` of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), or sim:PRESET for the "+
 			"simulated engine")
@@ -186,9 +187,9 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 		"`DIR` for the results (default: a new one in "+runsFolder+", named after the time and the model); it is made "+
 			"if it does not exist, and must not hold results")
 	set.BoolVar(&f.overwrite, "overwrite", false, "replace the results of an earlier run in --output-dir")
-	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"},
-		"files to write: json (benchmarks.json), csv, yaml, screen (benchmarks.txt), markdown, junit, or a file "+
-			"name; .gz after one compresses it (json.gz)")
+	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv", "html"},
+		"files to write: json (benchmarks.json), csv, html (report.html), yaml, screen (benchmarks.txt), markdown, "+
+			"junit, or a file name; .gz after one compresses it (json.gz)")
 	set.StringVar(&f.records, "records", "",
 		"write every request as a line of this `FILE` too: .parquet, .jsonl or .csv")
 	set.StringVar(&f.hlog, "hlog", "", "write the latencies as an HdrHistogram log to this `FILE`, too")
@@ -345,6 +346,13 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 	if f.overwrite {
 		s.Output.Earlier = spec.OverwriteEarlier
 	}
+	if f.program.settings != nil {
+		keyFrom := ""
+		if f.apiKey == "" && f.apiKeyFile == "" && os.Getenv(keyVariable) != "" {
+			keyFrom = keyVariable
+		}
+		s.Output.Repeat = f.program.settings.repeated(keyFrom)
+	}
 	return s, nil
 }
 
@@ -445,7 +453,7 @@ func (f *specFlags) parseHeaders() ([]endpoint.Header, error) {
 // key finds the API key, as the value of an Authorization header: the flags go over the environment. It is empty where
 // there is none.
 func (f *specFlags) key() (endpoint.Secret, error) {
-	key, from := os.Getenv("OPENAI_API_KEY"), "OPENAI_API_KEY"
+	key, from := os.Getenv(keyVariable), keyVariable
 	if f.apiKey != "" {
 		key, from = f.apiKey, "--api-key"
 	}
