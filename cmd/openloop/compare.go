@@ -28,10 +28,11 @@ func newCompare(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compare BASE NEW…",
 		Short: "lay runs side by side: better, worse or ~, with intervals; --fail-on is an exit code",
-		Long: `openloop compare says what changed from the first run to the others: what differs in what was run, the ` +
-			`max rate at SLO, and at each rate that both ran the latencies, with 95 % intervals and a test that knows ` +
-			`that requests in one queue are not independent. A change without evidence is "~". Runs are folders of ` +
-			`results, reports, or latest. It exits 3 if a --fail-on fails, and 2 if the runs can't be compared.`,
+		Long: `openloop compare says what changed from the first run to the others: what differs in what was run, ` +
+			`the max rate at SLO, and at each rate that both ran the latencies, with 95 % intervals and a test that ` +
+			`knows that requests in one queue are not independent. A change without evidence is "~". Runs are ` +
+			`folders of results, reports, or latest. It exits 3 if a --fail-on fails, and 2 if the runs can't be ` +
+			`compared.`,
 		Example: `  openloop compare before/ after/
   openloop compare baseline.json latest --fail-on 'ttft:p95>+10%' --fail-on 'rate<-5%'
   openloop compare baseline.json latest --format markdown -o comment.md`,
@@ -40,12 +41,12 @@ func newCompare(p *program) *cobra.Command {
 	var f compareFlags
 	set := cmd.Flags()
 	set.StringArrayVar(&f.failOn, "fail-on", nil,
-		"exit 3 where there is evidence of a change beyond this: 'ttft:p95>+10%', 'rate<-5%', 'tok/s<-5%', "+
+		"`CONDITION`: exit 3 where there is evidence of a change beyond it: 'ttft:p95>+10%', 'rate<-5%', 'tok/s<-5%', "+
 			"'errors>+1%' (points); repeatable")
 	set.Float64Var(&f.noise, "noise", 100*compare.DefaultNoise,
-		"changes up to so many `PERCENT` count as none: by how much runs of the same differ here")
+		"changes up to so many `PERCENT` count as none: by how much runs of the same differ here anyway")
 	set.BoolVar(&f.anyway, "anyway", false, "compare runs of different workloads or kinds of request, too")
-	set.StringVar(&f.format, "format", "", "screen, "+strings.Join(compareFormats(), ", ")+
+	set.StringVar(&f.format, "format", "", "`FORMAT`: screen, "+strings.Join(compareFormats(), ", ")+
 		" (default: by the ending of --output, else screen)")
 	set.StringVarP(&f.output, "output", "o", "", "`FILE` to write instead of stdout")
 	cmd.RunE = func(_ *cobra.Command, files []string) error { return f.run(files, p.stdout, p.stderr) }
@@ -65,7 +66,8 @@ func compareFormats() []string {
 
 func (f *compareFlags) run(names []string, stdout, stderr io.Writer) error {
 	if len(names) < 2 {
-		return usageError("openloop compare takes two runs or more, the first to compare with; %d were named", len(names))
+		return usageError("openloop compare takes two runs or more, the first to compare with; %d were named",
+			len(names))
 	}
 	if f.noise < 0 || f.noise >= 100 {
 		return usageError("--noise is a change in percent, at least 0 and below 100")
@@ -83,12 +85,13 @@ func (f *compareFlags) run(names []string, stdout, stderr io.Writer) error {
 		options.FailOn = append(options.FailOn, conditions...)
 	}
 	var runs []compare.Run
+	short := runNames(names)
 	for i, name := range names {
 		r, err := readRun(name, stderr)
 		if err != nil {
 			return err
 		}
-		runs = append(runs, compare.Run{Name: runNames(names)[i], Result: r})
+		runs = append(runs, compare.Run{Name: short[i], Result: r})
 	}
 	c, err := compare.Compare(runs, options)
 	var refused *compare.RefusedError
