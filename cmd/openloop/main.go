@@ -112,7 +112,7 @@ func (p *program) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	addTo(groupMeasure, newSweep(p), newRun(p))
+	addTo(groupMeasure, newCheck(p), newSweep(p), newRun(p), newGate(p))
 	addTo(groupResults, newReport(p))
 	addTo(groupGuideLLM, newBenchmark(p), newParity(p))
 	addTo(groupOther, newSimulate(p), newVersion(p))
