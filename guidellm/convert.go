@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/openloop/openloop/guidellm/stats"
+	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
 )
 
@@ -151,6 +152,7 @@ func stageSequence(m *loadgen.Measured, c conversion, requests []stats.Request, 
 			i := records[k]
 			r := Request{RequestType: c.RequestType}
 			r.setStats(&requests[k])
+			r.shorten()
 			r.RequestID = requestID(c.RunID, m, i)
 			r.Info.RequestID = r.RequestID
 			r.Info.SchedulerStartTime = epoch(m, m.Start)
@@ -162,6 +164,17 @@ func stageSequence(m *loadgen.Measured, c conversion, requests []stats.Request, 
 				return
 			}
 		}
+	}
+}
+
+// shorten rounds what follows from a request's times to ten significant digits, which is within Recompute's tolerance
+// and finer than the times.
+func (r *Request) shorten() {
+	for _, x := range []*Null[float64]{
+		&r.RequestLatency, &r.TimeToFirstTokenMS, &r.TimePerOutputTokenMS, &r.InterTokenLatencyMS,
+		&r.TokensPerSecond, &r.OutputTokensPerSecond, &r.IterTokensPerIteration, &r.OutputTokensPerIteration,
+	} {
+		x.Value = num.Digits(x.Value, 10)
 	}
 }
 
@@ -205,9 +218,10 @@ type requestNotes struct {
 	ErrorKind        string        `json:"error_kind,omitempty"`
 	AskedOutput      int64         `json:"asked_output_tokens,omitempty"`
 	// OutputTokens are those of a request that did not complete, where the server counted others than events came.
-	OutputTokens  Null[int64] `json:"output_tokens,omitempty"`
-	PromptUnknown bool        `json:"prompt_tokens_unknown,omitempty"` // the server did not say; what was asked stands there
-	CachedTokens  Null[int64] `json:"cached_tokens,omitempty"`         // of the prompt, by the server
+	OutputTokens Null[int64] `json:"output_tokens,omitempty"`
+	// PromptUnknown says that the server gave no count of prompt tokens; GuideLLM's field has what was asked for.
+	PromptUnknown bool        `json:"prompt_tokens_unknown,omitempty"`
+	CachedTokens  Null[int64] `json:"cached_tokens,omitempty"` // of the prompt, by the server
 	Retried       bool        `json:"retried,omitempty"`
 	DelayedByCap  bool        `json:"delayed_by_cap,omitempty"`
 }
@@ -216,8 +230,11 @@ func notesOf(rec *loadgen.Record, index int) *requestNotes {
 	n := &requestNotes{
 		Index: Some(int64(index)), SendDelay: rec.SendDelay().Seconds(), Connecting: float64(rec.Connecting) / 1e9,
 		HTTPStatus: int64(rec.HTTPStatus), ErrorKind: rec.Err.String(), AskedOutput: int64(rec.AskedOutput),
-		PromptUnknown: rec.PromptTokens < 0, CachedTokens: number(int64(rec.CachedTokens)),
-		Retried: rec.Flags&loadgen.Retried != 0, DelayedByCap: rec.Flags&loadgen.DelayedByCap != 0,
+		PromptUnknown: rec.PromptTokens < 0, Retried: rec.Flags&loadgen.Retried != 0,
+		DelayedByCap: rec.Flags&loadgen.DelayedByCap != 0,
+	}
+	if rec.CachedTokens >= 0 {
+		n.CachedTokens = Some(int64(rec.CachedTokens))
 	}
 	if d, ok := rec.ScheduledTTFT(); ok {
 		n.ScheduledTTFT = Some(d.Seconds())
