@@ -76,9 +76,10 @@ var allowed = map[string]string{
 	"bench/faults/server": "",
 
 	"cmd/openloop":  all,
-	"bench/faults":  "bench/faults/server " + all,
 	"bench/compare": all,
+	"bench/faults":  "bench/faults/server " + all,
 	"bench/knee":    all,
+	"bench/peers":   all,
 	"bench/truth":   all,
 }
 
