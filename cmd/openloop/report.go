@@ -31,6 +31,7 @@ type reportFlags struct {
 	recover   bool
 	records   string
 	hlog      string
+	screenFlags
 }
 
 func newReport(p *program) *cobra.Command {
@@ -55,17 +56,19 @@ func newReport(p *program) *cobra.Command {
 func (f *reportFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.format, "format", "",
 		"screen (a line a stage; summary is the same), markdown, junit, console (GuideLLM's tables), json, csv or "+
-			"yaml (default: by the ending of --output, else screen for openloop's own reports and console for GuideLLM's)")
+			"yaml (default: by the ending of --output, else screen for openloop's own reports and console for "+
+			"GuideLLM's)")
 	set.StringVar(&f.style, "console-style", "", "openloop for --format screen, guidellm for --format console")
 	set.StringVarP(&f.output, "output", "o", "", "file to write instead of stdout; an ending .gz compresses it")
 	set.BoolVar(&f.recompute, "recompute", false,
 		"recompute the metrics from the requests and list those that differ; exit 3 if any does. With --format or "+
 			"--output, the report that is written has the recomputed metrics")
 	set.StringVar(&f.records, "records", "",
-		"write the requests of all reports to this file, one line each: .parquet, .jsonl or .csv")
-	set.StringVar(&f.hlog, "hlog", "", "write their latencies as an HdrHistogram log")
+		"write the requests of all reports to this `FILE`, one line each: .parquet, .jsonl or .csv")
+	set.StringVar(&f.hlog, "hlog", "", "write their latencies to this `FILE` as an HdrHistogram log")
 	set.BoolVar(&f.recover, "recover", false,
 		"make the report of a run that was killed, of the "+journalFile+" in its folder")
+	f.addEnd(set)
 }
 
 func runReport(f reportFlags, files []string, stdout, stderr io.Writer) error {
@@ -174,6 +177,9 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 	}
 	if len(names) > 1 && form != nil && (form.name == formatJSON || form.name == "yaml") {
 		return usageError("--format %s takes one report: it is the report itself", form.name)
+	}
+	if len(names) > 1 && form != nil && form.name == "junit" {
+		return usageError("--format junit takes one report: a file of JUnit's is of one run")
 	}
 	listTo := stdout // of what --recompute found; stderr where the report itself goes to stdout
 	if f.format != "" || f.output != "" {
@@ -307,6 +313,18 @@ func (f *reportFlags) outputFormat() (*format, error) {
 }
 
 func (f *reportFlags) write(stdout io.Writer, form *format, r *reports) error {
+	if form.name == formatScreen && f.wide {
+		wide := *form
+		wide.write = func(w io.Writer, _ *guidellm.Report, r *report.Result) error { return report.WriteWideScreen(w, r) }
+		form = &wide
+	}
+	if f.output == "" && form.name == formatScreen {
+		var b strings.Builder
+		if err := r.write(&b, form); err != nil {
+			return err
+		}
+		return printPainted(stdout, b.String(), painter(stdout, f.noColor))
+	}
 	if f.output == "" {
 		if form.name != formatScreen && form.name != formatConsole {
 			stdout = forData(stdout)
@@ -330,7 +348,11 @@ func (r *reports) write(w io.Writer, form *format) error {
 	}
 	for i, result := range r.results {
 		if len(r.results) > 1 {
-			if _, err := fmt.Fprintf(w, "\n== %s\n", r.names[i]); err != nil {
+			title := "\n== %s\n"
+			if form.name == "markdown" {
+				title = "\n## `%s`\n\n"
+			}
+			if _, err := fmt.Fprintf(w, title, strings.ReplaceAll(r.names[i], "`", "")); err != nil {
 				return err
 			}
 		}

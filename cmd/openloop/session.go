@@ -141,6 +141,9 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.spec.Output.Dir = s.files.dir
+	if err := s.files.writeRepeat(s.spec.Output.Repeat); err != nil {
+		s.warn("%s is not written: %v", configFile, err)
+	}
 	args := guidellm.ArgsOf(s.spec)
 	if s.options.args != nil {
 		args = *s.options.args
@@ -617,7 +620,7 @@ func (s *session) print(file *guidellm.Report, r *report.Result) error {
 		}
 		return guidellm.WriteConsole(s.stdout, file, time.Local)
 	}
-	return report.WriteScreen(s.stdout, r)
+	return printScreen(s.stdout, r, s.spec.Output.Wide, s.spec.Output.NoColor)
 }
 
 func (s *session) close() {

@@ -38,6 +38,7 @@ var allowed = map[string]string{
 	"internal/memnet":     "",
 	"internal/num":        "",
 	"internal/precise":    "",
+	"internal/schemadoc":  "",
 
 	"loadgen":           engine,
 	"loadgen/journal":   engine,
@@ -69,6 +70,7 @@ var allowed = map[string]string{
 	"guidellm/stats":          "internal",
 
 	"llmsim": "internal",
+	"peer":   "guidellm guidellm/stats llmsim " + showing,
 
 	"bench/faults/server": "",
 

@@ -155,7 +155,8 @@ func TestPagesInABrowser(t *testing.T) {
 			}
 			for i, points := range charts {
 				if points == 0 {
-					what := ask[string](t, tab, fmt.Sprintf(`openloop.charts[%d].element.closest('figure,.row,.lanes').innerText`, i))
+					what := ask[string](t, tab, fmt.Sprintf(
+						`openloop.charts[%d].element.closest('figure,.row,.lanes').innerText`, i))
 					t.Errorf("a chart without a point: %s", what)
 				}
 			}
@@ -212,7 +213,8 @@ func keepPictures(t *testing.T, tab context.Context, name string) {
 		_ = os.WriteFile(filepath.Join(*keep, name+"-"+kind+".png"), picture, 0o644)
 	}
 	take("light")
-	run(t, tab, chromedp.Evaluate[chromedp.Void](`document.querySelector('#theme').click()`), chromedp.Sleep(200*time.Millisecond))
+	run(t, tab, chromedp.Evaluate[chromedp.Void](`document.querySelector('#theme').click()`),
+		chromedp.Sleep(200*time.Millisecond))
 	take("dark")
 	run(t, tab, chromedp.Evaluate[chromedp.Void](`document.querySelector('#theme').click()`),
 		chromedp.EmulateViewport(390, 844, chromedp.EmulateMobile), chromedp.Sleep(200*time.Millisecond))
@@ -229,7 +231,8 @@ func TestUsingAPage(t *testing.T) {
 	tab, _, w := shown(t, parent, examples(t)["search"])
 	t.Run("sort", func(t *testing.T) {
 		column := func() []string {
-			return ask[[]string](t, tab, `[...document.querySelectorAll('.sortable tbody tr')].map(r => r.cells[6].dataset.sort)`)
+			return ask[[]string](t, tab,
+				`[...document.querySelectorAll('.sortable tbody tr')].map(r => r.cells[6].dataset.sort)`)
 		}
 		before := column()
 		run(t, tab, chromedp.Click(chromedp.CSS(`.sortable thead th:nth-child(7) button`)))
@@ -246,7 +249,8 @@ func TestUsingAPage(t *testing.T) {
 		if strings.Join(before, " ") == strings.Join(up, " ") || strings.Join(before, " ") == strings.Join(down, " ") {
 			t.Errorf("the table was sorted before: %v", before)
 		}
-		if is := ask[string](t, tab, `document.querySelector('.sortable thead th:nth-child(7)').ariaSort`); is != "descending" {
+		is := ask[string](t, tab, `document.querySelector('.sortable thead th:nth-child(7)').ariaSort`)
+		if is != "descending" {
 			t.Errorf("aria-sort is %q", is)
 		}
 	})
@@ -270,7 +274,8 @@ func TestUsingAPage(t *testing.T) {
 		fallback := ask[string](t, tab, `(async () => {
 			let text = '';
 			document.addEventListener('copy', () => { text = document.activeElement.value; }, { once: true });
-			Object.defineProperty(navigator, 'clipboard', { value: { writeText: () => Promise.reject() }, configurable: true });
+			const refuses = { writeText: () => Promise.reject() };
+			Object.defineProperty(navigator, 'clipboard', { value: refuses, configurable: true });
 			document.querySelector('.copy').click();
 			await new Promise(done => setTimeout(done, 200));
 			delete navigator.clipboard;
@@ -294,7 +299,8 @@ func TestUsingAPage(t *testing.T) {
 		if focus := ask[string](t, tab, `document.activeElement.id`); focus != "stage-0-2" {
 			t.Errorf("%q has the focus", focus)
 		}
-		run(t, tab, chromedp.Evaluate[chromedp.Void](`document.querySelector('.charts .pt[data-stage="4"]').dispatchEvent(new MouseEvent('click', { bubbles: true }))`),
+		run(t, tab, chromedp.Evaluate[chromedp.Void](`document.querySelector('.charts .pt[data-stage="4"]')
+				.dispatchEvent(new MouseEvent('click', { bubbles: true }))`),
 			waitFor(`openloop.waiting === 0`))
 		if after := at(); after != "4" {
 			t.Errorf("stage %s is open after a click on the mark of stage 4", after)

@@ -21,7 +21,9 @@ func TestSlides(t *testing.T) {
 	for name, in := range inputs {
 		r := in.Runs[0]
 		var svg, again, pixels, morePixels bytes.Buffer
-		for _, err := range []error{WriteSVG(&svg, r), WriteSVG(&again, r), WritePNG(&pixels, r), WritePNG(&morePixels, r)} {
+		for _, err := range []error{
+			WriteSVG(&svg, r), WriteSVG(&again, r), WritePNG(&pixels, r), WritePNG(&morePixels, r),
+		} {
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
