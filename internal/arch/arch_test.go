@@ -77,6 +77,7 @@ var allowed = map[string]string{
 	"cmd/openloop": all,
 	"bench/faults": "bench/faults/server " + all,
 	"bench/knee":   all,
+	"bench/peers":  all,
 	"bench/truth":  all,
 }
 
