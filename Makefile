@@ -21,7 +21,7 @@ RESULTS     ?= openloop-results
 
 .DEFAULT_GOAL := help
 .PHONY: help run build build-all test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
-        bench bench-truth faults soak parity knee-study check-deploy check-links image bench-openloop clean
+        bench bench-truth faults soak parity knee-study man check-deploy check-links image bench-openloop clean
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ knee-study: ## compare the search with simulated engines whose true rate is know
 
 check-deploy: build ## check the manifests, and that the command in them is one that openloop takes
 	.ci/check-deploy $(BIN)
+
+man: build ## write the man pages of all commands to bin/man
+	$(BIN) man bin/man
 
 check-links: ## check that every relative link of the docs leads to a file
 	.ci/check-links

@@ -102,7 +102,7 @@ func printHelp(w io.Writer, cmd *cobra.Command, all bool) {
 
 // usageLine is a command with what follows it.
 func usageLine(cmd *cobra.Command) string {
-	if cmd.HasAvailableSubCommands() && !cmd.HasAvailableFlags() || !cmd.HasParent() {
+	if cmd.HasAvailableSubCommands() && !cmd.Runnable() || !cmd.HasParent() {
 		return cmd.CommandPath() + " COMMAND [flags]"
 	}
 	line := cmd.UseLine()

@@ -110,6 +110,10 @@ func (l *lengthFlags) check(name string) error {
 
 func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	f := &specFlags{program: p, set: set}
+	if p.specFlags == nil {
+		p.specFlags = map[*pflag.FlagSet]*specFlags{}
+	}
+	p.specFlags[set] = f
 	addConfigFlags(set)
 	set.StringVar(&f.target, "target", "",
 		"base `URL` of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), or sim:PRESET for the "+
