@@ -185,7 +185,7 @@ func writeMan(root *cobra.Command, dir string) error {
 
 // withoutBackQuotes takes the marks of the values' names out of the texts of flags.
 func withoutBackQuotes(cmd *cobra.Command) {
-	cmd.Flags().VisitAll(func(f *pflag.Flag) { f.Usage = strings.ReplaceAll(f.Usage, "`", "") })
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { _, f.Usage = splitUsage(f) })
 	for _, c := range cmd.Commands() {
 		withoutBackQuotes(c)
 	}
