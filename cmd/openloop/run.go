@@ -73,6 +73,9 @@ func (f *runFlags) spec(args []string) (spec.Spec, error) {
 		return s, err
 	}
 	s.Plan = spec.Plan{Profile: string(loads[0].Kind), Stages: loads}
+	if f.profile == "" && f.arrival == "" && len(f.rates) > 0 {
+		f.note("poisson arrivals (--profile constant for even gaps, concurrent for a number of streams)")
+	}
 	return s, nil
 }
 
@@ -115,7 +118,6 @@ func (l loadFlags) loads(f *specFlags) ([]loadgen.Load, error) {
 	}
 	if kind == "" && len(l.rates) > 0 {
 		kind = loadgen.PoissonGaps
-		f.note("poisson arrivals (--profile constant for even gaps, --profile concurrent for a number of streams)")
 	}
 	loads, err := l.rateLoads(f, kind)
 	for i := range loads {
