@@ -59,6 +59,7 @@ var allowed = map[string]string{
 	"sweep/enginemetrics": "endpoint " + engine,
 
 	"report":         trying,
+	"report/compare": showing,
 	"report/live":    showing,
 	"report/page":    showing,
 	"report/records": showing,
@@ -74,11 +75,12 @@ var allowed = map[string]string{
 
 	"bench/faults/server": "",
 
-	"cmd/openloop": all,
-	"bench/faults": "bench/faults/server " + all,
-	"bench/knee":   all,
-	"bench/peers":  all,
-	"bench/truth":  all,
+	"cmd/openloop":  all,
+	"bench/compare": all,
+	"bench/faults":  "bench/faults/server " + all,
+	"bench/knee":    all,
+	"bench/peers":   all,
+	"bench/truth":   all,
 }
 
 // inTests lists what the tests of a package may import beside that.

@@ -54,10 +54,10 @@ type runView struct {
 	Requests bool // whether any stage has some
 	// Unprinted is how many stages a sheet of paper has no room for.
 	Unprinted int
-	Warnings []string
-	Facts    []fact
-	Config   []pair // of the engine
-	Command  string
+	Warnings  []string
+	Facts     []fact
+	Config    []pair // of the engine
+	Command   string
 }
 
 // figure is one of the large figures.
