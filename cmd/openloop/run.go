@@ -50,7 +50,8 @@ func addRunFlags(set *pflag.FlagSet, p *program) *runFlags {
 		"requests per second, or with --profile concurrent or throughput streams; a list runs a stage "+
 			"for each")
 	set.StringVar(&f.arrival, "arrival", "",
-		"`ARRIVALS`: how requests arrive at --rate, --ramp or --stages: "+loadgen.ArrivalForms+"; in place of --profile")
+		"`ARRIVALS`: how requests arrive at --rate, --ramp or --stages: "+loadgen.ArrivalForms+
+			"; in place of --profile")
 	set.StringVar(&f.ramp, "ramp", "",
 		"`FROM..TO`: let the rate change evenly over the stage, from and to requests per second")
 	set.StringVar(&f.stages, "stages", "",
