@@ -38,6 +38,7 @@ type specFlags struct {
 	connectTimeout             time.Duration
 	requestTimeout             time.Duration
 	waitReady                  time.Duration
+	metricsAddr                string
 	serverMetrics              string
 
 	// the requests
@@ -215,6 +216,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringVar(&f.consoleStyle, "console-style", string(spec.StyleOpenLoop),
 		"`STYLE`: what is printed at the end: openloop, or guidellm for GuideLLM's own tables")
 	set.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress: warnings, errors and the results alone")
+	set.StringVar(&f.metricsAddr, "metrics-addr", "",
+		"serve the run's own metrics at this `ADDRESS` while it runs, for Prometheus: :9464")
 	f.addScreen(set)
 	return f
 }
@@ -352,7 +355,7 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 		Dir: f.outputDir, Earlier: spec.RefuseEarlier, Files: f.outputs, Records: f.records, HLog: f.hlog,
 		SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle), Quiet: f.quiet,
 		AllowInvalid: f.allowInvalid, Labels: f.labels, Cost: f.cost.cost,
-		Progress: spec.Progress(f.progress), NoColor: f.noColor, Wide: f.wide,
+		Progress: spec.Progress(f.progress), NoColor: f.noColor, Wide: f.wide, MetricsAddr: f.metricsAddr,
 		Command: append([]string{"openloop"}, endpoint.RedactCommand(f.program.args, secretFlags)...),
 	}
 	if f.overwrite {
@@ -444,6 +447,7 @@ func (f *specFlags) base() (spec.Spec, error) {
 		s.Limits.MaxConcurrency = f.maxConcurrency
 	}
 	s.Output.Style, s.Output.AllowInvalid = spec.Style(f.consoleStyle), f.allowInvalid
+	s.Output.MetricsAddr = f.metricsAddr
 	return s, nil
 }
 
