@@ -59,7 +59,7 @@ func (l *Line) cell(v num.Value, text string) string {
 		return stream.Clean(text)
 	case l.Unit == "variance/mean" || v.IsAbsent():
 		return ""
-	case l.count:
+	case l.whole():
 		return num.Thousands(int(math.Round(f)))
 	case l.Unit == "s" || l.Unit == "%":
 		return num.Three(f)
@@ -75,13 +75,16 @@ func (l *Line) ErrorCell() string {
 		return ""
 	case math.Abs(float64(l.Error)) < 0.0005:
 		return "0"
-	case l.count:
+	case l.whole():
 		return signed(num.Thousands(int(math.Abs(float64(l.Error)))), l.Error)
-	case l.percent && !l.Percent.IsAbsent():
+	case l.Unit == "req/s" && !l.Percent.IsAbsent():
 		return signed(num.Three(math.Abs(float64(l.Percent))), l.Error) + " %"
 	}
 	return signed(figure(math.Abs(float64(l.Error))), l.Error)
 }
+
+// whole says whether the line is of whole numbers.
+func (l *Line) whole() bool { return l.Unit == "requests" || l.Unit == "connections" }
 
 func signed(text string, v num.Value) string {
 	if v < 0 {
@@ -93,7 +96,7 @@ func signed(text string, v num.Value) string {
 // Title is the line's name with its unit.
 func (l *Line) Title() string {
 	switch l.Unit {
-	case "", "req/s", "variance/mean", "tokens":
+	case "req/s", "variance/mean", "tokens", "requests", "connections":
 		return l.Name
 	}
 	return l.Name + ", " + l.Unit
@@ -172,11 +175,7 @@ func (a *Audit) screen() string {
 		b.WriteString(strings.TrimRight(text, " ") + "\n")
 	}
 	lines := func(list []Line) {
-		for i := range list {
-			l := &list[i]
-			if l.ReportedCell() == "" && l.HappenedCell() == "" {
-				continue
-			}
+		for _, l := range shown(list) {
 			row(l.Title(), l.ReportedCell(), l.HappenedCell(), l.ErrorCell())
 			if l.Remark != "" {
 				wrapped("    ", l.Remark)
@@ -220,26 +219,23 @@ func (a *Audit) markdown() string {
 	if a.Report == "" {
 		fmt.Fprintf(&b, "\n%s\n", escapeMarkdown(a.Source()))
 	}
-	table := func(first string, list []Line) {
-		fmt.Fprintf(&b, "\n| %s | reported | happened | error | |\n|---|---:|---:|---:|---|\n", escapeMarkdown(first))
-		for i := range list {
-			l := &list[i]
-			if l.ReportedCell() == "" && l.HappenedCell() == "" {
-				continue
-			}
+	for i := range a.Stages {
+		s := &a.Stages[i]
+		fmt.Fprintf(&b, "\n| %s | reported | happened | error | |\n|---|---:|---:|---:|---|\n", escapeMarkdown(s.Name))
+		for _, l := range shown(s.Lines) {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", l.Title(), escapeMarkdown(l.ReportedCell()),
-				escapeMarkdown(l.HappenedCell()), l.ErrorCell(), escapeMarkdown(stream.Clean(l.Remark)))
+				escapeMarkdown(l.HappenedCell()), l.ErrorCell(), escapeMarkdown(l.Remark))
 		}
 	}
-	for i := range a.Stages {
-		table(a.Stages[i].Name, a.Stages[i].Lines)
+	b.WriteString("\n| the whole run | happened | |\n|---|---:|---|\n")
+	for _, l := range shown(a.Lines) {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", l.Title(), l.HappenedCell(), escapeMarkdown(l.Remark))
 	}
-	table("the whole run", a.Lines)
 	for i, note := range a.Notes {
 		if i == 0 {
 			b.WriteByte('\n')
 		}
-		fmt.Fprintf(&b, "- %s\n", escapeMarkdown(stream.Clean(note)))
+		fmt.Fprintf(&b, "- %s\n", escapeMarkdown(note))
 	}
 	return b.String()
 }
@@ -253,14 +249,16 @@ func escapeMarkdown(text string) string { return markdownEscapes.Replace(stream.
 var pageText string
 
 var page = template.Must(template.New("audit").Funcs(template.FuncMap{
-	// Lines that have nothing to show are left out.
-	"shown": func(list []Line) []*Line {
-		var shown []*Line
-		for i := range list {
-			if l := &list[i]; l.ReportedCell() != "" || l.HappenedCell() != "" {
-				shown = append(shown, l)
-			}
-		}
-		return shown
-	},
+	"shown": shown, "clean": stream.Clean,
 }).Parse(pageText))
+
+// shown are the lines that have something to show.
+func shown(list []Line) []*Line {
+	var lines []*Line
+	for i := range list {
+		if l := &list[i]; l.ReportedCell() != "" || l.HappenedCell() != "" {
+			lines = append(lines, l)
+		}
+	}
+	return lines
+}
