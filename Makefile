@@ -20,7 +20,7 @@ TARGET      ?=
 RESULTS     ?= openloop-results
 
 .DEFAULT_GOAL := help
-.PHONY: help run build build-all test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
+.PHONY: help run build build-all test page-test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
         bench bench-truth faults soak parity peers knee-study compare-study man check-deploy check-links image \
         bench-openloop clean
 
@@ -36,6 +36,9 @@ build: ## build bin/openloop for this machine
 
 test: ## run all tests
 	$(GO) test ./...
+
+page-test: ## look at pages in Chromium (ARGS='-keep DIR' keeps what it saw as pictures)
+	$(GO) test ./report/page -count=1 -timeout 20m -v -run 'Browser|UsingAPage|ManyRequests' -browser $(ARGS)
 
 race: ## run all tests under the race detector (needs a C compiler)
 	$(GO) test -race ./...
