@@ -174,6 +174,12 @@ func writeRate(b *strings.Builder, columns []column) {
 	process("memory at most, MB", "%.0f", func(a *peer.Audit) num.Value { return a.Process.Memory })
 	process("first request after, s", "%.2f", func(a *peer.Audit) num.Value { return a.Process.First })
 	process("connections opened", "%.0f", func(a *peer.Audit) num.Value { return num.Value(a.Connections) })
+	row("the client by its own report", func(c *column) string {
+		if l := c.line("verdict"); l != nil {
+			return l.ReportedCell()
+		}
+		return "–"
+	})
 	row("cores that others used meanwhile", func(c *column) string { return fmt.Sprintf("%.2f", c.busy) })
 	row("the server's own lateness p99, ms", func(c *column) string {
 		if c.stage == nil || c.stage.Seen.ServerLate.IsAbsent() {
