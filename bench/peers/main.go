@@ -105,7 +105,7 @@ func bench() error {
 	if err != nil {
 		return err
 	}
-	began := time.Now()
+	began, where := time.Now(), setting()
 	var outcomes []outcome
 	for _, rate := range o.rates {
 		l := load{rate: rate, seconds: o.seconds, prompt: o.prompt, output: o.output}
@@ -113,7 +113,7 @@ func bench() error {
 			outcomes = append(outcomes, o.run(t, l))
 		}
 	}
-	text := o.table(outcomes, skipped, began)
+	text := o.table(outcomes, skipped, where, began)
 	fmt.Print(text)
 	if o.write != "" {
 		return writeTable(o.write, text)
