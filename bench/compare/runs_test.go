@@ -34,7 +34,8 @@ func simulated(t *testing.T, config llmsim.Config, server, arrivals int64, rates
 			stages++
 			on := stage.MaxDuration + 10*time.Second
 			seed := uint64(server)*1000 + stages
-			records := recordsOf(config, stage.Load.Schedule(), seed, func(at time.Duration, _ int) bool { return at < on })
+			due := func(at time.Duration, _ int) bool { return at < on }
+			records := recordsOf(config, stage.Load.Schedule(), seed, due)
 			m := &loadgen.Measured{Stage: stage, Records: records, Origin: time.Now(), Reason: loadgen.StopDuration}
 			for _, look := range looks {
 				if stop(slo.Snapshot(m, records, int64(look))) {
