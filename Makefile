@@ -21,7 +21,8 @@ RESULTS     ?= openloop-results
 
 .DEFAULT_GOAL := help
 .PHONY: help run build build-all test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
-        bench bench-truth faults soak parity knee-study check-deploy check-links image bench-openloop clean
+        bench bench-truth faults soak parity knee-study check-deploy check-links check-recipes pictures image \
+        bench-openloop clean
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,6 +93,12 @@ check-deploy: build ## check the manifests, and that the command in them is one 
 
 check-links: ## check that every relative link of the docs leads to a file
 	.ci/check-links
+
+check-recipes: build ## run the commands of docs/how-do-i.md against simulated engines (about two minutes)
+	.ci/check-recipes $(BIN)
+
+pictures: build ## make the pictures of the README, of a real run (two minutes; needs tmux and Chromium)
+	docs/pictures/make.sh $(BIN)
 
 image: ## build the container image IMAGE (openloop:dev) with CONTAINER (docker)
 	$(CONTAINER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) \
