@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/openloop/openloop/guidellm/stats"
+	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
 )
 
@@ -151,6 +152,7 @@ func stageSequence(m *loadgen.Measured, c conversion, requests []stats.Request, 
 			i := records[k]
 			r := Request{RequestType: c.RequestType}
 			r.setStats(&requests[k])
+			r.shorten()
 			r.RequestID = requestID(c.RunID, m, i)
 			r.Info.RequestID = r.RequestID
 			r.Info.SchedulerStartTime = epoch(m, m.Start)
@@ -162,6 +164,17 @@ func stageSequence(m *loadgen.Measured, c conversion, requests []stats.Request, 
 				return
 			}
 		}
+	}
+}
+
+// shorten rounds what follows from a request's times to ten significant digits, which is within Recompute's tolerance
+// and finer than the times.
+func (r *Request) shorten() {
+	for _, x := range []*Null[float64]{
+		&r.RequestLatency, &r.TimeToFirstTokenMS, &r.TimePerOutputTokenMS, &r.InterTokenLatencyMS,
+		&r.TokensPerSecond, &r.OutputTokensPerSecond, &r.IterTokensPerIteration, &r.OutputTokensPerIteration,
+	} {
+		x.Value = num.Digits(x.Value, 10)
 	}
 }
 

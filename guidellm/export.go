@@ -77,15 +77,21 @@ func (e *Exporter) benchmark(result *report.Result, index int) *Benchmark {
 	}
 	b := *converted
 	b.Config = e.config(result, index)
-	b.OpenLoop = &stageNotes{int64(index), notSentOf(stage.Measured)}
+	if stage.Search {
+		b.Requests = Requests{}
+		b.OpenLoop = &stageNotes{Stage: int64(index), Requests: tableOf(stage.Measured)}
+	} else {
+		b.OpenLoop = &stageNotes{Stage: int64(index), NotSent: notSentOf(stage.Measured)}
+	}
 	return &b
 }
 
 // stageNotes is what stands under "openloop" in a benchmark: which of the result's stages it is, and what GuideLLM does
 // not list of its requests.
 type stageNotes struct {
-	Stage   int64     `json:"stage"`
-	NotSent []notSent `json:"not_sent,omitempty"`
+	Stage    int64         `json:"stage"`
+	NotSent  []notSent     `json:"not_sent,omitempty"`
+	Requests *requestTable `json:"requests,omitempty"` // of a stage of the search, in place of GuideLLM's lists
 }
 
 // ownPart is what stands under "openloop" in a report: the result, and GuideLLM's benchmarks of the search's stages.

@@ -1,8 +1,6 @@
 package guidellm
 
 import (
-	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -55,17 +53,7 @@ func importStage(b *Benchmark) report.Stage {
 	if load.Open() && load.Rate.Valid {
 		s.Rates.Asked = num.Value(load.Rate.Value)
 	}
-	if log := requestsOf(b, &stageNotes{}, s.Began); log != nil {
-		s.SetLog(log)
-		last := 0.0
-		for i := range log {
-			if end := float64(log[i].End); end > last {
-				last = end
-			}
-		}
-		lasted := time.Duration(min(last*1e9, math.MaxInt64/2))
-		s.Series = report.NewSeries(slices.Values(log), lasted, load.Open())
-	}
+	give(&s, requestsOf(b, &stageNotes{}, s.Began))
 	return s
 }
 

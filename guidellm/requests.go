@@ -34,10 +34,35 @@ func GiveRequests(result *report.Result, r *Report) error {
 		}
 		if i := notes.Stage; i >= 0 && i < int64(len(result.Stages)) {
 			stage := &result.Stages[i]
-			stage.SetLog(requestsOf(b, &notes, stage.Began))
+			if notes.Requests == nil {
+				give(stage, requestsOf(b, &notes, stage.Began))
+				continue
+			}
+			log, err := notes.Requests.requests()
+			if err != nil {
+				return fmt.Errorf("the requests of the stage %s: %w", stage.Name, err)
+			}
+			give(stage, log)
 		}
 	}
 	return nil
+}
+
+// give gives a stage its requests, nil where they are not known, and the series that follows from them where its report
+// has none.
+func give(s *report.Stage, log []report.Request) {
+	s.SetLog(log)
+	if log == nil || s.Series != nil {
+		return
+	}
+	last := 0.0
+	for i := range log {
+		if end := float64(log[i].End); end > last {
+			last = end
+		}
+	}
+	lasted := time.Duration(min(last*1e9, math.MaxInt64/2))
+	s.Series = report.NewSeries(slices.Values(log), lasted, s.Load.Kind.Open())
 }
 
 // requestsOf are the requests of a stage, as openloop's own results have them, in the order of the schedule: nil where
@@ -104,30 +129,12 @@ func (r *Request) request(status loadgen.Status, began time.Time) (q report.Requ
 		}
 		return micro(epoch.Value - start)
 	}
-	between := func(to, from num.Value) num.Value { return micro(float64(to - from)) } // absent if one is
 	q = report.Request{
 		Index: int(notes.Index.Value), Scheduled: at(t.TargetedStart), Sent: at(t.RequestStart),
 		FirstToken: at(t.FirstTokenIteration), LastToken: at(t.LastTokenIteration), End: at(t.ResolveEnd),
-		TPOT: num.Absent(), ITL: num.Absent(), Latency: num.Absent(),
 		PromptTokens: int(s.Input.TextTokens), CachedTokens: -1, OutputTokens: int(t.TokenIterations),
 		AskedOutput: int(notes.AskedOutput), Status: status.String(), HTTPStatus: int(notes.HTTPStatus),
 		ErrorKind: notes.ErrorKind, Error: r.Info.Error.Value, ResponseID: r.ResponseID.Value,
-	}
-	q.SendDelay, q.TTFT = between(q.Sent, q.Scheduled), between(q.FirstToken, q.Sent)
-	q.ScheduledTTFT = between(q.FirstToken, q.Scheduled)
-	if status == loadgen.Completed {
-		q.Latency = between(q.End, q.Sent)
-	}
-	if !q.Sent.IsAbsent() && r.OpenLoop != nil {
-		// openloop's own notes have nanoseconds.
-		q.SendDelay = num.Value(notes.SendDelay)
-		if notes.ScheduledTTFT.Valid {
-			q.ScheduledTTFT = num.Value(notes.ScheduledTTFT.Value)
-			q.TTFT = nano(notes.ScheduledTTFT.Value - notes.SendDelay)
-		}
-		if notes.ScheduledLatency.Valid {
-			q.Latency = nano(notes.ScheduledLatency.Value - notes.SendDelay)
-		}
 	}
 	if notes.PromptUnknown {
 		q.PromptTokens = -1
@@ -141,15 +148,17 @@ func (r *Request) request(status loadgen.Status, began time.Time) (q report.Requ
 	case n >= 0:
 		q.OutputTokens = int(n)
 	}
-	decode := float64(between(q.LastToken, q.FirstToken))
-	if !math.IsNaN(decode) && q.OutputTokens > 1 {
-		q.TPOT = num.Value(decode / float64(q.OutputTokens-1))
-	}
-	if decode > 0 && t.TokenIterations > 1 {
-		q.ITL = num.Value(decode / float64(t.TokenIterations-1))
+	derive(&q, t.TokenIterations)
+	if !q.Sent.IsAbsent() && r.OpenLoop != nil {
+		// openloop's own notes have nanoseconds.
+		q.SendDelay = num.Value(notes.SendDelay)
+		if notes.ScheduledTTFT.Valid {
+			q.ScheduledTTFT = num.Value(notes.ScheduledTTFT.Value)
+			q.TTFT = nano(notes.ScheduledTTFT.Value - notes.SendDelay)
+		}
+		if notes.ScheduledLatency.Valid {
+			q.Latency = nano(notes.ScheduledLatency.Value - notes.SendDelay)
+		}
 	}
 	return q, notes.Index.Valid
 }
-
-// nano rounds seconds to nanoseconds.
-func nano(seconds float64) num.Value { return num.Value(math.Round(seconds*1e9) / 1e9) }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,7 @@ func TestRequestsOfAReportAreThoseOfTheRun(t *testing.T) {
 		one.Scheduled, one.TokenEvents, one.OutputTokens, one.LastToken = r[3].Scheduled, 1, 1, one.FirstToken
 		m.Records = append(m.Records, one)
 		m.Details = append(m.Details, make([]loadgen.Detail, 2)...)
+		m.Details[2].Body, m.Details[2].Output = []byte(`{"model":"m"}`), "Hello"
 	}
 	searched.Records = searched.Records[1:]
 	searched.Details = searched.Details[1:]
@@ -76,6 +78,19 @@ func TestRequestsOfAReportAreThoseOfTheRun(t *testing.T) {
 	}
 	if err := GiveRequests(again, file); err != nil {
 		t.Fatal(err)
+	}
+	var search struct {
+		Search []*Benchmark `json:"search_benchmarks"`
+	}
+	var notes stageNotes
+	if err := DecodeFree(file.OpenLoop, &search); err != nil {
+		t.Fatal(err)
+	}
+	if err := DecodeFree(search.Search[0].OpenLoop, &notes); err != nil {
+		t.Fatal(err)
+	}
+	if len(notes.Requests.Texts) != 1 || notes.Requests.Texts[0] != (requestText{1, `{"model":"m"}`, "Hello"}) {
+		t.Errorf("texts of the search: %+v", notes.Requests.Texts)
 	}
 	for i := range live.Stages {
 		sameRequests(t, again.Stages[i].Log(), live.Stages[i].Log())
@@ -148,4 +163,52 @@ func TestRequestsOfOtherReports(t *testing.T) {
 	if err := GiveRequests(&report.Result{Began: time.Now()}, file); err != nil {
 		t.Error(err)
 	}
+}
+
+// What a table of requests may not be.
+func TestBrokenTables(t *testing.T) {
+	for rows, want := range map[string]string{
+		`{}`: "not a list", `[[1, 2]]`: "more values than columns", `[["x"]]`: "request 0", `[[1]] 7`: "follows",
+		`[[1], 7]`: "", `[[1`: "", ``: "",
+	} {
+		table := &requestTable{Columns: []string{"prompt_tokens"}, Rows: json.RawMessage(rows)}
+		if all, err := table.requests(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %+v, %v, want an error with %q", rows, all, err, want)
+		}
+	}
+	if _, err := (&requestTable{}).requests(); err == nil {
+		t.Error("a table without rows is taken")
+	}
+}
+
+// FuzzTable: what is read of a table of requests is no more than its rows, and numbered as they are.
+func FuzzTable(f *testing.F) {
+	columns := []string{}
+	for _, c := range requestColumns() {
+		columns = append(columns, c.name)
+	}
+	for _, rows := range []string{
+		`[]`, `[[]]`, `[["completed", 0.1, 0.2, 0.3, 0.4, 0.5, 1, -1, 2, 2, 2, 200, "", "", "id"]]`,
+		`[["pending", 0.1, null, null, null, null, -1, -1, 0, 0, 0, 0, "", "", ""], ["errored"]]`,
+		`[["x", 1e999]]`, `[[null]]`, `[[{}]]`, `[`, `7`, `[["completed", "+Inf"]]`,
+	} {
+		f.Add(rows)
+	}
+	f.Fuzz(func(t *testing.T, rows string) {
+		table := &requestTable{Columns: columns, Rows: json.RawMessage(rows)}
+		all, err := table.requests()
+		if err != nil {
+			return
+		}
+		var list []json.RawMessage
+		if err := json.Unmarshal([]byte(rows), &list); err == nil && len(list) != len(all) {
+			t.Fatalf("%q: %d requests of %d rows", rows, len(all), len(list))
+		}
+		for i := range all {
+			if all[i].Index != i {
+				t.Fatalf("%q: request %d is numbered %d", rows, i, all[i].Index)
+			}
+		}
+		report.NewSeries(slices.Values(all), time.Minute, true)
+	})
 }

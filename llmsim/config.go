@@ -71,6 +71,8 @@ type Config struct {
 
 	// TruthTokens records the time of every token, not only of the first and the last.
 	TruthTokens bool
+	// TruthPrompts records which prompts are the same, and how much of each began an earlier one.
+	TruthPrompts bool
 	// TruthLimit bounds the records kept in memory; when there are more the oldest go. Default 200,000; -1 keeps none.
 	TruthLimit int
 

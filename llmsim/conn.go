@@ -25,6 +25,7 @@ type directConn struct {
 	raw      syscall.RawConn
 	mem      tryWriter
 	receiver receiver // may be nil
+	number   uint64   // from 1, in the order of their acceptance
 
 	// attempt is made once per connection, for a new closure per write would be an allocation per token.
 	attempt func(fd uintptr) bool

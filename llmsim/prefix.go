@@ -1,7 +1,9 @@
 package llmsim
 
 import (
+	"hash/fnv"
 	"hash/maphash"
+	"strconv"
 	"sync"
 )
 
@@ -9,6 +11,21 @@ import (
 type prefixSource struct {
 	messages []message
 	text     string
+}
+
+// name is a hash of the whole text, the same in every process; "" of a prompt of token ids.
+func (p *prefixSource) name() string {
+	h := fnv.New64a()
+	for _, m := range p.messages {
+		_, _ = h.Write([]byte(m.Role + "\x00" + string(m.Content) + "\x00")) // a hash does not fail
+	}
+	if len(p.messages) == 0 {
+		if p.text == "" {
+			return ""
+		}
+		_, _ = h.Write([]byte(p.text))
+	}
+	return strconv.FormatUint(h.Sum64(), 16)
 }
 
 // prefixCache remembers the beginnings of prompts, in blocks of text, each identified by a hash of all up to its end.

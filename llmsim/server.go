@@ -26,7 +26,8 @@ type Server struct {
 	metrics    metrics
 	prefixes   prefixCache
 	arrivals   atomic.Uint64
-	active     atomic.Int64 // completion requests being handled
+	accepted   atomic.Uint64 // connections
+	active     atomic.Int64  // completion requests being handled
 	mux        *http.ServeMux
 
 	mu       sync.Mutex
@@ -63,7 +64,9 @@ func NewServer(cfg Config) (*Server, error) {
 		MaxHeaderBytes:    headBytes,
 		// The handler finds the connection here, to write tokens to it without waking a goroutine for each.
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, newDirectConn(c))
+			conn := newDirectConn(c)
+			conn.number = s.accepted.Add(1)
+			return context.WithValue(ctx, connKey{}, conn)
 		},
 	}
 	if s.loop, err = startLoop(s); err != nil {
@@ -111,6 +114,9 @@ func (s *Server) URL() string {
 	defer s.mu.Unlock()
 	return s.url
 }
+
+// Connections is how many connections the server has accepted.
+func (s *Server) Connections() int { return int(s.accepted.Load()) }
 
 // Close cuts all connections, stops the engine and writes out the truth records. It may be called more than once.
 func (s *Server) Close() error {
@@ -213,6 +219,9 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 		Status:    http.StatusOK,
 	}
 	truth.Wall = s.wallOrigin.Add(time.Duration(truth.Read))
+	if conn := connOf(r); conn != nil {
+		truth.Connection = conn.number
+	}
 	defer func() {
 		truth.End = s.since()
 		s.truth.add(truth)
@@ -250,7 +259,10 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 		refuse(refused)
 		return
 	}
-	truth.Stream, truth.PromptTokens = req.stream, req.promptTokens
+	if t := receivedTime(r); t > truth.Read { // the body came after the header
+		truth.Read, truth.Wall = t, s.wallOrigin.Add(time.Duration(t))
+	}
+	truth.Stream, truth.PromptTokens, truth.AskedTokens = req.stream, req.promptTokens, req.maxTokens
 	truth.ID = s.completionID(chat, truth)
 
 	st := s.newStream(req, truth, fault)
@@ -268,13 +280,25 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 	}
 }
 
+// connOf is the connection that a request came over, nil where the server did not accept it itself.
+func connOf(r *http.Request) *directConn {
+	conn, _ := r.Context().Value(connKey{}).(*directConn)
+	return conn
+}
+
+// receivedTime is the kernel's stamp of what was last read of a request's connection; 0: not known.
+func receivedTime(r *http.Request) int64 {
+	if conn := connOf(r); conn != nil && conn.receiver != nil && r.ProtoMajor == 1 {
+		return conn.receiver.received()
+	}
+	return 0
+}
+
 // readTime is when the request came in: by the kernel's stamp of the last part of its header, or else now.
 func (s *Server) readTime(r *http.Request) int64 {
 	now := s.since()
-	if conn, ok := r.Context().Value(connKey{}).(*directConn); ok && conn.receiver != nil && r.ProtoMajor == 1 {
-		if t := conn.receiver.received(); t > 0 && t < now {
-			return t
-		}
+	if t := receivedTime(r); t > 0 && t < now {
+		return t
 	}
 	return now
 }

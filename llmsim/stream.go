@@ -67,8 +67,14 @@ func (s *Server) newStream(req *request, truth *Truth, fault Fault) *stream {
 	}
 	st.faulty = fault.StallAt+fault.CutAt+fault.GarbageAt+fault.ErrorAt > 0
 	st.seq = Sequence{Prompt: req.promptTokens, Output: output, Tag: st}
-	if s.cfg.PrefixCaching {
-		st.seq.Cached = s.prefixes.lookup(req)
+	if s.cfg.PrefixCaching || s.cfg.TruthPrompts {
+		repeated := s.prefixes.lookup(req)
+		if s.cfg.PrefixCaching {
+			st.seq.Cached = repeated
+		}
+		if s.cfg.TruthPrompts {
+			truth.Repeated, truth.Prompt = repeated, req.prefix.name()
+		}
 	}
 	if s.cfg.TruthTokens {
 		truth.Tokens = make([]int64, 0, output)
@@ -92,8 +98,8 @@ func (st *stream) serveStream(w http.ResponseWriter, r *http.Request) error {
 	// After the flush net/http holds nothing back, and the response is chunked: the loop may write chunks to the
 	// connection until this handler returns. Then net/http ends the response and keeps the connection for the next
 	// request.
-	conn, ok := r.Context().Value(connKey{}).(*directConn)
-	if ok && conn.usable() && r.Proto == "HTTP/1.1" && r.TLS == nil {
+	conn := connOf(r)
+	if conn != nil && conn.usable() && r.Proto == "HTTP/1.1" && r.TLS == nil {
 		st.conn = conn
 	} else {
 		st.slow.Store(true)

@@ -21,15 +21,25 @@ type Truth struct {
 	Outcome   string `json:"outcome"` // stop, length, abort (the client went away), cut, error (a fault), refused
 	Fault     string `json:"fault,omitempty"`
 
+	// Connection numbers the connections from 1, in the order in which the server accepted them.
+	Connection uint64 `json:"connection"`
+
 	PromptTokens int `json:"prompt_tokens"`
+	// AskedTokens is the output that the request asked for at most: its max_tokens, or what the context leaves.
+	AskedTokens  int `json:"asked_tokens"`
 	OutputTokens int `json:"output_tokens"` // tokens that were written out, or for a response in one piece generated
 	Preemptions  int `json:"preemptions,omitempty"`
+	// Prompt names the prompt: two requests with the same text have the same. Repeated is how many of its tokens, from
+	// its beginning, an earlier prompt began with: what a prefix cache would save. Both only with
+	// [Config.TruthPrompts].
+	Prompt   string `json:"prompt,omitempty"`
+	Repeated int    `json:"repeated_tokens,omitempty"`
 
 	Wall time.Time `json:"wall"` // when the request was read, as wall time
-	// Read is the instant that the engine counts from: when the kernel received the end of the request's header, or,
-	// where it does not say (systems other than Linux, TLS, HTTP/2, a listener in memory), when the handler was called.
+	// Read is the instant that the engine counts from: when the kernel received the end of the request, or, where it
+	// does not say (systems other than Linux, TLS, HTTP/2, a listener in memory), when the handler was called.
 	Read int64 `json:"read_ns"`
-	// Handled is when the handler was called; Handled − Read is what the server itself took to get there.
+	// Handled is when the handler was called, by then with the request's header alone if its body came later.
 	Handled    int64 `json:"handled_ns"`
 	DueFirst   int64 `json:"due_first_ns"`   // when the engine owed the first token
 	DueLast    int64 `json:"due_last_ns"`    // when the engine owed the last token generated

@@ -82,6 +82,10 @@ func (r *Result) bracket() (best, fails *Stage) {
 	return best, fails
 }
 
+// Bracket is the open-loop stage with the highest rate that passes below every failure, and the one with the lowest
+// rate that fails; nil for none.
+func (r *Result) Bracket() (best, fails *Stage) { return r.bracket() }
+
 func rate(s *Stage) string { return num.Rate(s.Load.Rate) }
 
 // why says what decided a stage that does not pass, and of an undecided one what would.

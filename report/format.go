@@ -15,5 +15,7 @@ type Format struct {
 func Formats() []Format {
 	return []Format{
 		{"screen", "txt", WriteScreen},
+		{"markdown", "md", WriteMarkdown},
+		{"junit", "xml", WriteJUnit},
 	}
 }

@@ -1,6 +1,9 @@
 package report
 
 import (
+	"iter"
+	"slices"
+
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
 )
@@ -42,15 +45,33 @@ func (s *Stage) Log() []Request {
 	return s.log
 }
 
+// EachRequest yields what Log returns one by one, so that the requests of a large stage need not all be held once more.
+// It is nil where no requests are at hand.
+func (s *Stage) EachRequest() iter.Seq[Request] {
+	switch {
+	case s.log != nil:
+		return slices.Values(s.log)
+	case s.Measured != nil:
+		return eachOf(s.Measured)
+	}
+	return nil
+}
+
+func eachOf(m *loadgen.Measured) iter.Seq[Request] {
+	return func(yield func(Request) bool) {
+		for i := range m.Records {
+			if !yield(requestOf(m, i)) {
+				return
+			}
+		}
+	}
+}
+
 // SetLog gives a stage that was read from a file its requests.
 func (s *Stage) SetLog(requests []Request) { s.log = requests }
 
 func logOf(m *loadgen.Measured) []Request {
-	all := make([]Request, len(m.Records))
-	for i := range m.Records {
-		all[i] = requestOf(m, i)
-	}
-	return all
+	return slices.AppendSeq(make([]Request, 0, len(m.Records)), eachOf(m))
 }
 
 // requestOf is a record as a Request.

@@ -46,14 +46,7 @@ func stepOf(lasted time.Duration) time.Duration {
 
 // seriesOf is the series of a stage that was just measured.
 func seriesOf(m *loadgen.Measured) *Series {
-	requests := func(yield func(Request) bool) {
-		for i := range m.Records {
-			if !yield(requestOf(m, i)) {
-				return
-			}
-		}
-	}
-	return NewSeries(requests, time.Duration(m.End-m.Start), m.Stage.Load.Kind.Open())
+	return NewSeries(eachOf(m), time.Duration(m.End-m.Start), m.Stage.Load.Kind.Open())
 }
 
 // NewSeries makes the series of a stage from its requests. lasted is from its begin until nothing was in flight any

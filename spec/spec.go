@@ -149,8 +149,12 @@ type Search struct {
 
 // Output says what is written, and where.
 type Output struct {
-	Dir            string   // folder for the results
+	// Dir is the folder for the results; "" is a new one, named after the time and the model.
+	Dir            string
+	Earlier        Earlier  // what becomes of an earlier run's results in Dir
 	Files          []string // forms, or file names whose ending is one
+	Records        string   // file for the requests, one line each; "": none
+	HLog           string   // file for their latencies as an HdrHistogram log; "": none
 	SampleRequests int      // keep prompt and response of so many requests of a stage
 	Style          Style    // what is printed at the end
 	Quiet          bool     // no progress
@@ -162,6 +166,16 @@ type Output struct {
 	Labels         map[string]string
 	Cost           *Cost // of the endpoint; nil: not said
 }
+
+// Earlier is what becomes of the results of an earlier run where a run is to write its own.
+type Earlier string
+
+// What may become of them.
+const (
+	KeepEarlier      Earlier = ""          // they get another name
+	RefuseEarlier    Earlier = "refuse"    // the run is refused
+	OverwriteEarlier Earlier = "overwrite" // they are replaced
+)
 
 // Cost is what running the endpoint costs.
 type Cost struct {

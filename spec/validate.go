@@ -71,7 +71,6 @@ func (s Spec) Validate() error {
 	s.Plan.validate(&all, l.MaxConcurrency)
 	all.add(!(s.Confidence > 0.5 && s.Confidence < 1), "Confidence", s.Confidence,
 		"it must lie between 0.5 and 1, such as 0.95")
-	all.add(s.Output.Dir == "", "Output.Dir", nil, "it names no folder")
 	all.add(s.Output.SampleRequests < 0, "Output.SampleRequests", s.Output.SampleRequests, negative)
 	return errors.Join(all...)
 }

@@ -240,7 +240,7 @@ func planRows() []row {
 		},
 		{
 			point: "3.2", name: "a request has a time limit by default, and it is stated", fast: true,
-			args: "run --help", exit: []int{0}, says: []string{`--request-timeout.{0,250}\b(10m|10 min|600 ?s)`},
+			args: "run --help-all", exit: []int{0}, says: []string{`--request-timeout.{0,250}\b(10m|10 min|600 ?s)`},
 		},
 		{
 			point: "3.2", name: "the time limit of a request ends a stalled stream", fast: true,

@@ -206,13 +206,11 @@ func fileRows() []row {
 					intact(e)
 			}},
 		{name: "results of an earlier run are kept", args: short, exit: []int{0},
-			then: []step{{args: short, exit: []int{0}, says: []string{`kept`}, report: []check{completed(20, 20)}}},
-			check: func(e *env) string {
-				if all, _ := filepath.Glob(filepath.Join(e.Out, "benchmarks*.json")); len(all) != 2 {
-					return complaint("two reports", all)
-				}
-				return ""
-			}},
+			then: []step{{args: short, exit: []int{2}, says: []string{`holds the results of an earlier run`},
+				report: []check{completed(20, 20)}}}},
+		{name: "results of an earlier run are replaced on demand", args: short, exit: []int{0},
+			then: []step{{args: strings.Replace(short, "--max-requests 20", "--max-requests 10 --overwrite", 1),
+				exit: []int{0}, report: []check{completed(10, 10)}}}},
 	}
 	for i := range rows {
 		rows[i].point, rows[i].fast = "4.2", true

@@ -104,10 +104,24 @@ func (p *program) flagError(cmd *cobra.Command, err error) error {
 	return withHint(usageError("%s", shownFlagError(err)), helpHint(cmd))
 }
 
-// shownFlagError is the text of pflag's error. Of -api-key=VALUE, with one dash, it would repeat the value.
+// shownFlagError is the text of pflag's error, without what Go's parsers say.
 func shownFlagError(err error) string {
+	var value *pflag.InvalidValueError
+	if errors.As(err, &value) {
+		flag := value.GetFlag()
+		given := fmt.Sprintf("--%s %q: ", flag.Name, endpoint.RedactUserinfo(value.GetValue()))
+		switch flag.Value.Type() {
+		case "int", "int64":
+			return given + "it must be a whole number"
+		case "float64":
+			return given + "it must be a number"
+		case "bool":
+			return given + "it is on where it is given alone, and off with =false"
+		}
+		return given + value.Unwrap().Error()
+	}
 	text := err.Error()
-	if strings.HasPrefix(text, "unknown shorthand") {
+	if strings.HasPrefix(text, "unknown shorthand") { // of -api-key=VALUE, it would repeat the value
 		text, _, _ = strings.Cut(text, "=")
 	}
 	return text

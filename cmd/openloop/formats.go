@@ -1,6 +1,8 @@
 package main
 
 import (
+	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -10,6 +12,9 @@ import (
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/page"
+	"github.com/openloop/openloop/report/records"
+	"github.com/openloop/openloop/spec"
 )
 
 // format is a form in which results can be written: GuideLLM's report, or a view of report.Result.
@@ -18,6 +23,10 @@ type format struct {
 	endings []string // of files, without the dot
 	isView  bool     // of the result alone; else of GuideLLM's report alone
 	write   func(w io.Writer, file *guidellm.Report, result *report.Result) error
+	// ofRun says that a run writes the form once, at its end, as report.ENDING: it is for people.
+	ofRun bool
+	// together writes several results as one; nil: the form is of one result, or they stand one after the other.
+	together func(w io.Writer, names []string, results []*report.Result) error
 }
 
 // formats are all forms. report.Formats has those that are made from a result alone.
@@ -26,21 +35,36 @@ func formats() []format {
 		guideLLMFormat("json", guidellm.JSON, "json"),
 		guideLLMFormat("csv", guidellm.CSV, "csv"),
 		guideLLMFormat("yaml", guidellm.YAML, "yaml", "yml"),
-		{formatConsole, nil, false, func(w io.Writer, file *guidellm.Report, _ *report.Result) error {
+		{name: formatConsole, write: func(w io.Writer, file *guidellm.Report, _ *report.Result) error {
 			return guidellm.WriteConsole(w, file, time.Local)
 		}},
 	}
 	for _, f := range report.Formats() {
-		write := func(w io.Writer, _ *guidellm.Report, result *report.Result) error { return f.Write(w, result) }
-		all = append(all, format{f.Name, []string{f.Ending}, true, write})
+		all = append(all, viewFormat(f))
+	}
+	for _, f := range page.Formats() {
+		view := viewFormat(f)
+		view.ofRun = true
+		if f.Name == "html" {
+			view.together = func(w io.Writer, names []string, results []*report.Result) error {
+				return page.Write(w, page.Input{Runs: results, Names: names})
+			}
+		}
+		all = append(all, view)
 	}
 	return all
 }
 
+func viewFormat(f report.Format) format {
+	return format{
+		name: f.Name, endings: []string{f.Ending}, isView: true,
+		write: func(w io.Writer, _ *guidellm.Report, result *report.Result) error { return f.Write(w, result) },
+	}
+}
+
 func guideLLMFormat(name string, form guidellm.Format, endings ...string) format {
-	return format{name, endings, false, func(w io.Writer, file *guidellm.Report, _ *report.Result) error {
-		return guidellm.Write(w, form, file)
-	}}
+	write := func(w io.Writer, file *guidellm.Report, _ *report.Result) error { return guidellm.Write(w, form, file) }
+	return format{name: name, endings: endings, write: write}
 }
 
 // findFormat finds a form by its name, nil where there is none.
@@ -79,22 +103,92 @@ type output struct {
 	format *format
 }
 
-// parseOutputs reads --outputs: the name or the ending of a form is benchmarks.ENDING, and a file name has its form
-// from its ending.
+// compressedEnding is that of files that are compressed by gzip, after the ending of their form.
+const compressedEnding = ".gz"
+
+// compressed is a form whose text is compressed by gzip.
+func (f format) compressed() *format {
+	plain := f.write
+	f.write = func(w io.Writer, file *guidellm.Report, result *report.Result) error {
+		z := gzip.NewWriter(w)
+		return errors.Join(plain(z, file, result), z.Close())
+	}
+	return &f
+}
+
+// requestFile is a file of requests: of --records or of --hlog.
+type requestFile struct {
+	flag, file string
+	write      func(w io.Writer, all ...*report.Result) error
+}
+
+// requestFiles are those of --records and --hlog; "" is none.
+func requestFiles(recordsFile, hlogFile string) ([]requestFile, error) {
+	var all []requestFile
+	if recordsFile != "" {
+		form, err := records.FormOf(strings.TrimSuffix(recordsFile, compressedEnding))
+		if err != nil {
+			return nil, usageError("--records: %w", err)
+		}
+		all = append(all, requestFile{"records", recordsFile, func(w io.Writer, r ...*report.Result) error {
+			return records.Write(w, form, r...)
+		}})
+	}
+	if hlogFile != "" {
+		all = append(all, requestFile{"hlog", hlogFile, records.WriteHLog})
+	}
+	return all, nil
+}
+
+// output is the file among those of a run.
+func (f requestFile) output() output {
+	form := format{name: f.flag, isView: true, write: func(w io.Writer, _ *guidellm.Report, r *report.Result) error {
+		return f.write(w, r)
+	}}
+	if strings.HasSuffix(f.file, compressedEnding) {
+		return output{f.file, form.compressed()}
+	}
+	return output{f.file, &form}
+}
+
+// allOutputs are all files of a run.
+func allOutputs(o spec.Output) ([]output, error) {
+	outputs, err := parseOutputs(o.Files)
+	if err != nil {
+		return nil, usageError("--outputs: %w", err)
+	}
+	files, err := requestFiles(o.Records, o.HLog)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		outputs = append(outputs, f.output())
+	}
+	return outputs, nil
+}
+
+// parseOutputs reads --outputs: the name or the ending of a form is benchmarks.ENDING, or report.ENDING where it is for
+// people, and a file name has its form from its ending. Either may have .gz after it.
 func parseOutputs(names []string) ([]output, error) {
 	var all []output
 	for _, name := range names {
-		name = strings.TrimSpace(name)
+		name, compress := strings.CutSuffix(strings.TrimSpace(name), compressedEnding)
 		file := name
 		if filepath.Ext(name) == "" {
 			file = "benchmarks." + name
 		}
 		if f := findFormat(name); f != nil && len(f.endings) > 0 {
 			file = "benchmarks." + f.endings[0]
+			if f.ofRun {
+				file = "report." + f.endings[0]
+			}
 		}
 		form := formatOf(file)
 		if form == nil {
 			return nil, fmt.Errorf("%q: openloop writes %s, and files with their endings", name, formatNames(true))
+		}
+		if compress {
+			file, form = file+compressedEnding, form.compressed()
 		}
 		all = append(all, output{file, form})
 	}

@@ -11,13 +11,19 @@ func TestParseOutputs(t *testing.T) {
 		{"screen", "benchmarks.txt", "screen"},
 		{"txt", "benchmarks.txt", "screen"},
 		{"a.json", "a.json", "json"},
+		{"json.gz", "benchmarks.json.gz", "json"},
+		{"a.csv.gz", "a.csv.gz", "csv"},
+		{".gz", "", ""},
+		{"gz", "", ""},
 		{"/b/c.yml", "/b/c.yml", "yaml"},
 		{"json.csv", "json.csv", "csv"},
 		{"", "", ""},
-		{"console", "", ""}, // is printed, and no file
-		{"html", "", ""},
+		{"console", "", ""},             // is printed, and no file
+		{"html", "report.html", "html"}, // for people, not for programs
+		{"xlsx", "", ""},
 		{"/b/json", "", ""},
-		{"a.html", "", ""},
+		{"a.html", "a.html", "html"},
+		{"a.xlsx", "", ""},
 	} {
 		outputs, err := parseOutputs([]string{c.name})
 		if c.file == "" {

@@ -115,7 +115,7 @@ func (p *program) root() *cobra.Command {
 	addTo(groupMeasure, newSweep(p), newRun(p))
 	addTo(groupResults, newReport(p))
 	addTo(groupGuideLLM, newBenchmark(p), newParity(p))
-	addTo(groupOther, newSimulate(p), newVersion(p))
+	addTo(groupOther, newAudit(p), newSimulate(p), newVersion(p))
 
 	root.PersistentFlags().Bool(helpAllFlag, false, "list all flags, in groups")
 	root.SetOut(p.stdout)

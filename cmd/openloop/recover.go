@@ -80,7 +80,10 @@ func runRecover(names []string, stdout, stderr io.Writer) error {
 	if len(names) != 1 {
 		return usageError("--recover takes one folder of results, or one %s", journalFile)
 	}
-	name := names[0]
+	name := runFolder(names[0])
+	if latest := filepath.Join(name, latestRun); !exists(filepath.Join(name, journalFile)) && exists(latest) {
+		name = runFolder(latest)
+	}
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
 		name = filepath.Join(name, journalFile)
 	}
@@ -112,7 +115,7 @@ func runRecover(names []string, stdout, stderr io.Writer) error {
 		Args: guidellm.ArgsOf(about.Spec), Spec: about.Spec, Model: about.Model, Version: about.Version,
 		MaxConcurrency: about.MaxConcurrency,
 	})
-	outputs, err := parseOutputs(about.Spec.Output.Files)
+	outputs, err := allOutputs(about.Spec.Output)
 	if err != nil {
 		return err
 	}
@@ -120,7 +123,7 @@ func runRecover(names []string, stdout, stderr io.Writer) error {
 		dir: filepath.Dir(name), outputs: outputs, own: map[string]bool{},
 		kept: func(old, now string) { fmt.Fprintf(stderr, "kept %s as %s\n", old, now) },
 	}
-	saveErr := results.save(exporter.Export(result), result)
+	saveErr := results.save(exporter.Export(result), result, true)
 	printErr := report.WriteScreen(stdout, result)
 	for _, name := range results.saved {
 		fmt.Fprintf(stderr, "saved %s\n", name)

@@ -19,6 +19,7 @@ import (
 	"github.com/openloop/openloop/internal/atomicfile"
 	"github.com/openloop/openloop/internal/infile"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/records"
 )
 
 // reportFlags are the flags of openloop report.
@@ -28,6 +29,8 @@ type reportFlags struct {
 	output    string
 	recompute bool
 	recover   bool
+	records   string
+	hlog      string
 }
 
 func newReport(p *program) *cobra.Command {
@@ -51,13 +54,16 @@ func newReport(p *program) *cobra.Command {
 
 func (f *reportFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.format, "format", "",
-		"screen (a line a stage; summary is the same), console (GuideLLM's tables), json, csv or yaml (default: by "+
-			"the ending of --output, else screen for openloop's own reports and console for GuideLLM's)")
+		"screen (a line a stage; summary is the same), markdown, junit, console (GuideLLM's tables), json, csv or "+
+			"yaml (default: by the ending of --output, else screen for openloop's own reports and console for GuideLLM's)")
 	set.StringVar(&f.style, "console-style", "", "openloop for --format screen, guidellm for --format console")
 	set.StringVarP(&f.output, "output", "o", "", "file to write instead of stdout; an ending .gz compresses it")
 	set.BoolVar(&f.recompute, "recompute", false,
 		"recompute the metrics from the requests and list those that differ; exit 3 if any does. With --format or "+
 			"--output, the report that is written has the recomputed metrics")
+	set.StringVar(&f.records, "records", "",
+		"write the requests of all reports to this file, one line each: .parquet, .jsonl or .csv")
+	set.StringVar(&f.hlog, "hlog", "", "write their latencies as an HdrHistogram log")
 	set.BoolVar(&f.recover, "recover", false,
 		"make the report of a run that was killed, of the "+journalFile+" in its folder")
 }
@@ -67,7 +73,7 @@ func runReport(f reportFlags, files []string, stdout, stderr io.Writer) error {
 		return usageError("no report named: openloop report RUN…")
 	}
 	if f.recover {
-		if f.recompute || f.format != "" || f.style != "" || f.output != "" {
+		if f.recompute || f.format != "" || f.style != "" || f.output != "" || f.records != "" || f.hlog != "" {
 			return usageError("--recover writes the files that the run was to write; give other flags afterwards")
 		}
 		return runRecover(files, stdout, stderr)
@@ -85,10 +91,20 @@ const (
 
 // inFolder is the report in a folder of results, and any other name as it is.
 func inFolder(name string) string {
-	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		return filepath.Join(name, "benchmarks.json")
+	name = runFolder(name)
+	info, err := os.Stat(name)
+	if err != nil || !info.IsDir() {
+		return name
 	}
-	return name
+	for _, file := range []string{"benchmarks.json", "benchmarks.json" + compressedEnding, "benchmarks.yaml"} {
+		if exists(filepath.Join(name, file)) {
+			return filepath.Join(name, file)
+		}
+	}
+	if exists(filepath.Join(name, latestRun)) { // the folder of the runs' folders
+		return inFolder(filepath.Join(name, latestRun))
+	}
+	return filepath.Join(name, "benchmarks.json")
 }
 
 // readOwn reads openloop's own results, without the requests behind them; nil where a report has none, or can't be
@@ -146,6 +162,11 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if f.records != "" || f.hlog != "" {
+		if err := f.writeRequests(names, stderr); err != nil || f.format == "" && f.output == "" && !f.recompute {
+			return err
+		}
+	}
 	if !f.recompute && (form == nil || form.name == formatScreen) {
 		if own := readOwn(names); own != nil {
 			return f.write(stdout, findFormat(formatScreen), &reports{names: names, results: own})
@@ -193,6 +214,48 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 		return &exitError{exitMissed, fmt.Errorf("%d values differ from those that the requests give", different)}
 	}
 	return nil
+}
+
+// writeRequests writes the files of --records and --hlog.
+func (f *reportFlags) writeRequests(names []string, stderr io.Writer) error {
+	files, err := requestFiles(f.records, f.hlog)
+	if err != nil {
+		return err
+	}
+	var results []*report.Result
+	for _, name := range names {
+		file, own, err := readReport(name, stderr)
+		if err != nil {
+			return err
+		}
+		if own == nil {
+			own = guidellm.Import(file)
+		}
+		results = append(results, own)
+	}
+	for _, to := range files {
+		err := writeFile(to.file, func(w io.Writer) error { return to.write(w, results...) })
+		if errors.Is(err, records.ErrNoRequests) {
+			return withHint(usageError("--%s: %w", to.flag, err),
+				"GuideLLM keeps as many of a stage as its --sample-requests says")
+		}
+		if err != nil {
+			return fmt.Errorf("writing %s: %w", to.file, err)
+		}
+		fmt.Fprintf(stderr, "saved %s\n", to.file)
+	}
+	return nil
+}
+
+// writeFile writes a file whole or not at all, compressed where its name says so.
+func writeFile(name string, write func(io.Writer) error) error {
+	return atomicfile.Write(name, func(w io.Writer) error {
+		if !strings.HasSuffix(name, compressedEnding) {
+			return write(w)
+		}
+		z := gzip.NewWriter(w)
+		return errors.Join(write(z), z.Close())
+	})
 }
 
 // reports are the reports that were named.
@@ -254,19 +317,16 @@ func (f *reportFlags) write(stdout io.Writer, form *format, r *reports) error {
 		}
 		return out.Flush()
 	}
-	return atomicfile.Write(f.output, func(w io.Writer) error {
-		if !strings.HasSuffix(f.output, ".gz") {
-			return r.write(w, form)
-		}
-		z := gzip.NewWriter(w)
-		return errors.Join(r.write(z, form), z.Close())
-	})
+	return writeFile(f.output, func(w io.Writer) error { return r.write(w, form) })
 }
 
 // write writes the reports: as one where the form is GuideLLM's, one after the other where it is a view of a result.
 func (r *reports) write(w io.Writer, form *format) error {
 	if !form.isView {
 		return form.write(w, r.merged, nil)
+	}
+	if form.together != nil && len(r.results) > 1 {
+		return form.together(w, r.names, r.results)
 	}
 	for i, result := range r.results {
 		if len(r.results) > 1 {

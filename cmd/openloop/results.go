@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/internal/atomicfile"
@@ -14,9 +16,10 @@ import (
 	"github.com/openloop/openloop/spec"
 )
 
-// resultFiles are the files of a run. An earlier run's are never overwritten: they are kept under another name.
+// resultFiles are the files of a run.
 type resultFiles struct {
-	dir     string
+	dir     string // "" until begin has made a new one
+	earlier spec.Earlier
 	outputs []output
 	saved   []string              // written last
 	own     map[string]bool       // files that this run may write over, by their absolute names: it wrote them
@@ -24,40 +27,89 @@ type resultFiles struct {
 	kept    func(old, now string) // told of each file that got another name
 }
 
-// openResultFiles makes the folder and tries to write into it.
+// openResultFiles says what is wrong with where the results are to go. Nothing is made before the run begins.
 func openResultFiles(o spec.Output) (*resultFiles, error) {
-	outputs, err := parseOutputs(o.Files)
+	outputs, err := allOutputs(o)
 	if err != nil {
-		return nil, usageError("--outputs: %w", err)
+		return nil, err
 	}
-	if err := prepareFolder(o.Dir); err != nil {
+	f := &resultFiles{dir: o.Dir, earlier: o.Earlier, outputs: outputs, own: map[string]bool{}}
+	if err := checkFolder(cmp.Or(o.Dir, runsFolder)); err != nil {
 		return nil, usageError("--output-dir: %w", err)
 	}
-	return &resultFiles{dir: o.Dir, outputs: outputs, own: map[string]bool{}}, nil
+	return f, nil
 }
 
-// prepareFolder makes the folder and tries to write into it.
-func prepareFolder(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("the folder for the results can't be made: %w", err)
+// refuseEarlier is an error where the results of an earlier run are in the way, unless something is to become of them.
+func (f *resultFiles) refuseEarlier() error {
+	if f.earlier != spec.RefuseEarlier {
+		return nil
 	}
-	f, err := atomicfile.Create(filepath.Join(dir, "openloop-tests-whether-it-can-write-here"))
-	if err == nil {
-		_, err = f.Write([]byte("yes\n"))
-		f.Abandon()
-	}
-	if err != nil {
-		return fmt.Errorf("the folder for the results can't be written to: %w", err)
+	for _, name := range f.names() {
+		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
+			return withHint(usageError("--output-dir: %s holds the results of an earlier run: %s",
+				filepath.Dir(name), filepath.Base(name)),
+				"name another folder, leave the flag out for a new one, or replace what is there with --overwrite")
+		}
 	}
 	return nil
 }
 
-// save writes the files of a result. Where the folder has become unusable, they go to the folder for temporary files:
-// what was measured is not to be lost.
-func (f *resultFiles) save(file *guidellm.Report, result *report.Result) error {
+// names are the files that a run leaves where it is to write: those that were asked for, and, unless earlier ones are
+// kept, those that another run may have been asked for.
+func (f *resultFiles) names() []string {
+	var names []string
+	for _, o := range f.outputs {
+		if f.dir != "" || filepath.IsAbs(o.file) {
+			names = append(names, f.place(o.file))
+		}
+	}
+	if f.dir == "" || f.earlier == spec.KeepEarlier {
+		return names
+	}
+	for _, form := range formats() {
+		for _, ending := range form.endings {
+			name := f.place("benchmarks." + ending)
+			names = append(names, name, name+compressedEnding)
+		}
+	}
+	return append(names, f.place(configFile), f.place(journalFile))
+}
+
+// begin makes the folder of a run that is about to send load.
+func (f *resultFiles) begin(model string, now time.Time) error {
+	var err error
+	if f.dir == "" {
+		f.dir, err = newRunFolder(runsFolder, model, now)
+	} else {
+		err = os.MkdirAll(f.dir, 0o755)
+	}
+	if err != nil {
+		return usageError("--output-dir: the folder for the results can't be made: %w", err)
+	}
+	if f.earlier != spec.OverwriteEarlier {
+		return nil
+	}
+	// What this run does not write would seem to be of it.
+	for _, name := range f.names() {
+		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() {
+			if err := os.Remove(name); err != nil {
+				return usageError("--overwrite: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// save writes the files of a result, those that are for people only if the run has ended. Where the folder has become
+// unusable, they go to the folder for temporary files: what was measured is not to be lost.
+func (f *resultFiles) save(file *guidellm.Report, result *report.Result, ended bool) error {
 	f.saved = nil
 	var failed error
 	for _, o := range f.outputs {
+		if o.format.ofRun && !ended {
+			continue
+		}
 		name := f.place(o.file)
 		write := func(w io.Writer) error { return o.format.write(w, file, result) }
 		err := f.write(name, write)
@@ -104,10 +156,13 @@ func (f *resultFiles) write(name string, write func(io.Writer) error) error {
 // benchmarks-20261124-164300.json, by the time at which it was written.
 func (f *resultFiles) keepEarlier(name string) error {
 	info, err := os.Stat(name)
-	if err != nil || !info.Mode().IsRegular() || f.own[absolute(name)] {
+	if err != nil || !info.Mode().IsRegular() || f.own[absolute(name)] || f.earlier == spec.OverwriteEarlier {
 		return nil
 	}
 	end := filepath.Ext(name)
+	if end == compressedEnding {
+		end = filepath.Ext(strings.TrimSuffix(name, end)) + end
+	}
 	stem := strings.TrimSuffix(name, end) + info.ModTime().Format("-20060102-150405")
 	kept := stem + end
 	for n := 2; exists(kept); n++ {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"math"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -45,13 +44,13 @@ type runFlags struct {
 
 func addRunFlags(set *pflag.FlagSet, p *program) *runFlags {
 	f := &runFlags{specFlags: addSpecFlags(set, p)}
-	set.StringVar(&f.profile, "profile", "", "synchronous, concurrent, throughput, constant or poisson")
-	set.Float64SliceVar(&f.rates, "rate", nil,
+	set.StringVar(&f.profile, "profile", "", "`PROFILE`: synchronous, concurrent, throughput, constant or poisson (default poisson)")
+	set.Var((*ratesValue)(&f.rates), "rate",
 		"constant, poisson: requests per second; concurrent, throughput: streams; a list runs a stage for each")
 	set.StringVar(&f.arrival, "arrival", "",
-		"`arrivals` at --rate, --ramp or --stages: "+loadgen.ArrivalForms+"; in place of --profile")
-	set.StringVar(&f.ramp, "ramp", "", "let the rate change evenly over the stage: FROM..TO in requests per second")
-	set.StringVar(&f.stages, "stages", "", "let the rate follow a profile: '5rps:60s,20rps:30s,5..20rps:60s'")
+		"`ARRIVALS` at --rate, --ramp or --stages: "+loadgen.ArrivalForms+"; in place of --profile")
+	set.StringVar(&f.ramp, "ramp", "", "let the rate change evenly over the stage: `FROM..TO` in requests per second")
+	set.StringVar(&f.stages, "stages", "", "let the rate follow `STAGES`: '5rps:60s,20rps:30s,5..20rps:60s'")
 	set.StringVar(&f.trace, "trace", "",
 		"replay a recorded load, each request at its time: a `FILE` of Mooncake JSON lines or an Azure LLM inference "+
 			"CSV")
@@ -110,6 +109,10 @@ func (l loadFlags) loads(f *specFlags) ([]loadgen.Load, error) {
 	if l.ramp != "" || l.stages != "" {
 		return l.curveLoad(f, kind, arrival)
 	}
+	if kind == "" && len(l.rates) > 0 {
+		kind = loadgen.PoissonGaps
+		f.note("poisson arrivals (--profile constant for even gaps, --profile concurrent for a number of streams)")
+	}
 	loads, err := l.rateLoads(f, kind)
 	for i := range loads {
 		loads[i].Arrival = arrival
@@ -127,7 +130,7 @@ func (l loadFlags) traceLoad(f *specFlags) ([]loadgen.Load, error) {
 	case !(f.traceSpeed > 0):
 		return nil, usageError("--trace-speed %v: it must be above 0", f.traceSpeed)
 	case !f.set.Changed("max-seconds"):
-		f.maxSeconds = 0 // the trace says how long
+		f.stageTime = 0 // the trace says how long
 	}
 	return []loadgen.Load{{Kind: loadgen.ConstantGap, Name: "trace"}}, nil
 }
@@ -139,7 +142,7 @@ func (l loadFlags) curveLoad(f *specFlags, kind loadgen.Kind, arrival loadgen.Ar
 	} else if kind == loadgen.PoissonGaps && arrival.Kind == "" {
 		arrival.Kind = loadgen.PoissonArrival
 	}
-	length := time.Duration(f.maxSeconds * float64(time.Second))
+	length := f.stageTime
 	var shape loadgen.Profile
 	var err error
 	name := "stages"
@@ -148,13 +151,14 @@ func (l loadFlags) curveLoad(f *specFlags, kind loadgen.Kind, arrival loadgen.Ar
 			return nil, usageError("--stages: %w", err)
 		}
 		if f.set.Changed("max-seconds") && length > shape.Length() {
-			return nil, usageError("--max-seconds %v is beyond the end of --stages, %v", f.maxSeconds, shape.Length())
+			return nil, usageError("--max-seconds %s is beyond the end of --stages, %v", shortTime(f.stageTime),
+				shape.Length())
 		}
 		if !f.set.Changed("max-seconds") {
-			f.maxSeconds = shape.Length().Seconds()
+			f.stageTime = shape.Length()
 		}
 	} else {
-		if f.maxSeconds == 0 {
+		if f.stageTime == 0 {
 			return nil, usageError("--ramp needs --max-seconds: the rate reaches its end then")
 		}
 		if shape, err = loadgen.ParseRamp(l.ramp, length); err != nil {
@@ -186,7 +190,8 @@ func (l loadFlags) rateLoads(f *specFlags, kind loadgen.Kind) ([]loadgen.Load, e
 			return nil, usageError("--profile %s needs --rate", kind)
 		}
 	case "":
-		return nil, usageError("no profile: give --profile synchronous, concurrent, throughput, constant or poisson")
+		return nil, withHint(usageError("no load: give --rate, in requests per second"),
+			"--profile synchronous, concurrent or throughput sends without a rate")
 	default:
 		return nil, usageError("--profile %q: it is synchronous, concurrent, throughput, constant or poisson "+
 			"(\"openloop sweep\" sweeps)", kind)

@@ -90,6 +90,9 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.checkFiles(); err != nil {
 		return err
 	}
+	if err := s.files.refuseEarlier(); err != nil {
+		return err
+	}
 	if s.spec.Endpoint.Insecure {
 		s.warn("--insecure: the endpoint's certificate is not verified, and the API key could go to someone else")
 	}
@@ -134,6 +137,10 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.engine = s.ask(ctx, metrics)
+	if err := s.files.begin(s.model, time.Now()); err != nil {
+		return err
+	}
+	s.spec.Output.Dir = s.files.dir
 	args := guidellm.ArgsOf(s.spec)
 	if s.options.args != nil {
 		args = *s.options.args
@@ -215,15 +222,28 @@ func (s *session) checkFiles() error {
 		return nil
 	}
 	for _, o := range s.files.outputs {
-		if err := refuse("outputs", s.files.place(o.file)); err != nil {
+		if s.files.dir == "" && !filepath.IsAbs(o.file) {
+			continue // it goes into a new folder
+		}
+		flag := "outputs"
+		if o.format.name == "records" || o.format.name == "hlog" {
+			flag = o.format.name
+		}
+		if err := refuse(flag, s.files.place(o.file)); err != nil {
+			return err
+		}
+	}
+	written := s.files.names()
+	for _, name := range written {
+		if err := refuse("output-dir", name); err != nil {
 			return err
 		}
 	}
 	if w.SaveTo == "" {
 		return nil
 	}
-	for _, o := range s.files.outputs {
-		taken[s.files.place(o.file)] = "is to hold the results"
+	for _, name := range written {
+		taken[name] = "is to hold the results"
 	}
 	return refuse("save-workload", w.SaveTo)
 }
@@ -425,7 +445,7 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	debug.SetGCPercent(reportGC)
 	result := s.result(measured)
 	file := s.exporter.Export(result)
-	saveErr := s.files.save(file, result)
+	saveErr := s.files.save(file, result, true)
 	s.endJournal(saveErr == nil)
 	saveErr = errors.Join(saveErr, s.saveWorkload())
 	if err := s.print(file, result); err != nil {
@@ -504,7 +524,7 @@ func (s *session) keep(st *sweep.Stage) {
 		return
 	}
 	result := s.result(&s.measured)
-	if err := s.files.save(s.exporter.Export(result), result); err != nil {
+	if err := s.files.save(s.exporter.Export(result), result, false); err != nil {
 		s.warn("%v", err)
 	}
 }

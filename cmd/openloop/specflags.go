@@ -1,7 +1,7 @@
 package main
 
 import (
-	"math"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -18,6 +18,9 @@ import (
 
 // defaultObjectives are judged where --slo names none.
 const defaultObjectives = "ttft:p95<250ms tpot:p95<50ms errors<1%"
+
+// longestStage is the longest that can be asked for, 16 weeks and some: what is longer is a slip.
+const longestStage = 1e7 * time.Second
 
 // defaultSeed is GuideLLM's.
 const defaultSeed = 42
@@ -53,10 +56,9 @@ type specFlags struct {
 	traceSpeed                 float64
 
 	// the load
-	maxSeconds                       float64
+	stageTime, rampup, grace         time.Duration
 	maxRequests                      int
-	warmup, cooldown                 float64
-	rampup, grace                    time.Duration
+	warmup, cooldown                 spec.Trim
 	maxErrors                        int
 	maxErrorRate, maxGlobalErrorRate float64
 	maxConcurrency                   int
@@ -65,7 +67,12 @@ type specFlags struct {
 	objectives, gates   []string
 	confidence          float64
 	outputDir           string
+	overwrite           bool
 	outputs             []string
+	labels              labelsValue
+	cost                costValue
+	records             string
+	hlog                string
 	sampleRequests      int
 	allowInvalid, quiet bool
 	consoleStyle        string
@@ -79,9 +86,9 @@ type lengthFlags struct {
 
 func (l *lengthFlags) add(set *pflag.FlagSet, name, what string, mean int) {
 	set.IntVar(&l.mean, name, mean, what)
-	set.IntVar(&l.stdev, name+"-stdev", 0, "its standard deviation")
-	set.IntVar(&l.least, name+"-min", 0, "its least value (0: none)")
-	set.IntVar(&l.most, name+"-max", 0, "its greatest value (0: none)")
+	set.IntVar(&l.stdev, name+"-stdev", 0, "standard deviation of --"+name)
+	set.IntVar(&l.least, name+"-min", 0, "no length below this (0: no limit)")
+	set.IntVar(&l.most, name+"-max", 0, "no length above this (0: no limit)")
 }
 
 func (l *lengthFlags) length() tokens.Length {
@@ -104,23 +111,23 @@ func (l *lengthFlags) check(name string) error {
 func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	f := &specFlags{program: p, set: set}
 	set.StringVar(&f.target, "target", "",
-		"base URL of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), or sim:PRESET for the "+
+		"base `URL` of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), or sim:PRESET for the "+
 			"simulated engine")
-	set.StringVar(&f.model, "model", "", "model to ask for (default: the endpoint's first)")
-	set.StringVar(&f.apiKeyFile, "api-key-file", "", "file that holds the API key, such as a mounted Secret")
+	set.StringVar(&f.model, "model", "", "`MODEL` to ask for (default: the endpoint's first)")
+	set.StringVar(&f.apiKeyFile, "api-key-file", "", "`FILE` that holds the API key, such as a mounted Secret")
 	set.StringVar(&f.apiKey, "api-key", "",
-		"the API key; better in a file or in OPENAI_API_KEY, where other users can't see it")
+		"the API `KEY`; better in a file or in OPENAI_API_KEY, where other users can't see it")
 	set.StringArrayVar(&f.headers, "header", nil, "further header, 'Name: value'; may be repeated")
-	set.StringVar(&f.caFile, "ca-file", "", "PEM file of certificate authorities to trust instead of the system's")
+	set.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` of certificate authorities to trust instead of the system's")
 	set.BoolVar(&f.insecure, "insecure", false, "do not verify the endpoint's TLS certificate")
 	set.BoolVar(&f.http2, "http2", false,
 		"speak HTTP/2 where the endpoint offers it (token times are then taken in user space)")
 	set.StringVar(&f.requestType, "request-type", "chat_completions", "chat_completions or text_completions")
-	set.DurationVar(&f.connectTimeout, "connect-timeout", 5*time.Second,
+	timeVar(set, &f.connectTimeout, "connect-timeout", 5*time.Second,
 		"limit for DNS, TCP and TLS of a new connection")
-	set.DurationVar(&f.requestTimeout, "request-timeout", endpoint.DefaultRequestTimeout,
+	timeVar(set, &f.requestTimeout, "request-timeout", endpoint.DefaultRequestTimeout,
 		"limit for one request from its first byte sent to its end (0: none)")
-	set.DurationVar(&f.waitReady, "wait-ready", 0,
+	timeVar(set, &f.waitReady, "wait-ready", 0,
 		"wait this long at most until the endpoint answers and lists its models, such as 10m for an engine that "+
 			"loads (0: it has to be there)")
 
@@ -132,7 +139,7 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.Int64Var(&f.promptSeed, "prompt-seed", 0,
 		"seed of the prompts (default: --seed where that is given, else another in every run, so that no prompt is "+
 			"in the server's prefix cache)")
-	set.StringVar(&f.extraBody, "extra-body", "", "JSON object of further fields for every request body")
+	set.StringVar(&f.extraBody, "extra-body", "", "`JSON` object of further fields for every request body")
 	set.BoolVar(&f.noIgnoreEOS, "no-ignore-eos", false,
 		"leave ignore_eos out of the requests: for endpoints that refuse it; responses then end when the model likes")
 
@@ -147,16 +154,16 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.IntVar(&f.dataSamples, "data-samples", 0, "use this number of records of --data (0: all)")
 	set.BoolVar(&f.dataShuffle, "data-shuffle", false, "take the records of --data in random order")
 	set.StringVar(&f.saveWorkload, "save-workload", "",
-		"write every request that is sent to this file (JSON lines), for --data to send again")
+		"write every request that is sent to this `FILE` (JSON lines), for --data to send again")
 
-	set.Float64Var(&f.maxSeconds, "max-seconds", 30, "length of a stage in seconds")
+	timeVar(set, &f.stageTime, "max-seconds", 30*time.Second, "length of a stage")
 	set.IntVar(&f.maxRequests, "max-requests", 0, "requests of a stage (0: no limit)")
-	set.Float64Var(&f.warmup, "warmup", 0,
+	set.Var((*trimValue)(&f.warmup), "warmup",
 		"part of a stage left out at its start: a share if below 1, else seconds (requests, where --max-requests "+
 			"alone limits the stage)")
-	set.Float64Var(&f.cooldown, "cooldown", 0, "part of a stage left out at its end, in the same terms")
-	set.DurationVar(&f.rampup, "rampup", 0, "time over which the streams of a closed loop begin")
-	set.DurationVar(&f.grace, "grace", 0,
+	set.Var((*trimValue)(&f.cooldown), "cooldown", "part of a stage left out at its end, in the same terms")
+	timeVar(set, &f.rampup, "rampup", 0, "time over which the streams of a closed loop begin")
+	timeVar(set, &f.grace, "grace", 0,
 		"how long requests in flight at the end of a stage may still run before they are cancelled")
 	set.IntVar(&f.maxErrors, "max-errors", 0, "a stage ends at this many errors (0: no limit)")
 	set.Float64Var(&f.maxErrorRate, "max-error-rate", 0,
@@ -167,7 +174,7 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 		"safety limit of requests in flight; arrivals that it delays are counted and reported")
 
 	set.StringArrayVar(&f.objectives, "slo", nil,
-		"objectives to judge the stages by (default \""+defaultObjectives+"\"); may be repeated")
+		"`OBJECTIVES` to judge the stages by (default \""+defaultObjectives+"\"); may be repeated")
 	set.StringArrayVar(&f.gates, "gate", nil,
 		"exit 3 unless it holds: rate>=N (the objectives hold at N req/s or more) or slo@N (they hold at N); may be "+
 			"repeated")
@@ -175,12 +182,21 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringVar(&f.serverMetrics, "server-metrics", "auto",
 		"the engine's own Prometheus metrics, read once a second: auto (/metrics of the target's host, if it is "+
 			"there), a URL, or off")
-	set.StringVar(&f.outputDir, "output-dir", "openloop-results",
-		"folder for the results; it is made if it does not exist. Results of an earlier run in it are kept under "+
-			"another name")
-	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv"},
-		"files to write: json (benchmarks.json), csv, yaml, screen (benchmarks.txt), or a file name")
-	set.IntVar(&f.sampleRequests, "sample-requests", 1000,
+	set.StringVarP(&f.outputDir, "output-dir", "o", "",
+		"`DIR` for the results (default: a new one in "+runsFolder+", named after the time and the model); it is made "+
+			"if it does not exist, and must not hold results")
+	set.BoolVar(&f.overwrite, "overwrite", false, "replace the results of an earlier run in --output-dir")
+	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv", "html"},
+		"files to write: json (benchmarks.json), csv, html (report.html), yaml, screen (benchmarks.txt), markdown, "+
+			"junit, or a file name; .gz after one compresses it (json.gz)")
+	set.StringVar(&f.records, "records", "",
+		"write every request as a line of this `FILE` too: .parquet, .jsonl or .csv")
+	set.StringVar(&f.hlog, "hlog", "", "write the latencies as an HdrHistogram log to this `FILE`, too")
+	set.Var(&f.labels, "label",
+		"your own word about the run, kept in the report: gpu=1xL4, change=chunked-prefill; may be repeated")
+	set.Var(&f.cost, "cost",
+		"what the endpoint costs an hour, such as 1.10/h or $1.10/h: the result says what a million output tokens cost")
+	set.IntVar(&f.sampleRequests, "sample-requests", 20,
 		"keep prompt and response of this number of requests of a stage in the report; all requests are listed with "+
 			"their times")
 	set.BoolVar(&f.allowInvalid, "allow-invalid", false, "exit 0 even where the client was invalid")
@@ -189,6 +205,13 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress: warnings, errors and the results alone")
 	f.addScreen(set)
 	return f
+}
+
+// note says what was settled without being asked for.
+func (f *specFlags) note(format string, args ...any) {
+	if !f.quiet {
+		fmt.Fprintf(f.program.stderr, format+"\n", args...)
+	}
 }
 
 // screenFlags are the flags about what is shown.
@@ -231,15 +254,16 @@ func (f *specFlags) check() error {
 		return usageError("--insecure and --ca-file contradict each other: with --insecure no certificate is verified")
 	case f.requestType != "chat_completions" && f.requestType != "text_completions":
 		return usageError("--request-type %q: it is chat_completions or text_completions", f.requestType)
-	case !(f.maxSeconds >= 0) || math.IsInf(f.maxSeconds, 0) || f.maxSeconds > 1e7:
-		return usageError("--max-seconds %v: it must be a number of seconds above 0, or 0 for no limit by time",
-			f.maxSeconds)
-	case f.maxSeconds == 0 && f.maxRequests == 0 && f.trace == "":
+	case f.stageTime < 0 || f.stageTime > longestStage:
+		return usageError("--max-seconds %s: it must be above 0 and at most %s, or 0 for no limit by time",
+			shortTime(f.stageTime), shortTime(longestStage))
+	case f.stageTime == 0 && f.maxRequests == 0 && f.trace == "":
 		return usageError("a stage needs a limit: --max-seconds or --max-requests above 0")
-	case !(f.warmup >= 0) || !(f.cooldown >= 0):
+	case f.warmup.Percent < 0 || f.warmup.Value < 0 || f.cooldown.Percent < 0 || f.cooldown.Value < 0:
 		return usageError("--warmup and --cooldown can't be negative")
-	case f.warmup < 1 && f.cooldown < 1 && f.warmup+f.cooldown >= 1:
-		return usageError("--warmup %v and --cooldown %v leave nothing of a stage", f.warmup, f.cooldown)
+	case f.warmup.Percent+f.cooldown.Percent >= 1:
+		return usageError("--warmup %v and --cooldown %v leave nothing of a stage", f.warmup.Percent,
+			f.cooldown.Percent)
 	case f.maxConcurrency < 1:
 		return usageError("--max-concurrency %d: it must be at least 1", f.maxConcurrency)
 	case f.prefixTokens < 0 || f.prefixCount < 1:
@@ -254,8 +278,10 @@ func (f *specFlags) check() error {
 		return usageError("--server-metrics is empty: it is auto, off, or a URL")
 	case f.consoleStyle != string(spec.StyleOpenLoop) && f.consoleStyle != string(spec.StyleGuideLLM):
 		return usageError("--console-style %q: it is openloop or guidellm", f.consoleStyle)
-	case f.outputDir == "":
+	case f.set.Changed("output-dir") && f.outputDir == "":
 		return usageError("--output-dir is empty: name a folder, . for this one")
+	case f.overwrite && f.outputDir == "":
+		return usageError("--overwrite needs --output-dir: a new folder holds nothing")
 	}
 	if f.data != "" {
 		for _, name := range []string{"prompt-tokens", "prompt-tokens-stdev", "prompt-tokens-min", "prompt-tokens-max",
@@ -302,18 +328,22 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 		return s, err
 	}
 	s.Limits = spec.Limits{
-		MaxDuration: time.Duration(f.maxSeconds * float64(time.Second)), MaxRequests: f.maxRequests,
+		MaxDuration: f.stageTime, MaxRequests: f.maxRequests,
 		MaxErrors: f.maxErrors, MaxErrorRate: f.maxErrorRate, MaxGlobalErrorRate: f.maxGlobalErrorRate,
-		Warmup: spec.TrimOf(f.warmup), Cooldown: spec.TrimOf(f.cooldown), Grace: f.grace, RampUp: f.rampup,
+		Warmup: f.warmup, Cooldown: f.cooldown, Grace: f.grace, RampUp: f.rampup,
 	}
 	if f.set.Changed("max-concurrency") {
 		s.Limits.MaxConcurrency = f.maxConcurrency
 	}
 	s.Output = spec.Output{
-		Dir: f.outputDir, Files: f.outputs, SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle),
-		Quiet: f.quiet, AllowInvalid: f.allowInvalid,
+		Dir: f.outputDir, Earlier: spec.RefuseEarlier, Files: f.outputs, Records: f.records, HLog: f.hlog,
+		SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle), Quiet: f.quiet,
+		AllowInvalid: f.allowInvalid, Labels: f.labels, Cost: f.cost.cost,
 		Progress: spec.Progress(f.progress), NoColor: f.noColor, Wide: f.wide,
 		Command: append([]string{"openloop"}, endpoint.RedactCommand(f.program.args, secretFlags)...),
+	}
+	if f.overwrite {
+		s.Output.Earlier = spec.OverwriteEarlier
 	}
 	return s, nil
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/openloop/openloop/spec"
 )
 
-// fastSeconds is the length of the probes of --fast: enough for what they are to find.
-const fastSeconds = 10
+// fastStage is the length of the probes of --fast: enough for what they are to find.
+const fastStage = 10 * time.Second
 
 // leastBudget is time enough to find the max rate to 5 % on most servers of some 50 requests a second or more. The
 // search ends once it has it.
@@ -47,23 +47,23 @@ type sweepFlags struct {
 	arrival        string
 	search         spec.Search
 	noSearch, fast bool
-	perStage       float64 // seconds
+	perStage       time.Duration
 	earlyStop      bool
 }
 
 func addSweepFlags(set *pflag.FlagSet, p *program) *sweepFlags {
 	f := &sweepFlags{specFlags: addSpecFlags(set, p)}
 	set.IntVar(&f.size, "sweep-size", 10, "stages in all: synchronous, throughput, and the open-loop ones between")
-	set.StringVar(&f.arrival, "arrival", "constant", "`arrivals` of the open-loop stages: "+loadgen.ArrivalForms)
+	set.StringVar(&f.arrival, "arrival", "constant", "`ARRIVALS` of the open-loop stages: "+loadgen.ArrivalForms)
 	set.BoolVar(&f.noSearch, "no-search", false, "GuideLLM's plain sweep: no stages after the interpolated ones")
 	set.BoolVar(&f.fast, "fast", false, "search straight from the probes: short probes and no interpolated stages")
 	set.Float64Var(&f.search.Precision, "precision", 0.05,
 		"the search ends when the max rate is known to this share: the half width of its interval")
 	set.IntVar(&f.search.MaxStages, "max-stages", 24, "stages that the search may run")
-	set.DurationVar(&f.search.Budget, "budget", 0,
+	timeVar(set, &f.search.Budget, "budget", 0,
 		"wall time that the search may take (0: twice that of the stages before it, and at least 7m); it ends earlier "+
 			"at --precision")
-	set.Float64Var(&f.perStage, "max-seconds-per-stage", 0,
+	timeVar(set, &f.perStage, "max-seconds-per-stage", 0,
 		"longest stage of the search (0: as the search needs it; stages grow with what was run)")
 	set.BoolVar(&f.earlyStop, "early-stop", true,
 		"end a stage of the search as soon as its rate is clearly too high, or clearly low enough while the search "+
@@ -90,7 +90,7 @@ func (f *sweepFlags) spec(args []string) (spec.Spec, error) {
 	if f.fast {
 		size = 2
 		if !f.set.Changed("max-seconds") {
-			f.maxSeconds = fastSeconds
+			f.stageTime = fastStage
 		}
 	}
 	s, err := f.specFlags.spec(args)
@@ -106,7 +106,7 @@ func (f *sweepFlags) spec(args []string) (spec.Spec, error) {
 	if !f.noSearch && len(s.Objectives) > 0 {
 		search := f.search
 		search.Arrival, search.Seed = arrival, f.seed
-		search.MaxPerStage, search.NoEarlyStop = time.Duration(f.perStage*float64(time.Second)), !f.earlyStop
+		search.MaxPerStage, search.NoEarlyStop = f.perStage, !f.earlyStop
 		if search.Budget == 0 {
 			search.Budget = max(leastBudget, 2*time.Duration(size)*s.Limits.MaxDuration)
 		}

@@ -57,9 +57,10 @@ var allowed = map[string]string{
 	"sweep/maxrate":       "slo internal",
 	"sweep/enginemetrics": "endpoint " + engine,
 
-	"report":      trying,
-	"report/live": showing,
-	"report/page": showing,
+	"report":         trying,
+	"report/live":    showing,
+	"report/page":    showing,
+	"report/records": showing,
 
 	"guidellm":                "guidellm/oversaturation guidellm/stats " + showing,
 	"guidellm/cli":            "guidellm guidellm/oversaturation " + showing,
@@ -68,6 +69,7 @@ var allowed = map[string]string{
 	"guidellm/stats":          "internal",
 
 	"llmsim": "internal",
+	"peer":   "guidellm guidellm/stats llmsim " + showing,
 
 	"bench/faults/server": "",
 

@@ -3,9 +3,19 @@
 // same bytes.
 //
 //	page.go        what a page is made from
+//	view.go        from results to what the template shows
+//	answer.go      the max rate, how sure it is, and whether to trust it
+//	charts.go      which charts there are
+//	chart.go       how a chart is drawn
+//	svg.go         … as SVG
+//	data.go        what the script is given: series and requests, packed
+//	assets         template, style sheet, script; uplot is someone else's
 package page
 
 import (
+	"bufio"
+	"embed"
+	"html/template"
 	"io"
 
 	"github.com/openloop/openloop/report"
@@ -53,8 +63,46 @@ const (
 	Differs Change = "differs" // neither better nor worse, such as a version
 )
 
+// Sign stands before the row, so that its colour is not all that says what it means.
+func (c Change) Sign() string {
+	return map[Change]string{Better: "▲", Worse: "▼", Same: "~", Differs: "≠"}[c]
+}
+
+//go:embed assets
+var assets embed.FS
+
+// asset is the text of an embedded file.
+func asset(name string) string {
+	text, err := assets.ReadFile("assets/" + name)
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return string(text)
+}
+
+var layout = template.Must(template.New("page.html").Funcs(template.FuncMap{
+	"add": func(a, b int) int { return a + b },
+}).ParseFS(assets, "assets/page.html"))
+
 // Write writes a page.
 func Write(w io.Writer, in Input) error {
-	_, err := w.Write([]byte("<!doctype html>\n"))
-	return err
+	v, err := newView(in)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(w, 1<<16)
+	if err := layout.Execute(out, v); err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// WriteOne writes the page of one run.
+func WriteOne(w io.Writer, r *report.Result) error { return Write(w, Input{Runs: []*report.Result{r}}) }
+
+// Formats are the forms in which this package writes a result.
+func Formats() []report.Format {
+	return []report.Format{
+		{Name: "html", Ending: "html", Write: WriteOne},
+	}
 }

@@ -1,0 +1,266 @@
+package peer
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io"
+	"math"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/loadgen/stream"
+)
+
+// Formats are the forms in which an audit can be written.
+func Formats() []string { return []string{"screen", "markdown", "json", "html"} }
+
+// FormatOf is the format of a file's name; "" where its ending says none.
+func FormatOf(name string) string {
+	return map[string]string{
+		".txt": "screen", ".md": "markdown", ".json": "json", ".html": "html", ".htm": "html",
+	}[strings.ToLower(filepath.Ext(name))]
+}
+
+// Write writes an audit in one of Formats.
+func (a *Audit) Write(w io.Writer, format string) error {
+	switch format {
+	case "screen":
+		_, err := io.WriteString(w, a.screen())
+		return err
+	case "markdown":
+		_, err := io.WriteString(w, a.markdown())
+		return err
+	case "json":
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		return e.Encode(a)
+	case "html":
+		return page.Execute(w, a)
+	}
+	return fmt.Errorf("an audit has no format %q; it has %s", format, strings.Join(Formats(), ", "))
+}
+
+// Texts of a line, as all formats show them.
+
+// ReportedCell is what was reported, for people; "" where nothing was.
+func (l *Line) ReportedCell() string { return l.cell(l.Reported, l.ReportedText) }
+
+// HappenedCell is what happened, for people.
+func (l *Line) HappenedCell() string { return l.cell(l.Happened, l.HappenedText) }
+
+func (l *Line) cell(v num.Value, text string) string {
+	switch f := float64(v); {
+	case text != "":
+		return stream.Clean(text)
+	case l.Unit == "variance/mean" || v.IsAbsent():
+		return ""
+	case l.count:
+		return num.Thousands(int(math.Round(f)))
+	case l.Unit == "s" || l.Unit == "%":
+		return num.Three(f)
+	default:
+		return figure(f)
+	}
+}
+
+// ErrorCell is the error, for people: in the line's unit, or a share of what happened.
+func (l *Line) ErrorCell() string {
+	switch {
+	case l.Error.IsAbsent() || math.IsInf(float64(l.Error), 0):
+		return ""
+	case math.Abs(float64(l.Error)) < 0.0005:
+		return "0"
+	case l.count:
+		return signed(num.Thousands(int(math.Abs(float64(l.Error)))), l.Error)
+	case l.percent && !l.Percent.IsAbsent():
+		return signed(num.Three(math.Abs(float64(l.Percent))), l.Error) + " %"
+	}
+	return signed(figure(math.Abs(float64(l.Error))), l.Error)
+}
+
+func signed(text string, v num.Value) string {
+	if v < 0 {
+		return "−" + text
+	}
+	return "+" + text
+}
+
+// Title is the line's name with its unit.
+func (l *Line) Title() string {
+	switch l.Unit {
+	case "", "req/s", "variance/mean", "tokens":
+		return l.Name
+	}
+	return l.Name + ", " + l.Unit
+}
+
+// figure writes a number with what of it is worth reading: 0.004, 5.02, 30.4, 831.
+func figure(v float64) string {
+	switch a := math.Abs(v); {
+	case math.IsNaN(v):
+		return ""
+	case a < 0.9995:
+		return fmt.Sprintf("%.3f", v)
+	case a < 9.995:
+		return fmt.Sprintf("%.2f", v)
+	case a < 999.5:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return num.Thousands(int(math.Round(v)))
+}
+
+// Heading says what was audited, in one line.
+func (a *Audit) Heading() string {
+	name := a.Tool
+	if name == "" && len(a.Command) > 0 {
+		name = filepath.Base(a.Command[0])
+	}
+	return stream.Clean(fmt.Sprintf("%s against %s", name, a.Engine))
+}
+
+// Source says where what was reported comes from.
+func (a *Audit) Source() string {
+	text := "reported: " + a.Report
+	if a.Report == "" {
+		text = "nothing reported: " + a.NoReport
+	}
+	return stream.Clean(text)
+}
+
+// CommandLine is the command, for people.
+func (a *Audit) CommandLine() string {
+	var words []string
+	for _, word := range a.Command {
+		if word == "" || strings.ContainsAny(word, " \t\n'\"\\$&|;<>()*?#~`") {
+			word = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+		words = append(words, word)
+	}
+	return stream.Clean(strings.Join(words, " "))
+}
+
+const (
+	screenWidth = 80
+	nameWidth   = 26
+	cellWidth   = 13
+)
+
+func (a *Audit) screen() string {
+	var b strings.Builder
+	wrapped := func(indent, text string) {
+		for _, row := range wrap(stream.Clean(text), screenWidth-len(indent)) {
+			fmt.Fprintf(&b, "%s%s\n", indent, row)
+		}
+	}
+	wrapped("", a.Heading())
+	wrapped("", a.Source())
+	row := func(cells ...string) {
+		text := ""
+		for i, cell := range cells {
+			width := cellWidth
+			if i == 0 {
+				text = cell + strings.Repeat(" ", max(nameWidth-utf8.RuneCountInString(cell), 1))
+				continue
+			}
+			text += strings.Repeat(" ", max(width-utf8.RuneCountInString(cell), 1)) + cell
+		}
+		b.WriteString(strings.TrimRight(text, " ") + "\n")
+	}
+	lines := func(list []Line) {
+		for i := range list {
+			l := &list[i]
+			if l.ReportedCell() == "" && l.HappenedCell() == "" {
+				continue
+			}
+			row(l.Title(), l.ReportedCell(), l.HappenedCell(), l.ErrorCell())
+			if l.Remark != "" {
+				wrapped("    ", l.Remark)
+			}
+		}
+	}
+	for i := range a.Stages {
+		s := &a.Stages[i]
+		b.WriteByte('\n')
+		row(stream.Clean(s.Name), "reported", "happened", "error")
+		lines(s.Lines)
+	}
+	b.WriteByte('\n')
+	row("the whole run", "", "happened")
+	lines(a.Lines)
+	for _, note := range a.Notes {
+		wrapped("", "! "+note)
+	}
+	return b.String()
+}
+
+// wrap breaks a text into lines of at most so many characters, between words.
+func wrap(text string, width int) []string {
+	var rows []string
+	row := ""
+	for _, word := range strings.Fields(text) {
+		if row != "" && utf8.RuneCountInString(row)+1+utf8.RuneCountInString(word) > width {
+			rows, row = append(rows, row), ""
+		}
+		if row != "" {
+			row += " "
+		}
+		row += word
+	}
+	return append(rows, row)
+}
+
+func (a *Audit) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "**%s**\n\n    %s\n", escapeMarkdown(a.Heading()), a.CommandLine())
+	if a.Report == "" {
+		fmt.Fprintf(&b, "\n%s\n", escapeMarkdown(a.Source()))
+	}
+	table := func(first string, list []Line) {
+		fmt.Fprintf(&b, "\n| %s | reported | happened | error | |\n|---|---:|---:|---:|---|\n", escapeMarkdown(first))
+		for i := range list {
+			l := &list[i]
+			if l.ReportedCell() == "" && l.HappenedCell() == "" {
+				continue
+			}
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", l.Title(), escapeMarkdown(l.ReportedCell()),
+				escapeMarkdown(l.HappenedCell()), l.ErrorCell(), escapeMarkdown(stream.Clean(l.Remark)))
+		}
+	}
+	for i := range a.Stages {
+		table(a.Stages[i].Name, a.Stages[i].Lines)
+	}
+	table("the whole run", a.Lines)
+	for i, note := range a.Notes {
+		if i == 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "- %s\n", escapeMarkdown(stream.Clean(note)))
+	}
+	return b.String()
+}
+
+var markdownEscapes = strings.NewReplacer(`\`, `\\`, "|", `\|`, "*", `\*`, "_", `\_`, "`", "\\`", "<", `\<`, "[", `\[`)
+
+// escapeMarkdown takes from a text what Markdown would obey.
+func escapeMarkdown(text string) string { return markdownEscapes.Replace(stream.Clean(text)) }
+
+//go:embed page.html
+var pageText string
+
+var page = template.Must(template.New("audit").Funcs(template.FuncMap{
+	// Lines that have nothing to show are left out.
+	"shown": func(list []Line) []*Line {
+		var shown []*Line
+		for i := range list {
+			if l := &list[i]; l.ReportedCell() != "" || l.HappenedCell() != "" {
+				shown = append(shown, l)
+			}
+		}
+		return shown
+	},
+}).Parse(pageText))

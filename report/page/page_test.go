@@ -1,0 +1,213 @@
+package page
+
+import (
+	"bytes"
+	"flag"
+	"html"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/sweep"
+)
+
+var keep = flag.String("keep", "", "folder for the pages that the tests make, to be looked at")
+
+func written(t testing.TB, in Input) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := Write(&b, in); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// Every page says what it should, is the same each time, and is small.
+func TestPages(t *testing.T) {
+	for name, in := range examples(t) {
+		text := written(t, in)
+		if *keep != "" {
+			if err := os.WriteFile(filepath.Join(*keep, name+".html"), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if text != written(t, in) {
+			t.Errorf("%s: two pages of one result differ", name)
+		}
+		data := text[strings.Index(text, `id="data"`):]
+		data = data[:strings.Index(data, "</script>")]
+		if rest := len(text) - len(data); rest > 1<<20 {
+			t.Errorf("%s: the page takes %d bytes beside its data", name, rest)
+		}
+		if len(text) > 4<<20 {
+			t.Errorf("%s: the page takes %d bytes", name, len(text))
+		}
+	}
+}
+
+func TestWhatPagesSay(t *testing.T) {
+	pages := map[string]string{}
+	for name, in := range examples(t) {
+		pages[name] = written(t, in)
+	}
+	for name, want := range map[string][]string{
+		"search": {"11.9", "95 % interval 11.4 – 12.3 (−4 % +3 %)", "Trust it", "client valid on all 11 stages",
+			"rate&gt;=10", "Qwen2.5-7B-Instruct", "vLLM 0.23.0", "1×L4", "breaks first", "24 Nov 2026, 16:43 UTC"},
+		"errors": {"HTTP 503 Service Unavailable: overloaded", "Use with care", "client suspect on 1 of 4 stages",
+			"the server was busy with something else"},
+		"open":       {"UNDECIDED", "about 59 more requests (10s) would decide"},
+		"many":       {`"step":1`, `"of":`},
+		"comparison": {"after is better", "base: before", "was answered from the cache", "▲", "▼"},
+		"several":    {`id="run-1"`, `href="#run-1"`},
+		"nothing":    {"no stage was run", "No stage has a TTFT to show."},
+	} {
+		for _, w := range want {
+			if !strings.Contains(html.UnescapeString(pages[name]), html.UnescapeString(w)) {
+				t.Errorf("%s does not say %q", name, w)
+			}
+		}
+	}
+}
+
+// Nothing that a server, a file or a user wrote becomes markup or code.
+func TestHostileText(t *testing.T) {
+	const evil = "</script><script>alert(1)</script>\u2028<img src=x onerror=alert(2)>\"'`{{.}}]]>\x00"
+	r := searched(engine{capacity: 14, seconds: 3, failing: 0.5, seed: 1}.made(t, 5, 12), 10, 9, 11)
+	r.Asked.Model, r.Asked.Target, r.Asked.Workload, r.Version = evil, evil, evil, evil
+	r.Asked.Labels = map[string]string{evil: evil}
+	r.Command = []string{"openloop", evil}
+	r.Engine.Name, r.Engine.Version, r.Engine.Config = evil, evil, map[string]string{evil: evil}
+	r.Search.Limiting, r.Search.Why = evil, evil
+	r.Warnings = []sweep.Warning{{Stage: -1, Text: evil}}
+	r.Gates[0].Text = evil
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		s.Name = evil
+		s.Errors = []report.ErrorCount{{Kind: evil, Text: evil, Count: 1}}
+		s.Judgement.Reasons = []string{evil}
+		s.Client = audit.Verdict{Level: audit.Suspect, Reasons: []audit.Reason{{Text: evil}}}
+		s.Engine.Errors, s.Engine.Error = 1, evil
+		log := s.Log()
+		for k := range log {
+			log[k].Status, log[k].Error = "errored", evil
+		}
+	}
+	text := written(t, Input{
+		Runs: []*report.Result{r, r}, Names: []string{evil, evil}, Base: r, BaseName: evil,
+		Comparison: &Comparison{Summary: evil, Notes: []string{evil}, Tables: []Table{
+			{Title: evil, Columns: []string{evil}, Rows: []Row{{[]string{evil}, Change(evil)}}},
+		}},
+	})
+	if n := strings.Count(text, "<script"); n != 3 {
+		t.Errorf("%d scripts, want 3", n)
+	}
+	if n := strings.Count(text, "</script"); n != 3 {
+		t.Errorf("%d ends of scripts, want 3", n)
+	}
+	for _, bad := range []string{"<img", "\u2028", "{{.}}</"} {
+		data := text[strings.Index(text, `id="data"`):]
+		if bad == "\u2028" { // harmless in HTML, but in a script it ends a line
+			text = data[:strings.Index(data, "</script>")]
+		}
+		if bad != "{{.}}</" && strings.Contains(text, bad) {
+			t.Errorf("the page holds %q", bad)
+		}
+	}
+}
+
+func TestAnswer(t *testing.T) {
+	l4 := engine{capacity: 14, seconds: 5, seed: 1}
+	for name, c := range map[string]struct {
+		change               func(*report.Result)
+		sign, figure, margin string
+		trust                string
+	}{
+		"interval": {func(*report.Result) {}, "", "11.9", "95 % interval 11.4 – 12.3 (−4 % +3 %)", trusted},
+		"wide": {func(r *report.Result) { r.Search.Lower, r.Search.Upper = 8, 14 }, "", "8 – 14",
+			"95 % interval; best estimate 11.9", careful},
+		"no lower end": {func(r *report.Result) { r.Search.Lower = num.Absent() }, "<", "12.3",
+			"estimate 11.9, 97.5 % one-sided", careful},
+		"no upper end": {func(r *report.Result) { r.Search.Upper = num.Absent() }, "≥", "11.4",
+			"estimate 11.9, 97.5 % one-sided", careful},
+		"at least": {func(r *report.Result) {
+			r.Search.Finding, r.Search.Upper = sweep.AtLeast, num.Absent()
+		}, "≥", "11.4",
+			"97.5 % sure; no rate that was tried missed an objective", trusted},
+		"near": {func(r *report.Result) { r.Search.Finding, r.Search.Rough = sweep.Near, true }, "≈", "11.9",
+			"UNDECIDED: the margin can't be stated yet", pending},
+		"none": {func(r *report.Result) {
+			r.Search.Finding, r.Search.Estimate, r.Search.Lower = sweep.None, num.Absent(), num.Absent()
+		}, "", "none", "even the lowest rate that was tried misses tpot:p95", trusted},
+		"unknown": {func(r *report.Result) {
+			r.Search.Finding, r.Search.Why = sweep.Unknown, "no stage was judged"
+		}, "",
+			"UNDECIDED", "no stage was judged", pending},
+		"invalid client": {func(r *report.Result) {
+			r.Search.Client = audit.Invalid
+			for i := range r.Stages {
+				r.Stages[i].Client.Level = audit.Invalid
+			}
+		}, "", "11.9", "95 % interval 11.4 – 12.3 (−4 % +3 %)", useless},
+		"invalid on a stage that does not count": {func(r *report.Result) {
+			r.Stages[0].Client.Level = audit.Invalid
+		}, "",
+			"11.9", "95 % interval 11.4 – 12.3 (−4 % +3 %)", careful},
+		"cached": {func(r *report.Result) { r.Stages[0].Engine.Contaminated = true }, "", "11.9",
+			"95 % interval 11.4 – 12.3 (−4 % +3 %)", careful},
+		"no search": {func(r *report.Result) { r.Search = nil }, "", "9.8 – 14",
+			"PASS at 9.8, FAIL at 14; nothing was tried between them", trusted},
+		"only passes": {func(r *report.Result) { r.Search, r.Stages = nil, r.Stages[:1] }, "≥", "9.8",
+			"PASS at the highest rate that was decided", trusted},
+		"no objectives": {func(r *report.Result) {
+			r.Search, r.Asked.Objectives = nil, nil
+			for i := range r.Stages {
+				r.Stages[i].Judgement = slo.StageJudgement{}
+			}
+		}, "", "", "no max rate at SLO: no objectives were given (--slo)", trusted},
+		"GuideLLM's": {func(r *report.Result) {
+			r.Search, r.Asked.Objectives = nil, nil
+			for i := range r.Stages {
+				r.Stages[i].Client, r.Stages[i].Judgement = audit.Verdict{}, slo.StageJudgement{}
+			}
+		}, "", "", "no max rate at SLO: no objectives were given (--slo)", careful},
+	} {
+		r := searched(l4.made(t, 9.8, 14), 11.9, 11.4, 12.3)
+		c.change(r)
+		a := newAnswer(r)
+		if c.figure != "" && a.Figure != c.figure || a.Sign != c.sign || a.Margin != c.margin || a.Trust != c.trust {
+			t.Errorf("%s: %q %q, %q, %s %q", name, a.Sign, a.Figure, a.Margin, a.Trust, a.Reasons)
+		}
+	}
+}
+
+// What the script unpacks is what was packed.
+func TestFairShare(t *testing.T) {
+	for _, c := range []struct {
+		sizes []int
+		most  int
+		want  int
+	}{
+		{[]int{10, 20}, 100, 100}, {[]int{10, 200}, 100, 90}, {[]int{100, 100, 10}, 100, 45}, {nil, 100, 100},
+		{[]int{1000, 1000}, 1, 1},
+	} {
+		if got := fairShare(c.sizes, c.most); got != c.want {
+			t.Errorf("%v of %d: %d, want %d", c.sizes, c.most, got, c.want)
+		}
+	}
+}
+
+func BenchmarkWrite(b *testing.B) {
+	in := examples(b)["many"]
+	for b.Loop() {
+		var out bytes.Buffer
+		if err := Write(&out, in); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(out.Len()), "bytes")
+	}
+}
