@@ -229,8 +229,11 @@ func notesOf(rec *loadgen.Record, index int) *requestNotes {
 	n := &requestNotes{
 		Index: Some(int64(index)), SendDelay: rec.SendDelay().Seconds(), Connecting: float64(rec.Connecting) / 1e9,
 		HTTPStatus: int64(rec.HTTPStatus), ErrorKind: rec.Err.String(), AskedOutput: int64(rec.AskedOutput),
-		PromptUnknown: rec.PromptTokens < 0, CachedTokens: number(int64(rec.CachedTokens)),
-		Retried: rec.Flags&loadgen.Retried != 0, DelayedByCap: rec.Flags&loadgen.DelayedByCap != 0,
+		PromptUnknown: rec.PromptTokens < 0, Retried: rec.Flags&loadgen.Retried != 0,
+		DelayedByCap: rec.Flags&loadgen.DelayedByCap != 0,
+	}
+	if rec.CachedTokens >= 0 {
+		n.CachedTokens = Some(int64(rec.CachedTokens))
 	}
 	if d, ok := rec.ScheduledTTFT(); ok {
 		n.ScheduledTTFT = Some(d.Seconds())

@@ -50,7 +50,7 @@ func mustParse(t *testing.T, text string) []slo.Objective {
 }
 
 // What there is nothing of is no number.
-func TestStageLineOfNothing(t *testing.T) {
+func TestScreenOfNothing(t *testing.T) {
 	for name, change := range map[string]func(*loadgen.Measured){
 		"no requests": func(m *loadgen.Measured) { m.Records, m.Details = nil, nil },
 		"all failed": func(m *loadgen.Measured) {
@@ -67,8 +67,10 @@ func TestStageLineOfNothing(t *testing.T) {
 		change(st.Measured)
 		st.Gaps.Reset()
 		s := NewStage(spec.Plan{}, st)
-		if line := StageLine(&s); !strings.Contains(line, "TTFT p50 - p95 - ms, ITL p50 - ms") {
-			t.Errorf("%s: %s", name, line)
+		shown := screen(t, &Result{Stages: []Stage{s}})
+		if !s.TTFT.P50.IsAbsent() || !s.ITL.P50.IsAbsent() || strings.Contains(shown, "NaN") ||
+			strings.Contains(shown, "TTFT   TPOT") {
+			t.Errorf("%s: %s", name, shown)
 		}
 	}
 }

@@ -65,8 +65,8 @@ func FuzzResult(f *testing.F) {
 				t.Fatalf("%q as %s: %v", text, form.Name, err)
 			}
 		}
-		for i := range r.Stages {
-			StageLine(&r.Stages[i])
+		if err := WriteWideScreen(io.Discard, r); err != nil {
+			t.Fatal(err)
 		}
 		written, err := json.Marshal(r)
 		if err != nil {

@@ -10,6 +10,18 @@ import (
 // LatencyOf sums up values in nanoseconds, which it sorts.
 func LatencyOf(ns []float64) Latency { return latency(ns) }
 
+// ShownStatistic is the statistic of a latency that is shown where there is room for one: the one that an objective
+// bounds, with its bound in ms, else the 95th percentile and no bound (0).
+func ShownStatistic(objectives []slo.Objective, m slo.Metric) (of slo.Statistic, bound float64) {
+	var any Latency
+	for _, o := range objectives {
+		if o.Metric == m && any.statistic(o.Statistic) != nil {
+			return o.Statistic, o.Bound / 1e6
+		}
+	}
+	return slo.Statistic{Kind: slo.Quantile, Q: 0.95}, 0
+}
+
 // At is a statistic of a latency, ms; absent where there is none of the kind.
 func (l Latency) At(s slo.Statistic) num.Value {
 	if at := l.statistic(s); at != nil {

@@ -13,14 +13,17 @@ import (
 	"time"
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/charmbracelet/x/ansi"
 
 	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/loadgen/stream"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/sweep/enginemetrics"
 	"github.com/openloop/openloop/tokens"
 )
 
@@ -141,7 +144,7 @@ func screen(t *testing.T, r *Result) string {
 	return b.String()
 }
 
-// The screen, as people see it.
+// The screen, as people see it: within 80 columns, or with all columns.
 func TestScreen(t *testing.T) {
 	searched := made(t)
 	searched.Search = &sweep.Answer{
@@ -155,9 +158,28 @@ func TestScreen(t *testing.T) {
 		Why: "the max rate is known to ±5 %", Took: 190 * time.Second,
 		Notes: []sweep.Warning{{Stage: -1, Text: "what else the reader should know"}},
 	}
-	for name, r := range map[string]*Result{"screen.txt": made(t), "screen_search.txt": searched} {
-		got := screen(t, r)
-		name = filepath.Join("testdata", name)
+	searched.Asked.Cost = &spec.Cost{PerHour: 1.1, Currency: "$"}
+	searched.Asked.Labels = map[string]string{"gpu": "1xL4", "change": "chunked prefill"}
+	searched.Engine = &enginemetrics.Info{Name: "vLLM", Version: "0.23.0"}
+	searched.Command = []string{"openloop", "sweep", "http://vllm:8000", "--slo",
+		"ttft:p95<250ms tpot:p95<20ms errors<1%", "--gate", "rate>=10", "--header", "X-It's: [redacted]"}
+	closed := made(t)
+	closed.Stages, closed.Asked.Objectives, closed.Gates = closed.Stages[:2], nil, nil
+	closed.Stages[1].Client = audit.Verdict{Level: audit.Suspect,
+		Reasons: []audit.Reason{{Level: audit.Suspect, Text: "openloop used 93 % of the processor time it may use"}}}
+	for _, c := range []struct {
+		name string
+		r    *Result
+		wide bool
+	}{
+		{"screen.txt", made(t), false}, {"screen_wide.txt", made(t), true}, {"screen_search.txt", searched, false},
+		{"screen_closed.txt", closed, false},
+	} {
+		var b bytes.Buffer
+		if err := writeScreen(&b, c.r, c.wide); err != nil {
+			t.Fatal(err)
+		}
+		got, name := b.String(), filepath.Join("testdata", c.name)
 		if *update {
 			if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
 				t.Fatal(err)
@@ -169,6 +191,48 @@ func TestScreen(t *testing.T) {
 		}
 		if got != string(want) {
 			t.Errorf("the screen differs from %s:\n%s", name, got)
+		}
+		for line := range strings.Lines(got) {
+			if ansi.StringWidth(strings.TrimSuffix(line, "\n")) > screenWidth && !c.wide {
+				t.Errorf("%s: wider than %d columns: %s", name, screenWidth, line)
+			}
+		}
+	}
+}
+
+// Colours take nothing from a text and add nothing to it.
+func FuzzPaint(f *testing.F) {
+	for _, line := range []string{"✔ max rate at SLO   12.3 req/s (…)", "! PASS, invalid ████ ▁▂", "", "✘ ", "? ✘ FAIL",
+		"  stage  sent  done  errors  outcome", "Ctrl-C ends this stage"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		if clean := stream.Clean(line); ansi.Strip(Paint(clean)) != ansi.Strip(clean) {
+			t.Errorf("%q became %q", clean, ansi.Strip(Paint(clean)))
+		}
+	})
+}
+
+func TestPaint(t *testing.T) {
+	for _, c := range []struct{ line, want string }{
+		{"nothing to say", "nothing to say"},
+		{"✔ max rate at SLO   12.3 req/s", "\x1b[32m✔\x1b[m max rate at SLO   \x1b[1m12.3 req/s\x1b[m"},
+		{"  constant@30  4  FAIL", "  constant@30  4  \x1b[1;31mFAIL\x1b[m"},
+		{"▶ 17.2 188 ms ███", "\x1b[36m▶\x1b[m 17.2 188 ms \x1b[36m███\x1b[m"},
+		{"3000 ms ████", "3000 ms \x1b[1;31m████\x1b[m"},
+	} {
+		if got := Paint(c.line); got != c.want {
+			t.Errorf("%q became %q, want %q", c.line, got, c.want)
+		}
+	}
+}
+
+func TestShellWord(t *testing.T) {
+	for word, want := range map[string]string{
+		"--rate=5": "--rate=5", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "ttft:p95<1s": "'ttft:p95<1s'",
+	} {
+		if got := shellWord(word); got != want {
+			t.Errorf("%q: got %s, want %s", word, got, want)
 		}
 	}
 }

@@ -1,88 +1,312 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
 
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/sweep"
 )
 
-// WriteScreen writes what is printed at the end of a run: the answer, a line a stage, and what the reader should know.
-// It prints nothing that is not in the result.
-func WriteScreen(w io.Writer, r *Result) error {
+// screenWidth is how wide a screen is, in columns.
+const screenWidth = 80
+
+// WriteScreen writes what is printed at the end of a run, in 80 columns: the answer, a line a stage, what the reader
+// should know, and what was run. It prints nothing that is not in the result.
+func WriteScreen(w io.Writer, r *Result) error { return writeScreen(w, r, false) }
+
+// WriteWideScreen is WriteScreen with all columns of the table, which then takes more than 80.
+func WriteWideScreen(w io.Writer, r *Result) error { return writeScreen(w, r, true) }
+
+func writeScreen(w io.Writer, r *Result, wide bool) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s\n", r.Answer())
-	for _, g := range r.Gates {
-		fmt.Fprintln(&b, g)
-	}
-	fmt.Fprintf(&b, "\n%s, model %s, %s\n", r.Asked.Target, r.Asked.Model, r.Asked.Workload)
-	if len(r.Asked.Objectives) > 0 {
-		var texts []string
-		for _, o := range r.Asked.Objectives {
-			texts = append(texts, o.String())
-		}
-		fmt.Fprintf(&b, "objectives: %s (%s %% confidence)\n", strings.Join(texts, " "),
-			num.Exact(100*r.Asked.Confidence))
-	}
 	b.WriteByte('\n')
-	writeStages(&b, r)
+	r.writeAnswer(&b)
+	b.WriteByte('\n')
+	if wide {
+		writeTable(&b, r.wideTable())
+	} else {
+		writeTable(&b, r.table())
+	}
 	writeObjectives(&b, r)
-	writeRemarks(&b, r)
+	r.writeRemarks(&b)
+	r.writeAsked(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// StageLine is one line about a stage that has just ended.
-func StageLine(s *Stage) string {
-	rate := num.Three(s.Rates.Done) + " req/s done"
-	if s.Load.Kind.Open() {
-		rate = num.Three(s.Rates.Sent) + " req/s sent"
+// The signs that lines begin with, which say the same without colour.
+const (
+	signGood    = "✔"
+	signBad     = "✘"
+	signUnsure  = "?"
+	signWarning = "!"
+)
+
+// signOf is the sign of an outcome.
+func signOf(o slo.Outcome) string {
+	switch o {
+	case slo.Pass:
+		return signGood
+	case slo.Fail:
+		return signBad
 	}
-	line := fmt.Sprintf("%s: %s, TTFT p50 %s p95 %s ms, ITL p50 %s ms, %d errors",
-		s.Name, rate, cell(s.TTFT.P50), cell(s.TTFT.P95),
-		cell(s.ITL.P50), s.Requests.Errored)
-	if s.Judged() {
-		line += ", " + string(s.Judgement.Outcome)
-		if len(s.Judgement.Reasons) > 0 {
-			line += " (" + s.Judgement.Reasons[0] + ")"
+	return signUnsure
+}
+
+// answerSign is the sign of the max rate: whether one is known.
+func (r *Result) answerSign() string {
+	best, fails := r.bracket()
+	a := r.Search
+	switch {
+	case a == nil && best != nil, a != nil && a.Finding == sweep.AtLeast,
+		a != nil && a.Finding == sweep.Interval && !a.Lower.IsAbsent():
+		return signGood
+	case a == nil && fails != nil, a != nil && a.Finding == sweep.None:
+		return signBad
+	}
+	return signUnsure
+}
+
+// labelled writes a text behind a sign and a label, in as many lines as it takes.
+func labelled(b *strings.Builder, sign, label, text string) {
+	const column = 18
+	head := sign + " " + label + strings.Repeat(" ", max(column-utf8.RuneCountInString(label), 2))
+	wrap(b, head, strings.Repeat(" ", column+2), text)
+}
+
+// wrap writes a text in lines of at most screenWidth columns, the first of them behind a head, the others indented. A
+// longer word has a line for itself.
+func wrap(b *strings.Builder, head, indent, text string) {
+	line, width := head, ansi.StringWidth(head)
+	begun := false
+	for word := range strings.FieldsSeq(text) {
+		w := ansi.StringWidth(word)
+		switch {
+		case !begun:
+		case width+1+w > screenWidth:
+			b.WriteString(line + "\n")
+			line, width = indent, ansi.StringWidth(indent)
+		default:
+			line, width = line+" ", width+1
+		}
+		line, width, begun = line+word, width+w, true
+	}
+	b.WriteString(strings.TrimRight(line, " ") + "\n")
+}
+
+// writeAnswer writes the max rate and what it means, the gates, and whether the client can be believed.
+func (r *Result) writeAnswer(b *strings.Builder) {
+	value, how := r.parts()
+	labelled(b, r.answerSign(), "max rate at SLO", value+" ("+how+")")
+	if texts := r.atMaxRate(); len(texts) > 0 {
+		wrap(b, "  ", "  ", strings.Join(texts, " · "))
+	}
+	if text := r.BreaksFirst(); text != "" {
+		wrap(b, "  breaks first: ", "    ", text)
+	}
+	for _, g := range r.Gates {
+		labelled(b, signOf(g.Outcome), "gate "+g.Gate.String(), fmt.Sprintf("%s: %s", g.Outcome, g.Text))
+	}
+	sign, text := r.clientLine()
+	labelled(b, sign, "client", text)
+}
+
+// atMaxRate is what the max rate means: requests of a day, tokens, requests in flight, cost.
+func (r *Result) atMaxRate() []string {
+	rate, ok := r.MaxRate()
+	if !ok {
+		return nil
+	}
+	day := rate * (24 * time.Hour).Seconds()
+	texts := []string{"a day " + num.Thousands(int(num.Round(day))) + " requests"}
+	if day >= 1e6 {
+		texts[0] = "a day " + num.Three(day/1e6) + " M requests"
+	}
+	if tokens, ok := r.OutputAtMaxRate(); ok {
+		texts = append(texts, thousands(tokens)+" output tokens/s")
+	}
+	if n := r.inFlightAt(rate); n > 0 {
+		texts = append(texts, num.Three(n)+" in flight")
+	}
+	if amount, ok := r.CostPerMillion(); ok {
+		c := r.Asked.Cost
+		texts = append(texts, fmt.Sprintf("%s per M output tokens at %s/h", c.Amount(amount), c.Amount(c.PerHour)))
+	}
+	return texts
+}
+
+// thousands writes a rate of tokens: "1,520".
+func thousands(v float64) string {
+	if v >= 1000 {
+		return num.Thousands(int(math.Round(v)))
+	}
+	return num.Three(v)
+}
+
+// inFlightAt is about how many requests are in flight at a rate: between the stages beside it on a straight line, beyond
+// them in proportion to the rate. 0: no open-loop stage was run.
+func (r *Result) inFlightAt(rate float64) float64 {
+	type point struct{ rate, n float64 }
+	var points []point
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		if s.Load.Kind.Open() && s.Load.Profile == nil && s.Load.Rate > 0 {
+			points = append(points, point{s.Load.Rate, s.InFlight})
 		}
 	}
-	if len(s.Client.Reasons) > 0 {
-		line += fmt.Sprintf(" (client %s: %s)", s.Client.Level, s.Client.Reasons[0].Text)
+	slices.SortStableFunc(points, func(a, b point) int { return cmp.Compare(a.rate, b.rate) })
+	for i, p := range points {
+		switch {
+		case p.rate < rate:
+		case i == 0 || p.rate == rate:
+			return p.n * rate / p.rate
+		default:
+			q := points[i-1]
+			return q.n + (p.n-q.n)*(rate-q.rate)/(p.rate-q.rate)
+		}
 	}
-	return line
+	if n := len(points); n > 0 {
+		return points[n-1].n * rate / points[n-1].rate
+	}
+	return 0
+}
+
+// clientLine is the worst level of the client, and of how many stages.
+func (r *Result) clientLine() (sign, text string) {
+	counts := map[audit.Level]int{}
+	delay := num.Absent()
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		counts[s.Client.Level]++
+		if d := s.SendDelay.P99; !d.IsAbsent() && (delay.IsAbsent() || d > delay) {
+			delay = d
+		}
+	}
+	all := len(r.Stages)
+	switch invalid, suspect := counts[audit.Invalid], counts[audit.Suspect]; {
+	case invalid > 0:
+		sign, text = signBad, "invalid"+ofStages(invalid, all)
+		if suspect > 0 {
+			text += fmt.Sprintf(", suspect on %d", suspect)
+		}
+	case suspect > 0:
+		sign, text = signWarning, "suspect"+ofStages(suspect, all)
+	case counts[audit.Valid] < all || all == 0:
+		return signUnsure, "not known: the report does not say" // GuideLLM's
+	case all == 1:
+		sign, text = signGood, "valid"
+	default:
+		sign, text = signGood, fmt.Sprintf("valid on all %d stages", all)
+	}
+	if !delay.IsAbsent() {
+		text += fmt.Sprintf(" (send delay p99 at most %s ms)", cell(delay))
+	}
+	return sign, text
+}
+
+// ofStages says of how many stages something is the case, where there are several.
+func ofStages(n, all int) string {
+	if all == 1 {
+		return ""
+	}
+	return fmt.Sprintf(" on %d of %d stages", n, all)
+}
+
+func stagesText(n int) string {
+	if n == 1 {
+		return "1 stage"
+	}
+	return fmt.Sprintf("%d stages", n)
 }
 
 // Judged says whether the outcome of a stage is shown.
 func (s *Stage) Judged() bool { return len(s.Judgement.Objectives) > 0 && !s.Probe }
 
-// writeStages writes the table: names to the left, values to the right. Rates are in requests a second, latencies in
-// milliseconds.
-func writeStages(b *strings.Builder, r *Result) {
+// outcomeText is the outcome of a stage in the table.
+func (s *Stage) outcomeText() string {
+	if s.Judged() {
+		return string(s.Judgement.Outcome)
+	}
+	return "-"
+}
+
+// longestName is how much of a stage's name the narrow table shows.
+const longestName = 15
+
+// table is what fits in 80 columns. Rates are in requests a second, latencies in milliseconds; the mark before a name
+// says that the client was not valid.
+func (r *Result) table() [][]string {
+	ttft, _ := ShownStatistic(r.Asked.Objectives, slo.TTFT)
+	tpot, _ := ShownStatistic(r.Asked.Objectives, slo.TPOT)
 	rows := [][]string{
-		{"", "req/s", "", "", "in", "TTFT", "", "", "TPOT", "ITL", "", "tokens", "", "delay", "", ""},
-		{"stage", "asked", "sent", "done", "flight", "p50", "p95", "p99", "p95", "p50", "p99", "per s", "errors", "p99",
-			"client", "outcome"},
+		{"", "req/s", "", "in", "TTFT", "TPOT", "output", "", ""},
+		{"  stage", "sent", "done", "flight", ttft.String(), tpot.String(), "tok/s", "errors", "outcome"},
 	}
 	for i := range r.Stages {
 		s := &r.Stages[i]
-		outcome := "-"
-		if s.Judged() {
-			outcome = string(s.Judgement.Outcome)
+		mark := " "
+		if len(s.Client.Reasons) > 0 {
+			mark = signWarning
 		}
 		rows = append(rows, []string{
-			s.Name, cell(s.Rates.Asked), num.Three(s.Rates.Sent), num.Three(s.Rates.Done), num.Three(s.InFlight),
-			cell(s.TTFT.P50), cell(s.TTFT.P95), cell(s.TTFT.P99), cell(s.TPOT.P95), cell(s.ITL.P50), cell(s.ITL.P99),
-			num.Three(s.Rates.Tokens), fmt.Sprint(s.Requests.Errored), cell(s.SendDelay.P99), string(s.Client.Level),
-			outcome,
+			mark + " " + ansi.Truncate(s.Name, longestName, "…"), num.Three(s.Rates.Sent), num.Three(s.Rates.Done),
+			num.Three(s.InFlight), cell(s.At(slo.TTFT, ttft)), cell(s.At(slo.TPOT, tpot)), thousands(s.Rates.Output),
+			num.Thousands(s.Requests.Errored), s.outcomeText(),
 		})
 	}
-	writeTable(b, rows, 2)
+	return used(rows)
+}
+
+// wideTable has all columns.
+func (r *Result) wideTable() [][]string {
+	rows := [][]string{
+		{"", "req/s", "", "", "in", "TTFT", "", "", "TPOT", "", "", "ITL", "", "output", "", "delay", "", ""},
+		{"  stage", "asked", "sent", "done", "flight", "p50", "p95", "p99", "p50", "p95", "p99", "p50", "p99", "tok/s",
+			"errors", "p99", "client", "outcome"},
+	}
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		rows = append(rows, []string{
+			"  " + s.Name, cell(s.Rates.Asked), num.Three(s.Rates.Sent), num.Three(s.Rates.Done),
+			num.Three(s.InFlight), cell(s.TTFT.P50), cell(s.TTFT.P95), cell(s.TTFT.P99),
+			cell(s.TPOT.P50), cell(s.TPOT.P95), cell(s.TPOT.P99), cell(s.ITL.P50), cell(s.ITL.P99),
+			thousands(s.Rates.Output), num.Thousands(s.Requests.Errored), cell(s.SendDelay.P99),
+			string(s.Client.Level), s.outcomeText(),
+		})
+	}
+	return used(rows)
+}
+
+// used leaves out the columns that hold nothing in any row. Where such a column has the heading of a group, the next one
+// takes it over.
+func used(rows [][]string) [][]string {
+	for c := len(rows[0]) - 1; c >= 1; c-- {
+		empty := true
+		for _, row := range rows[2:] {
+			empty = empty && row[c] == "-"
+		}
+		if !empty {
+			continue
+		}
+		if group := rows[0][c]; group != "" && c+1 < len(rows[0]) && rows[0][c+1] == "" {
+			rows[0][c+1] = group
+		}
+		for i := range rows {
+			rows[i] = slices.Delete(rows[i], c, c+1)
+		}
+	}
+	return rows
 }
 
 // writeObjectives writes what the stages of a search say of each objective.
@@ -91,18 +315,18 @@ func writeObjectives(b *strings.Builder, r *Result) {
 		return
 	}
 	a := r.Search
-	rows := [][]string{{"max rate by", "estimate", num.Exact(100*a.Confidence) + " % interval", "clusters of misses",
-		"correction for arrivals"}}
+	rows := [][]string{{"  max rate by", "estimate", num.Exact(100*a.Confidence) + " % interval", "clusters",
+		"correction"}}
 	for _, o := range a.Objectives {
 		interval := end(o.Lower) + " – " + end(o.Upper)
 		if a.Rough && o.Objective == a.Limiting {
 			interval += " (rough)"
 		}
-		rows = append(rows, []string{o.Objective, num.Rate(o.Estimate), interval, fmt.Sprintf("%.0f", o.Clusters),
-			string(o.Correction)})
+		rows = append(rows, []string{"  " + o.Objective, num.Rate(o.Estimate), interval,
+			fmt.Sprintf("%.0f", o.Clusters), string(o.Correction)})
 	}
 	b.WriteByte('\n')
-	writeTable(b, rows, 1)
+	writeTable(b, rows)
 }
 
 // end is an end of an interval.
@@ -113,24 +337,32 @@ func end(v num.Value) string {
 	return num.Rate(float64(v))
 }
 
-// writeTable lays out rows of equal length: the first column and the last words to the left, the others to the right.
-func writeTable(b *strings.Builder, rows [][]string, words int) {
+// words are the columns that stand to the left, as the first does.
+var words = []string{"client", "outcome", "correction"}
+
+// writeTable lays out rows of equal length, under the titles of one of the first two: words to the left, values to the
+// right.
+func writeTable(b *strings.Builder, rows [][]string) {
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, text := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(text))
+			widths[i] = max(widths[i], ansi.StringWidth(text))
 		}
 	}
 	for _, row := range rows {
-		line := fmt.Sprintf("%-*s", widths[0], row[0])
-		for i := 1; i < len(row); i++ {
-			if i < len(row)-words {
-				line += fmt.Sprintf("  %*s", widths[i], row[i])
-			} else {
-				line += fmt.Sprintf("  %-*s", widths[i], row[i])
+		var line strings.Builder
+		for i, text := range row {
+			gap := strings.Repeat(" ", widths[i]-ansi.StringWidth(text))
+			switch {
+			case i == 0:
+				line.WriteString(text + gap)
+			case !slices.Contains(words, rows[0][i]) && (len(rows) < 2 || !slices.Contains(words, rows[1][i])):
+				line.WriteString("  " + gap + text)
+			default:
+				line.WriteString("  " + text + gap)
 			}
 		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
 }
 
@@ -138,12 +370,12 @@ func cell(v num.Value) string { return num.Three(float64(v)) }
 
 // writeRemarks writes what the reader should know beside the table: why stages did not pass, what the client says of
 // itself, errors, warnings, and how the search ended.
-func writeRemarks(b *strings.Builder, r *Result) {
-	var lines []string
-	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
-	add("TTFT, TPOT, ITL and send delay in ms; TTFT counts from the scheduled time")
+func (r *Result) writeRemarks(b *strings.Builder) {
+	b.WriteByte('\n')
+	add := func(sign, format string, args ...any) { wrap(b, sign+" ", "    ", fmt.Sprintf(format, args...)) }
+	add(" ", "TTFT and TPOT in ms; TTFT counts from the scheduled time")
 	if p := r.Probes; p != nil && p.SaturationRate > 0 {
-		add("saturation: %s req/s sustained, with %d streams or more (from the rate of tokens)",
+		add(" ", "the server is saturated at %s req/s, from %d streams on: what comes beyond that waits",
 			num.Three(p.SaturationRate), p.Streams)
 	}
 	// The answer of a search rests on all of its stages: why single ones are undecided is not of interest.
@@ -151,28 +383,120 @@ func writeRemarks(b *strings.Builder, r *Result) {
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		if s.Judged() && s.Judgement.Outcome != slo.Pass && (r.Search == nil || s == lowest) {
-			add("%s: %s", s.Name, why(s))
+			add(signOf(s.Judgement.Outcome), "%s: %s", s.Name, why(s))
 		}
 	}
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		for _, reason := range s.Client.Reasons {
-			add("client %s on %s: %s", reason.Level, s.Name, reason.Text)
+			add(signWarning, "client %s on %s: %s", reason.Level, s.Name, reason.Text)
 		}
-		if s.Requests.Errored > 0 {
-			add("%d errors on %s: %s", s.Requests.Errored, s.Name, mostFrequent(s))
+	}
+	explained := len(r.Asked.Objectives) == 0
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		if s.Requests.Errored == 0 {
+			continue
 		}
+		text := fmt.Sprintf("%s of %s requests failed on %s: %s", num.Thousands(s.Requests.Errored),
+			num.Thousands(s.Requests.ended()), s.Name, mostFrequent(s))
+		if !explained {
+			text += "; a failed request misses every objective on latency"
+			explained = true
+		}
+		add(signWarning, "%s", text)
 	}
 	for _, w := range r.Warnings {
-		lines = append(lines, w.Text)
+		add(signWarning, "%s", w.Text)
 	}
 	if k := r.Search; k != nil {
-		add("search: %s (%v)", k.Why, k.Took.Round(time.Second))
+		add(" ", "search: %s (%v)", k.Why, k.Took.Round(time.Second))
 		for _, note := range k.Notes {
-			lines = append(lines, note.Text)
+			add(" ", "%s", note.Text)
 		}
 	}
-	fmt.Fprintf(b, "\n%s\n", strings.Join(lines, "\n"))
+}
+
+// ended are the requests that completed or failed.
+func (q Requests) ended() int { return q.Completed + q.Errored }
+
+// writeAsked writes what was run.
+func (r *Result) writeAsked(b *strings.Builder) {
+	b.WriteString("\n  what was run\n")
+	add := func(label, text string) {
+		if text != "" {
+			wrap(b, fmt.Sprintf("  %-9s ", label), strings.Repeat(" ", 12), text)
+		}
+	}
+	writeCommand(b, r.Command)
+	engine := r.Engine.String()
+	if engine != "" {
+		engine += " at "
+	}
+	add("endpoint", engine+r.Asked.Target+", model "+r.Asked.Model)
+	add("workload", strings.ReplaceAll(r.Asked.Workload, ",", ", ")+", "+r.arrivals())
+	if len(r.Asked.Objectives) > 0 {
+		var texts []string
+		for _, o := range r.Asked.Objectives {
+			texts = append(texts, o.String())
+		}
+		add("SLO", fmt.Sprintf("%s (%s %% confidence)", strings.Join(texts, " "), num.Exact(100*r.Asked.Confidence)))
+	}
+	var labels []string
+	for name, value := range r.Asked.Labels {
+		labels = append(labels, name+"="+value)
+	}
+	slices.Sort(labels)
+	add("labels", strings.Join(labels, " "))
+	add("seeds", fmt.Sprintf("arrivals %d, prompts %d", r.Asked.Seed, r.Workload.PromptSeed))
+	requests := 0
+	for i := range r.Stages {
+		q := r.Stages[i].Requests
+		requests += q.ended() + q.Unfinished
+	}
+	add("when", fmt.Sprintf("%s, %v: %s requests in %s", r.Began.Format("2006-01-02 15:04:05 -0700"),
+		r.Took.Round(time.Second), num.Thousands(requests), stagesText(len(r.Stages))))
+	add("openloop", r.Version)
+}
+
+// arrivals are the arrival processes of the open-loop stages.
+func (r *Result) arrivals() string {
+	var all []string
+	for i := range r.Stages {
+		text := "closed loop"
+		if load := r.Stages[i].Load; load.Times != nil {
+			text = "arrivals of the trace"
+		} else if load.Kind.Open() {
+			text = load.Arrivals().String() + " arrivals"
+		} else if r.Stages[i].Probe {
+			continue
+		}
+		if !slices.Contains(all, text) {
+			all = append(all, text)
+		}
+	}
+	return cmp.Or(strings.Join(all, ", "), "closed loop")
+}
+
+// writeCommand writes a command line to be pasted into a shell, in as many lines as it takes.
+func writeCommand(b *strings.Builder, command []string) {
+	if len(command) == 0 {
+		return
+	}
+	line := "  command   "
+	begun := false
+	for _, word := range command {
+		word = shellWord(word)
+		if begun && ansi.StringWidth(line)+1+ansi.StringWidth(word) > screenWidth-2 {
+			b.WriteString(line + " \\\n")
+			line, begun = strings.Repeat(" ", 14), false
+		}
+		if begun {
+			line += " "
+		}
+		line, begun = line+word, true
+	}
+	b.WriteString(line + "\n")
 }
 
 // mostFrequent names the most frequent error of a stage and how many others there were.

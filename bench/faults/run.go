@@ -285,13 +285,16 @@ func (e *env) read(name string) string {
 
 var exitCode = regexp.MustCompile(`\[exit (-?\d+)\]$`)
 
+var wrapped = regexp.MustCompile(`\n {4,}`)
+
 // expect compares what a command wrote and its exit code.
 func (e *env) expect(text string, exit []int, says, not []string) {
 	found := exitCode.FindStringSubmatch(text)
 	if found == nil {
 		return // it did not start
 	}
-	text = strings.TrimSuffix(text, found[0])
+	// The screen at the end is wrapped: a sentence goes on in an indented line.
+	text = wrapped.ReplaceAllString(strings.TrimSuffix(text, found[0]), " ")
 	allowed := make([]string, len(exit))
 	for i, c := range exit {
 		allowed[i] = fmt.Sprint(c)

@@ -173,7 +173,7 @@ func tokenlessRows() []row {
 			point: "1.2", name: name, fast: true,
 			server: server.Config{Chat: server.AfterTrial(b)},
 			args:   short, exit: []int{1}, says: []string{says},
-			not:    []string{`highest rate that met [^\n]*: \d`, `max rate at SLO: (at least )?\d`},
+			not:    []string{`highest rate that met [^\n]*: \d`, `max rate at SLO:? +(at least |between )?\d`},
 			report: []check{completed(0, 0), errored(1, 20)},
 		}
 	}

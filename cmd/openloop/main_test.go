@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
@@ -21,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/openloop/openloop/guidellm"
@@ -246,6 +249,7 @@ func checkReport(ts *testscript.TestScript, _ bool, args []string) {
 	if len(r.Missing) > 0 || len(r.Unknown) > 0 {
 		ts.Fatalf("missing fields %v, unknown fields %v", r.Missing, r.Unknown)
 	}
+	checkSchemas(ts, r)
 	var kinds []string
 	var rates, scheduled []float64
 	completed, errored := 0, 0
@@ -324,6 +328,40 @@ func TestEnding(t *testing.T) {
 		}
 		if got := cmd.Annotations[endingKey]; got != want {
 			t.Errorf("%q: %q, want %q", line, got, want)
+		}
+	}
+}
+
+// checkSchemas says whether openloop's own parts of a report are as docs/*.schema.json describe them.
+func checkSchemas(ts *testscript.TestScript, r *guidellm.Report) {
+	load := func(name string) *jsonschema.Schema {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
+		ts.Check(err)
+		var s jsonschema.Schema
+		ts.Check(json.Unmarshal(text, &s))
+		return &s
+	}
+	fits := func(s *jsonschema.Schema, part any) {
+		text, ok := part.(json.RawMessage)
+		if !ok {
+			ts.Fatalf("a part of openloop's is not there")
+		}
+		resolved, err := s.Resolve(nil)
+		ts.Check(err)
+		var value any
+		ts.Check(json.Unmarshal(text, &value))
+		if err := resolved.Validate(value); err != nil {
+			ts.Fatalf("%.300s: %v", text, err)
+		}
+	}
+	fits(load("result.schema.json"), r.OpenLoop)
+	notes := load("notes.schema.json")
+	for _, b := range r.Benchmarks {
+		fits(notes.Defs["benchmark"], b.OpenLoop)
+		for _, list := range []guidellm.RequestSeq{b.Requests.Successful, b.Requests.Errored, b.Requests.Incomplete} {
+			if all := list.List(); len(all) > 0 {
+				fits(notes.Defs["request"], all[0].OpenLoop)
+			}
 		}
 	}
 }

@@ -124,7 +124,7 @@ func runRecover(names []string, stdout, stderr io.Writer) error {
 		kept: func(old, now string) { fmt.Fprintf(stderr, "kept %s as %s\n", old, now) },
 	}
 	saveErr := results.save(exporter.Export(result), result, true)
-	printErr := report.WriteScreen(stdout, result)
+	printErr := printScreen(stdout, result, false, false)
 	for _, name := range results.saved {
 		fmt.Fprintf(stderr, "saved %s\n", name)
 	}

@@ -31,6 +31,7 @@ type reportFlags struct {
 	recover   bool
 	records   string
 	hlog      string
+	screenFlags
 }
 
 func newReport(p *program) *cobra.Command {
@@ -66,6 +67,7 @@ func (f *reportFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.hlog, "hlog", "", "write their latencies as an HdrHistogram log")
 	set.BoolVar(&f.recover, "recover", false,
 		"make the report of a run that was killed, of the "+journalFile+" in its folder")
+	f.addEnd(set)
 }
 
 func runReport(f reportFlags, files []string, stdout, stderr io.Writer) error {
@@ -307,6 +309,18 @@ func (f *reportFlags) outputFormat() (*format, error) {
 }
 
 func (f *reportFlags) write(stdout io.Writer, form *format, r *reports) error {
+	if form.name == formatScreen && f.wide {
+		wide := *form
+		wide.write = func(w io.Writer, _ *guidellm.Report, r *report.Result) error { return report.WriteWideScreen(w, r) }
+		form = &wide
+	}
+	if f.output == "" && form.name == formatScreen {
+		var b strings.Builder
+		if err := r.write(&b, form); err != nil {
+			return err
+		}
+		return printPainted(stdout, b.String(), painter(stdout, f.noColor))
+	}
 	if f.output == "" {
 		if form.name != formatScreen && form.name != formatConsole {
 			stdout = forData(stdout)

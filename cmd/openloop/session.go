@@ -617,7 +617,7 @@ func (s *session) print(file *guidellm.Report, r *report.Result) error {
 		}
 		return guidellm.WriteConsole(s.stdout, file, time.Local)
 	}
-	return report.WriteScreen(s.stdout, r)
+	return printScreen(s.stdout, r, s.spec.Output.Wide, s.spec.Output.NoColor)
 }
 
 func (s *session) close() {

@@ -67,7 +67,8 @@ func (h *humanWriter) Write(p []byte) (int, error) {
 // What a screen is drawn with. The cursor waits on its first line, so that all of it is below the cursor and can be
 // erased, even when the terminal has become narrower and wrapped its lines.
 const (
-	eraseBelow = "\r\x1b[J"
+	// A screen erased from its very first cell on would go into tmux's history; from the second on it does not.
+	eraseBelow = "\r \x1b[J\r"
 	eraseRight = "\x1b[K"
 	beginFrame = "\x1b[?25l\x1b[?7l" // hide the cursor, and do not wrap
 	endFrame   = "\x1b[?7h\x1b[?25h"
@@ -206,4 +207,17 @@ func painter(w any, none bool) func(string) string {
 		return nil
 	}
 	return report.Paint
+}
+
+// printScreen prints a result for people, with all columns where they are wanted.
+func printScreen(w io.Writer, r *report.Result, wide, noColor bool) error {
+	var b strings.Builder
+	write := report.WriteScreen
+	if wide {
+		write = report.WriteWideScreen
+	}
+	if err := write(&b, r); err != nil {
+		return err
+	}
+	return printPainted(w, b.String(), painter(w, noColor))
 }

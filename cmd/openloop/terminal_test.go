@@ -45,6 +45,7 @@ func TestForHumans(t *testing.T) {
 func TestScreenBelow(t *testing.T) {
 	plain := func(line string) string { return line }
 	const (
+		erase = "\r \x1b[J\r"
 		begin = "\x1b[?25l\x1b[?7l\r"
 		end   = "\x1b[J\x1b[1A\r\x1b[?7h\x1b[?25h"
 		lines = begin + "one �[2J\x1b[K\ntwo\x1b[K" + end
@@ -58,18 +59,18 @@ func TestScreenBelow(t *testing.T) {
 		{"a line above, in pieces", func(w io.Writer) {
 			fmt.Fprint(w, "war")
 			fmt.Fprint(w, "ning\x1b[31m\nmore")
-		}, lines + "\r\x1b[Jwarning�[31m\n" + lines},
+		}, lines + erase + "warning�[31m\n" + lines},
 		{"a message that begins with an empty line", func(w io.Writer) { fmt.Fprint(w, "\nending\n") },
-			lines + "\r\x1b[Jending\n" + lines},
+			lines + erase + "ending\n" + lines},
 		{"erased", func(w io.Writer) {
 			endScreen(w, false)
 			fmt.Fprint(w, "after\n")
-		}, lines + "\r\x1b[Jafter\n"},
+		}, lines + erase + "after\n"},
 		{"kept, what was begun after it", func(w io.Writer) {
 			fmt.Fprint(w, "begun")
 			endScreen(w, true)
 			endScreen(w, true)
-		}, lines + "\r\x1b[Jone �[2J\ntwo\nbegun"},
+		}, lines + erase + "one �[2J\ntwo\nbegun"},
 	} {
 		var out bytes.Buffer
 		w := forHumans(&out)

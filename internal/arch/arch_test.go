@@ -38,6 +38,7 @@ var allowed = map[string]string{
 	"internal/memnet":     "",
 	"internal/num":        "",
 	"internal/precise":    "",
+	"internal/schemadoc":  "",
 
 	"loadgen":           engine,
 	"loadgen/journal":   engine,
