@@ -218,9 +218,10 @@ type requestNotes struct {
 	ErrorKind        string        `json:"error_kind,omitempty"`
 	AskedOutput      int64         `json:"asked_output_tokens,omitempty"`
 	// OutputTokens are those of a request that did not complete, where the server counted others than events came.
-	OutputTokens  Null[int64] `json:"output_tokens,omitempty"`
-	PromptUnknown bool        `json:"prompt_tokens_unknown,omitempty"` // the server did not say; what was asked stands there
-	CachedTokens  Null[int64] `json:"cached_tokens,omitempty"`         // of the prompt, by the server
+	OutputTokens Null[int64] `json:"output_tokens,omitempty"`
+	// PromptUnknown says that the server gave no count of prompt tokens; GuideLLM's field has what was asked for.
+	PromptUnknown bool        `json:"prompt_tokens_unknown,omitempty"`
+	CachedTokens  Null[int64] `json:"cached_tokens,omitempty"` // of the prompt, by the server
 	Retried       bool        `json:"retried,omitempty"`
 	DelayedByCap  bool        `json:"delayed_by_cap,omitempty"`
 }

@@ -227,6 +227,9 @@ const (
 
 var reportName = regexp.MustCompile(`\.(json|jsonl|ya?ml)(\.gz)?$`)
 
+// configName is what openloop writes beside its reports: what repeats the run.
+const configName = "openloop.yaml"
+
 // written lists the files that may be the report: those with the name of one, written since the command began, in
 // {dir}, in the working directory, and where an argument of the command leads to.
 func (o *Options) written(fill *strings.Replacer, began time.Time) []string {
@@ -258,7 +261,7 @@ func (o *Options) written(fill *strings.Replacer, began time.Time) []string {
 				return nil
 			}
 			info, err := d.Info()
-			if err == nil && info.Mode().IsRegular() && reportName.MatchString(d.Name()) &&
+			if err == nil && info.Mode().IsRegular() && reportName.MatchString(d.Name()) && d.Name() != configName &&
 				info.ModTime().After(began.Add(-coarse)) {
 				if path, err := filepath.Abs(name); err == nil && !slices.Contains(names, path) {
 					names = append(names, path)

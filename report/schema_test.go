@@ -21,11 +21,12 @@ var schemaFile = filepath.Join("..", "docs", "result.schema.json")
 // schema is the JSON Schema of a Result, made from its types.
 func schema(t *testing.T) *jsonschema.Schema {
 	t.Helper()
+	number, null := &jsonschema.Schema{Type: "number"}, &jsonschema.Schema{Type: "null"}
 	infinite := &jsonschema.Schema{Type: "string", Enum: []any{"+Inf", "-Inf"}}
 	m := schemadoc.Maker{
 		Root: "..", Module: "github.com/openloop/openloop",
 		Types: map[reflect.Type]*jsonschema.Schema{
-			reflect.TypeFor[num.Value]():       {AnyOf: []*jsonschema.Schema{{Type: "number"}, {Type: "null"}, infinite}},
+			reflect.TypeFor[num.Value]():       {AnyOf: []*jsonschema.Schema{number, null, infinite}},
 			reflect.TypeFor[slo.Objective]():   {Type: "string"},
 			reflect.TypeFor[slo.Gate]():        {Type: "string"},
 			reflect.TypeFor[loadgen.Arrival](): {Type: "string"},
@@ -38,6 +39,9 @@ func schema(t *testing.T) *jsonschema.Schema {
 	}
 	return s
 }
+
+// ofObjective is the unit of an objective's figures.
+const ofObjective = "ns for latencies, a share from 0 to 1 for errors and goodput; the field unit says which"
 
 // units are of the numbers in a result whose unit is neither in their name nor in their comment.
 var units = map[string]string{
@@ -62,7 +66,7 @@ var units = map[string]string{
 	"Histogram.Count":             "observations",
 	"Histogram.Counts":            "observations",
 	"Histogram.Sum":               "seconds",
-	"Judgement.Bound":             "ns for latencies, a share from 0 to 1 for errors and goodput; the field unit says which",
+	"Judgement.Bound":             ofObjective,
 	"Latency.Count":               "requests, or gaps for itl",
 	"Learned.Checked":             "prompts",
 	"Learned.Error":               "a share of the length",
@@ -83,9 +87,9 @@ var units = map[string]string{
 	"ObjectiveFit.Lower":          "requests per second",
 	"ObjectiveFit.Upper":          "requests per second",
 	"Observed.Misses":             "requests, or gaps for itl",
-	"Observed.Value":              "ns for latencies, a share from 0 to 1 for errors and goodput; the field unit says which",
-	"Observed.ValueFromSent":      "ns for latencies, a share from 0 to 1 for errors and goodput; the field unit says which",
-	"Observed.ValueWithoutFailed": "ns for latencies, a share from 0 to 1 for errors and goodput; the field unit says which",
+	"Observed.Value":              ofObjective,
+	"Observed.ValueFromSent":      ofObjective,
+	"Observed.ValueWithoutFailed": ofObjective,
 	"Piece.To":                    "requests per second",
 	"ProbeStep.Seconds":           "seconds",
 	"ProbeStep.Streams":           "streams",

@@ -56,7 +56,8 @@ func searched(t *testing.T) *Result {
 // hostile is a result whose every text tries to be markup.
 func hostile(t *testing.T) *Result {
 	t.Helper()
-	const bad = "</details>]]><script>alert(1)</script>|\n\n# x\x1b[31m\x00\u202e*_`[a](javascript:b) @user https://evil"
+	const bad = "</details>]]><script>alert(1)</script>|\n\n# x\x1b[31m\x00\u202e*_`[a](javascript:b) @user " +
+		"https://evil"
 	r := searched(t)
 	r.Asked.Model, r.Asked.Target, r.Asked.Workload, r.Version = bad, bad, bad, bad
 	r.Asked.Labels = map[string]string{bad: bad}
@@ -109,8 +110,8 @@ func TestWrittenForms(t *testing.T) {
 	}
 }
 
-// Whatever a result's texts are, a JUnit file is well-formed, its counts are those of its cases, and a Markdown file has
-// only the lines and the tags that were meant.
+// Whatever a result's texts are, a JUnit file is well-formed and its counts are those of its cases, and a Markdown file
+// has only the lines and the tags that were meant.
 func TestHostileTexts(t *testing.T) {
 	var b bytes.Buffer
 	if err := WriteJUnit(&b, hostile(t)); err != nil {

@@ -164,7 +164,8 @@ type Output struct {
 	AllowInvalid   bool     // exit 0 even where the client was invalid
 	Command        []string // as it was given, credentials left out
 	Labels         map[string]string
-	Cost           *Cost // of the endpoint; nil: not said
+	Cost           *Cost  // of the endpoint; nil: not said
+	Repeat         string // a configuration that repeats the run, credentials left out; "" for none
 }
 
 // Earlier is what becomes of the results of an earlier run where a run is to write its own.

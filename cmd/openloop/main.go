@@ -74,7 +74,8 @@ const (
 // program is what the commands share: where they write, and the command line.
 type program struct {
 	stdout, stderr io.Writer
-	args           []string // as they were given, the commands' names first
+	args           []string  // as they were given, the commands' names first
+	settings       *settings // of the command that is run; nil where it takes no configuration
 }
 
 // endsWith is what a command that has something to save or to close says to the first signal; any other is ended by it
@@ -157,11 +158,18 @@ func (p *program) finishCommand(cmd *cobra.Command) {
 				return asUsage(err)
 			}
 		}
-		return checkOnce(cmd.Flags(), p.args)
+		if err := checkOnce(cmd.Flags(), p.args); err != nil {
+			return err
+		}
+		return p.configure(cmd, args)
 	}
 	if run := cmd.RunE; run != nil {
 		ending := cmd.Annotations[endingKey]
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if wanted, _ := cmd.Flags().GetBool(printConfigFlag); wanted && p.settings != nil {
+				_, err := io.WriteString(p.stdout, p.settings.printed())
+				return err
+			}
 			if ending != "" {
 				ctx, stop := withSignals(cmd.Context(), p.stderr, ending)
 				defer stop()

@@ -56,15 +56,16 @@ func newReport(p *program) *cobra.Command {
 func (f *reportFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.format, "format", "",
 		"screen (a line a stage; summary is the same), markdown, junit, console (GuideLLM's tables), json, csv or "+
-			"yaml (default: by the ending of --output, else screen for openloop's own reports and console for GuideLLM's)")
+			"yaml (default: by the ending of --output, else screen for openloop's own reports and console for "+
+			"GuideLLM's)")
 	set.StringVar(&f.style, "console-style", "", "openloop for --format screen, guidellm for --format console")
 	set.StringVarP(&f.output, "output", "o", "", "file to write instead of stdout; an ending .gz compresses it")
 	set.BoolVar(&f.recompute, "recompute", false,
 		"recompute the metrics from the requests and list those that differ; exit 3 if any does. With --format or "+
 			"--output, the report that is written has the recomputed metrics")
 	set.StringVar(&f.records, "records", "",
-		"write the requests of all reports to this file, one line each: .parquet, .jsonl or .csv")
-	set.StringVar(&f.hlog, "hlog", "", "write their latencies as an HdrHistogram log")
+		"write the requests of all reports to this `FILE`, one line each: .parquet, .jsonl or .csv")
+	set.StringVar(&f.hlog, "hlog", "", "write their latencies to this `FILE` as an HdrHistogram log")
 	set.BoolVar(&f.recover, "recover", false,
 		"make the report of a run that was killed, of the "+journalFile+" in its folder")
 	f.addEnd(set)

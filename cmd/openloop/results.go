@@ -73,7 +73,17 @@ func (f *resultFiles) names() []string {
 			names = append(names, name, name+compressedEnding)
 		}
 	}
-	return append(names, f.place(configFile), f.place(journalFile))
+	return append(names, f.place(journalFile))
+}
+
+// writeRepeat writes the configuration that repeats the run, unless a file of someone's own has its name.
+func (f *resultFiles) writeRepeat(text string) error {
+	name := f.place(configFile)
+	there, err := os.ReadFile(name)
+	if text == "" || err == nil && !strings.HasPrefix(string(there), repeatHeading) {
+		return nil
+	}
+	return os.WriteFile(name, []byte(text), 0o644)
 }
 
 // begin makes the folder of a run that is about to send load.

@@ -44,7 +44,8 @@ type runFlags struct {
 
 func addRunFlags(set *pflag.FlagSet, p *program) *runFlags {
 	f := &runFlags{specFlags: addSpecFlags(set, p)}
-	set.StringVar(&f.profile, "profile", "", "`PROFILE`: synchronous, concurrent, throughput, constant or poisson (default poisson)")
+	set.StringVar(&f.profile, "profile", "",
+		"`PROFILE`: synchronous, concurrent, throughput, constant or poisson (default: poisson, with --rate)")
 	set.Var((*ratesValue)(&f.rates), "rate",
 		"constant, poisson: requests per second; concurrent, throughput: streams; a list runs a stage for each")
 	set.StringVar(&f.arrival, "arrival", "",

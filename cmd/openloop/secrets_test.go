@@ -232,8 +232,8 @@ func echoTo(t *testing.T, server *httptest.Server, where, way string) {
 		args = []string{"benchmark", "run", "--data", "prompt_tokens=32,output_tokens=4"}
 		env = append(env, "GUIDELLM_TARGET="+withLogin(server.URL))
 	}
-	outputs, files := "json,csv,yaml,html", 4
-	if args[0] == "benchmark" { // it writes what GuideLLM writes
+	outputs, files := "json,csv,yaml,html", 5 // with the configuration that repeats the run
+	if args[0] == "benchmark" {               // it writes what GuideLLM writes
 		outputs, files = "json,csv,yaml", 3
 	}
 	args = append(args, "--profile", "constant", "--rate", "40", "--max-requests", "3", "--allow-invalid",

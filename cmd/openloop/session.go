@@ -141,6 +141,9 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.spec.Output.Dir = s.files.dir
+	if err := s.files.writeRepeat(s.spec.Output.Repeat); err != nil {
+		s.warn("%s is not written: %v", configFile, err)
+	}
 	args := guidellm.ArgsOf(s.spec)
 	if s.options.args != nil {
 		args = *s.options.args

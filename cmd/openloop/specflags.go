@@ -110,6 +110,7 @@ func (l *lengthFlags) check(name string) error {
 
 func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	f := &specFlags{program: p, set: set}
+	addConfigFlags(set)
 	set.StringVar(&f.target, "target", "",
 		"base `URL` of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), or sim:PRESET for the "+
 			"simulated engine")
@@ -345,6 +346,13 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 	if f.overwrite {
 		s.Output.Earlier = spec.OverwriteEarlier
 	}
+	if f.program.settings != nil {
+		keyFrom := ""
+		if f.apiKey == "" && f.apiKeyFile == "" && os.Getenv(keyVariable) != "" {
+			keyFrom = keyVariable
+		}
+		s.Output.Repeat = f.program.settings.repeated(keyFrom)
+	}
 	return s, nil
 }
 
@@ -445,7 +453,7 @@ func (f *specFlags) parseHeaders() ([]endpoint.Header, error) {
 // key finds the API key, as the value of an Authorization header: the flags go over the environment. It is empty where
 // there is none.
 func (f *specFlags) key() (endpoint.Secret, error) {
-	key, from := os.Getenv("OPENAI_API_KEY"), "OPENAI_API_KEY"
+	key, from := os.Getenv(keyVariable), keyVariable
 	if f.apiKey != "" {
 		key, from = f.apiKey, "--api-key"
 	}

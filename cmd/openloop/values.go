@@ -148,11 +148,24 @@ func (r *ratesValue) Replace(texts []string) error {
 	return nil
 }
 
-// labelsValue is a set of labels, key=value; a flag that is repeated adds to it.
+// labelsValue is a set of labels, key=value or key=value,key=value; a flag that is repeated adds to it.
 type labelsValue map[string]string
 
 // Set implements pflag.Value.
 func (l *labelsValue) Set(text string) error {
+	parts := strings.Split(text, ",")
+	if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(part, "=") }) {
+		for _, part := range parts {
+			if err := l.setOne(part); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return l.setOne(text)
+}
+
+func (l *labelsValue) setOne(text string) error {
 	key, value, ok := strings.Cut(text, "=")
 	key, value = strings.TrimSpace(key), strings.TrimSpace(value)
 	if !ok || key == "" {

@@ -42,7 +42,7 @@ func TestValuesAreWrittenAsTheyAreRead(t *testing.T) {
 		{func() pflag.Value { return new(trimValue) }, "5s", "5"},
 		{func() pflag.Value { return new(trimValue) }, "500ms", "0.5s"},
 		{func() pflag.Value { return new(ratesValue) }, "5, 10,2.5", "5,10,2.5"},
-		{func() pflag.Value { return new(labelsValue) }, " gpu = 1xL4,a=b ", "gpu=1xL4,a=b"},
+		{func() pflag.Value { return new(labelsValue) }, " gpu = 1xL4,a=b ", "a=b,gpu=1xL4"},
 		{func() pflag.Value { return new(costValue) }, "1.10/h", "1.1/h"},
 		{func() pflag.Value { return new(costValue) }, "$1.10/hour", "$1.1/h"},
 		{func() pflag.Value { return new(costValue) }, "€ 2", "€2/h"},

@@ -226,7 +226,8 @@ func (m *Maker) docsOf(t reflect.Type) (typeDoc, error) {
 			if filepath.Ext(f.Name()) != ".go" || strings.HasSuffix(f.Name(), "_test.go") {
 				continue
 			}
-			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(folder, f.Name()), nil, parser.ParseComments)
+			name := filepath.Join(folder, f.Name())
+			file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 			if err != nil {
 				return typeDoc{}, err
 			}

@@ -53,8 +53,9 @@ func hlogTags() []hlogTag {
 }
 
 // WriteHLog writes the latencies of results as an HdrHistogram log of version 1.3, values in ns: for every stage and
-// every step of its series (a second, but in long stages) a histogram of each latency, under a tag. Tag itl has all gaps between tokens, one histogram a stage; a result that was read from a file has
-// none of them. The error is ErrNoRequests where the requests of a stage are not at hand.
+// every step of its series (a second, but in long stages) a histogram of each latency, under a tag. Tag itl has all
+// gaps between tokens, one histogram a stage; a result that was read from a file has none of them. The error is
+// ErrNoRequests where the requests of a stage are not at hand.
 func WriteHLog(w io.Writer, results ...*report.Result) error {
 	if err := haveRequests(results); err != nil {
 		return err

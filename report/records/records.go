@@ -179,7 +179,7 @@ func text(s string) *string {
 	return &s
 }
 
-// batch is how many rows are handed to Parquet's writer at a time, and rowGroup how many it holds before it writes them.
+// batch is how many rows are handed to Parquet's writer at a time, rowGroup how many it holds before it writes them.
 const (
 	batch    = 1 << 10
 	rowGroup = 1 << 16
