@@ -21,8 +21,8 @@ RESULTS     ?= openloop-results
 
 .DEFAULT_GOAL := help
 .PHONY: help run build build-all test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
-        bench bench-truth faults soak parity knee-study check-deploy check-links check-recipes pictures image \
-        bench-openloop clean
+        bench bench-truth faults soak parity peers knee-study compare-study check-deploy check-links check-recipes \
+        pictures image bench-openloop clean
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,12 @@ soak: build ## send load with faults for SOAK (1h), and watch descriptors and me
 
 parity: build ## run the pinned GuideLLM and openloop at equal rates, compare the reports (installs GuideLLM)
 	OPENLOOP=$(BIN) bench/parity/run.sh $(ARGS)
+
+peers: build ## run load generators against the same known truth, write bench/results/peers.md (ARGS='-install')
+	$(GO) run ./bench/peers -openloop $(BIN) -write bench/results/peers.md $(ARGS)
+
+compare-study: ## test the statistics of openloop compare by simulation, write bench/results/compare.md (about 10 minutes)
+	$(GO) run ./bench/compare -bootstrap 200 -out bench/results/compare.md $(ARGS)
 
 knee-study: ## compare the search with simulated engines whose true rate is known (about 50 minutes)
 	$(GO) test ./bench/knee -run '^TestKneeStudy$$' -count=1 -timeout 90m -v -args -study $(ARGS)

@@ -181,6 +181,51 @@ func TestBrokenTables(t *testing.T) {
 	}
 }
 
+// FuzzRequests: whatever a report says of its requests, what is made of it can be used: in the order of the schedule,
+// and with a series of lists of one length.
+func FuzzRequests(f *testing.F) {
+	for _, q := range []string{
+		`{}`, `{"info": {"status": "completed", "timings": {"targeted_start": 1e300, "resolve_end": -1e300}}}`,
+		`{"info": {"timings": {"targeted_start": 1, "request_start": 2, "first_token_iteration": 3, ` +
+			`"last_token_iteration": 4, "resolve_end": 5, "token_iterations": 9}}, "output_metrics": {"text_tokens": 9},` +
+			` "openloop": {"index": 7, "send_delay": 1, "scheduled_ttft": 2, "cached_tokens": 0}}`,
+		`{"openloop": {"index": -1, "output_tokens": 9223372036854775807, "send_delay": "NaN"}}`,
+		`{"openloop": 7}`, `{"openloop": {"not_sent": [{"index": 1, "scheduled": 0.5}]}}`,
+	} {
+		f.Add(q)
+	}
+	f.Fuzz(func(t *testing.T, q string) {
+		r, err := Read(strings.NewReader(`{"openloop": {"search_benchmarks": []}, "benchmarks": [{"openloop": ` +
+			`{"stage": 0, "not_sent": [{"index": 3}]}, "requests": {"successful": [` + q + `], "errored": [` + q +
+			`], "incomplete": []}}]}`))
+		if err != nil {
+			return
+		}
+		result := &report.Result{Stages: []report.Stage{{Load: everyLoad["constant"]}}}
+		if err := GiveRequests(result, r); err != nil {
+			t.Fatalf("%q: %v", q, err)
+		}
+		stages := append(Import(r).Stages, result.Stages...)
+		for i := range stages {
+			s := stages[i].Series
+			if s == nil {
+				continue
+			}
+			for _, n := range []int{len(s.Done), len(s.Tokens), len(s.InFlight), len(s.TTFT95), len(s.Delay99)} {
+				if n != len(s.Sent) || n == 0 {
+					t.Fatalf("%q: %+v", q, s)
+				}
+			}
+			if _, err := json.Marshal(s); err != nil {
+				t.Fatalf("%q: %v", q, err)
+			}
+		}
+		if n := len(stages[1].Log()); n == 0 {
+			t.Fatalf("%q: no requests, but one was not sent", q)
+		}
+	})
+}
+
 // FuzzTable: what is read of a table of requests is no more than its rows, and numbered as they are.
 func FuzzTable(f *testing.F) {
 	columns := []string{}

@@ -55,8 +55,8 @@ func TestReadClaims(t *testing.T) {
 			84.98, 962.2, 5.294, 37.9, 72, 16, true,
 		},
 		{
-			"guidellm2.json", "GuideLLM 0.8.1", "constant@20", "constant", 20, 24.93, 302, 301, 0,
-			84.98, 962.2, 5.294, 37.9, 72, 16, true,
+			"guidellm2.json", "GuideLLM 0.8.1", "constant@20", "constant", 20, 19.833, 240, 238, 0,
+			31.265, 75.346, 4.9342, 6.0567, 72, 16, true,
 		},
 	} {
 		claim, err := Read(testFile(t, c.file))

@@ -201,6 +201,22 @@ func (l *Line) off(share, least float64) bool {
 	return math.Abs(float64(l.Error)) > max(share*math.Abs(float64(l.Happened)), least)
 }
 
+// Large says whether the error is one to speak of.
+func (l *Line) Large() bool {
+	switch {
+	case l.Key == "arrivals":
+		return strings.HasPrefix(l.HappenedText, notClaimed)
+	case l.Unit == "ms":
+		return l.off(timeMargin, timeLeast)
+	case l.Unit == "tokens":
+		return l.off(lengthMargin, 0.5)
+	}
+	return l.off(rateMargin, 0)
+}
+
+// notClaimed begins the text of arrivals that are not what the report says.
+const notClaimed = "not: "
+
 // stageLines are the lines of a stage; c is nil where there is no report.
 func stageLines(c *StageClaim, s *Seen) []Line {
 	if c == nil {
@@ -234,21 +250,17 @@ func stageLines(c *StageClaim, s *Seen) []Line {
 	}
 
 	lines := []Line{rate, sent, completed, failed, arrivalsLine(c, s)}
-	ms := func(key, name string, reported, happened num.Value, remark string) {
-		l := line(key, name, "ms", reported, happened)
-		if l.off(timeMargin, timeLeast) {
-			l.Remark = remark
-		}
-		lines = append(lines, l)
+	ms := func(key, name string, reported, happened num.Value) {
+		lines = append(lines, line(key, name, "ms", reported, happened))
 	}
-	ms("ttft_p50", "TTFT p50", c.TTFT50, s.TTFT50, "")
-	ms("ttft_p99", "TTFT p99", c.TTFT99, s.TTFT99, "")
+	ms("ttft_p50", "TTFT p50", c.TTFT50, s.TTFT50)
+	ms("ttft_p99", "TTFT p99", c.TTFT99, s.TTFT99)
 	itl, itl99, kind := s.ITLMean, s.ITL99, "ITL p99"
 	if c.ITLPerRequest {
 		itl, itl99, kind = s.RequestITL, s.Request99, "ITL p99 (of requests)"
 	}
-	ms("itl_mean", "ITL mean", c.ITLMean, itl, "")
-	ms("itl_p99", kind, c.ITL99, itl99, "")
+	ms("itl_mean", "ITL mean", c.ITLMean, itl)
+	ms("itl_p99", kind, c.ITL99, itl99)
 	if s.Unstreamed > 0 {
 		lines[len(lines)-1].Remark = fmt.Sprintf("%d answers were not streamed, and have no TTFT", s.Unstreamed)
 	}
@@ -283,7 +295,7 @@ func arrivalsLine(c *StageClaim, s *Seen) Line {
 		if claimed == KindEven {
 			want = "0 is even"
 		}
-		l.HappenedText = "not: " + num.Three(float64(a.Dispersion))
+		l.HappenedText = notClaimed + num.Three(float64(a.Dispersion))
 		remarks = append(remarks, fmt.Sprintf("%s: variance/mean of counts %s, where %s", described[kind],
 			num.Three(float64(a.Dispersion)), want))
 	}

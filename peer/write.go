@@ -172,11 +172,7 @@ func (a *Audit) screen() string {
 		b.WriteString(strings.TrimRight(text, " ") + "\n")
 	}
 	lines := func(list []Line) {
-		for i := range list {
-			l := &list[i]
-			if l.ReportedCell() == "" && l.HappenedCell() == "" {
-				continue
-			}
+		for _, l := range shown(list) {
 			row(l.Title(), l.ReportedCell(), l.HappenedCell(), l.ErrorCell())
 			if l.Remark != "" {
 				wrapped("    ", l.Remark)
@@ -220,26 +216,23 @@ func (a *Audit) markdown() string {
 	if a.Report == "" {
 		fmt.Fprintf(&b, "\n%s\n", escapeMarkdown(a.Source()))
 	}
-	table := func(first string, list []Line) {
-		fmt.Fprintf(&b, "\n| %s | reported | happened | error | |\n|---|---:|---:|---:|---|\n", escapeMarkdown(first))
-		for i := range list {
-			l := &list[i]
-			if l.ReportedCell() == "" && l.HappenedCell() == "" {
-				continue
-			}
+	for i := range a.Stages {
+		s := &a.Stages[i]
+		fmt.Fprintf(&b, "\n| %s | reported | happened | error | |\n|---|---:|---:|---:|---|\n", escapeMarkdown(s.Name))
+		for _, l := range shown(s.Lines) {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", l.Title(), escapeMarkdown(l.ReportedCell()),
-				escapeMarkdown(l.HappenedCell()), l.ErrorCell(), escapeMarkdown(stream.Clean(l.Remark)))
+				escapeMarkdown(l.HappenedCell()), l.ErrorCell(), escapeMarkdown(l.Remark))
 		}
 	}
-	for i := range a.Stages {
-		table(a.Stages[i].Name, a.Stages[i].Lines)
+	b.WriteString("\n| the whole run | happened | |\n|---|---:|---|\n")
+	for _, l := range shown(a.Lines) {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", l.Title(), l.HappenedCell(), escapeMarkdown(l.Remark))
 	}
-	table("the whole run", a.Lines)
 	for i, note := range a.Notes {
 		if i == 0 {
 			b.WriteByte('\n')
 		}
-		fmt.Fprintf(&b, "- %s\n", escapeMarkdown(stream.Clean(note)))
+		fmt.Fprintf(&b, "- %s\n", escapeMarkdown(note))
 	}
 	return b.String()
 }
@@ -252,15 +245,15 @@ func escapeMarkdown(text string) string { return markdownEscapes.Replace(stream.
 //go:embed page.html
 var pageText string
 
-var page = template.Must(template.New("audit").Funcs(template.FuncMap{
-	// Lines that have nothing to show are left out.
-	"shown": func(list []Line) []*Line {
-		var shown []*Line
-		for i := range list {
-			if l := &list[i]; l.ReportedCell() != "" || l.HappenedCell() != "" {
-				shown = append(shown, l)
-			}
+var page = template.Must(template.New("audit").Funcs(template.FuncMap{"shown": shown, "clean": stream.Clean}).Parse(pageText))
+
+// shown are the lines that have something to show.
+func shown(list []Line) []*Line {
+	var lines []*Line
+	for i := range list {
+		if l := &list[i]; l.ReportedCell() != "" || l.HappenedCell() != "" {
+			lines = append(lines, l)
 		}
-		return shown
-	},
-}).Parse(pageText))
+	}
+	return lines
+}

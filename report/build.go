@@ -34,6 +34,7 @@ func New(s spec.Spec, run Run) *Result {
 		Schema: Schema, Version: run.Version, Command: s.Output.Command,
 		Asked: Asked{
 			Target: s.Endpoint.Target, Model: run.Model, Profile: s.Plan.Profile, Workload: s.Workload.Describe(),
+			Request:    requestKind(s.Workload.Format),
 			Objectives: s.Objectives, Confidence: slo.WithDefault(s.Confidence), Seed: s.Plan.Seed(),
 			Labels: s.Output.Labels, Cost: s.Output.Cost,
 		},
@@ -68,6 +69,14 @@ func New(s spec.Spec, run Run) *Result {
 		r.Warnings = append(r.Warnings, sweep.Warning{Stage: -1, Text: text})
 	}
 	return r
+}
+
+// requestKind names a kind of request as GuideLLM does.
+func requestKind(f tokens.Format) string {
+	if f == tokens.TextCompletions {
+		return "text_completions"
+	}
+	return "chat_completions"
 }
 
 // NewStage sums up one stage of a plan.

@@ -211,6 +211,9 @@ func markdownTable(b *strings.Builder, rows [][]string, words int) {
 	b.WriteByte('\n')
 }
 
+// MarkdownText is a text in which nothing is markup, neither Markdown's nor HTML's, and that has one line.
+func MarkdownText(text string) string { return markdown(text) }
+
 // markdown is a text in which nothing is markup, neither Markdown's nor HTML's, and that has one line.
 func markdown(text string) string {
 	return mention.ReplaceAllString(markup.Replace(strings.TrimSpace(stream.Clean(text))), "&#64;")

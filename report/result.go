@@ -53,10 +53,12 @@ type Result struct {
 
 // Asked is what was asked for, as far as a reader of the result wants to know it.
 type Asked struct {
-	Target     string          `json:"target"` // without name and password
-	Model      string          `json:"model"`
-	Profile    string          `json:"profile"`  // synchronous, concurrent, throughput, constant, poisson or sweep
-	Workload   string          `json:"workload"` // such as kind=synthetic_text,prompt_tokens=256,output_tokens=128
+	Target   string `json:"target"` // without name and password
+	Model    string `json:"model"`
+	Profile  string `json:"profile"`  // synchronous, concurrent, throughput, constant, poisson or sweep
+	Workload string `json:"workload"` // such as kind=synthetic_text,prompt_tokens=256,output_tokens=128
+	// Request is the kind of request: chat_completions or text_completions; "" in files of openloops that did not say.
+	Request    string          `json:"request,omitempty"`
 	Objectives []slo.Objective `json:"objectives"`
 	Confidence float64         `json:"confidence"` // of every outcome, between 0.5 and 1
 	Seed       int64           `json:"seed"`       // of the arrivals

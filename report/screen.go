@@ -383,7 +383,12 @@ func (r *Result) writeRemarks(b *strings.Builder) {
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		if s.Judged() && s.Judgement.Outcome != slo.Pass && (r.Search == nil || s == lowest) {
-			add(signOf(s.Judgement.Outcome), "%s: %s", s.Name, why(s))
+			shown := *s
+			if len(s.Client.Reasons) > 0 { // which are listed below
+				shown.Judgement.Reasons = slices.DeleteFunc(slices.Clone(s.Judgement.Reasons),
+					func(reason string) bool { return strings.HasPrefix(reason, "the client is ") })
+			}
+			add(signOf(s.Judgement.Outcome), "%s: %s", s.Name, why(&shown))
 		}
 	}
 	for i := range r.Stages {

@@ -102,13 +102,15 @@ type Plan struct {
 	Profile string         // synchronous, concurrent, throughput, constant, poisson or sweep
 	Stages  []loadgen.Load // nil for a sweep
 	Sweep   *Sweep
-	// Decide lets each of the stages, all open loops of one rate, end once its objectives are decided.
+	// Decide lets each of the stages, all open loops of one rate, be repeated until the gate at its rate is decided.
 	Decide *Decide
 }
 
-// Decide says how long a stage may run until it is decided.
+// Decide says how gates are decided.
 type Decide struct {
-	Budget time.Duration // wall time for each rate
+	Arrival loadgen.Arrival
+	Seed    int64         // of the first stage; each further one has another
+	Budget  time.Duration // wall time for each gate
 }
 
 // Seed is that of the first random arrivals.

@@ -6,57 +6,117 @@ import (
 	"math"
 	"time"
 
+	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
 )
 
-// Decide runs each load, all open loops of one rate, until the objectives are shown to hold or not to hold there, or
-// its time is over. A load whose outcome follows from those before it is left out: a rate above one that fails fails,
-// too. When it returns an error, the result still holds what was measured.
-func (p *Plan) Decide(ctx context.Context, loads []loadgen.Load, c spec.Decide) (*Result, error) {
+// Decide runs the rate of each gate, in turn, until it is shown whether the objectives hold there in the long run, or
+// its time is over. It looks at the stage as it runs. That the rate is too high is seen by the judge of stages; that
+// it is low enough, where it clearly is: with two thirds of the misses that the objectives allow at most. What is not
+// clear at the end of the time is for the estimate to decide, as in a search: whether the max rate lies above the
+// gate's.
+// When it returns an error, the result still holds what was measured.
+func (p *Plan) Decide(ctx context.Context, gates []slo.Gate, c spec.Decide) (*Result, error) {
 	r := &Result{}
-	for _, load := range loads {
-		if outcome, _ := decideGate(slo.Gate{Rate: load.Rate, At: true}, trialsOf(r)); outcome != slo.Undecided {
-			continue
-		}
-		if err := p.decide(ctx, r, load, c); err != nil {
+	for i, g := range gates {
+		load := loadgen.Load{Kind: loadgen.KindOf(c.Arrival), Rate: g.Rate, Seed: c.Seed + int64(i)*stalls,
+			Arrival: c.Arrival}
+		o, err := p.decide(ctx, r, g, load, c.Budget)
+		r.Decided = append(r.Decided, o)
+		if err != nil {
 			return r, err
 		}
 	}
 	return r, nil
 }
 
-// decide runs one load. A stage whose client was not fit, or whose own records do not bear out what the last look at
+// decide decides one gate. A stage whose client was not fit, or whose own records do not bear out what the last look at
 // it saw, is followed by another one of other arrivals, with what is left of the time and of the error.
-func (p *Plan) decide(ctx context.Context, r *Result, load loadgen.Load, c spec.Decide) error {
-	left, alpha := c.Budget, 1-slo.WithDefault(p.Confidence)
+func (p *Plan) decide(ctx context.Context, r *Result, g slo.Gate, load loadgen.Load, left time.Duration) (
+	GateOutcome, error,
+) {
+	whole := 1 - slo.WithDefault(p.Confidence)
+	alpha := whole
+	o := GateOutcome{Gate: g, Outcome: slo.Undecided, Text: "no stage was run"}
 	for tries := 0; ; tries++ {
 		stage := p.Stage
 		stage.Load = load
 		stage.Load.Seed += int64(tries)
 		stage.MaxDuration, stage.Cooldown = left, 0
 		w := newWatch(p.Objectives, 0, 0, 0, stage)
-		w.looks, w.interim = nil, newInterim(load.Rate, stage.Warmup, left, alpha, 1-slo.WithDefault(p.Confidence))
+		w.interim = newInterim(load.Rate, stage.Warmup, left, alpha, whole)
 		w.looks = w.interim.at
 		st, err := p.stageIn(ctx, r, stage, AtGate, w)
-		if st == nil || err != nil {
-			return err
+		if st == nil {
+			return o, err
 		}
-		took := time.Duration(st.Stopped - st.Start)
-		left -= took + p.Pause
+		o = p.outcome(g, st, w.interim)
+		if j := &st.Judgement; j.Outcome != o.Outcome { // the estimate knows more than the stage alone does
+			j.Outcome, j.Need = o.Outcome, o.Need
+			if j.Reasons = []string{}; o.Outcome != slo.Pass {
+				j.Reasons = []string{o.Text}
+			}
+		}
+		left -= time.Duration(st.Stopped-st.Start) + p.Pause
 		if !st.Judgement.ClientAtFault { // else what the looks saw is thrown away, whatever it was
 			alpha -= w.interim.spent()
 		}
-		again := st.Judgement.Outcome == slo.Undecided && (st.Judgement.ClientAtFault || w.interim.stopped)
-		if !again || tries >= stalls || left < stage.Warmup+firstInterim(load.Rate) || st.Reason != loadgen.StopAsked &&
-			st.Reason != loadgen.StopDuration {
-			return nil
+		again := o.Outcome == slo.Undecided && (st.Judgement.ClientAtFault || w.interim.stopped)
+		if err != nil || !again || tries >= stalls || left < stage.Warmup+firstInterim(load.Rate) ||
+			st.Reason != loadgen.StopAsked && st.Reason != loadgen.StopDuration {
+			return o, err
 		}
 	}
 }
 
-// interim is the plan of the looks at a stage that ends once it is decided. Each look may be wrong with a part of the
+// outcome is what a stage at a gate's rate says of it.
+func (p *Plan) outcome(g slo.Gate, st *Stage, i *interim) GateOutcome {
+	j := &st.Judgement
+	o := GateOutcome{Gate: g, Outcome: j.Outcome}
+	seen := &Result{Stages: []*Stage{st}}
+	switch {
+	case j.ClientAtFault:
+		o.Text = j.Reasons[len(j.Reasons)-1]
+		return o
+	case j.Outcome == slo.Fail:
+		return Evaluate(g, seen)
+	case i.stopped:
+		if clearlyLow(j) {
+			return Evaluate(g, seen)
+		}
+		o.Outcome = slo.Undecided
+		o.Text, o.Need = undecidedGate(g, seen, trialsOf(seen))
+		return o
+	}
+	config := SearchConfig{Search: spec.Search{Arrival: st.Load.Arrival}, Confidence: p.Confidence}.withDefaults()
+	s := search{plan: p, result: seen, config: config}
+	s.evidence = newEvidence(p.Objectives, config, 0)
+	s.take(0, st, step{role: AtGate, rate: st.Load.Rate})
+	if s.estimate == nil { // there is nothing to estimate by
+		return Evaluate(g, seen)
+	}
+	if j.Outcome == slo.Pass && s.estimate.Above(g.Rate) >= likely { // by both, each more than likely
+		return Evaluate(g, seen)
+	}
+	o = s.answer().decide(g, i.alphas[len(i.alphas)-1])
+	if o.Outcome == slo.Undecided {
+		o.Text = fmt.Sprintf("after %v it is not decided whether the max rate is above %s req/s (it is with %.0f %%)",
+			j.At.Round(time.Second), num.Rate(g.Rate), 100*s.estimate.Above(g.Rate))
+		o.Need = j.Need
+		if j.Outcome == slo.Pass { // of which the estimate is not sure yet
+			o.Need = &slo.Need{Requests: j.Requests, Time: j.At}
+		}
+	}
+	return o
+}
+
+// likely is how sure the estimate has to be where the judge of stages says the same: of a server that was never slow,
+// it takes many minutes to be surer, for it may be slow yet.
+const likely = 0.9
+
+// interim is the plan of the looks at a stage that ends once it is clear. Each look may be wrong with a part of the
 // error, and the parts make up the whole: whatever the looks have to do with each other, the chance that any of them is
 // wrong is no more than the sum of theirs (Bonferroni). Half is kept for the end of the stage, where the close cases
 // are decided; the looks before it share the rest. A case that is clear costs little by that, since the requests that
@@ -68,8 +128,7 @@ type interim struct {
 
 	looked  int  // looks so far
 	stopped bool // by the last of them
-	overran bool // so did the stage at the look before: see overrun
-	failed  bool // the stage was stopped for that
+	overran bool // so did the stage at the last look: see overrun
 }
 
 // The looks at a stage that ends once it is decided.
@@ -79,6 +138,11 @@ const (
 	// A stage is first looked at after this time and this many requests.
 	firstInterimTime     = 10 * time.Second
 	firstInterimRequests = 60
+	// Of the misses that the objectives allow, a rate that is clearly low enough has no more than this share.
+	lowShare = 2.0 / 3
+	// It passes after this time at the soonest: a server that is slow in spells, every twenty seconds or so, may show
+	// none of them before.
+	firstPass = time.Minute
 )
 
 // firstInterim is when a stage is first looked at, beside its warm-up.
@@ -104,15 +168,20 @@ func newInterim(rate float64, warmup, length time.Duration, alpha, whole float64
 	return i
 }
 
-// look looks at a stage under way, and says whether it is decided.
+// look looks at a stage under way, and says whether it is clear.
 func (i *interim) look(s *loadgen.Measured, objectives []slo.Objective, gaps slo.GapCount) bool {
 	j := slo.JudgeAt(s, objectives, gaps, i.alphas[min(i.looked, len(i.alphas)-1)])
 	i.looked++
-	over := overrun(&j)
-	i.failed = j.Outcome == slo.Undecided && over && i.overran
-	i.stopped = j.Outcome != slo.Undecided || i.failed
-	i.overran = over
+	twice := i.overran
+	i.overran = overrun(&j)
+	i.stopped = j.Outcome == slo.Fail || twice && i.overran || clearlyLow(&j)
 	return i.stopped
+}
+
+// clearlyLow says whether a rate is clearly low enough: the stage passes, has no more than two thirds of the misses that
+// the objectives allow, and was long enough to have seen that a server is slow now and then.
+func clearlyLow(j *slo.StageJudgement) bool {
+	return j.At >= firstPass && passes(j, lowShare)
 }
 
 // judge judges the stage at its end, with the error of the look that ended it.
@@ -123,7 +192,7 @@ func (i *interim) judge(s *Stage, objectives []slo.Objective) slo.StageJudgement
 	}
 	j := judge(s, objectives, 1-alpha)
 	j.Confidence = 1 - i.error
-	if i.failed && j.Outcome == slo.Undecided && !j.ClientAtFault {
+	if i.stopped && i.overran && overrun(&j) && j.Outcome == slo.Undecided && !j.ClientAtFault {
 		j.Outcome, j.ObservedHold, j.OnlyErrors, j.Need = slo.Fail, false, false, nil
 		j.Reasons = []string{fmt.Sprintf("%.0f %% of the arrivals stay in flight, and most requests miss their bound",
 			100*float64(j.Growth.Share))}
@@ -142,26 +211,30 @@ func (i *interim) spent() float64 {
 	return sum
 }
 
-// DecideTime says how long Decide takes for a rate that meets the objectives without a miss, at the soonest; 0 where
-// no time is known to be enough.
-func (p *Plan) DecideTime(load loadgen.Load, budget time.Duration) time.Duration {
+// DecideTime says how long Decide takes for a rate that meets the objectives without a miss; 0 where that is longer than
+// the budget, or not known.
+func (p *Plan) DecideTime(g slo.Gate, c spec.Decide) time.Duration {
 	alpha := 1 - slo.WithDefault(p.Confidence)
-	i := newInterim(load.Rate, p.Stage.Warmup, budget, alpha, alpha)
-	at := append(append([]time.Duration{}, i.at...), budget)
-	for n, t := range at {
-		stage := p.Stage
-		stage.Load = load
-		none := slo.JudgeAt(&loadgen.Measured{Stage: stage}, p.Objectives,
-			slo.GapCount{Over: make([]int64, len(p.Objectives))}, i.alphas[n])
-		if none.Need == nil {
-			return 0
+	i := newInterim(g.Rate, p.Stage.Warmup, c.Budget, alpha, alpha)
+	for n, t := range i.at {
+		if t < firstPass {
+			continue
 		}
-		if need := p.Stage.Warmup + time.Duration(math.Ceil(none.Need.Time.Seconds()*warmedUp))*time.Second; need <= t {
+		most := 1.0
+		for _, o := range p.Objectives {
+			if limit, ok := o.MissLimit(); ok && limit > 0 && o.Metric != slo.Errors {
+				most = max(most, math.Log(i.alphas[n])/math.Log1p(-lowShare*limit))
+			}
+		}
+		// What is not known of the autocorrelation makes it a third more, and the stage's own warm-up is a tenth of it.
+		if (t-p.Stage.Warmup).Seconds()*g.Rate >= 1.5*most {
 			return t
 		}
 	}
 	return 0
 }
 
-// warmedUp is by what a stage is longer than what counts of it: its own warm-up is a tenth at most.
-const warmedUp = 10.0 / 9
+// DecidesAfter says how long Decide takes for a rate that is far too high.
+func DecidesAfter(rate float64) time.Duration {
+	return time.Duration(float64(firstInterim(rate)) * interimEvery)
+}

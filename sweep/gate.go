@@ -28,7 +28,14 @@ func (g GateOutcome) String() string {
 // rate, below it, or within what is not known. Without one, single open-loop stages do: one that passes at the gate's
 // rate or above makes it PASS; one that fails at its rate or below makes it FAIL. Where both happened, the rates from
 // the first failure on do not hold, whatever passed above it.
+//
+// What Decide decided stands.
 func Evaluate(g slo.Gate, r *Result) GateOutcome {
+	for _, o := range r.Decided {
+		if o.Gate == g {
+			return o
+		}
+	}
 	if r.Answer != nil && r.Answer.estimate != nil {
 		return r.Answer.gate(g)
 	}
@@ -51,7 +58,10 @@ func Evaluate(g slo.Gate, r *Result) GateOutcome {
 const beside = 0.05
 
 // gate decides a gate by the estimate: the error of each outcome is half of what the confidence leaves.
-func (a *Answer) gate(g slo.Gate) GateOutcome {
+func (a *Answer) gate(g slo.Gate) GateOutcome { return a.decide(g, (1-a.Confidence)/2) }
+
+// decide decides a gate by the estimate, with this error of each outcome.
+func (a *Answer) decide(g slo.Gate, tail float64) GateOutcome {
 	o := GateOutcome{Gate: g, Outcome: slo.Undecided}
 	tried, clearly := !g.At, false
 	for _, t := range a.Trials {
@@ -61,7 +71,7 @@ func (a *Answer) gate(g slo.Gate) GateOutcome {
 		tried = tried || math.Abs(t.Rate/g.Rate-1) <= beside
 		clearly = clearly || t.Rate <= g.Rate*(1+sameRate) && t.Outcome == slo.Fail
 	}
-	above, tail := a.estimate.Above(g.Rate), (1-a.Confidence)/2
+	above := a.estimate.Above(g.Rate)
 	if a.estimate.Step {
 		above = indicator(g.Rate <= a.estimate.Lower) + 0.5*indicator(g.Rate > a.estimate.Lower &&
 			g.Rate <= a.estimate.Upper)

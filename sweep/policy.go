@@ -310,13 +310,18 @@ func clearCut(j *slo.StageJudgement, low bool) bool {
 		}
 		return false
 	}
-	if !low || j.Outcome != slo.Pass {
+	return low && passes(j, 0.5)
+}
+
+// passes says whether a stage passes with no more than a share of the misses that its objectives allow.
+func passes(j *slo.StageJudgement, share float64) bool {
+	if j.Outcome != slo.Pass {
 		return false
 	}
 	for _, o := range j.Objectives {
 		limit, ok := o.Objective.MissLimit()
 		counts := o.Misses > 0 || o.Objective.Metric != slo.Errors // no error at all is enough
-		if ok && counts && float64(o.MissShareUpper) > limit/2 {
+		if ok && counts && float64(o.MissShareUpper) > share*limit {
 			return false
 		}
 	}

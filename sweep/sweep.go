@@ -11,6 +11,7 @@
 //	answer.go  what a search found
 //	notes.go   what else the reader of the answer should know
 //	gate.go    conditions on the answer: what decides them
+//	decide.go  stages at the rate of a gate alone, until it is decided
 //	recover.go  a stage of a run that was killed
 package sweep
 
@@ -60,7 +61,8 @@ type Result struct {
 	Rates           []float64 // the interpolated rates; sweeps only
 	Probe           Probe
 
-	Answer *Answer // what the search found; nil: none was made
+	Answer  *Answer       // what the search found; nil: none was made
+	Decided []GateOutcome // by Decide; nil: it was not asked
 	// Stages of the plain sweep, which are reported as GuideLLM's are; those after them are the search's. 0: all.
 	Plain int
 }

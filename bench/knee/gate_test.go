@@ -8,7 +8,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
@@ -94,21 +93,23 @@ func (g *gateTally) merge(o *gateTally) {
 // add decides one gate. holds says whether the objectives truly hold at the rate.
 func (g *gateTally) add(t *testing.T, e engine, rate float64, seed int64, holds bool) {
 	synctest.Test(t, func(t *testing.T) {
-		load := loadgen.Load{Kind: e.arrivals, Arrival: e.arrival(), Rate: rate, Seed: seed}
-		plan := e.perfectPlan(t, seed)
-		budget := max(5*time.Minute, 3*plan.DecideTime(load, time.Hour))
-		plan = e.over(budget).perfectPlan(t, seed)
+		gate := slo.Gate{Rate: rate, At: true}
+		asked := spec.Decide{Arrival: e.arrival(), Seed: seed, Budget: 5 * time.Minute}
+		for (e.perfectPlan(t, seed)).DecideTime(gate, asked) == 0 {
+			asked.Budget *= 2
+		}
+		plan := e.over(asked.Budget).perfectPlan(t, seed)
 		began := time.Now()
-		r, err := plan.Decide(t.Context(), []loadgen.Load{load}, spec.Decide{Budget: budget})
+		r, err := plan.Decide(t.Context(), []slo.Gate{gate}, asked)
 		if err != nil {
 			t.Fatal(err)
 		}
 		took := time.Since(began)
-		if took > budget+time.Minute {
-			t.Errorf("%s: it took %v of %v", e.name, took, budget)
+		if took > asked.Budget+time.Minute {
+			t.Errorf("%s: it took %v of %v", e.name, took, asked.Budget)
 		}
 		g.gates++
-		switch o := sweep.Evaluate(slo.Gate{Rate: rate, At: true}, r); {
+		switch o := sweep.Evaluate(gate, r); {
 		case o.Outcome == slo.Undecided:
 			if *verbose {
 				fmt.Printf("%s, %.4g req/s, %v: %s\n", e.name, rate, took, o)

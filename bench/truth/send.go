@@ -18,6 +18,8 @@ import (
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/live"
+	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
 	"github.com/openloop/openloop/tokens"
@@ -32,6 +34,7 @@ type clientOptions struct {
 	Apart   bool   // on a processor of its own
 	Profile string // file for its processor profile; "" for none
 	Trace   string // file for its execution trace; "" for none
+	Screen  bool   // draw the command's screen while it sends
 }
 
 // clientArgs are the arguments of the client's process: the load, the options, and the server's base URL.
@@ -139,7 +142,7 @@ func send(arg string) error {
 	minute, end := make(chan float64, 1), make(chan float64, 1)
 	time.AfterFunc(time.Minute, func() { minute <- residentMB() })
 	time.AfterFunc(stage.MaxDuration-100*time.Millisecond, func() { end <- residentMB() })
-	left, err := runner.Run(context.Background(), stage, hooks)
+	left, err := sendStage(runner, stage, hooks, a.Screen)
 	if err != nil {
 		return err
 	}
@@ -163,6 +166,47 @@ func send(arg string) error {
 	default: // the run was shorter
 	}
 	return json.NewEncoder(os.Stdout).Encode(m)
+}
+
+// drawEvery is how often the command draws its screen.
+const drawEvery = 250 * time.Millisecond
+
+// sendStage runs the stage, and where it is asked to, draws the command's screen on stderr meanwhile.
+func sendStage(runner *loadgen.Runner, stage loadgen.Stage, hooks loadgen.Hooks, screen bool) (*loadgen.Measured, error) {
+	if !screen {
+		return runner.Run(context.Background(), stage, hooks)
+	}
+	objectives, err := slo.ParseObjectives("ttft:p95<250ms tpot:p95<50ms errors<1%")
+	if err != nil {
+		return nil, err
+	}
+	model := live.NewModel(live.Head{
+		Command: "run", Target: "http://llmsim", Model: "llmsim", Objectives: objectives, Stages: 1,
+		Lengths: []time.Duration{stage.MaxDuration}, Rates: []float64{stage.Load.Rate},
+	}, time.Now())
+	hooks.Observe = model.Observe
+	run, err := runner.Start(context.Background(), stage, hooks)
+	if err != nil {
+		return nil, err
+	}
+	model.Begin(0, run)
+	tick := time.NewTicker(drawEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-run.Done():
+			fmt.Fprintln(os.Stderr)
+			return run.Wait(), nil
+		case <-tick.C:
+		}
+		var frame strings.Builder
+		lines := live.Screen(model.State(time.Now()), 119, 39)
+		for _, line := range lines {
+			frame.WriteString(report.Paint(line) + "\x1b[K\n")
+		}
+		fmt.Fprintf(&frame, "\x1b[%dA", len(lines))
+		fmt.Fprint(os.Stderr, frame.String())
+	}
 }
 
 // residentMB is the process's resident memory; 0 where it can't be read.

@@ -113,8 +113,8 @@ func (p *program) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	addTo(groupMeasure, newSweep(p), newRun(p))
-	addTo(groupResults, newReport(p))
+	addTo(groupMeasure, newCheck(p), newSweep(p), newRun(p), newGate(p))
+	addTo(groupResults, newReport(p), newCompare(p))
 	addTo(groupGuideLLM, newBenchmark(p), newParity(p))
 	addTo(groupOther, newAudit(p), newSimulate(p), newVersion(p))
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"time"
 
@@ -120,11 +122,19 @@ func (p *progress) run() {
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	suspended := make(chan os.Signal, 1)
+	if p.mode == spec.ScreenProgress {
+		notifySuspend(suspended)
+		defer signal.Stop(suspended)
+	}
 	for {
 		p.show(time.Now())
 		select {
 		case <-p.stop:
 			return
+		case <-suspended:
+			endScreen(p.s.stderr, true)
+			suspend()
 		case <-tick.C:
 		}
 	}
@@ -136,6 +146,9 @@ func (p *progress) show(now time.Time) {
 	if p.mode == spec.ScreenProgress {
 		width, height := 80, 24
 		if f := file(p.s.stderr); f != nil {
+			if !inForeground(f) {
+				return
+			}
 			if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 0 && h > 0 {
 				width, height = w, h
 			}

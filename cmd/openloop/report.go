@@ -178,6 +178,9 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 	if len(names) > 1 && form != nil && (form.name == formatJSON || form.name == "yaml") {
 		return usageError("--format %s takes one report: it is the report itself", form.name)
 	}
+	if len(names) > 1 && form != nil && form.name == "junit" {
+		return usageError("--format junit takes one report: a file of JUnit's is of one run")
+	}
 	listTo := stdout // of what --recompute found; stderr where the report itself goes to stdout
 	if f.format != "" || f.output != "" {
 		listTo = stderr
@@ -345,7 +348,11 @@ func (r *reports) write(w io.Writer, form *format) error {
 	}
 	for i, result := range r.results {
 		if len(r.results) > 1 {
-			if _, err := fmt.Fprintf(w, "\n== %s\n", r.names[i]); err != nil {
+			title := "\n== %s\n"
+			if form.name == "markdown" {
+				title = "\n## `%s`\n\n"
+			}
+			if _, err := fmt.Fprintf(w, title, strings.ReplaceAll(r.names[i], "`", "")); err != nil {
 				return err
 			}
 		}

@@ -251,8 +251,17 @@ func (s *session) checkFiles() error {
 	return refuse("save-workload", w.SaveTo)
 }
 
-// openEndpoint finds the endpoint, which for sim:PRESET is started here, and the model to ask for.
-func (s *session) openEndpoint(ctx context.Context) error {
+// openEndpoint finds the endpoint and the model to ask for.
+func (s *session) openEndpoint(ctx context.Context) (err error) {
+	if err := s.findEndpoint(); err != nil {
+		return err
+	}
+	s.model, err = s.chooseModel(ctx)
+	return err
+}
+
+// findEndpoint makes the endpoint ready to be asked; for sim:PRESET it is started here.
+func (s *session) findEndpoint() error {
 	config := s.spec.Endpoint
 	if config.Sim != "" {
 		engine, err := llmsim.ParseSpec(config.Sim)
@@ -276,8 +285,7 @@ func (s *session) openEndpoint(ctx context.Context) error {
 	if s.endpoint, err = endpoint.Open(config); err != nil {
 		return refuse(err)
 	}
-	s.model, err = s.chooseModel(ctx)
-	return err
+	return nil
 }
 
 // chooseModel finds the model to ask for.
@@ -419,8 +427,14 @@ func (s *session) concurrencyCap() (int, error) {
 // send runs the plan.
 func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 	plan := s.spec.Plan
+	if plan.Decide != nil {
+		s.announceGates()
+	}
 	progress := s.startProgress()
 	defer progress.end()
+	if plan.Decide != nil {
+		return s.plan.Decide(ctx, s.spec.Gates, *plan.Decide)
+	}
 	if plan.Sweep == nil {
 		return s.plan.Run(ctx, plan.Stages)
 	}
@@ -470,12 +484,7 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	if err := nothingSucceeded(result); err != nil {
 		return err
 	}
-	for _, g := range result.Gates {
-		if g.Outcome == slo.Pass {
-			s.say("%s", g)
-		}
-	}
-	if missed := missedGates(result); missed != nil {
+	if missed := s.missedGates(result); missed != nil {
 		return missed
 	}
 	if !s.spec.Output.AllowInvalid {
@@ -566,7 +575,15 @@ func nothingSucceeded(r *report.Result) error {
 }
 
 // missedGates is an error if a gate does not hold, or could not be decided.
-func missedGates(r *report.Result) error {
+func (s *session) missedGates(r *report.Result) error {
+	if s.spec.Plan.Decide != nil {
+		return s.finishGates(r)
+	}
+	for _, g := range r.Gates {
+		if g.Outcome == slo.Pass {
+			s.say("%s", g)
+		}
+	}
 	var missed []string
 	for _, g := range r.Gates {
 		if g.Outcome != slo.Pass {

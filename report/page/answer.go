@@ -297,6 +297,9 @@ func objectivesText(r *report.Result) string {
 
 func objectiveText(o slo.Objective) string {
 	if !o.Metric.Latency() {
+		if o.Metric == slo.Errors {
+			return fmt.Sprintf("errors %s %s %%", o.Op, num.Exact(100*o.Bound))
+		}
 		return o.String()
 	}
 	return fmt.Sprintf("%s %s %s %s ms", strings.ToUpper(string(o.Metric)), o.Statistic, o.Op, num.Exact(o.Bound/1e6))

@@ -202,7 +202,7 @@ func (a axis) marksOf(most int) []tick {
 	var ticks []tick
 	add := func(v float64) {
 		if v >= a.from*(1-1e-9)-1e-12 && v <= a.to*(1+1e-9) {
-			ticks = append(ticks, tick{v, num.Exact(v)})
+			ticks = append(ticks, tick{v, shortNumber(v)})
 		}
 	}
 	if !a.log {
@@ -228,6 +228,14 @@ func (a axis) marksOf(most int) []tick {
 		}
 	}
 	return ticks
+}
+
+// shortNumber writes 150000 as 150k: there is little room beside an axis.
+func shortNumber(v float64) string {
+	if v >= 1e4 {
+		return num.Exact(v/1e3) + "k"
+	}
+	return num.Exact(v)
 }
 
 // draw draws the chart.
@@ -345,6 +353,8 @@ func (c *chart) drawNames(p pen, f frame) {
 		}
 	}
 	for _, n := range names {
+		// What lies behind a name, such as an objective, does not strike it through.
+		p.rect(n.at.x+6, n.at.y-6, 7.2*float64(len([]rune(n.l.name))), 12, style{fill: surface, opacity: 0.85})
 		p.text(point{n.at.x + 8, n.at.y + 4}, start, 12.5, true, n.l.colour, n.l.name)
 	}
 }

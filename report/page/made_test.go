@@ -221,7 +221,7 @@ func examples(t testing.TB) map[string]Input {
 	open.Stages[0].Judgement.Need = &slo.Need{Requests: 59, Time: 10 * time.Second}
 	slower := searched(engine{capacity: 12, seconds: 30, seed: 4}.made(t, rates...), 10.1, 9.8, 10.4)
 	slower.Asked.Labels = map[string]string{"gpu": "1×L4", "change": "vLLM 0.22.1"}
-	many := searched(engine{capacity: 1400, seconds: 40, seed: 5}.made(t, 500, 900, 1200), 1190, 1150, 1230)
+	many := searched(engine{capacity: 1400, seconds: 95, seed: 5}.made(t, 1100), 1190, 1150, 1230)
 	return map[string]Input{
 		"search": {Runs: []*report.Result{found}},
 		"sweep":  {Runs: []*report.Result{l4.made(t, rates...)}},

@@ -8,6 +8,7 @@
 //	charts.go      which charts there are
 //	chart.go       how a chart is drawn
 //	svg.go         … as SVG
+//	slide.go       the main chart alone, as SVG and in pixels
 //	data.go        what the script is given: series and requests, packed
 //	assets         template, style sheet, script; uplot is someone else's
 package page
@@ -104,5 +105,7 @@ func WriteOne(w io.Writer, r *report.Result) error { return Write(w, Input{Runs:
 func Formats() []report.Format {
 	return []report.Format{
 		{Name: "html", Ending: "html", Write: WriteOne},
+		{Name: "svg", Ending: "svg", Write: WriteSVG},
+		{Name: "png", Ending: "png", Write: WritePNG},
 	}
 }

@@ -87,7 +87,7 @@ func (p *svgPen) write(at point, a anchor, size float64, bold bool, c colour, te
 		weight = ";font-weight:600"
 	}
 	fmt.Fprintf(&p.b, `<text x="%s" y="%s" text-anchor="%s"%s style="font-size:%spx;fill:%s%s">%s</text>`,
-		number(at.x), number(at.y), a, turn, number(size), p.colour(c), weight, html.EscapeString(text))
+		number(at.x), number(at.y), a, turn, number(size), p.colour(c), weight, html.EscapeString(printable(text)))
 }
 
 func (p *svgPen) group(m *mark) {
@@ -95,7 +95,7 @@ func (p *svgPen) group(m *mark) {
 	if m.stage >= 0 && p.fixed == nil {
 		fmt.Fprintf(&p.b, ` data-stage="%d"`, m.stage)
 	}
-	fmt.Fprintf(&p.b, `><title>%s</title>`, html.EscapeString(m.tip))
+	fmt.Fprintf(&p.b, `><title>%s</title>`, html.EscapeString(printable(m.tip)))
 }
 
 func (p *svgPen) endGroup() { p.b.WriteString("</g>") }

@@ -6,7 +6,7 @@ const one = (selector, from = document) => from.querySelector(selector);
 const all = (selector, from = document) => [...from.querySelectorAll(selector)];
 const data = JSON.parse(one('#data').textContent);
 // What the tests ask: the charts that the script has drawn, with how many values each shows.
-const drawn = window.openloop = { charts: [], views: [] };
+const drawn = window.openloop = { charts: [], views: [], waiting: 0 };
 
 const make = (tag, attributes = {}, ...children) => {
   const e = document.createElement(tag);
@@ -200,6 +200,7 @@ async function timeline(host, stage) {
   host.dataset.drawn = 'yes';
   host.textContent = '';
   let requests = null, note = '';
+  drawn.waiting++;
   if (!stage.requests) note = 'The file does not hold the requests of this stage one by one.';
   else if (typeof DecompressionStream === 'undefined') note = 'This browser is too old to unpack the requests.';
   else {
@@ -210,7 +211,7 @@ async function timeline(host, stage) {
   }
   const series = stage.series, engine = stage.engine;
   const until = Math.max(stage.sending, requests ? requests.until : 0, series ? series.sent.length * series.step_s : 0, 0.01);
-  const view = { host, from: 0, to: until, plots: [], lanes: null, requests };
+  const view = { host, from: 0, to: until, plots: [], lanes: null, requests, ready: false };
   drawn.views.push(view);
 
   let pending = false;
@@ -268,6 +269,7 @@ async function timeline(host, stage) {
     redraw();
   }).observe(host);
   redraw();
+  requestAnimationFrame(() => requestAnimationFrame(() => { view.ready = true; drawn.waiting--; }));
 }
 
 // lanes draws the requests, each as a bar in a lane of its own while it was in flight. Only what is in sight is looked
