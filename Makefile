@@ -21,7 +21,7 @@ RESULTS     ?= openloop-results
 
 .DEFAULT_GOAL := help
 .PHONY: help run build build-all test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
-        bench bench-truth faults soak parity peers knee-study compare-study check-deploy check-links check-recipes \
+        bench bench-truth faults soak parity peers knee-study compare-study man check-deploy check-links check-recipes \
         pictures image bench-openloop clean
 
 help: ## list all targets
@@ -96,6 +96,9 @@ knee-study: ## compare the search with simulated engines whose true rate is know
 
 check-deploy: build ## check the manifests, and that the command in them is one that openloop takes
 	.ci/check-deploy $(BIN)
+
+man: build ## write the man pages of all commands to bin/man
+	$(BIN) man bin/man
 
 check-links: ## check that every relative link of the docs leads to a file
 	.ci/check-links

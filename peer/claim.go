@@ -59,20 +59,18 @@ type StageClaim struct {
 	Completed num.Value `json:"completed"`
 	Errored   num.Value `json:"errored"`
 
-	TTFT50, TTFT99  num.Value `json:"-"` // ms
-	ITLMean, ITL99  num.Value `json:"-"` // ms
-	ITLPerRequest   bool      `json:"-"` // its percentiles are of one mean a request, not of the gaps
-	PromptTokens    num.Value `json:"-"` // mean of the requests
-	OutputTokens    num.Value `json:"-"`
-	AskedOutput     num.Value `json:"-"` // tokens a request
-	windowIsExactly bool      // Began and Ended are those of the requests that it counts
+	TTFT50, TTFT99 num.Value `json:"-"` // ms
+	ITLMean, ITL99 num.Value `json:"-"` // ms
+	ITLPerRequest  bool      `json:"-"` // its percentiles are of one mean a request, not of the gaps
+	PromptTokens   num.Value `json:"-"` // mean of the requests
+	OutputTokens   num.Value `json:"-"`
 }
 
 func newStage(name string) StageClaim {
 	none := num.Absent()
 	return StageClaim{
 		Name: name, Asked: none, Rate: none, Sent: none, Completed: none, Errored: none, TTFT50: none, TTFT99: none,
-		ITLMean: none, ITL99: none, PromptTokens: none, OutputTokens: none, AskedOutput: none,
+		ITLMean: none, ITL99: none, PromptTokens: none, OutputTokens: none,
 	}
 }
 

@@ -55,9 +55,6 @@ type Line struct {
 	ReportedText string `json:"reported_text,omitempty"`
 	HappenedText string `json:"happened_text,omitempty"`
 	Remark       string `json:"remark,omitempty"`
-
-	count   bool // a whole number
-	percent bool // the error is shown as a share of what happened
 }
 
 // compare fills in the audit's stages and lines.
@@ -91,14 +88,9 @@ func (a *Audit) compare(claim *Claim, truth []llmsim.Truth, run *ran) {
 	}
 	switch {
 	case claim == nil || len(claim.Stages) == 0:
-		add(nil, withoutTrials(truth))
+		add(nil, withoutTrials(truth, nil))
 	case len(claim.Stages) == 1:
-		c := &claim.Stages[0]
-		requests := within(truth, c.Began, c.Ended)
-		if len(requests) == 0 {
-			requests = withoutTrials(truth)
-		}
-		add(c, requests)
+		add(&claim.Stages[0], withoutTrials(truth, &claim.Stages[0]))
 	default:
 		for i := range claim.Stages {
 			c := &claim.Stages[i]
@@ -147,8 +139,8 @@ func (a *Audit) processLines() []Line {
 		memory.Remark = fmt.Sprintf("in %d processes", p.Processes)
 	}
 	first := line("first_request", "first request after", "s", num.Absent(), p.First)
-	connections := line("connections_opened", "connections opened", "", num.Absent(), num.Value(a.Connections))
-	connections.count = true
+	connections := line("connections_opened", "connections opened", "connections", num.Absent(),
+		num.Value(a.Connections))
 	return []Line{cpu, memory, first, connections}
 }
 
@@ -224,7 +216,6 @@ func stageLines(c *StageClaim, s *Seen) []Line {
 		c = &none
 	}
 	rate := line("rate", "requests a second", "req/s", c.Rate, s.Arrivals.Rate)
-	rate.percent = true
 	var remarks []string
 	if c.Asked > 0 && s.Arrivals.Rate > 0 {
 		margin := rateMargin
@@ -236,15 +227,15 @@ func stageLines(c *StageClaim, s *Seen) []Line {
 				num.Rate(float64(c.Asked)), 100*part))
 		}
 	}
-	if rate.off(rateMargin, 0) {
+	// The ends of a stage are worth one request and a half, whatever the rate is made of.
+	if rate.off(max(rateMargin, 1.5/float64(max(s.Requests, 1))), 0) {
 		remarks = append(remarks, "its report counts "+c.RateOf)
 	}
 	rate.Remark = strings.Join(remarks, "; ")
 
-	whole := func(l Line) Line { l.count, l.percent = true, false; return l }
-	sent := whole(line("sent", "requests sent", "", c.Sent, num.Value(s.Requests)))
-	completed := whole(line("completed", "requests completed", "", c.Completed, num.Value(s.Completed)))
-	failed := whole(line("failed", "requests failed", "", c.Errored, num.Value(s.Failed)))
+	sent := line("sent", "requests sent", "requests", c.Sent, num.Value(s.Requests))
+	completed := line("completed", "requests completed", "requests", c.Completed, num.Value(s.Completed))
+	failed := line("failed", "requests failed", "requests", c.Errored, num.Value(s.Failed))
 	if s.Abandoned > 0 {
 		completed.Remark = fmt.Sprintf("it broke off %d more before their end", s.Abandoned)
 	}
@@ -345,8 +336,7 @@ func lengthLines(c *StageClaim, s *Seen) []Line {
 		again.Remark = fmt.Sprintf("a prefix cache would hold %.0f %% of the prompt tokens",
 			100*float64(s.RepeatedTokens))
 	}
-	connections := line("connections", "connections used", "", none, num.Value(s.Connections))
-	connections.count = true
+	connections := line("connections", "connections used", "connections", none, num.Value(s.Connections))
 	return []Line{prompt, output, again, connections}
 }
 

@@ -31,7 +31,15 @@ func readGuideLLM(text []byte) (*Claim, error) {
 func stageOfGuideLLM(b *guidellm.Benchmark) StageClaim {
 	load, m := b.Config.Load(), &b.Metrics
 	s := newStage(load.String())
-	s.Began, s.Ended, s.windowIsExactly = unixTime(b.StartTime), unixTime(b.EndTime), true
+	s.Began, s.Ended = unixTime(b.StartTime), unixTime(b.EndTime)
+	// Its window may begin after the first requests, which it counts if they end within it.
+	for _, list := range []guidellm.RequestSeq{b.Requests.Successful, b.Requests.Errored, b.Requests.Incomplete} {
+		for _, q := range list.List() {
+			if at := unixTime(q.Info.Timings.RequestStart.Value); !at.IsZero() && at.Before(s.Began) {
+				s.Began = at
+			}
+		}
+	}
 	s.Arrivals = load.Type
 	if load.Open() && load.Rate.Valid {
 		s.Asked = num.Value(load.Rate.Value)
@@ -72,7 +80,7 @@ func (c *Claim) readOpenLoop(text []byte) error {
 	for i := range r.Stages {
 		from, s := &r.Stages[i], &c.Stages[i]
 		s.Began, s.Ended = from.Began, from.Began.Add(from.Sending)
-		s.Rate, s.RateOf = num.Value(from.Rates.Sent), "sent requests"
+		s.Rate, s.RateOf = num.Value(from.Rates.Sent), "sent requests, over the stage's whole time"
 		q := from.Requests
 		s.Sent, s.Completed = num.Value(q.Completed+q.Errored+q.Unfinished), num.Value(q.Completed)
 		s.Errored = num.Value(q.Errored)

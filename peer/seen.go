@@ -125,19 +125,21 @@ func byArrival(requests []llmsim.Truth) []llmsim.Truth {
 	return requests
 }
 
-// within are the requests that came between two times by the wall clock. Load generators stamp a request before it
-// reaches the server, and some round; a hundredth of a second is given at either end.
+// clockSlack is how much earlier or later than by its report a request may reach the server.
+const clockSlack = 10 * time.Millisecond
+
+// within are the requests that came between two times by the wall clock.
 func within(requests []llmsim.Truth, began, ended time.Time) []llmsim.Truth {
-	const slack = 10 * time.Millisecond
-	began, ended = began.Add(-slack), ended.Add(slack)
+	began, ended = began.Add(-clockSlack), ended.Add(clockSlack)
 	return slices.DeleteFunc(slices.Clone(requests), func(r llmsim.Truth) bool {
 		return r.Wall.Before(began) || r.Wall.After(ended)
 	})
 }
 
 // withoutTrials leaves out the requests that a command sends before its load, to see whether the server answers or to
-// warm it up: those among the first that a pause parts from what follows.
-func withoutTrials(requests []llmsim.Truth) []llmsim.Truth {
+// warm it up: those among the first that came before the load began by its report (c, which may be nil), or that a
+// pause parts from what follows. No more are left out than were sent beyond what the report counts.
+func withoutTrials(requests []llmsim.Truth, c *StageClaim) []llmsim.Truth {
 	requests = byArrival(requests)
 	if len(requests) < 3 {
 		return requests
@@ -147,11 +149,24 @@ func withoutTrials(requests []llmsim.Truth) []llmsim.Truth {
 		gaps[i] = float64(requests[i+1].Read - requests[i].Read)
 	}
 	const fewest, part = 10, 20
-	pause := max(float64(200*time.Millisecond), 20*num.Median(gaps))
+	most := max(fewest, len(gaps)/part)
+	earlier := 0 // requests before the load began
+	if c != nil && c.Sent > 0 {
+		most = min(most, max(0, len(requests)-int(min(c.Sent, num.Value(len(requests))))))
+	}
+	if c != nil && !c.Began.IsZero() {
+		for earlier < len(requests) && requests[earlier].Wall.Before(c.Began.Add(-clockSlack)) {
+			earlier++
+		}
+	}
 	begin := 0
-	for i := range min(max(fewest, len(gaps)/part), len(gaps)/2) {
+	if earlier <= most {
+		begin = earlier
+	}
+	pause := max(float64(200*time.Millisecond), 20*num.Median(gaps))
+	for i := range min(most, len(gaps)/2) {
 		if gaps[i] > pause {
-			begin = i + 1
+			begin = max(begin, i+1)
 		}
 	}
 	return requests[begin:]

@@ -69,17 +69,23 @@ func TestWithoutTrials(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		requests []llmsim.Truth
+		claim    *StageClaim
 		left     int
 	}{
-		{"none", nil, 0},
-		{"one", load(0, 1), 1},
-		{"no trial", load(0, 100), 100},
-		{"a trial", append([]llmsim.Truth{request(0, nil)}, load(700, 100)...), 100},
+		{"none", nil, nil, 0},
+		{"one", load(0, 1), nil, 1},
+		{"no trial", load(0, 100), nil, 100},
+		{"a trial", append([]llmsim.Truth{request(0, nil)}, load(700, 100)...), nil, 100},
+		{"a pause, and all were counted", append(load(0, 3), load(700, 100)...), &StageClaim{Sent: 103}, 103},
+		{"a trial just before", load(0, 101),
+			&StageClaim{Sent: 100, Began: origin.Add(15 * time.Millisecond)}, 100},
+		{"a window that begins after the load", load(0, 101),
+			&StageClaim{Sent: 100, Began: origin.Add(500 * time.Millisecond)}, 101},
 		{"a trial, and a warm-up one by one", append(append([]llmsim.Truth{request(0, nil)}, request(800, nil),
-			request(1600, nil)), load(2400, 100)...), 100},
-		{"a pause in the middle is of the load", paused, 200},
+			request(1600, nil)), load(2400, 100)...), nil, 100},
+		{"a pause in the middle is of the load", paused, nil, 200},
 	} {
-		if got := len(withoutTrials(c.requests)); got != c.left {
+		if got := len(withoutTrials(c.requests, c.claim)); got != c.left {
 			t.Errorf("%s: %d requests are left, want %d", c.name, got, c.left)
 		}
 	}

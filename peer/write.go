@@ -59,7 +59,7 @@ func (l *Line) cell(v num.Value, text string) string {
 		return stream.Clean(text)
 	case l.Unit == "variance/mean" || v.IsAbsent():
 		return ""
-	case l.count:
+	case l.whole():
 		return num.Thousands(int(math.Round(f)))
 	case l.Unit == "s" || l.Unit == "%":
 		return num.Three(f)
@@ -75,13 +75,16 @@ func (l *Line) ErrorCell() string {
 		return ""
 	case math.Abs(float64(l.Error)) < 0.0005:
 		return "0"
-	case l.count:
+	case l.whole():
 		return signed(num.Thousands(int(math.Abs(float64(l.Error)))), l.Error)
-	case l.percent && !l.Percent.IsAbsent():
+	case l.Unit == "req/s" && !l.Percent.IsAbsent():
 		return signed(num.Three(math.Abs(float64(l.Percent))), l.Error) + " %"
 	}
 	return signed(figure(math.Abs(float64(l.Error))), l.Error)
 }
+
+// whole says whether the line is of whole numbers.
+func (l *Line) whole() bool { return l.Unit == "requests" || l.Unit == "connections" }
 
 func signed(text string, v num.Value) string {
 	if v < 0 {
@@ -93,7 +96,7 @@ func signed(text string, v num.Value) string {
 // Title is the line's name with its unit.
 func (l *Line) Title() string {
 	switch l.Unit {
-	case "", "req/s", "variance/mean", "tokens":
+	case "req/s", "variance/mean", "tokens", "requests", "connections":
 		return l.Name
 	}
 	return l.Name + ", " + l.Unit
@@ -245,7 +248,9 @@ func escapeMarkdown(text string) string { return markdownEscapes.Replace(stream.
 //go:embed page.html
 var pageText string
 
-var page = template.Must(template.New("audit").Funcs(template.FuncMap{"shown": shown, "clean": stream.Clean}).Parse(pageText))
+var page = template.Must(template.New("audit").Funcs(template.FuncMap{
+	"shown": shown, "clean": stream.Clean,
+}).Parse(pageText))
 
 // shown are the lines that have something to show.
 func shown(list []Line) []*Line {

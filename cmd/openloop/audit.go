@@ -37,11 +37,14 @@ func newAudit(p *program) *cobra.Command {
 			`In the command, {target} becomes the server's base URL without /v1, {host} and {port} its parts, ` +
 			`{model} the model's name, {dir} an empty folder for its report. OPENAI_BASE_URL and OPENAI_API_KEY are ` +
 			`set where they are not.`,
-		Example: `  openloop audit -- guidellm benchmark run --target {target} --profile constant --rate 50 \
-    --max-seconds 20 --data prompt_tokens=256,output_tokens=128 --output-dir {dir} --outputs report.json
-  openloop audit --model Qwen/Qwen2.5-0.5B -o audit.html -- vllm bench serve --base-url {target} \
-    --model {model} --dataset-name random --request-rate 50 --num-prompts 1000 --save-result --result-dir {dir}
-  openloop audit -- openloop run {target} --rate 50 --max-seconds 20 --output-dir {dir}/run`,
+		Example: `  openloop audit -- guidellm benchmark run --target {target} --rate 50 \
+    --profile constant --data prompt_tokens=256,output_tokens=128 \
+    --max-seconds 20 --output-dir {dir} --outputs report.json
+  openloop audit -o audit.html -- vllm bench serve --base-url {target} \
+    --model {model} --tokenizer Qwen/Qwen2.5-0.5B --dataset-name random \
+    --request-rate 50 --num-prompts 1000 --save-result --result-dir {dir}
+  openloop audit -- openloop run {target} --rate 50 --max-seconds 20 \
+    --output-dir {dir}/run`,
 		Args:        cobra.ArbitraryArgs,
 		Annotations: endsWith("ending the command; once more to quit at once"),
 	}

@@ -13,8 +13,9 @@ import (
 // a line and shows no value.
 func FuzzConfig(f *testing.F) {
 	for _, s := range []string{
-		"target: sim:fast\nslo: [a, b]", "a: KEY", "api_key: KEY\napi-key: KEY", "label: {a: b}", "- a", "a: &x b\nc: *x",
-		"a:", "a: ~", "a: [b, [KEY]]", "a: b: KEY", "a: |\n  KEY\n  b", "<<: {a: b}", "? [a]\n: b", "---\na: b\n---\nc: d",
+		"target: sim:fast\nslo: [a, b]", "a: KEY", "api_key: KEY\napi-key: KEY", "label: {a: b}", "- a",
+		"a: &x b\nc: *x", "a:", "a: ~", "a: [b, [KEY]]", "a: b: KEY", "a: |\n  KEY\n  b", "<<: {a: b}", "? [a]\n: b",
+		"---\na: b\n---\nc: d",
 		"\"a\\nb\": c", "a.b: KEY", "", "# only", "a: !!binary KEY", "{", "\t", "max_legs: 3",
 	} {
 		f.Add(s)

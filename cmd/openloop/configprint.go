@@ -43,8 +43,9 @@ func (s *settings) repeated(keyFrom string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s --config %s\n", repeatHeading, s.cmd.CommandPath(), configFile)
 	fmt.Fprintf(&b, "# openloop %s\n", programVersion())
-	b.WriteString("# The results of a repeat go to a folder of its own. Its prompts are others, so that none is in the " +
-		"server's\n# prefix cache, unless seed or prompt-seed is set. Files are named as they were: from the same folder.\n")
+	b.WriteString("# The results of a repeat go to a folder of its own. Its prompts are others, so that none is " +
+		"in the\n# server's prefix cache, unless seed or prompt-seed is set. Files are named as they were: from the\n" +
+		"# same folder.\n")
 	if keyFrom != "" {
 		fmt.Fprintf(&b, "# The key came from %s.\n", keyFrom)
 	}

@@ -43,7 +43,7 @@ var flagGroups = []flagGroup{
 	{"Sweep and search", []string{"sweep-size", "fast", "no-search", "precision", "budget", "max-stages",
 		"max-seconds-per-stage", "early-stop"}},
 	{"Results", []string{"output-dir", "overwrite", "outputs", "records", "hlog", "sample-requests", "label", "cost",
-		"console-style", "wide", "allow-invalid"}},
+		"console-style", "wide", "json", "allow-invalid"}},
 	{"Progress", []string{"quiet", "progress", "no-color", "metrics-addr"}},
 	{"Configuration", []string{"config", "print-config", "help-all", "help"}},
 }
@@ -102,7 +102,7 @@ func printHelp(w io.Writer, cmd *cobra.Command, all bool) {
 
 // usageLine is a command with what follows it.
 func usageLine(cmd *cobra.Command) string {
-	if cmd.HasAvailableSubCommands() && !cmd.HasAvailableFlags() || !cmd.HasParent() {
+	if cmd.HasAvailableSubCommands() && !cmd.Runnable() || !cmd.HasParent() {
 		return cmd.CommandPath() + " COMMAND [flags]"
 	}
 	line := cmd.UseLine()
@@ -261,10 +261,21 @@ var valueNames = map[string]string{
 	"float64": "N", "float64Slice": "N,…", "duration": "TIME",
 }
 
+// splitUsage takes apart "`NAME`: what the flag does" and "write to this `FILE`": the name of the value, "" for none,
+// and the text.
+func splitUsage(f *pflag.Flag) (name, text string) {
+	if head, rest, ok := strings.Cut(f.Usage, "`: "); ok && strings.HasPrefix(head, "`") {
+		return head[1:], rest
+	}
+	if strings.Contains(f.Usage, "`") {
+		return pflag.UnquoteUsage(f)
+	}
+	return "", f.Usage
+}
+
 // valueName is what a flag's value is called: the word in back quotes in its text, else one for its type.
 func valueName(f *pflag.Flag) string {
-	name, _ := pflag.UnquoteUsage(f)
-	if strings.Contains(f.Usage, "`") {
+	if name, _ := splitUsage(f); name != "" {
 		return name
 	}
 	if known, ok := valueNames[f.Value.Type()]; ok {
@@ -275,7 +286,7 @@ func valueName(f *pflag.Flag) string {
 
 // flagText is what a flag does, and what it is where it is not given.
 func flagText(f *pflag.Flag) string {
-	_, text := pflag.UnquoteUsage(f)
+	_, text := splitUsage(f)
 	value := strings.Trim(f.DefValue, "[]")
 	if value == "" || value == "0" || value == "false" || value == "0s" || strings.Contains(text, "(default") {
 		return text

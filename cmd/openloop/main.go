@@ -76,6 +76,7 @@ type program struct {
 	stdout, stderr io.Writer
 	args           []string  // as they were given, the commands' names first
 	settings       *settings // of the command that is run; nil where it takes no configuration
+	specFlags      map[*pflag.FlagSet]*specFlags
 }
 
 // endsWith is what a command that has something to save or to close says to the first signal; any other is ended by it
@@ -116,7 +117,7 @@ func (p *program) root() *cobra.Command {
 	addTo(groupMeasure, newCheck(p), newSweep(p), newRun(p), newGate(p))
 	addTo(groupResults, newReport(p), newCompare(p))
 	addTo(groupGuideLLM, newBenchmark(p), newParity(p))
-	addTo(groupOther, newAudit(p), newSimulate(p), newVersion(p))
+	addTo(groupOther, newAudit(p), newSimulate(p), newVersion(p), newMan(p))
 
 	root.PersistentFlags().Bool(helpAllFlag, false, "list all flags, in groups")
 	root.SetOut(p.stdout)
@@ -146,6 +147,7 @@ const (
 // finishCommand gives a command and those under it what all have.
 func (p *program) finishCommand(cmd *cobra.Command) {
 	cmd.Flags().SortFlags = false
+	p.completeFlags(cmd)
 	check := cmd.Args
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		switch {

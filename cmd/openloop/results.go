@@ -67,9 +67,9 @@ func (f *resultFiles) names() []string {
 	if f.dir == "" || f.earlier == spec.KeepEarlier {
 		return names
 	}
-	for _, form := range formats() {
-		for _, ending := range form.endings {
-			name := f.place("benchmarks." + ending)
+	for _, form := range formNames(true) {
+		if outputs, err := parseOutputs([]string{form}); err == nil {
+			name := f.place(outputs[0].file)
 			names = append(names, name, name+compressedEnding)
 		}
 	}

@@ -47,11 +47,14 @@ func addRunFlags(set *pflag.FlagSet, p *program) *runFlags {
 	set.StringVar(&f.profile, "profile", "",
 		"`PROFILE`: synchronous, concurrent, throughput, constant or poisson (default: poisson, with --rate)")
 	set.Var((*ratesValue)(&f.rates), "rate",
-		"constant, poisson: requests per second; concurrent, throughput: streams; a list runs a stage for each")
+		"requests per second, or with --profile concurrent or throughput streams; a list runs a stage "+
+			"for each")
 	set.StringVar(&f.arrival, "arrival", "",
-		"`ARRIVALS` at --rate, --ramp or --stages: "+loadgen.ArrivalForms+"; in place of --profile")
-	set.StringVar(&f.ramp, "ramp", "", "let the rate change evenly over the stage: `FROM..TO` in requests per second")
-	set.StringVar(&f.stages, "stages", "", "let the rate follow `STAGES`: '5rps:60s,20rps:30s,5..20rps:60s'")
+		"`ARRIVALS`: how requests arrive at --rate, --ramp or --stages: "+loadgen.ArrivalForms+"; in place of --profile")
+	set.StringVar(&f.ramp, "ramp", "",
+		"`FROM..TO`: let the rate change evenly over the stage, from and to requests per second")
+	set.StringVar(&f.stages, "stages", "",
+		"`STAGES`: let the rate follow a profile: '5rps:60s,20rps:30s,5..20rps:60s'")
 	set.StringVar(&f.trace, "trace", "",
 		"replay a recorded load, each request at its time: a `FILE` of Mooncake JSON lines or an Azure LLM inference "+
 			"CSV")

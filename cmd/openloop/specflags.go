@@ -110,20 +110,26 @@ func (l *lengthFlags) check(name string) error {
 
 func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	f := &specFlags{program: p, set: set}
+	if p.specFlags == nil {
+		p.specFlags = map[*pflag.FlagSet]*specFlags{}
+	}
+	p.specFlags[set] = f
 	addConfigFlags(set)
 	set.StringVar(&f.target, "target", "",
-		"base `URL` of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), or sim:PRESET for the "+
+		"`URL`: base URL of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), or "+
+			"sim:PRESET for the "+
 			"simulated engine")
-	set.StringVar(&f.model, "model", "", "`MODEL` to ask for (default: the endpoint's first)")
-	set.StringVar(&f.apiKeyFile, "api-key-file", "", "`FILE` that holds the API key, such as a mounted Secret")
+	set.StringVar(&f.model, "model", "", "`NAME`: model to ask for (default: the endpoint's first)")
+	set.StringVar(&f.apiKeyFile, "api-key-file", "", "`FILE`: file that holds the API key, such as a mounted Secret")
 	set.StringVar(&f.apiKey, "api-key", "",
-		"the API `KEY`; better in a file or in OPENAI_API_KEY, where other users can't see it")
-	set.StringArrayVar(&f.headers, "header", nil, "further header, 'Name: value'; may be repeated")
-	set.StringVar(&f.caFile, "ca-file", "", "PEM `FILE` of certificate authorities to trust instead of the system's")
+		"`KEY`: the API key; better in a file or in OPENAI_API_KEY, where other users can't see it")
+	set.StringArrayVar(&f.headers, "header", nil, "`'NAME: VALUE'`: further header; may be repeated")
+	set.StringVar(&f.caFile, "ca-file", "",
+		"`FILE`: PEM file of certificate authorities to trust instead of the system's")
 	set.BoolVar(&f.insecure, "insecure", false, "do not verify the endpoint's TLS certificate")
 	set.BoolVar(&f.http2, "http2", false,
 		"speak HTTP/2 where the endpoint offers it (token times are then taken in user space)")
-	set.StringVar(&f.requestType, "request-type", "chat_completions", "chat_completions or text_completions")
+	set.StringVar(&f.requestType, "request-type", "chat_completions", "`KIND`: chat_completions or text_completions")
 	timeVar(set, &f.connectTimeout, "connect-timeout", 5*time.Second,
 		"limit for DNS, TCP and TLS of a new connection")
 	timeVar(set, &f.requestTimeout, "request-timeout", endpoint.DefaultRequestTimeout,
@@ -140,15 +146,16 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.Int64Var(&f.promptSeed, "prompt-seed", 0,
 		"seed of the prompts (default: --seed where that is given, else another in every run, so that no prompt is "+
 			"in the server's prefix cache)")
-	set.StringVar(&f.extraBody, "extra-body", "", "`JSON` object of further fields for every request body")
+	set.StringVar(&f.extraBody, "extra-body", "", "`JSON`: object of further fields for every request body")
 	set.BoolVar(&f.noIgnoreEOS, "no-ignore-eos", false,
 		"leave ignore_eos out of the requests: for endpoints that refuse it; responses then end when the model likes")
 
 	set.StringVar(&f.tokenizer, "tokenizer", "auto",
-		"whose tokens prompts are made of: auto (the endpoint's own count), o200k_base, cl100k_base, a "+
+		"`TOKENIZER`: whose tokens prompts are made of: auto (the endpoint's own count), o200k_base, cl100k_base, a "+
 			"tokenizer.json or .tiktoken file, or none")
 	set.StringVar(&f.data, "data", "",
-		"requests to send instead of synthetic ones: a file (jsonl, json, csv, txt, parquet, each also gzipped; one "+
+		"`DATA`: requests to send instead of synthetic ones: a file (jsonl, json, csv, txt, parquet, each "+
+			"also gzipped; one "+
 			"of --save-workload), or synthetic data as GuideLLM writes it (prompt_tokens=256,output_tokens=128)")
 	set.StringVar(&f.dataColumns, "data-column-mapper", "",
 		`columns of --data, as JSON: {"text_column": "question", "output_tokens_count_column": "n"}`)
@@ -175,20 +182,24 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 		"safety limit of requests in flight; arrivals that it delays are counted and reported")
 
 	set.StringArrayVar(&f.objectives, "slo", nil,
-		"`OBJECTIVES` to judge the stages by (default \""+defaultObjectives+"\"); may be repeated")
+		"`OBJECTIVES`: what to judge the stages by (default \""+defaultObjectives+"\"); may be repeated")
 	set.StringArrayVar(&f.gates, "gate", nil,
-		"exit 3 unless it holds: rate>=N (the objectives hold at N req/s or more) or slo@N (they hold at N); may be "+
+		"`GATE`: exit 3 unless it holds: rate>=N (the objectives hold at N req/s or more) or slo@N (they hold "+
+			"at N); may be "+
 			"repeated")
 	set.Float64Var(&f.confidence, "confidence", slo.DefaultConfidence, "confidence with which a stage passes or fails")
 	set.StringVar(&f.serverMetrics, "server-metrics", "auto",
-		"the engine's own Prometheus metrics, read once a second: auto (/metrics of the target's host, if it is "+
+		"`WHERE`: the engine's own Prometheus metrics, read once a second: auto (/metrics of the target's "+
+			"host, if it is "+
 			"there), a URL, or off")
 	set.StringVarP(&f.outputDir, "output-dir", "o", "",
-		"`DIR` for the results (default: a new one in "+runsFolder+", named after the time and the model); it is made "+
+		"`DIR`: folder for the results (default: a new one in "+runsFolder+", named after the time and the "+
+			"model); it is made "+
 			"if it does not exist, and must not hold results")
 	set.BoolVar(&f.overwrite, "overwrite", false, "replace the results of an earlier run in --output-dir")
 	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv", "html"},
-		"files to write: json (benchmarks.json), csv, html (report.html), yaml, screen (benchmarks.txt), markdown, "+
+		"`FORMS`: files to write: json (benchmarks.json), csv, html (report.html), yaml, screen "+
+			"(benchmarks.txt), markdown, "+
 			"junit, or a file name; .gz after one compresses it (json.gz)")
 	set.StringVar(&f.records, "records", "",
 		"write every request as a line of this `FILE` too: .parquet, .jsonl or .csv")
@@ -202,7 +213,7 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 			"their times")
 	set.BoolVar(&f.allowInvalid, "allow-invalid", false, "exit 0 even where the client was invalid")
 	set.StringVar(&f.consoleStyle, "console-style", string(spec.StyleOpenLoop),
-		"what is printed at the end: openloop, or guidellm for GuideLLM's own tables")
+		"`STYLE`: what is printed at the end: openloop, or guidellm for GuideLLM's own tables")
 	set.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress: warnings, errors and the results alone")
 	f.addScreen(set)
 	return f
@@ -223,7 +234,8 @@ type screenFlags struct {
 
 func (f *screenFlags) addScreen(set *pflag.FlagSet) {
 	set.StringVar(&f.progress, "progress", string(spec.AutoProgress),
-		"how the run is shown as it goes: screen (drawn in place on a terminal), plain (a line a stage, and one every "+
+		"`HOW`: how the run is shown as it goes: screen (drawn in place on a terminal), plain (a line a "+
+			"stage, and one every "+
 			"10 s), json (the same as JSON lines), or auto")
 	f.addEnd(set)
 }

@@ -54,7 +54,8 @@ type sweepFlags struct {
 func addSweepFlags(set *pflag.FlagSet, p *program) *sweepFlags {
 	f := &sweepFlags{specFlags: addSpecFlags(set, p)}
 	set.IntVar(&f.size, "sweep-size", 10, "stages in all: synchronous, throughput, and the open-loop ones between")
-	set.StringVar(&f.arrival, "arrival", "constant", "`ARRIVALS` of the open-loop stages: "+loadgen.ArrivalForms)
+	set.StringVar(&f.arrival, "arrival", "constant",
+		"`ARRIVALS`: how requests arrive in the open-loop stages: "+loadgen.ArrivalForms)
 	set.BoolVar(&f.noSearch, "no-search", false, "GuideLLM's plain sweep: no stages after the interpolated ones")
 	set.BoolVar(&f.fast, "fast", false, "search straight from the probes: short probes and no interpolated stages")
 	set.Float64Var(&f.search.Precision, "precision", 0.05,

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
+
+	"github.com/openloop/openloop/endpoint"
+	"github.com/openloop/openloop/llmsim"
+)
+
+// modelsPatience is how long a shell that completes --model waits for an endpoint.
+const modelsPatience = 2 * time.Second
+
+// flagValues are the values of flags that are one of a few, for completion.
+var flagValues = map[string][]string{
+	"profile":        {"synchronous", "concurrent", "throughput", "constant", "poisson"},
+	"arrival":        {"constant", "poisson", "gamma:", "burst:"},
+	"request-type":   {"chat_completions", "text_completions"},
+	"console-style":  {"openloop", "guidellm"},
+	"progress":       {"auto", "screen", "plain", "json"},
+	"server-metrics": {"auto", "off", "http://"},
+	"slo":            {"ttft:p95<", "tpot:p95<", "itl:p99<", "e2e:p95<", "errors<"},
+	"gate":           {"rate>=", "slo@"},
+}
+
+// fileFlags are the flags whose value is a file, by the endings that it may have; none for any.
+var fileFlags = map[string][]string{
+	"config": {"yaml", "yml"}, "api-key-file": nil, "ca-file": {"pem", "crt"},
+	"data": {"jsonl", "json", "csv", "txt", "parquet", "gz"}, "trace": {"jsonl", "csv"}, "save-workload": {"jsonl"},
+}
+
+// completeFlags says what the values of a command's flags may be.
+func (p *program) completeFlags(cmd *cobra.Command) {
+	register := func(flag string, complete cobra.CompletionFunc) {
+		if cmd.Flags().Lookup(flag) != nil {
+			_ = cmd.RegisterFlagCompletionFunc(flag, complete) // of a flag that is there, once
+		}
+	}
+	for flag, values := range flagValues {
+		register(flag, cobra.FixedCompletions(values, openEnded(values)))
+	}
+	for flag, endings := range fileFlags {
+		register(flag, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			if endings == nil {
+				return nil, cobra.ShellCompDirectiveDefault
+			}
+			return endings, cobra.ShellCompDirectiveFilterFileExt
+		})
+	}
+	register("output-dir", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	})
+	register("target", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return targets(), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	})
+	register("engine", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return llmsim.Presets(), cobra.ShellCompDirectiveNoFileComp
+	})
+	register("outputs", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return formNames(true), cobra.ShellCompDirectiveNoFileComp
+	})
+	if cmd.Name() == "report" {
+		register("format", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return formNames(false), cobra.ShellCompDirectiveNoFileComp
+		})
+	}
+	if f := p.specFlags[cmd.Flags()]; f != nil {
+		register("model", func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return p.completeModels(cmd, f, args), cobra.ShellCompDirectiveNoFileComp
+		})
+		cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return targets(), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+		}
+	}
+}
+
+// openEnded is what a shell does after one of the values: something follows one that ends with a sign.
+func openEnded(values []string) cobra.ShellCompDirective {
+	for _, v := range values {
+		if !unicode.IsLetter(rune(v[len(v)-1])) {
+			return cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+		}
+	}
+	return cobra.ShellCompDirectiveNoFileComp
+}
+
+// formNames are the names of the forms of results, those of files alone or all.
+func formNames(filesOnly bool) []string {
+	var names []string
+	for _, f := range formats() {
+		if !filesOnly || len(f.endings) > 0 {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+// targets are the beginnings of targets: the simulated engines and the schemes of URLs.
+func targets() []string {
+	all := []string{"http://", "https://"}
+	for _, preset := range llmsim.Presets() {
+		all = append(all, simScheme+preset)
+	}
+	return all
+}
+
+// completeModels asks the endpoint that was given so far, by whatever means, for its models.
+func (p *program) completeModels(cmd *cobra.Command, f *specFlags, args []string) []string {
+	p.stderr = io.Discard // a shell that completes has no room for warnings
+	if p.configure(cmd, args) != nil || f.target == "" {
+		return nil
+	}
+	if sim, ok := strings.CutPrefix(f.target, simScheme); ok {
+		engine, err := llmsim.ParseSpec(sim)
+		if err != nil {
+			return nil
+		}
+		return []string{engine.Model}
+	}
+	config, err := f.endpoint()
+	if err != nil {
+		return nil
+	}
+	at, err := endpoint.Open(config)
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), modelsPatience)
+	defer cancel()
+	models, err := at.Models(ctx)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, name := range models {
+		if !strings.ContainsFunc(name, unicode.IsControl) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// newMan writes the man pages of all commands: "make man".
+func newMan(p *program) *cobra.Command {
+	return &cobra.Command{
+		Use:    "man DIR",
+		Short:  "write the man pages of all commands to a folder",
+		Hidden: true,
+		Args:   cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := args[0]
+			if err := checkFolder(dir); err != nil {
+				return usageError("%w", err)
+			}
+			root := cmd.Root()
+			for _, c := range root.Commands() { // the pages of the scripts for four shells would be most of them
+				c.Hidden = c.Hidden || c.Name() == "completion"
+			}
+			withoutBackQuotes(root)
+			return writeMan(root, dir)
+		},
+	}
+}
+
+func writeMan(root *cobra.Command, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return doc.GenManTree(root, &doc.GenManHeader{
+		Title: "OPENLOOP", Section: "1", Source: "openloop " + programVersion(), Manual: "openloop",
+	}, filepath.Clean(dir))
+}
+
+// withoutBackQuotes takes the marks of the values' names out of the texts of flags.
+func withoutBackQuotes(cmd *cobra.Command) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { _, f.Usage = splitUsage(f) })
+	for _, c := range cmd.Commands() {
+		withoutBackQuotes(c)
+	}
+}
