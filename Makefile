@@ -20,9 +20,9 @@ TARGET      ?=
 RESULTS     ?= openloop-results
 
 .DEFAULT_GOAL := help
-.PHONY: help run build build-all test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
-        bench bench-truth faults soak parity peers knee-study compare-study man check-deploy check-links check-recipes \
-        pictures image bench-openloop clean
+.PHONY: help run build build-all test page-test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
+        bench bench-truth faults soak parity peers knee-study compare-study man check-deploy check-links image \
+        bench-openloop clean
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ build: ## build bin/openloop for this machine
 
 test: ## run all tests
 	$(GO) test ./...
+
+page-test: ## look at pages in Chromium (ARGS='-keep DIR' keeps what it saw as pictures)
+	$(GO) test ./report/page -count=1 -timeout 20m -v -run 'Browser|UsingAPage|ManyRequests' -browser $(ARGS)
 
 race: ## run all tests under the race detector (needs a C compiler)
 	$(GO) test -race ./...
@@ -103,6 +106,7 @@ man: build ## write the man pages of all commands to bin/man
 check-links: ## check that every relative link of the docs leads to a file
 	.ci/check-links
 
+.PHONY: check-recipes pictures
 check-recipes: build ## run the commands of docs/how-do-i.md against simulated engines (about two minutes)
 	.ci/check-recipes $(BIN)
 

@@ -97,11 +97,15 @@ func (r *Result) markdownRemarks() []string {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	for i := range r.Stages {
 		s := &r.Stages[i]
+		judged := ""
 		if s.Judged() && s.Judgement.Outcome != slo.Pass {
-			add("%s: %s", s.Name, why(s))
+			judged = why(s)
+			add("%s: %s", s.Name, judged)
 		}
 		for _, reason := range s.Client.Reasons {
-			add("%s: client %s: %s", s.Name, reason.Level, reason.Text)
+			if !strings.Contains(judged, reason.Text) {
+				add("%s: client %s: %s", s.Name, reason.Level, reason.Text)
+			}
 		}
 		for _, e := range s.Errors {
 			add("%s: %s × %s", s.Name, num.Thousands(e.Count), e.Text)

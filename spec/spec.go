@@ -159,6 +159,7 @@ type Output struct {
 	HLog           string   // file for their latencies as an HdrHistogram log; "": none
 	SampleRequests int      // keep prompt and response of so many requests of a stage
 	Style          Style    // what is printed at the end
+	MetricsAddr    string   // where the run's own metrics are served while it runs; "" for nowhere
 	Quiet          bool     // no progress
 	Progress       Progress // how it is shown; "" is AutoProgress
 	NoColor        bool     // on no terminal

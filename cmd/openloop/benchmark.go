@@ -36,15 +36,15 @@ func newBenchmark(p *program) *cobra.Command {
 // ownFlags are those of openloop's flags that "benchmark run" has beside GuideLLM's.
 var ownFlags = []string{
 	"api-key-file", "api-key", "header", "ca-file", "insecure", "connect-timeout", "request-timeout", "wait-ready",
-	"grace", "max-concurrency", "slo", "console-style", "allow-invalid",
+	"grace", "max-concurrency", "slo", "console-style", "allow-invalid", "metrics-addr",
 }
 
 func newBenchmarkRun(p *program, name string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   name,
 		Short: `run a benchmark: the flags of "guidellm benchmark run" 0.5.0, and its GUIDELLM_… variables`,
-		Example: `  openloop benchmark run --target http://localhost:8000 --profile constant --rate 5,10 \
-    --max-seconds 30 --data 'prompt_tokens=256,output_tokens=128'`,
+		Example: `  openloop benchmark run --target http://localhost:8000 --profile constant \
+    --rate 5,10 --max-seconds 30 --data 'prompt_tokens=256,output_tokens=128'`,
 		Annotations: endsWith(endingStage),
 	}
 	f := addBenchmarkFlags(cmd.Flags(), p)
@@ -117,7 +117,7 @@ func newFromFile(p *program) *cobra.Command {
 		Short: `print a report (default benchmarks.json) or write it in other forms, as "guidellm benchmark from-file"`,
 		Args:  cobra.ArbitraryArgs,
 		Example: `  openloop benchmark from-file benchmarks.json --output-formats console
-  openloop benchmark from-file benchmarks.json --output-formats csv --output-path .`,
+  openloop benchmark from-file benchmarks.json --output-formats csv`,
 	}
 	outputPath := cmd.Flags().String("output-path", ".", "folder for the files, or a file whose ending is the form")
 	formats := cmd.Flags().StringArray("output-formats", nil,

@@ -26,7 +26,7 @@ func newCheck(p *program) *cobra.Command {
 		Use:   "check [URL]",
 		Short: "say what a run would find: engine, model, key, streaming, metrics, and what this client can offer",
 		Example: `  openloop check http://localhost:8000
-  openloop check https://gateway.example/openai --model NAME --api-key-file FILE --json
+  openloop check https://gateway.example/openai --api-key-file FILE --json
   openloop check http://localhost:8000 --wait-ready 10m`,
 		Args: urlArgument,
 	}

@@ -34,7 +34,7 @@ func newCompare(p *program) *cobra.Command {
 			`folders of results, reports, or latest. It exits 3 if a --fail-on fails, and 2 if the runs can't be ` +
 			`compared.`,
 		Example: `  openloop compare before/ after/
-  openloop compare baseline.json latest --fail-on 'ttft:p95>+10%' --fail-on 'rate<-5%'
+  openloop compare baseline.json latest --fail-on 'ttft:p95>+10%'
   openloop compare baseline.json latest --format markdown -o comment.md`,
 		Args: cobra.ArbitraryArgs,
 	}

@@ -5,7 +5,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -111,4 +113,31 @@ func TestNearest(t *testing.T) {
 			t.Errorf("%q: %q, want %q", typed, got, want)
 		}
 	}
+}
+
+// The help of every command, with all flags, fits a terminal of 80 columns, and shows no type of Go's.
+func TestHelpFits(t *testing.T) {
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		for _, all := range []bool{false, true} {
+			var out strings.Builder
+			printHelp(&out, cmd, all)
+			for line := range strings.SplitSeq(out.String(), "\n") {
+				if utf8.RuneCountInString(line) > leastHelpWidth {
+					t.Errorf("%s: %d columns: %s", cmd.CommandPath(), utf8.RuneCountInString(line), line)
+				}
+				for _, leak := range []string{"float64", "stringArray", "Slice", "`", "duration"} {
+					if strings.Contains(line, "--") && strings.Contains(line, leak) {
+						t.Errorf("%s: %s", cmd.CommandPath(), line)
+					}
+				}
+			}
+		}
+		for _, c := range cmd.Commands() {
+			if !c.Hidden && c.Name() != "completion" {
+				visit(c)
+			}
+		}
+	}
+	visit((&program{stdout: io.Discard, stderr: io.Discard}).root())
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/tokens"
@@ -51,7 +52,12 @@ func inFlags(err error) error {
 	var field *tokens.SpecError
 	if errors.As(err, &field) {
 		if flag := flagOf[field.Field]; flag != "" {
-			return &flagError{flag, field.Err}
+			err := error(&flagError{flag, field.Err})
+			if flag == "data" && errors.Is(err, fs.ErrNotExist) {
+				err = withHint(err, "a data set is a file here, and nothing is fetched from a hub: save it as jsonl, "+
+					"csv or parquet, and name that")
+			}
+			return err
 		}
 		return field.Err
 	}

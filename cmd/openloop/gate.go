@@ -25,8 +25,8 @@ func newGate(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gate [URL]",
 		Short: "decide whether the objectives hold at one rate: exit 0 for PASS, 3 for FAIL and UNDECIDED",
-		Example: `  openloop gate http://localhost:8000 --slo 'ttft:p95<250ms tpot:p95<50ms' --rate 10
-  openloop gate http://localhost:8000 --slo chat --rate 10 --budget 10m --wait-ready 10m
+		Example: `  openloop gate http://localhost:8000 --slo 'ttft:p95<250ms' --rate 10
+  openloop gate http://localhost:8000 --slo chat --rate 10 --budget 10m
   openloop gate sim:l4-qwen2.5-0.5b --rate 5`,
 		Args:        urlArgument,
 		Annotations: endsWith(endingStage),

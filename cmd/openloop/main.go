@@ -92,7 +92,7 @@ func (p *program) root() *cobra.Command {
 		Use:   "openloop",
 		Short: "find the highest request rate at which an LLM serving endpoint still meets its latency objectives",
 		Example: `  openloop sweep http://localhost:8000 --slo 'ttft:p95<250ms tpot:p95<50ms'
-  openloop sweep sim:l4-qwen2.5-0.5b           # no server needed: an engine simulated in the process
+  openloop sweep sim:l4-qwen2.5-0.5b   # no server needed: a simulated engine
   openloop run http://localhost:8000 --rate 5`,
 		Version: programVersion(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

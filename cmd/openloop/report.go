@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,8 +44,8 @@ func newReport(p *program) *cobra.Command {
 			`tables that GuideLLM prints; there the stages of several files stand in one table.`,
 		Example: `  openloop report latest
   openloop report benchmarks.json --format csv -o benchmarks.csv
-  openloop report guidellm.json.gz --recompute     # recompute the metrics from the requests, and compare
-  openloop report openloop-results/RUN --recover   # make the report of a run that was killed`,
+  openloop report guidellm.json.gz --recompute  # the metrics from the requests
+  openloop report latest --recover              # of a run that was killed`,
 		Args: cobra.ArbitraryArgs,
 	}
 	var f reportFlags
@@ -138,7 +139,14 @@ func readFile(name string, stderr io.Writer) (*guidellm.Report, error) {
 	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
 		fmt.Fprintf(stderr, "reading %s, which is %s: this waits for its end\n", name, infile.Kind(info.Mode()))
 	}
-	return guidellm.ReadFile(name)
+	r, err := guidellm.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) && filepath.Base(name) == "benchmarks.json" && exists(filepath.Dir(name)) {
+		err = withHint(err, "a run that was killed leaves "+journalFile+" there: --recover makes its report")
+	}
+	if err != nil {
+		return nil, asUsage(err)
+	}
+	return r, nil
 }
 
 // readReport reads a report whole. own is openloop's own result in it with the requests of its stages, nil for none.

@@ -50,7 +50,8 @@ func addRunFlags(set *pflag.FlagSet, p *program) *runFlags {
 		"requests per second, or with --profile concurrent or throughput streams; a list runs a stage "+
 			"for each")
 	set.StringVar(&f.arrival, "arrival", "",
-		"`ARRIVALS`: how requests arrive at --rate, --ramp or --stages: "+loadgen.ArrivalForms+"; in place of --profile")
+		"`ARRIVALS`: how requests arrive at --rate, --ramp or --stages: "+loadgen.ArrivalForms+
+			"; in place of --profile")
 	set.StringVar(&f.ramp, "ramp", "",
 		"`FROM..TO`: let the rate change evenly over the stage, from and to requests per second")
 	set.StringVar(&f.stages, "stages", "",
@@ -73,6 +74,9 @@ func (f *runFlags) spec(args []string) (spec.Spec, error) {
 		return s, err
 	}
 	s.Plan = spec.Plan{Profile: string(loads[0].Kind), Stages: loads}
+	if f.profile == "" && f.arrival == "" && len(f.rates) > 0 {
+		f.note("poisson arrivals (--profile constant for even gaps, concurrent for a number of streams)")
+	}
 	return s, nil
 }
 
@@ -115,7 +119,6 @@ func (l loadFlags) loads(f *specFlags) ([]loadgen.Load, error) {
 	}
 	if kind == "" && len(l.rates) > 0 {
 		kind = loadgen.PoissonGaps
-		f.note("poisson arrivals (--profile constant for even gaps, --profile concurrent for a number of streams)")
 	}
 	loads, err := l.rateLoads(f, kind)
 	for i := range loads {

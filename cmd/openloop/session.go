@@ -50,6 +50,7 @@ type session struct {
 	models   []endpoint.Model    // as the endpoint lists them
 	engine   *enginemetrics.Info // what serves it; nil: it does not say
 	waiting  *waiter             // see waiter
+	own      *ownMetrics         // of --metrics-addr; nil: none
 	work     *tokens.Workload
 	client   *loadgen.Client
 	plan     *sweep.Plan
@@ -95,6 +96,9 @@ func (s *session) open(ctx context.Context) error {
 	}
 	if s.spec.Endpoint.Insecure {
 		s.warn("--insecure: the endpoint's certificate is not verified, and the API key could go to someone else")
+	}
+	if err := s.listenMetrics(); err != nil {
+		return err
 	}
 	limit, err := s.concurrencyCap()
 	if err != nil {
@@ -432,6 +436,7 @@ func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 	}
 	progress := s.startProgress()
 	defer progress.end()
+	s.serveMetrics()
 	if plan.Decide != nil {
 		return s.plan.Decide(ctx, s.spec.Gates, *plan.Decide)
 	}
@@ -641,6 +646,7 @@ func (s *session) print(file *guidellm.Report, r *report.Result) error {
 }
 
 func (s *session) close() {
+	s.closeMetrics()
 	if s.work != nil {
 		s.work.Close()
 	}

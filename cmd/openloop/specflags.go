@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -38,6 +39,7 @@ type specFlags struct {
 	connectTimeout             time.Duration
 	requestTimeout             time.Duration
 	waitReady                  time.Duration
+	metricsAddr                string
 	serverMetrics              string
 
 	// the requests
@@ -158,7 +160,7 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 			"also gzipped; one "+
 			"of --save-workload), or synthetic data as GuideLLM writes it (prompt_tokens=256,output_tokens=128)")
 	set.StringVar(&f.dataColumns, "data-column-mapper", "",
-		`columns of --data, as JSON: {"text_column": "question", "output_tokens_count_column": "n"}`)
+		"`COLUMNS`: those of --data: text_column=question,output_tokens_count_column=n, or the same as a JSON object")
 	set.IntVar(&f.dataSamples, "data-samples", 0, "use this number of records of --data (0: all)")
 	set.BoolVar(&f.dataShuffle, "data-shuffle", false, "take the records of --data in random order")
 	set.StringVar(&f.saveWorkload, "save-workload", "",
@@ -215,6 +217,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringVar(&f.consoleStyle, "console-style", string(spec.StyleOpenLoop),
 		"`STYLE`: what is printed at the end: openloop, or guidellm for GuideLLM's own tables")
 	set.BoolVarP(&f.quiet, "quiet", "q", false, "print no progress: warnings, errors and the results alone")
+	set.StringVar(&f.metricsAddr, "metrics-addr", "",
+		"serve the run's own metrics at this `ADDRESS` while it runs, for Prometheus: :9464")
 	f.addScreen(set)
 	return f
 }
@@ -352,7 +356,7 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 		Dir: f.outputDir, Earlier: spec.RefuseEarlier, Files: f.outputs, Records: f.records, HLog: f.hlog,
 		SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle), Quiet: f.quiet,
 		AllowInvalid: f.allowInvalid, Labels: f.labels, Cost: f.cost.cost,
-		Progress: spec.Progress(f.progress), NoColor: f.noColor, Wide: f.wide,
+		Progress: spec.Progress(f.progress), NoColor: f.noColor, Wide: f.wide, MetricsAddr: f.metricsAddr,
 		Command: append([]string{"openloop"}, endpoint.RedactCommand(f.program.args, secretFlags)...),
 	}
 	if f.overwrite {
@@ -378,7 +382,8 @@ func (f *specFlags) parseObjectives() ([]slo.Objective, error) {
 	for _, text := range texts {
 		o, err := slo.ParseObjectives(text)
 		if err != nil {
-			return nil, usageError("--slo: %w", err)
+			return nil, withHint(usageError("--slo: %w", err),
+				"METRIC:PERCENTILE<BOUND, such as 'ttft:p95<250ms tpot:p95<50ms errors<1%', or a preset")
 		}
 		all = append(all, o...)
 	}
@@ -444,6 +449,7 @@ func (f *specFlags) base() (spec.Spec, error) {
 		s.Limits.MaxConcurrency = f.maxConcurrency
 	}
 	s.Output.Style, s.Output.AllowInvalid = spec.Style(f.consoleStyle), f.allowInvalid
+	s.Output.MetricsAddr = f.metricsAddr
 	return s, nil
 }
 
@@ -505,7 +511,7 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 	case f.trace != "":
 		w.Trace = &tokens.TraceSpec{File: f.trace, Speed: f.traceSpeed, Requests: f.maxRequests}
 	case f.data != "":
-		columns, err := tokens.ParseColumns(f.dataColumns)
+		columns, err := tokens.ParseColumns(columnsJSON(f.dataColumns))
 		if err != nil {
 			return w, usageError("--data-column-mapper: %w", err)
 		}
@@ -521,6 +527,23 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 		}
 	}
 	return w, nil
+}
+
+// columnsJSON is --data-column-mapper as JSON, which it is, or pairs: text_column=prompt,prefix_column=system.
+func columnsJSON(text string) string {
+	pairs := map[string]string{}
+	for pair := range strings.SplitSeq(text, ",") {
+		name, column, ok := strings.Cut(strings.TrimSpace(pair), "=")
+		if !ok || strings.HasPrefix(name, "{") {
+			return text
+		}
+		pairs[name] = column
+	}
+	written, err := json.Marshal(pairs)
+	if err != nil {
+		return text
+	}
+	return string(written)
 }
 
 // promptsSeed is the seed of the run's prompts. Where none was asked for, no two runs have the same: the second would

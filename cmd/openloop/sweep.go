@@ -23,7 +23,7 @@ func newSweep(p *program) *cobra.Command {
 		Short: "find the highest rate at which the objectives hold: probe, sweep, search",
 		Example: `  openloop sweep http://localhost:8000 --slo 'ttft:p95<250ms tpot:p95<50ms'
   openloop sweep http://localhost:8000 --prompt-tokens 1024 --output-tokens 256
-  openloop sweep sim:l4-qwen2.5-0.5b         # no server needed: a simulated engine`,
+  openloop sweep sim:l4-qwen2.5-0.5b   # no server needed: a simulated engine`,
 		Args:        urlArgument,
 		Annotations: endsWith(endingStage),
 	}

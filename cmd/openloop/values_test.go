@@ -100,3 +100,17 @@ func FuzzValues(f *testing.F) {
 		}
 	})
 }
+
+func TestColumnsJSON(t *testing.T) {
+	for text, want := range map[string]string{
+		"text_column=prompt":                        `{"text_column":"prompt"}`,
+		"text_column=a, prefix_column=b":            `{"prefix_column":"b","text_column":"a"}`,
+		`{"text_column":"a=b"}`:                     `{"text_column":"a=b"}`,
+		`{"text_column":"a","prefix_column":"b=c"}`: `{"text_column":"a","prefix_column":"b=c"}`,
+		"": "", "nonsense": "nonsense",
+	} {
+		if got := columnsJSON(text); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}

@@ -59,6 +59,7 @@ var allowed = map[string]string{
 	"sweep/enginemetrics": "endpoint " + engine,
 
 	"report":         trying,
+	"report/metrics": trying,
 	"report/compare": showing,
 	"report/live":    showing,
 	"report/page":    showing,

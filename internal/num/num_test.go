@@ -90,7 +90,8 @@ func TestSpan(t *testing.T) {
 
 func TestDigits(t *testing.T) {
 	for v, want := range map[float64]float64{
-		0: 0, 12346: 12350, 0.30000000000000004: 0.3, -1234.56: -1235, 1e-9: 1e-9, 99996: 100000, math.Inf(1): math.Inf(1),
+		0: 0, 12346: 12350, 0.30000000000000004: 0.3, -1234.56: -1235, 1e-9: 1e-9, 99996: 100000,
+		math.Inf(1): math.Inf(1),
 	} {
 		if got := Digits(v, 4); got != want {
 			t.Errorf("%v is %v, want %v", v, got, want)

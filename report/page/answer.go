@@ -157,9 +157,25 @@ func (a *answer) ofStages(r *report.Result) {
 		a.Sign, a.Figure, a.Margin = "<", num.Rate(fails.Load.Rate), "FAIL at the lowest rate that was decided"
 		a.upper, a.stage = fails.Load.Rate, index(fails)
 	default:
-		a.Figure, a.Unit, a.Margin = "UNDECIDED", "", "no stage was decided: see why in the table"
+		a.Figure, a.Unit, a.Margin = "UNDECIDED", "", "no stage was decided"
 		a.stage = nearestStage(r, math.NaN())
+		if a.stage >= 0 {
+			a.Margin = openText(&r.Stages[a.stage])
+		}
 	}
+}
+
+// openText says what would decide a stage, or else why it is not decided.
+func openText(s *report.Stage) string {
+	j := &s.Judgement
+	at := fmt.Sprintf("at %s req/s: ", num.Rate(rateOf(s)))
+	switch {
+	case j.Need != nil:
+		return at + j.Need.String() + " would decide"
+	case len(j.Reasons) > 0:
+		return at + j.Reasons[0]
+	}
+	return at + "nothing was decided"
 }
 
 // ofNothing is the headline of a result that can't have an answer: the highest rate of requests that were done.

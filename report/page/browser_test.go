@@ -212,6 +212,7 @@ func keepPictures(t *testing.T, tab context.Context, name string) {
 		}
 		_ = os.WriteFile(filepath.Join(*keep, name+"-"+kind+".png"), picture, 0o644)
 	}
+	run(t, tab, chromedp.EmulateViewport(1280, 1600), chromedp.Sleep(200*time.Millisecond))
 	take("light")
 	run(t, tab, chromedp.Evaluate[chromedp.Void](`document.querySelector('#theme').click()`),
 		chromedp.Sleep(200*time.Millisecond))

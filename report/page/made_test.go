@@ -222,7 +222,13 @@ func examples(t testing.TB) map[string]Input {
 	slower := searched(engine{capacity: 12, seconds: 30, seed: 4}.made(t, rates...), 10.1, 9.8, 10.4)
 	slower.Asked.Labels = map[string]string{"gpu": "1×L4", "change": "vLLM 0.22.1"}
 	many := searched(engine{capacity: 1400, seconds: 95, seed: 5}.made(t, 1100), 1190, 1150, 1230)
+	var rising []float64
+	for i := range 45 {
+		rising = append(rising, 1+0.3*float64(i))
+	}
+	long := searched(engine{capacity: 14, seconds: 4, seed: 6}.made(t, rising...), 11.9, 11.4, 12.3)
 	return map[string]Input{
+		"long":   {Runs: []*report.Result{long}},
 		"search": {Runs: []*report.Result{found}},
 		"sweep":  {Runs: []*report.Result{l4.made(t, rates...)}},
 		"errors": {Runs: []*report.Result{failing}},

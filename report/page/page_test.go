@@ -60,7 +60,7 @@ func TestWhatPagesSay(t *testing.T) {
 			"rate&gt;=10", "Qwen2.5-7B-Instruct", "vLLM 0.23.0", "1×L4", "breaks first", "24 Nov 2026, 16:43 UTC"},
 		"errors": {"HTTP 503 Service Unavailable: overloaded", "Use with care", "client suspect on 1 of 4 stages",
 			"the server was busy with something else"},
-		"open":       {"UNDECIDED", "about 59 more requests (10s) would decide"},
+		"open":       {"UNDECIDED", "at 6 req/s: about 59 more requests (10s) would decide"},
 		"many":       {`"step":1`, `"of":`},
 		"comparison": {"after is better", "base: before", "was answered from the cache", "▲", "▼"},
 		"several":    {`id="run-1"`, `href="#run-1"`},

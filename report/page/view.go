@@ -52,10 +52,12 @@ type runView struct {
 	Columns  []column
 	Stages   []*stageView
 	Requests bool // whether any stage has some
-	Warnings []string
-	Facts    []fact
-	Config   []pair // of the engine
-	Command  string
+	// Unprinted is how many stages a sheet of paper has no room for.
+	Unprinted int
+	Warnings  []string
+	Facts     []fact
+	Config    []pair // of the engine
+	Command   string
 }
 
 // figure is one of the large figures.
@@ -104,6 +106,7 @@ type stageView struct {
 	Client      badge
 	Why         []string
 	At          bool // the answer is by it
+	Unprinted   bool // there is no room for it on a sheet of paper
 	Sent        string
 	Bounds      []boundRow
 	Percentiles chartView
@@ -162,7 +165,7 @@ func shortModel(model string) string {
 func newRunView(r, base *report.Result) *runView {
 	a := newAnswer(r)
 	v := &runView{
-		Model: cmp.Or(shortModel(r.Asked.Model), "a model without a name"), Target: r.Asked.Target, Answer: a,
+		Model: cmp.Or(shortModel(r.Asked.Model), "model not named"), Target: r.Asked.Target, Answer: a,
 		Headline: r.Answer(), Command: commandLine(r.Command), Columns: columnsOf(),
 	}
 	if e := r.Engine; e != nil {
@@ -200,6 +203,7 @@ func newRunView(r, base *report.Result) *runView {
 		v.Requests = v.Requests || s.Timeline
 		v.Stages = append(v.Stages, s)
 	}
+	v.Unprinted = leaveOut(r, a, v.Stages)
 	for _, w := range r.Warnings {
 		v.Warnings = append(v.Warnings, w.Text)
 	}
@@ -210,6 +214,28 @@ func newRunView(r, base *report.Result) *runView {
 	}
 	v.Facts = factsOf(r)
 	return v
+}
+
+// mostPrinted is how many stages there is room for on a sheet of paper.
+const mostPrinted = 24
+
+// leaveOut marks the stages that are not printed, where there are too many: those furthest from the answer.
+func leaveOut(r *report.Result, a *answer, all []*stageView) int {
+	if len(all) <= mostPrinted {
+		return 0
+	}
+	center := 0.0
+	if a.stage >= 0 {
+		center = rateOf(&r.Stages[a.stage])
+	}
+	byDistance := slices.Clone(all)
+	slices.SortStableFunc(byDistance, func(x, y *stageView) int {
+		return cmp.Compare(math.Abs(rateOf(&r.Stages[x.Index])-center), math.Abs(rateOf(&r.Stages[y.Index])-center))
+	})
+	for _, s := range byDistance[mostPrinted:] {
+		s.Unprinted = true
+	}
+	return len(all) - mostPrinted
 }
 
 // meaning says what the answer is to somebody who never saw one.
