@@ -51,7 +51,8 @@ capture() { "${tmux[@]}" capture-pane -e -p -t run >"$work/$1.ansi"; }
 # The run: a sweep and a search of the engine simulated in the process, on a terminal of 100 × 30.
 cat >"$work/run.sh" <<RUN
 cd "$work"
-"$openloop" sweep sim:l4-qwen2.5-0.5b --slo 'ttft:p95<250ms tpot:p95<50ms' --arrival poisson --gate 'rate>=10' \
+"$openloop" sweep sim:l4-qwen2.5-0.5b --prompt-tokens 64 --output-tokens 16 --arrival poisson \
+  --slo 'ttft:p95<100ms tpot:p95<20ms errors<1%' --gate 'rate>=40' \
   --sweep-size 6 --max-seconds 10 --budget 60s --cost 1.10/h --allow-invalid
 touch "$work/ended"
 sleep 600
