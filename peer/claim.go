@@ -59,6 +59,9 @@ type StageClaim struct {
 	Completed num.Value `json:"completed"`
 	Errored   num.Value `json:"errored"`
 
+	// Verdict is what the report says of the load generator itself: valid, suspect or invalid; "": nothing.
+	Verdict string `json:"verdict,omitempty"`
+
 	TTFT50, TTFT99 num.Value `json:"-"` // ms
 	ITLMean, ITL99 num.Value `json:"-"` // ms
 	ITLPerRequest  bool      `json:"-"` // its percentiles are of one mean a request, not of the gaps

@@ -255,7 +255,15 @@ func stageLines(c *StageClaim, s *Seen) []Line {
 	if s.Unstreamed > 0 {
 		lines[len(lines)-1].Remark = fmt.Sprintf("%d answers were not streamed, and have no TTFT", s.Unstreamed)
 	}
-	return append(lines, lengthLines(c, s)...)
+	lines = append(lines, lengthLines(c, s)...)
+	if c.Verdict != "" {
+		none := num.Absent()
+		lines = append(lines, Line{
+			Key: "verdict", Name: "the client by its report", Unit: "verdict", Reported: none, Happened: none,
+			Error: none, Percent: none, ReportedText: c.Verdict,
+		})
+	}
+	return lines
 }
 
 func arrivalsLine(c *StageClaim, s *Seen) Line {

@@ -84,6 +84,7 @@ func (c *Claim) readOpenLoop(text []byte) error {
 		q := from.Requests
 		s.Sent, s.Completed = num.Value(q.Completed+q.Errored+q.Unfinished), num.Value(q.Completed)
 		s.Errored = num.Value(q.Errored)
+		s.Verdict = string(from.Client.Level)
 		s.ITLMean, s.ITL99, s.ITLPerRequest = from.ITL.Mean, from.ITL.P99, false
 	}
 	return nil

@@ -137,8 +137,9 @@ func within(requests []llmsim.Truth, began, ended time.Time) []llmsim.Truth {
 }
 
 // withoutTrials leaves out the requests that a command sends before its load, to see whether the server answers or to
-// warm it up: those among the first that came before the load began by its report (c, which may be nil), or that a
-// pause parts from what follows. No more are left out than were sent beyond what the report counts.
+// warm it up: those among the first that came before the load began by its report (c, which may be nil), or that were
+// all answered before a pause that parts them from what follows. No more are left out than were sent beyond what the
+// report counts.
 func withoutTrials(requests []llmsim.Truth, c *StageClaim) []llmsim.Truth {
 	requests = byArrival(requests)
 	if len(requests) < 3 {
@@ -164,8 +165,10 @@ func withoutTrials(requests []llmsim.Truth, c *StageClaim) []llmsim.Truth {
 		begin = earlier
 	}
 	pause := max(float64(200*time.Millisecond), 20*num.Median(gaps))
+	answered := int64(0) // when all so far were
 	for i := range min(most, len(gaps)/2) {
-		if gaps[i] > pause {
+		answered = max(answered, requests[i].End)
+		if gaps[i] > pause && answered < requests[i+1].Read {
 			begin = max(begin, i+1)
 		}
 	}

@@ -77,6 +77,9 @@ func TestWithoutTrials(t *testing.T) {
 		{"no trial", load(0, 100), nil, 100},
 		{"a trial", append([]llmsim.Truth{request(0, nil)}, load(700, 100)...), nil, 100},
 		{"a pause, and all were counted", append(load(0, 3), load(700, 100)...), &StageClaim{Sent: 103}, 103},
+		{"a pause with a request in flight", append([]llmsim.Truth{
+			request(0, func(r *llmsim.Truth) { r.End = 800 * ms }),
+		}, load(700, 100)...), nil, 101},
 		{"a trial just before", load(0, 101),
 			&StageClaim{Sent: 100, Began: origin.Add(15 * time.Millisecond)}, 100},
 		{"a window that begins after the load", load(0, 101),

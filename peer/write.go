@@ -96,7 +96,7 @@ func signed(text string, v num.Value) string {
 // Title is the line's name with its unit.
 func (l *Line) Title() string {
 	switch l.Unit {
-	case "req/s", "variance/mean", "tokens", "requests", "connections":
+	case "req/s", "variance/mean", "verdict", "tokens", "requests", "connections":
 		return l.Name
 	}
 	return l.Name + ", " + l.Unit

@@ -31,7 +31,8 @@ func TestCostPerMillion(t *testing.T) {
 	}{
 		"stages alone": {Result{Stages: stages, Asked: Asked{Cost: cost}}, 10, 1.10 / (10 * 128 * 3600) * 1e6},
 		"a search": {Result{Stages: stages, Asked: Asked{Cost: cost},
-			Search: &sweep.Answer{Finding: sweep.Interval, Estimate: 12, Lower: 11, Upper: 13}}, 12, 1.10 / (12 * 128 * 3600) * 1e6},
+			Search: &sweep.Answer{Finding: sweep.Interval, Estimate: 12, Lower: 11, Upper: 13}},
+			12, 1.10 / (12 * 128 * 3600) * 1e6},
 		"a lower end": {Result{Stages: stages, Asked: Asked{Cost: cost},
 			Search: &sweep.Answer{Finding: sweep.AtLeast, Estimate: 12, Lower: 11, Upper: num.Absent()}},
 			11, 1.10 / (11 * 128 * 3600) * 1e6},

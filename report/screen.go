@@ -154,8 +154,8 @@ func thousands(v float64) string {
 	return num.Three(v)
 }
 
-// inFlightAt is about how many requests are in flight at a rate: between the stages beside it on a straight line, beyond
-// them in proportion to the rate. 0: no open-loop stage was run.
+// inFlightAt is about how many requests are in flight at a rate: between the stages beside it on a straight line,
+// beyond them in proportion to the rate. 0: no open-loop stage was run.
 func (r *Result) inFlightAt(rate float64) float64 {
 	type point struct{ rate, n float64 }
 	var points []point
@@ -288,8 +288,8 @@ func (r *Result) wideTable() [][]string {
 	return used(rows)
 }
 
-// used leaves out the columns that hold nothing in any row. Where such a column has the heading of a group, the next one
-// takes it over.
+// used leaves out the columns that hold nothing in any row. Where such a column has the heading of a group, the next
+// one takes it over.
 func used(rows [][]string) [][]string {
 	for c := len(rows[0]) - 1; c >= 1; c-- {
 		empty := true

@@ -79,7 +79,6 @@ func TestValidate(t *testing.T) {
 		{"Plan.Sweep.Search.MaxPerStage", func(s *Spec) { sweep(s); s.Plan.Sweep.Search.MaxPerStage = -1 }},
 		{"Confidence", func(s *Spec) { s.Confidence = 0.5 }},
 		{"Confidence", func(s *Spec) { s.Confidence = 95 }},
-		{"Output.Dir", func(s *Spec) { s.Output.Dir = "" }},
 		{"Output.SampleRequests", func(s *Spec) { s.Output.SampleRequests = -1 }},
 	} {
 		s := good(t)

@@ -178,8 +178,8 @@ func (i *interim) look(s *loadgen.Measured, objectives []slo.Objective, gaps slo
 	return i.stopped
 }
 
-// clearlyLow says whether a rate is clearly low enough: the stage passes, has no more than two thirds of the misses that
-// the objectives allow, and was long enough to have seen that a server is slow now and then.
+// clearlyLow says whether a rate is clearly low enough: the stage passes, has no more than two thirds of the misses
+// that the objectives allow, and was long enough to have seen that a server is slow now and then.
 func clearlyLow(j *slo.StageJudgement) bool {
 	return j.At >= firstPass && passes(j, lowShare)
 }
@@ -211,8 +211,8 @@ func (i *interim) spent() float64 {
 	return sum
 }
 
-// DecideTime says how long Decide takes for a rate that meets the objectives without a miss; 0 where that is longer than
-// the budget, or not known.
+// DecideTime says how long Decide takes for a rate that meets the objectives without a miss; 0 where that is longer
+// than the budget, or not known.
 func (p *Plan) DecideTime(g slo.Gate, c spec.Decide) time.Duration {
 	alpha := 1 - slo.WithDefault(p.Confidence)
 	i := newInterim(g.Rate, p.Stage.Warmup, c.Budget, alpha, alpha)

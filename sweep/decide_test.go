@@ -59,7 +59,8 @@ func TestDecide(t *testing.T) {
 					if o.Text == "" {
 						t.Errorf("%s is not explained", o)
 					}
-					if j := r.Stages[min(i, len(r.Stages)-1)].Judgement; j.Outcome != o.Outcome || j.Confidence != 0.95 {
+					j := r.Stages[min(i, len(r.Stages)-1)].Judgement
+					if j.Outcome != o.Outcome || j.Confidence != 0.95 {
 						t.Errorf("the stage is %s with %v", j.Outcome, j.Confidence)
 					}
 				}
@@ -101,7 +102,8 @@ func TestDecideInterrupted(t *testing.T) {
 		stop := errors.New("stop")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		inner := oneByOne(10 * time.Millisecond)
-		p := &Plan{Simulate: func(stage loadgen.Stage, _ []time.Duration, _ func(*loadgen.Measured) bool) *loadgen.Measured {
+		p := &Plan{Simulate: func(stage loadgen.Stage, _ []time.Duration, _ func(*loadgen.Measured) bool,
+		) *loadgen.Measured {
 			cancel(stop)
 			stage.MaxDuration = 2 * time.Second
 			return inner(stage, nil, nil)

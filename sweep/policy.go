@@ -280,8 +280,8 @@ const (
 	overrunShare = 0.2
 )
 
-// overrun says whether a stage is: a rate far beyond saturation makes every latency longer than the one before, which is
-// worth one independent request; there it is the backlog that tells.
+// overrun says whether a stage is: a rate far beyond saturation makes every latency longer than the one before, which
+// is worth one independent request; there it is the backlog that tells.
 func overrun(j *slo.StageJudgement) bool {
 	if j.At < overrunAfter || !(float64(j.Growth.Share) > overrunShare) {
 		return false

@@ -83,77 +83,101 @@ func queueOf(load float64, n int, arrivals, service uint64) []float64 {
 	return values
 }
 
-// metric is a latency of a request of the simulated engine.
-type metric func(arrived, first, last time.Duration, tokens int) float64
+// metric is a latency of a request of the simulated engine, in ns.
+type metric func(r *loadgen.Record) float64
 
-func ttft(arrived, first, _ time.Duration, _ int) float64 { return float64(first - arrived) }
+func ttft(r *loadgen.Record) float64 { return float64(r.FirstToken - r.Scheduled) }
 
-func tpot(_, first, last time.Duration, tokens int) float64 {
-	return float64(last-first) / float64(tokens-1)
+func tpot(r *loadgen.Record) float64 {
+	return float64(r.LastToken-r.FirstToken) / float64(r.OutputTokens-1)
+}
+
+// The requests of the simulated engine, in tokens.
+const (
+	prompt     = 64
+	meanOutput = 24
+	maxOutput  = 512
+)
+
+// engineConfig is an engine like the preset of an L4.
+func engineConfig() llmsim.Config {
+	return llmsim.Config{
+		Base: 5430 * time.Microsecond, PerSequence: 200 * time.Microsecond, PerPrefillToken: 100 * time.Microsecond,
+		Output: llmsim.OutputLengths{Kind: llmsim.LengthExponential, Mean: meanOutput},
+	}
 }
 
 // engine is a latency of llmsim's engine, alone and without a clock, under Poisson arrivals at a share of its capacity.
 func engine(load float64, of metric) func(n int, seed uint64) []float64 {
 	return func(n int, seed uint64) []float64 {
 		const skip = 1000
-		config := llmsim.Config{
-			Base: 5430 * time.Microsecond, PerSequence: 200 * time.Microsecond, PerPrefillToken: 100 * time.Microsecond,
-			Output: llmsim.OutputLengths{Kind: llmsim.LengthExponential, Mean: 24},
+		config := engineConfig()
+		schedule := loadgen.NewPoisson(load*config.Capacity(prompt, meanOutput), int64(seed))
+		records := recordsOf(config, schedule, seed, func(_ time.Duration, i int) bool { return i < n+skip })
+		values := make([]float64, n)
+		for i := range values {
+			values[i] = of(&records[i+skip])
 		}
-		const prompt, limit = 64, 512
-		rate := load * config.Capacity(prompt, 24)
-		return run(config, loadgen.NewPoisson(rate, int64(seed)), seed, prompt, limit, n+skip, of)[skip:]
+		return values
 	}
 }
 
-// run sends n requests at the times of a schedule to an engine and returns a latency of each.
-func run(config llmsim.Config, schedule loadgen.Schedule, seed uint64, prompt, limit, n int, of metric) []float64 {
+// recordsOf sends requests at the times of a schedule to an engine, as long as go on says so of their offset and index,
+// and returns their records as a client without fault would make them, in ns since the start.
+func recordsOf(config llmsim.Config, schedule loadgen.Schedule, seed uint64,
+	goOn func(at time.Duration, i int) bool) []loadgen.Record {
 	sim, err := llmsim.NewEngine(config)
 	if err != nil {
-		panic(err) // the configurations stand above
+		panic(err) // the configuration stands above
 	}
 	type request struct {
 		llmsim.Sequence
-		index          int
-		arrived, first time.Duration
+		record loadgen.Record
 	}
-	values := make([]float64, n)
-	arrived, next, done := time.Duration(0), 0, 0
-	advance := func() {
-		arrived = math.MaxInt64
-		if next < n {
-			arrived, _ = schedule.At(next)
-		}
-	}
-	advance()
-	for now := time.Duration(0); done < n; {
+	var all []*request
+	due, more := schedule.At(0)
+	more = more && goOn(due, 0)
+	for now, done := int64(0), 0; more || done < len(all); {
 		if !sim.Busy() {
-			now = max(now, arrived)
+			now = max(now, int64(due)+1)
 		}
-		for arrived <= now && next < n {
-			output, _ := config.Output.Draw(seed, uint64(next), limit)
-			r := &request{index: next, arrived: arrived}
+		for more && int64(due) < now {
+			output, _ := config.Output.Draw(seed, uint64(len(all)), maxOutput)
+			at := int64(due) + 1 // 0 stands for "never" in a record
+			r := &request{record: loadgen.Record{
+				Scheduled: at, Started: at, Sent: at, PromptTokens: prompt, OutputTokens: int32(max(output, 2)),
+				AskedPrompt: prompt, AskedOutput: maxOutput, Status: loadgen.Incomplete,
+			}}
 			r.Prompt, r.Output, r.Tag = prompt, max(output, 2), r
 			if err := sim.Submit(&r.Sequence); err != nil {
 				panic(err)
 			}
-			next++
-			advance()
-		}
-		step := sim.Step()
-		now += step.Duration
-		for _, s := range step.Tokens {
-			if r := s.Tag.(*request); r.first == 0 {
-				r.first = now
+			all = append(all, r)
+			if due, more = schedule.At(len(all)); more {
+				more = goOn(due, len(all))
 			}
 		}
+		step := sim.Step()
+		now += int64(step.Duration)
+		for _, s := range step.Tokens {
+			r := &s.Tag.(*request).record
+			if r.FirstToken == 0 {
+				r.FirstToken = now
+			}
+			r.LastToken = now
+			r.TokenEvents++
+		}
 		for _, s := range step.Finished {
-			r := s.Tag.(*request)
-			values[r.index] = of(r.arrived, r.first, now, s.Output)
+			r := &s.Tag.(*request).record
+			r.End, r.Status = now, loadgen.Completed
 			done++
 		}
 	}
-	return values
+	records := make([]loadgen.Record, len(all))
+	for i, r := range all {
+		records[i] = r.record
+	}
+	return records
 }
 
 // sources are what the study looks at: from independent values to queues in which a burst is felt by hundreds.

@@ -118,7 +118,7 @@ const wholeAnswer = `{"id":"c","object":"chat.completion","choices":[{"index":0,
 func errorRows() []row {
 	some := func(name, says string, b server.Behaviour) row {
 		return row{name: name, server: server.Config{Chat: server.Every(4, b)}, args: short, exit: []int{0},
-			says: []string{`5 errors`}, report: []check{completed(15, 15), errored(5, 5), failures(says)}}
+			says: []string{`5 errors|errors=5`}, report: []check{completed(15, 15), errored(5, 5), failures(says)}}
 	}
 	begun := func(x *server.Exchange) {
 		x.Stream()

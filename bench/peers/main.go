@@ -5,8 +5,8 @@
 //	make peers ARGS='-install'                  # install them all before; minutes, and some 15 GB
 //	make peers ARGS='-only openloop,aiperf -rates 50'
 //
-// tools.go lists the load generators and their commands, install-NAME.sh installs each, table.go prints. One that is not
-// installed is left out, and named.
+// tools.go lists the load generators and their commands, install-NAME.sh installs each, table.go prints. One that is
+// not installed is left out, and named.
 package main
 
 import (
@@ -105,7 +105,7 @@ func bench() error {
 	if err != nil {
 		return err
 	}
-	began := time.Now()
+	began, where := time.Now(), setting()
 	var outcomes []outcome
 	for _, rate := range o.rates {
 		l := load{rate: rate, seconds: o.seconds, prompt: o.prompt, output: o.output}
@@ -113,7 +113,7 @@ func bench() error {
 			outcomes = append(outcomes, o.run(t, l))
 		}
 	}
-	text := o.table(outcomes, skipped, began)
+	text := o.table(outcomes, skipped, where, began)
 	fmt.Print(text)
 	if o.write != "" {
 		return writeTable(o.write, text)

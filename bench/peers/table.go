@@ -40,16 +40,33 @@ type column struct {
 	stage *peer.Stage // nil where nothing was sent
 }
 
-func (o *options) table(outcomes []outcome, skipped []string, began time.Time) string {
-	var b strings.Builder
-	commit := "an unknown commit"
+// setting says what the table is taken of and on, before anything is run.
+func setting() string {
+	text := "An unknown commit"
 	if out, err := exec.Command("git", "describe", "--always", "--dirty").Output(); err == nil {
-		commit = strings.TrimSpace(string(out))
+		text = "Commit " + strings.TrimSpace(string(out))
 	}
-	fmt.Fprintf(&b, "Commit %s, %s, %d processors, %s in all: `make peers", commit, began.Format("2 January 2006"),
-		runtime.NumCPU(), time.Since(began).Round(time.Second))
-	if len(os.Args) > 1 {
-		fmt.Fprintf(&b, " ARGS='%s'", strings.Join(os.Args[1:], " "))
+	text += fmt.Sprintf(", %s, %d processors", time.Now().Format("2 January 2006"), runtime.NumCPU())
+	if b, err := os.ReadFile("/proc/loadavg"); err == nil && len(b) > 0 {
+		text += ", load average before it " + strings.Fields(string(b))[0]
+	}
+	return text
+}
+
+func (o *options) table(outcomes []outcome, skipped []string, setting string, began time.Time) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, %s in all: `make peers", setting, time.Since(began).Round(time.Second))
+	// What the Makefile gives itself is left out.
+	var given []string
+	for i := 1; i < len(os.Args); i++ {
+		if os.Args[i] == "-openloop" || os.Args[i] == "-write" {
+			i++
+			continue
+		}
+		given = append(given, os.Args[i])
+	}
+	if len(given) > 0 {
+		fmt.Fprintf(&b, " ARGS='%s'", strings.Join(given, " "))
 	}
 	fmt.Fprintf(&b, "`. Engine `%s`; %d prompt and %d output tokens, %g s a run.\n", o.engine, o.prompt, o.output,
 		o.seconds)
@@ -157,6 +174,12 @@ func writeRate(b *strings.Builder, columns []column) {
 	process("memory at most, MB", "%.0f", func(a *peer.Audit) num.Value { return a.Process.Memory })
 	process("first request after, s", "%.2f", func(a *peer.Audit) num.Value { return a.Process.First })
 	process("connections opened", "%.0f", func(a *peer.Audit) num.Value { return num.Value(a.Connections) })
+	row("the client by its own report", func(c *column) string {
+		if l := c.line("verdict"); l != nil {
+			return l.ReportedCell()
+		}
+		return "–"
+	})
 	row("cores that others used meanwhile", func(c *column) string { return fmt.Sprintf("%.2f", c.busy) })
 	row("the server's own lateness p99, ms", func(c *column) string {
 		if c.stage == nil || c.stage.Seen.ServerLate.IsAbsent() {

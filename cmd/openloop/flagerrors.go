@@ -19,7 +19,7 @@ var flagOf = map[string]string{
 	"Limits.Warmup": "warmup", "Limits.Cooldown": "cooldown",
 	"Plan.Stages": "rate", "Plan.Sweep.Size": "sweep-size", "Plan.Sweep.Search.Precision": "precision",
 	"Plan.Sweep.Search.MaxStages": "max-stages", "Plan.Sweep.Search.Budget": "budget",
-	"Plan.Sweep.Search.MaxPerStage": "max-seconds-per-stage", "Confidence": "confidence", "Output.Dir": "output-dir",
+	"Plan.Sweep.Search.MaxPerStage": "max-seconds-per-stage", "Confidence": "confidence",
 	"Output.SampleRequests": "sample-requests",
 	"Extra":                 "extra-body", "Tokenizer": "tokenizer", "Trace": "trace", "SaveTo": "save-workload",
 	"Data": "data", "Data.Columns": "data-column-mapper", "Synthetic": "prompt-tokens",

@@ -45,7 +45,7 @@ var flagGroups = []flagGroup{
 	{"Results", []string{"output-dir", "overwrite", "outputs", "records", "hlog", "sample-requests", "label", "cost",
 		"console-style", "wide", "json", "allow-invalid"}},
 	{"Progress", []string{"quiet", "progress", "no-color", "metrics-addr"}},
-	{"Configuration", []string{"json", "config", "print-config", "help-all", "help"}},
+	{"Configuration", []string{"config", "print-config", "help-all", "help"}},
 }
 
 const commonKey = "common flags"

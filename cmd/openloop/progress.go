@@ -294,3 +294,14 @@ func (s *session) message(kind, text string) {
 	}
 	fmt.Fprintln(s.stderr, text)
 }
+
+// sayNext says what can be done with the results that were saved.
+func (s *session) sayNext() {
+	if len(s.files.saved) == 0 || s.files.rescue != "" {
+		return
+	}
+	s.say("compare  openloop compare BASE %s", s.files.dir)
+	if again := s.files.place(configFile); exists(again) && len(s.spec.Output.Command) > 1 {
+		s.say("again    openloop %s --config %s", s.spec.Output.Command[1], again)
+	}
+}

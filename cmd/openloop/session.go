@@ -476,6 +476,7 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	for _, name := range s.files.saved {
 		s.say("saved %s", name)
 	}
+	s.sayNext()
 	var field *tokens.SpecError
 	if errors.As(failed, &field) { // such as a full disk under --save-workload
 		failed = inFlags(failed)

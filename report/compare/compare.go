@@ -60,7 +60,7 @@ type Comparison struct {
 	Noise      float64   `json:"noise"`      // relative changes up to here count as none
 	MaxRate    *Line     `json:"max_rate"`   // null: no run has one
 	Stages     []Stage   `json:"stages"`     // that two runs have in common, by rate
-	Tested     []int     `json:"tested"`     // lines that were tested, of each run but the base
+	Tested     []int     `json:"tested"`     // lines that were tested at common rates, of each run but the base
 	FailOn     []Check   `json:"fail_on"`    // what became of each condition
 	Warnings   []string  `json:"warnings"`
 
@@ -128,7 +128,8 @@ type Difference struct {
 	Lower  num.Value `json:"lower"` // ends of its interval
 	Upper  num.Value `json:"upper"`
 	P      num.Value `json:"p"` // of the line alone
-	// Adjusted is P after S. Holm's correction for all lines of the run: what the verdict rests on.
+	// Adjusted is P after S. Holm's correction for all lines of the run, that of the max rate left out, which is tested
+	// alone: what the verdict rests on.
 	Adjusted num.Value `json:"p_adjusted"`
 	Verdict  Verdict   `json:"verdict"`
 	Why      string    `json:"why,omitempty"` // it was not tested
@@ -223,9 +224,13 @@ func (c *Comparison) adjust() {
 		var tested []*Difference
 		var better []bool
 		for l := range c.lines {
-			if d := &l.Changes[k]; d.Verdict != NotTested {
+			switch d := &l.Changes[k]; {
+			case d.Verdict == NotTested:
+			case l == c.MaxRate: // the answer, which stands for itself
+				d.decide(float64(d.P), l.isBetter(d))
+			default:
 				tested = append(tested, d)
-				better = append(better, (d.Change > 0) == l.higherIsBetter)
+				better = append(better, l.isBetter(d))
 			}
 		}
 		c.Tested = append(c.Tested, len(tested))
@@ -234,17 +239,24 @@ func (c *Comparison) adjust() {
 			ps[i] = float64(d.P)
 		}
 		for i, p := range holm(ps) {
-			d := tested[i]
-			d.Adjusted = six(p)
-			switch {
-			case p >= 1-confidence:
-				d.Verdict = Same
-			case better[i]:
-				d.Verdict = Better
-			default:
-				d.Verdict = Worse
-			}
+			tested[i].decide(p, better[i])
 		}
+	}
+}
+
+// isBetter says whether a change is for the better, if it is one.
+func (l *Line) isBetter(d *Difference) bool { return (d.Change > 0) == l.higherIsBetter }
+
+// decide gives a change its verdict, by its p-value among those that are decided with it.
+func (d *Difference) decide(p float64, better bool) {
+	d.Adjusted = six(p)
+	switch {
+	case p >= 1-confidence:
+		d.Verdict = Same
+	case better:
+		d.Verdict = Better
+	default:
+		d.Verdict = Worse
 	}
 }
 

@@ -250,6 +250,10 @@ func (l *Line) change(k int, paired bool, noise float64, why string) Difference 
 	}
 	change := NewChange(*a.sample, *b.sample, paired)
 	low, high := change.Interval(confidence)
+	if math.IsInf(low, -1) && math.IsInf(high, 1) {
+		d.Why = "too few requests"
+		return d
+	}
 	if share {
 		noise = 0
 	} else {

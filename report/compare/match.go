@@ -26,12 +26,10 @@ type group struct {
 // match finds the stages that the base has in common with other runs, by rate.
 func match(results []*report.Result) []group {
 	var groups []group
-	for i := range results[0].Stages {
-		if s := &results[0].Stages[i]; comparable(s) {
-			g := group{views: make([]*view, len(results))}
-			g.views[0] = newView(s)
-			groups = append(groups, g)
-		}
+	for _, s := range stagesOf(results[0]) {
+		g := group{views: make([]*view, len(results))}
+		g.views[0] = newView(s)
+		groups = append(groups, g)
 	}
 	for k := 1; k < len(results); k++ {
 		matchRun(groups, k, results[k])
@@ -44,6 +42,37 @@ func match(results []*report.Result) []group {
 		return cmp.Or(cmp.Compare(x.Rate, y.Rate), cmp.Compare(x.Streams, y.Streams))
 	})
 	return groups
+}
+
+// fewestOfSearch is how many requests a stage of a search must have had to be compared: shorter ones were to find out
+// where to look.
+const fewestOfSearch = 200
+
+// stagesOf are the stages of a run that may be compared. A search runs many at nearly one rate: of those the longest
+// stands for all, and those that were too fast are left out.
+func stagesOf(r *report.Result) []*report.Stage {
+	var all []*report.Stage
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		if !comparable(s) {
+			continue
+		}
+		if !s.Search {
+			all = append(all, s)
+			continue
+		}
+		if s.Judgement.Requests < fewestOfSearch || grows(s) {
+			continue
+		}
+		like := slices.IndexFunc(all, func(o *report.Stage) bool { return distance(o.Load, s.Load) <= sameRate })
+		switch {
+		case like < 0:
+			all = append(all, s)
+		case all[like].Search && all[like].Judgement.Requests < s.Judgement.Requests:
+			all[like] = s
+		}
+	}
+	return all
 }
 
 // comparable says whether a stage is a load that another run may have as well: an open loop at one rate, one stream, or
@@ -66,12 +95,15 @@ func matchRun(groups []group, k int, r *report.Result) {
 		distance     float64
 	}
 	var pairs []pair
+	stages := stagesOf(r)
 	for i := range groups {
-		for j := range r.Stages {
-			if !comparable(&r.Stages[j]) {
-				continue
+		for j, s := range stages {
+			base := groups[i].views[0].stage
+			most := nearRate
+			if base.Search || s.Search {
+				most = sameRate
 			}
-			if d := distance(groups[i].views[0].stage.Load, r.Stages[j].Load); d <= nearRate {
+			if d := distance(base.Load, s.Load); d <= most {
 				pairs = append(pairs, pair{i, j, d})
 			}
 		}
@@ -83,7 +115,7 @@ func matchRun(groups []group, k int, r *report.Result) {
 			continue
 		}
 		taken[p.stage] = true
-		groups[p.group].views[k] = newView(&r.Stages[p.stage])
+		groups[p.group].views[k] = newView(stages[p.stage])
 		groups[p.group].near = groups[p.group].near || p.distance > sameRate
 	}
 }
@@ -107,9 +139,9 @@ func distance(a, b loadgen.Load) float64 {
 // ratesOf lists the rates of a run, for people.
 func ratesOf(r *report.Result) string {
 	var all []string
-	for i := range r.Stages {
-		if l := r.Stages[i].Load; comparable(&r.Stages[i]) && l.Kind.Open() {
-			all = append(all, num.Rate(l.Rate))
+	for _, s := range stagesOf(r) {
+		if s.Load.Kind.Open() {
+			all = append(all, num.Rate(s.Load.Rate))
 		}
 	}
 	if all == nil {

@@ -297,8 +297,8 @@ func (c *Comparison) legend() string {
 		return "no line could be tested; changes stand in brackets"
 	}
 	return fmt.Sprintf("~ no evidence of a change beyond %s %%; ± and ranges: 95 %% intervals; p: after Holm's "+
-		"correction for the %d lines tested, so that of runs of the same, no more than 5 in 100 differ in any line; "+
-		"changes in brackets: not tested", num.Exact(100*c.Noise), lines)
+		"correction for the %d lines tested at common rates, so that of runs of the same, no more than 5 in 100 "+
+		"differ in any of them; changes in brackets: not tested", num.Exact(100*c.Noise), lines)
 }
 
 // wrap breaks a text into lines of at most lineWidth characters, the further ones indented.

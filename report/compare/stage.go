@@ -3,7 +3,6 @@ package compare
 import (
 	"math"
 
-	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/slo"
@@ -164,18 +163,20 @@ func (v *view) output() observations {
 	return o
 }
 
-// tokens are the mean numbers of tokens of the requests that completed; absent where none did.
-func (v *view) tokens() (prompt, output num.Value) {
-	p, o, n := 0, 0, 0
+// tokens are the tokens of the requests that completed: of the answers, or of the prompts where they are known.
+func (v *view) tokens(answers bool) []float64 {
+	var all []float64
 	for i := range v.judged {
-		if r := &v.judged[i]; r.Status == loadgen.Completed.String() {
-			p, o, n = p+max(r.PromptTokens, 0), o+r.OutputTokens, n+1
+		r := &v.judged[i]
+		n := r.OutputTokens
+		if !answers {
+			n = r.PromptTokens
+		}
+		if r.Status == loadgen.Completed.String() && n > 0 {
+			all = append(all, float64(n))
 		}
 	}
-	if n == 0 {
-		return num.Absent(), num.Absent()
-	}
-	return num.Value(float64(p) / float64(n)), num.Value(float64(o) / float64(n))
+	return all
 }
 
 // sameArrivals says whether the requests of two stages were due at the same times.

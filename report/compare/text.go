@@ -59,7 +59,7 @@ func twoDigits(v float64) string {
 // signed writes a number with its sign, a true minus for negative ones.
 func signed(v float64, digits string) string {
 	text := strings.TrimPrefix(digits, "-")
-	if v < 0 {
+	if v < 0 && strings.Trim(text, "0. %pts") != "" {
 		return "−" + text
 	}
 	return "+" + text

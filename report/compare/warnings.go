@@ -15,7 +15,8 @@ import (
 // From these differences on the reader is told.
 const (
 	hitsDiffer       = 0.01 // shares of the prompt tokens that came out of the prefix cache
-	tokensDiffer     = 0.02 // mean tokens of a request, as a share
+	tokensDiffer     = 0.02 // mean tokens of a request, as a share …
+	tokensSeen       = 1e-3 // … and the p-value at which that is not chance
 	unfinishedDiffer = 0.01 // shares of the requests that were in flight at the end
 	warmUpDiffer     = 0.2  // the warm-up's shares of the stage
 	growthSeen       = 0.01 // p-value of a growing backlog
@@ -101,15 +102,11 @@ func compareStages(n *notes, title string, a, b *view) {
 		}[growing]
 		n.add(title, "the backlog grew in %s: its latencies are those of the stage's length, not of the rate", which)
 	}
-	promptA, outputA := a.tokens()
-	promptB, outputB := b.tokens()
-	for _, t := range []struct {
-		what string
-		a, b num.Value
-	}{{"prompts", promptA, promptB}, {"answers", outputA, outputB}} {
-		if math.Abs(float64(t.b/t.a-1)) > tokensDiffer {
-			n.add(title, "%s of %s against %s tokens on average: not the same work", t.what, num.Three(float64(t.a)),
-				num.Three(float64(t.b)))
+	for _, what := range []string{"prompts", "answers"} {
+		x, y := NewMean(a.tokens(what == "answers")), NewMean(b.tokens(what == "answers"))
+		if c := NewChange(x, y, false); c.P(math.Log1p(tokensDiffer)) < tokensSeen {
+			n.add(title, "%s of %s against %s tokens on average: not the same work", what, num.Three(x.Value),
+				num.Three(y.Value))
 		}
 	}
 }

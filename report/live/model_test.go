@@ -139,11 +139,13 @@ func TestClientLevel(t *testing.T) {
 	}
 }
 
-// begun is a stage under way, which ends with the test. Its one request waits.
-func begun(t *testing.T) *loadgen.Run {
+// begun is a stage under way, which ends with the test. Its requests wait.
+func begun(t testing.TB) *loadgen.Run {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	over := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-over }))
 	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(over) })
 	base, _, err := endpoint.ParseBase(server.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -171,4 +173,44 @@ func begun(t *testing.T) *loadgen.Run {
 		client.Close()
 	})
 	return run
+}
+
+// filled is a model whose stage under way has all the requests that are looked at.
+func filled(b *testing.B) *Model {
+	m := NewModel(Head{Command: "run", Stages: 1, Lengths: []time.Duration{time.Minute}}, at)
+	m.Begin(0, begun(b))
+	for i := range kept {
+		rec := record(time.Duration(i)*time.Millisecond, 30*time.Millisecond, 5*time.Millisecond, 128)
+		m.recent.add(&rec, nil)
+	}
+	return m
+}
+
+// BenchmarkFrame is a frame of the screen, which is drawn four times a second.
+func BenchmarkFrame(b *testing.B) {
+	m := filled(b)
+	for b.Loop() {
+		Screen(m.State(at), 159, 49)
+	}
+}
+
+// BenchmarkLook is what is made anew once a second beside that.
+func BenchmarkLook(b *testing.B) {
+	m := filled(b)
+	p := loadgen.Progress{Elapsed: time.Minute, Sent: kept}
+	for b.Loop() {
+		p.Elapsed += time.Second
+		m.look(p)
+	}
+}
+
+// BenchmarkObserve is what a request costs once, when it has ended.
+func BenchmarkObserve(b *testing.B) {
+	m := filled(b)
+	rec := record(0, 30*time.Millisecond, 5*time.Millisecond, 128)
+	e := loadgen.Event{Run: m.run, Record: &rec, Ended: true}
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Observe(e)
+	}
 }

@@ -219,8 +219,8 @@ func TestLines(t *testing.T) {
 		{s.StageLine(1, &s.Finished[1]), "16:43:10 stage 2/10+ constant@6.64 30s PASS sent=6.64/s done=6.64/s " +
 			"ttft95=48.0ms tpot99=12.1ms tok/s=850 in_flight=15.2 errors=0 client=valid"},
 		{s.StageLine(3, &failing), "16:43:10 stage 4/10+ constant@60.00 30s FAIL sent=60.0/s done=60.0/s " +
-			"ttft95=3000ms tpot99=60.0ms tok/s=7680 in_flight=15.2 errors=7 client=suspect: ttft:p95: p95 is 2.5s: 60 % " +
-			"of 310 missed 250ms (limit 5 %) (client suspect: 1 % of the requests were sent 39ms late or more)"},
+			"ttft95=3000ms tpot99=60.0ms tok/s=7680 in_flight=15.2 errors=7 client=suspect: ttft:p95: p95 is 2.5s: " +
+			"60 % of 310 missed 250ms (limit 5 %) (client suspect: 1 % of the requests were sent 39ms late or more)"},
 		{s.Beginning(), "sweep http://vllm:8000 model Qwen/Qwen2.5-7B 256→128 tokens constant: at most 9:30"},
 		{string((&State{}).JSON()), ""},
 		{string(s.JSON()), `{"time":"2026-11-24T16:43:10Z","event":"progress","stage":4,"stages":10,"search":false,` +
@@ -230,8 +230,8 @@ func TestLines(t *testing.T) {
 			`"send_delay_p99_ms":0.1,"waiting":4,"kv_cache_usage":0.62,"client":"valid","silent_s":0,` +
 			`"max_rate_so_far":"at least 6.64 req/s"}` + "\n"},
 		{string(s.StageJSON(3, &failing)), `{"time":"2026-11-24T16:43:10Z","event":"stage","stage":4,"stages":10,` +
-			`"search":false,"name":"constant@60.00","run_elapsed_s":221,"run_total_s":570,"elapsed_s":30,"limit_s":null,` +
-			`"sent":319,"done":300,"errors":7,"error":"HTTP 503","in_flight":15.2,"asked_req_s":null,"sent_req_s":60,` +
+			`"search":false,"name":"constant@60.00","run_elapsed_s":221,"run_total_s":570,"elapsed_s":30,` +
+			`"limit_s":null,"sent":319,"done":300,"errors":7,"error":"HTTP 503","in_flight":15.2,"asked_req_s":null,"sent_req_s":60,` +
 			`"done_req_s":60,"output_tokens_s":7680,"ttft_p50_ms":2500,"ttft_p95_ms":3000,"tpot_p50_ms":60,` +
 			`"tpot_p95_ms":60,"send_delay_p99_ms":0.06,"waiting":null,"kv_cache_usage":null,"client":"suspect",` +
 			`"silent_s":0,"outcome":"FAIL","reasons":["ttft:p95: p95 is 2.5s: 60 % of 310 missed 250ms (limit 5 %)"],` +

@@ -81,11 +81,3 @@ type Running struct {
 	// A value a second, the last one now; NaN where there was nothing.
 	InFlightOverTime, TTFTOverTime, TPOTOverTime []float64
 }
-
-// count is the stages that have ended, and the one under way.
-func (s *State) count() int {
-	if s.Running != nil && s.Running.Index >= 0 {
-		return s.Running.Index + 1
-	}
-	return len(s.Finished)
-}

@@ -1,5 +1,5 @@
-// Package metrics serves what a run measures while it runs, for Prometheus. Nothing in it lies on the way of a token: it
-// is told of each request once it has ended.
+// Package metrics serves what a run measures while it runs, for Prometheus. Nothing in it lies on the way of a token:
+// it is told of each request once it has ended.
 package metrics
 
 import (

@@ -55,6 +55,7 @@ func TestWhatPagesSay(t *testing.T) {
 	for name, in := range examples(t) {
 		pages[name] = written(t, in)
 	}
+	pages["GuideLLM's"] = written(t, guideLLMs(t))
 	for name, want := range map[string][]string{
 		"search": {"11.9", "95 % interval 11.4 – 12.3 (−4 % +3 %)", "Trust it", "client valid on all 11 stages",
 			"rate&gt;=10", "Qwen2.5-7B-Instruct", "vLLM 0.23.0", "1×L4", "breaks first", "24 Nov 2026, 16:43 UTC"},
@@ -64,7 +65,10 @@ func TestWhatPagesSay(t *testing.T) {
 		"many":       {`"step":1`, `"of":`},
 		"comparison": {"after is better", "base: before", "was answered from the cache", "▲", "▼"},
 		"several":    {`id="run-1"`, `href="#run-1"`},
-		"nothing":    {"no stage was run", "No stage has a TTFT to show."},
+		"GuideLLM's": {"highest rate done", "no objectives were given", "nothing is known of the client", "No timeline",
+			"metrics were not read"},
+		"long":    {"and 21 stages further from the answer"},
+		"nothing": {"no stage was run", "No stage has a TTFT to show."},
 	} {
 		for _, w := range want {
 			if !strings.Contains(html.UnescapeString(pages[name]), html.UnescapeString(w)) {

@@ -338,7 +338,7 @@ func figuresOf(r *report.Result, a *answer) ([]figure, string) {
 			f.Value, f.Unit = num.Three(float64(j.Value)/1e6), "ms"
 			f.bound(float64(j.Value)/1e6, o.Bound/1e6, o.Op, "ms")
 		} else {
-			f.Value = o.Seen(float64(j.Value))
+			f.Value, f.Unit = num.Exact(num.Round(100*float64(j.Value))), "%"
 			f.bound(100*float64(j.Value), 100*o.Bound, o.Op, "%")
 		}
 		if j.Value.IsAbsent() {

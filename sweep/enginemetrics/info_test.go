@@ -23,7 +23,8 @@ vllm:cache_config_info{_block_size_resolved="True",block_size="128",cache_dtype=
 		`num_gpu_blocks_override="None",sliding_window="None"} 1.0
 vllm:num_requests_running{engine="0",model_name="m"} 0.0
 `
-	vllmServerInfo = `{"vllm_config":{"model_config":{"model":"/root/model","dtype":"torch.float32","quantization":null,` +
+	vllmServerInfo = `{"vllm_config":{"model_config":{"model":"/root/model","dtype":"torch.float32",` +
+		`"quantization":null,` +
 		`"max_model_len":2048,"hf_token":"hf_canary"},"scheduler_config":{"max_num_seqs":256,` +
 		`"max_num_batched_tokens":2048,"enable_chunked_prefill":true},"parallel_config":{"tensor_parallel_size":1}},` +
 		`"vllm_env":{"VLLM_API_KEY":"env-canary"}}`
@@ -34,7 +35,8 @@ vllm:num_requests_running{engine="0",model_name="m"} 0.0
 		`"extra":"sk-value-canary","max_total_num_tokens":400000,"random_seed":42,"version":"0.5.9",` +
 		`"internal_states":[{"admin_api_key":"nested-canary","last_gen_throughput":2048.5}]}`
 	tgiInfo = `{"model_id":"bigscience/bloom-560m","model_sha":"e985a6","model_dtype":"torch.float16",` +
-		`"max_concurrent_requests":128,"max_input_tokens":1024,"max_total_tokens":2048,"max_batch_total_tokens":32000,` +
+		`"max_concurrent_requests":128,"max_input_tokens":1024,"max_total_tokens":2048,` +
+		`"max_batch_total_tokens":32000,` +
 		`"docker_label":null,"version":"3.0.1"}`
 )
 
