@@ -28,7 +28,7 @@ help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## sweep the simulated engine, search its max rate, print the result: about a minute (ARGS='…' adds flags)
-	$(BIN) sweep --target sim:l4-qwen2.5-0.5b --prompt-tokens 64 --output-tokens 16 --sweep-size 5 --max-seconds 4 \
+	$(BIN) sweep sim:l4-qwen2.5-0.5b --prompt-tokens 64 --output-tokens 16 --sweep-size 5 --max-seconds 4 \
 	  --slo 'ttft:p95<100ms tpot:p95<20ms errors<1%' --budget 60s --max-seconds-per-stage 20 --allow-invalid $(ARGS)
 
 build: ## build bin/openloop for this machine

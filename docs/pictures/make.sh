@@ -37,8 +37,9 @@ screenshot() {
 
 # terminal NAME: the text in $work/NAME.ansi, as NAME.png
 terminal() {
-  # Without the empty lines at the end of the pane.
+  # Without the empty lines at the end of the pane. freeze does not know "default foreground" and "background".
   sed -i -e :a -e '/^[[:space:]]*$/{$d;N;ba' -e '}' "$work/$1.ansi"
+  sed -i -e 's/\x1b\[39m/\x1b[0m/g' -e 's/\x1b\[49m//g' "$work/$1.ansi"
   go run "$freeze" --language ansi --font.family 'DejaVu Sans Mono' --font.size 14 --line-height 1.2 --padding 14 \
     --output "$work/$1.svg" <"$work/$1.ansi" >/dev/null
   local width height
@@ -46,14 +47,15 @@ terminal() {
   screenshot "$work/$1.svg" "$width" "$height" "$here/$1.png" 1.5
 }
 
-capture() { "${tmux[@]}" capture-pane -e -p -t run >"$work/$1.ansi"; }
+# capture NAME FLAG…: what is on the terminal, as NAME.ansi
+capture() { "${tmux[@]}" capture-pane -e -p -t run "${@:2}" >"$work/$1.ansi"; }
 
 # The run: a sweep and a search of the engine simulated in the process, on a terminal of 100 × 30.
 cat >"$work/run.sh" <<RUN
 cd "$work"
-"$openloop" sweep sim:l4-qwen2.5-0.5b --prompt-tokens 64 --output-tokens 16 --arrival poisson \
-  --slo 'ttft:p95<100ms tpot:p95<20ms errors<1%' --gate 'rate>=40' \
-  --sweep-size 6 --max-seconds 10 --budget 60s --cost 1.10/h --allow-invalid
+"$openloop" sweep sim:l4-qwen2.5-0.5b --prompt-tokens 64 --output-tokens 16 \
+  --slo 'ttft:p95<100ms tpot:p95<20ms errors<1%' \
+  --sweep-size 6 --max-seconds 8 --budget 60s --cost 1.10/h --allow-invalid
 touch "$work/ended"
 sleep 600
 RUN
@@ -66,9 +68,11 @@ for second in $(seq 300); do
   sleep 1
 done
 [ -e "$work/ended" ] || { echo "pictures: the run does not end"; exit 1; }
-capture end
+# From the answer to what was run.
+capture end -S -
+sed -i -n '/max rate at SLO  /,/what was run/{/what was run/!p}' "$work/end.ansi"
 "${tmux[@]}" kill-server
 
 terminal live
 terminal end
-screenshot "$work/openloop-results/latest/report.html" 1200 1000 "$here/page.png" 1
+screenshot "$work/openloop-results/latest/report.html" 1200 900 "$here/page.png" 1
