@@ -188,7 +188,8 @@ func FuzzRequests(f *testing.F) {
 		`{}`, `{"info": {"status": "completed", "timings": {"targeted_start": 1e300, "resolve_end": -1e300}}}`,
 		`{"info": {"timings": {"targeted_start": 1, "request_start": 2, "first_token_iteration": 3, ` +
 			`"last_token_iteration": 4, "resolve_end": 5, "token_iterations": 9}}, ` +
-			`"output_metrics": {"text_tokens": 9}, "openloop": {"index": 7, "send_delay": 1, "scheduled_ttft": 2, "cached_tokens": 0}}`,
+			`"output_metrics": {"text_tokens": 9}, "openloop": {"index": 7, "send_delay": 1, ` +
+			`"scheduled_ttft": 2, "cached_tokens": 0}}`,
 		`{"openloop": {"index": -1, "output_tokens": 9223372036854775807, "send_delay": "NaN"}}`,
 		`{"openloop": 7}`, `{"openloop": {"not_sent": [{"index": 1, "scheduled": 0.5}]}}`,
 	} {

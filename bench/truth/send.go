@@ -172,7 +172,9 @@ func send(arg string) error {
 const drawEvery = 250 * time.Millisecond
 
 // sendStage runs the stage, and where it is asked to, draws the command's screen on stderr meanwhile.
-func sendStage(runner *loadgen.Runner, stage loadgen.Stage, hooks loadgen.Hooks, screen bool) (*loadgen.Measured, error) {
+func sendStage(
+	runner *loadgen.Runner, stage loadgen.Stage, hooks loadgen.Hooks, screen bool,
+) (*loadgen.Measured, error) {
 	if !screen {
 		return runner.Run(context.Background(), stage, hooks)
 	}

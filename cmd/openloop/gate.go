@@ -183,7 +183,8 @@ func decidedBy(r *report.Result, g sweep.GateOutcome) string {
 			return "the client was not fit: give it more processors, or offer less"
 		case g.Need != nil:
 			whole := (s.Judgement.At + g.Need.Time) * 11 / 10
-			return fmt.Sprintf("--budget %v would decide it, if it goes on as it was", whole.Round(time.Minute)+time.Minute)
+			return fmt.Sprintf("--budget %v would decide it, if it goes on as it was",
+				whole.Round(time.Minute)+time.Minute)
 		}
 	}
 	return "the rate is too close to the limit for more time to tell: try one a few per cent off, or let " +

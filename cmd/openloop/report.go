@@ -323,7 +323,9 @@ func (f *reportFlags) outputFormat() (*format, error) {
 func (f *reportFlags) write(stdout io.Writer, form *format, r *reports) error {
 	if form.name == formatScreen && f.wide {
 		wide := *form
-		wide.write = func(w io.Writer, _ *guidellm.Report, r *report.Result) error { return report.WriteWideScreen(w, r) }
+		wide.write = func(w io.Writer, _ *guidellm.Report, r *report.Result) error {
+			return report.WriteWideScreen(w, r)
+		}
 		form = &wide
 	}
 	if f.output == "" && form.name == formatScreen {

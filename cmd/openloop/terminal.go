@@ -17,8 +17,8 @@ import (
 )
 
 // humanWriter is where text for people goes: stdout and stderr. It takes out what a terminal would obey, for names and
-// texts come from servers and files; the escapes that openloop has are its own: those of a screen and its colours. It is
-// safe for concurrent use.
+// texts come from servers and files; the escapes that openloop has are its own: those of a screen and its colours. It
+// is safe for concurrent use.
 type humanWriter struct {
 	mu   sync.Mutex
 	w    io.Writer

@@ -219,7 +219,7 @@ func TestRefused(t *testing.T) {
 		}, Options{}, "no rate in common (8, 12 req/s against 9.6, 14.4 req/s)", false},
 		{"no stage", func(r *report.Result) { r.Stages = nil }, Options{}, "after has no stage", false},
 		{"a condition on what is not there", func(*report.Result) {}, Options{FailOn: conditions(t, "rate<-5%")},
-			"rate<-5% says nothing of before and after: neither has a max rate", false},
+			"rate<-5% says nothing of before and after: the max rate was not searched in both", false},
 	} {
 		r := base()
 		tc.change(r)

@@ -178,7 +178,7 @@ func (c *Comparison) check(conditions []Condition) error {
 		var places []place
 		for _, f := range conditions {
 			before := len(places)
-			if f.Metric == keyRate && c.MaxRate != nil {
+			if f.Metric == keyRate && c.MaxRate != nil && c.MaxRate.Changes[k].Why != notSearched {
 				places = append(places, place{f, "", c.MaxRate, &c.MaxRate.Changes[k]})
 			}
 			for i := range c.Stages {
@@ -215,7 +215,7 @@ func (c *Comparison) check(conditions []Condition) error {
 func missingWhy(f *Condition) string {
 	switch f.Metric {
 	case keyRate:
-		return ": neither has a max rate"
+		return ": the max rate was not searched in both"
 	case string(slo.Goodput):
 		return ": neither has a goodput objective at a common rate"
 	}

@@ -324,6 +324,9 @@ func maxRateLine(results []*report.Result, noise float64) *Line {
 	return l
 }
 
+// notSearched is why two max rates are not compared: without a search, stages only say between which rates one lies.
+const notSearched = "not searched in both"
+
 // rateChange compares two max rates by their intervals: as Change does where both have two ends, by the ends alone
 // where one has only one.
 func (l *Line) rateChange(base, to *report.Result, k int, noise float64) Difference {
@@ -336,7 +339,7 @@ func (l *Line) rateChange(base, to *report.Result, k int, noise float64) Differe
 	case objectivesOf(base) != objectivesOf(to):
 		d.Why = "objectives differ"
 	case base.Search == nil || to.Search == nil:
-		d.Why = "not searched in both"
+		d.Why = notSearched
 	case base.Search.Arrivals != to.Search.Arrivals:
 		d.Why = "arrivals differ"
 	case base.Search.Rough || to.Search.Rough:

@@ -26,7 +26,7 @@ const (
 	mostText = 20               // different texts of errors that are told apart
 )
 
-// recent holds the requests of a stage that ended last, in a ring. The requests' own goroutines fill it, once a request.
+// recent holds the requests of a stage that ended last, in a ring. The requests' own goroutines fill it, one each.
 type recent struct {
 	records []loadgen.Record
 	next    int // where the next goes, once the ring is full

@@ -345,7 +345,8 @@ func (s *State) panes(width int) []string {
 	ttft, _ := statistics(s.Objectives)
 	inner := (width - gap) / 2
 	left := pane(ttft.title()+", ms", r.TTFTOverTime, inner, rows, num.Three)
-	right := pane("in flight", r.InFlightOverTime, inner, rows, func(v float64) string { return fmt.Sprintf("%.0f", v) })
+	whole := func(v float64) string { return fmt.Sprintf("%.0f", v) }
+	right := pane("in flight", r.InFlightOverTime, inner, rows, whole)
 	var lines []string
 	for i := range min(len(left), len(right)) {
 		lines = append(lines, left[i]+strings.Repeat(" ", gap)+right[i])

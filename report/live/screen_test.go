@@ -29,7 +29,9 @@ const ms = float64(time.Millisecond)
 func finished(load loadgen.Load, ttft, tpot float64, outcome slo.Outcome, client audit.Level) report.Stage {
 	s := report.Stage{
 		Name: load.String(), Load: load, Probe: !load.Kind.Open(), Sending: 30 * time.Second, InFlight: 15.2,
-		Rates:    report.Rates{Asked: num.Absent(), Sent: load.Rate, Done: max(load.Rate, 1.25), Output: 128 * load.Rate},
+		Rates: report.Rates{
+			Asked: num.Absent(), Sent: load.Rate, Done: max(load.Rate, 1.25), Output: 128 * load.Rate,
+		},
 		Requests: report.Requests{Completed: 300, Unfinished: 12},
 		TTFT:     report.LatencyOf([]float64{ttft * ms, ttft * ms * 1.2}),
 		TPOT:     report.LatencyOf([]float64{tpot * ms}),
@@ -209,8 +211,8 @@ func TestLines(t *testing.T) {
 	probe := made(t)
 	probe.Running.Index, probe.Search = -1, 0
 	for _, c := range []struct{ got, want string }{
-		{s.Line(), "16:43:10 stage 4/10+ 17.2/s 22s ttft95=181ms tpot99=47.5ms in_flight=31 waiting=4 kv=62% errors=0 " +
-			"client=valid"},
+		{s.Line(), "16:43:10 stage 4/10+ 17.2/s 22s ttft95=181ms tpot99=47.5ms in_flight=31 waiting=4 kv=62% " +
+			"errors=0 client=valid"},
 		{silent.Line(), "16:43:10 search stage 4 17.2/s 22s ttft95=181ms tpot99=47.5ms in_flight=31 waiting=4 kv=62% " +
 			"errors=3 client=valid: no token for 12 s, 31 requests in flight: HTTP 503"},
 		{probe.Line(), "16:43:10 finding saturation 22s ttft95=181ms tpot99=47.5ms in_flight=31 waiting=4 kv=62% " +
@@ -231,8 +233,9 @@ func TestLines(t *testing.T) {
 			`"max_rate_so_far":"at least 6.64 req/s"}` + "\n"},
 		{string(s.StageJSON(3, &failing)), `{"time":"2026-11-24T16:43:10Z","event":"stage","stage":4,"stages":10,` +
 			`"search":false,"name":"constant@60.00","run_elapsed_s":221,"run_total_s":570,"elapsed_s":30,` +
-			`"limit_s":null,"sent":319,"done":300,"errors":7,"error":"HTTP 503","in_flight":15.2,"asked_req_s":null,"sent_req_s":60,` +
-			`"done_req_s":60,"output_tokens_s":7680,"ttft_p50_ms":2500,"ttft_p95_ms":3000,"tpot_p50_ms":60,` +
+			`"limit_s":null,"sent":319,"done":300,"errors":7,"error":"HTTP 503","in_flight":15.2,"asked_req_s":null,` +
+			`"sent_req_s":60,"done_req_s":60,"output_tokens_s":7680,"ttft_p50_ms":2500,` +
+			`"ttft_p95_ms":3000,"tpot_p50_ms":60,` +
 			`"tpot_p95_ms":60,"send_delay_p99_ms":0.06,"waiting":null,"kv_cache_usage":null,"client":"suspect",` +
 			`"silent_s":0,"outcome":"FAIL","reasons":["ttft:p95: p95 is 2.5s: 60 % of 310 missed 250ms (limit 5 %)"],` +
 			`"max_rate_so_far":"at least 6.64 req/s"}` + "\n"},
