@@ -28,7 +28,7 @@ help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## sweep the simulated engine, search its max rate, print the result: about a minute (ARGS='…' adds flags)
-	$(BIN) sweep --target sim:l4-qwen2.5-0.5b --prompt-tokens 64 --output-tokens 16 --sweep-size 5 --max-seconds 4 \
+	$(BIN) sweep sim:l4-qwen2.5-0.5b --prompt-tokens 64 --output-tokens 16 --sweep-size 5 --max-seconds 4 \
 	  --slo 'ttft:p95<100ms tpot:p95<20ms errors<1%' --budget 60s --max-seconds-per-stage 20 --allow-invalid $(ARGS)
 
 build: ## build bin/openloop for this machine
@@ -105,6 +105,13 @@ man: build ## write the man pages of all commands to bin/man
 
 check-links: ## check that every relative link of the docs leads to a file
 	.ci/check-links
+
+.PHONY: check-recipes pictures
+check-recipes: build ## run the commands of docs/how-do-i.md against simulated engines (about two minutes)
+	.ci/check-recipes $(BIN)
+
+pictures: build ## make the pictures of the README, of a real run (two minutes; needs tmux and Chromium)
+	docs/pictures/make.sh $(BIN)
 
 image: ## build the container image IMAGE (openloop:dev) with CONTAINER (docker)
 	$(CONTAINER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) \
