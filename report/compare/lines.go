@@ -360,7 +360,7 @@ func (l *Line) rateChange(base, to *report.Result, k int, noise float64) Differe
 			return d
 		}
 		d.Lower, d.Upper = six(math.Expm1(low)), six(math.Expm1(high))
-		d.P, d.Verdict = 1-confidence, Same
+		d.P, d.Verdict = 1-confidence, Same // at most: the two intervals have nothing in common
 		return d
 	}
 	value := ln(b.Value) - ln(a.Value)

@@ -129,7 +129,21 @@ func (d *Difference) tilde(l *Line) string {
 		}
 		return "(" + changeText(l, d.Change) + ")"
 	}
-	return changeText(l, d.Change)
+	return d.text(l)
+}
+
+// text is a change for people: "+12.3 %", or where only an end of it is known, "≥ +12.3 %".
+func (d *Difference) text(l *Line) string {
+	text := changeText(l, num.Value(d.least()))
+	switch {
+	case !d.Change.IsAbsent():
+		return text
+	case d.Lower > 0:
+		return "≥ " + text
+	case d.Upper < 0:
+		return "≤ " + text
+	}
+	return text
 }
 
 // evidence is what a change rests on.
