@@ -15,6 +15,7 @@ import (
 
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/internal/shell"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep/enginemetrics"
 	"github.com/openloop/openloop/tokens"
@@ -440,22 +441,10 @@ func (c *check) next() string {
 		if arg == "--json" || strings.HasPrefix(arg, "--json=") {
 			continue
 		}
-		words = append(words, shellWord(arg))
+		words = append(words, shell.Word(arg))
 	}
 	if !c.slo {
-		words = append(words, "--slo", shellWord("ttft:p95<250ms tpot:p95<50ms"))
+		words = append(words, "--slo", shell.Word("ttft:p95<250ms tpot:p95<50ms"))
 	}
 	return strings.Join(words, " ")
-}
-
-// shellWord is a word as a shell takes it.
-func shellWord(word string) string {
-	plain := strings.IndexFunc(word, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
-			strings.ContainsRune("-_./:=,@%+", r))
-	}) < 0
-	if plain && word != "" {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

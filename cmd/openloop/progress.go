@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/openloop/openloop/internal/shell"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/report/live"
@@ -302,8 +303,8 @@ func (s *session) sayNext() {
 	if len(s.files.saved) == 0 || s.files.rescue != "" {
 		return
 	}
-	s.say("compare  openloop compare BASE %s", shellWord(s.files.dir))
+	s.say("compare  openloop compare BASE %s", shell.Word(s.files.dir))
 	if again := s.files.place(configFile); exists(again) && len(s.spec.Output.Command) > 1 {
-		s.say("again    openloop %s --config %s", s.spec.Output.Command[1], shellWord(again))
+		s.say("again    openloop %s --config %s", s.spec.Output.Command[1], shell.Word(again))
 	}
 }

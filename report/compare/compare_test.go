@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/internal/junit"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
@@ -439,8 +440,8 @@ func TestHostileText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var md, junit, text bytes.Buffer
-	if err := errors.Join(WriteMarkdown(&md, c), WriteJUnit(&junit, c), WriteJSON(&text, c)); err != nil {
+	var md, cases, text bytes.Buffer
+	if err := errors.Join(WriteMarkdown(&md, c), WriteJUnit(&cases, c), WriteJSON(&text, c)); err != nil {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{"<script", "<b>", "\x1b", "| a|"} {
@@ -448,8 +449,8 @@ func TestHostileText(t *testing.T) {
 			t.Errorf("the Markdown holds %q", bad)
 		}
 	}
-	var parsed suites
-	if err := xml.Unmarshal(junit.Bytes(), &parsed); err != nil {
+	var parsed junit.File
+	if err := xml.Unmarshal(cases.Bytes(), &parsed); err != nil {
 		t.Errorf("the JUnit file is not XML: %v", err)
 	}
 	var object map[string]any

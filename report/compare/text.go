@@ -16,7 +16,7 @@ func valueText(v float64, unit string) string {
 	case unit == "share":
 		return num.Exact(num.Round(100*v)) + " %"
 	case v >= 1000:
-		return num.Thousands(int(math.Round(v)))
+		return num.Amount(v)
 	case unit == "req/s":
 		return num.Rate(v)
 	}
