@@ -6,8 +6,8 @@ import (
 )
 
 // RedactCommand returns the arguments of a command line without what is secret in them: the whole value of every flag
-// that secretFlags names (without dashes), as --flag value and as --flag=value, with one dash or two, and name, password
-// and query of URLs in any argument.
+// that secretFlags names (without dashes), as --flag value and as --flag=value, with one dash or two, and name,
+// password and query of URLs in any argument.
 func RedactCommand(args, secretFlags []string) []string {
 	safe := make([]string, len(args))
 	isValue := false // of the secret flag before it

@@ -13,7 +13,7 @@ const redacted = "[redacted]"
 var (
 	// secretName is the name of a flag whose value is a key, or may hold one: --api-key, --hf-token, -H,
 	// --backend-kwargs.
-	secretName = regexp.MustCompile(`(?i:(?:^|[-_])(?:api[-_]?key|key|token|secret|password|passwd|auth|authorization|` +
+	secretName = regexp.MustCompile(`(?i:(?:^|[-_])(?:apikey|key|token|secret|password|passwd|auth|authorization|` +
 		`credentials|headers?|kwargs|backend[-_]args)$)|^H$`)
 	// secretText is a key that stands in a word with its name: OPENAI_API_KEY=…, {"api_key": "…"}, a header.
 	secretText = regexp.MustCompile(`(?i)((?:key|token|secret|password|passwd|authorization)["']?\s*[=:]\s*["']?` +

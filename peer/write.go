@@ -199,7 +199,8 @@ func (a *Audit) markdown() string {
 	}
 	for i := range a.Stages {
 		s := &a.Stages[i]
-		fmt.Fprintf(&b, "\n| %s | reported | happened | error | |\n|---|---:|---:|---:|---|\n", report.MarkdownText(s.Name))
+		fmt.Fprintf(&b, "\n| %s | reported | happened | error | |\n|---|---:|---:|---:|---|\n",
+			report.MarkdownText(s.Name))
 		for _, l := range shown(s.Lines) {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", l.Title(), report.MarkdownText(l.ReportedCell()),
 				report.MarkdownText(l.HappenedCell()), l.ErrorCell(), report.MarkdownText(l.Remark))
