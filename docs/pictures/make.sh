@@ -10,7 +10,7 @@ openloop=$(realpath "${1:?which openloop}")
 
 # Draws a terminal's text with its colours as SVG; Chromium makes the PNG of it, with a font that has all characters.
 freeze=github.com/charmbracelet/freeze@v0.2.2
-# The widest picture file that the README may carry, in bytes.
+# The largest picture that the repository is to carry, in bytes.
 most=200000
 
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
@@ -30,7 +30,7 @@ screenshot() {
     --blink-settings=preferredColorScheme=1 --virtual-time-budget=3000 \
     --window-size="$2,$3" --screenshot="$4" "file://$1" >/dev/null 2>&1
   local bytes
-  bytes=$(stat -c %s "$4")
+  bytes=$(wc -c <"$4")
   [ "$bytes" -le "$most" ] || { echo "pictures: $4 has $bytes bytes, more than $most"; return 1; }
   echo "$4: $bytes bytes"
 }
