@@ -63,8 +63,16 @@ func percent(confidence float64) string { return num.Exact(100*confidence) + " %
 
 // interval writes an interval and how far its ends are from the estimate: what matters of it is how wide it is.
 func interval(lower, upper, estimate float64) string {
-	return fmt.Sprintf("%s – %s (−%s %% +%s %%)", num.Rate(lower), num.Rate(upper),
-		num.Exact(math.Round(100*(1-lower/estimate))), num.Exact(math.Round(100*(upper/estimate-1))))
+	return fmt.Sprintf("%s – %s (−%s %% +%s %%)", num.Rate(lower), num.Rate(upper), margin(1-lower/estimate),
+		margin(upper/estimate-1))
+}
+
+// margin writes a share in percent, with one decimal where that matters.
+func margin(share float64) string {
+	if share < 0.1 {
+		return num.Exact(math.Round(1000*share) / 10)
+	}
+	return num.Exact(math.Round(100 * share))
 }
 
 // mostMore is the longest load that is called a way to a surer answer.
@@ -196,59 +204,40 @@ func (a *answer) ofNothing(r *report.Result) {
 	a.Figure = num.Rate(r.Stages[a.stage].Rates.Done)
 }
 
+// lessen lowers the trust; it is never raised again.
+func (a *answer) lessen(trust, verdict string) {
+	order := []string{trusted, careful, pending, useless}
+	if slices.Index(order, trust) > slices.Index(order, a.Trust) {
+		a.Trust, a.Verdict = trust, verdict
+	}
+}
+
+func (a *answer) because(format string, args ...any) {
+	a.Reasons = append(a.Reasons, fmt.Sprintf(format, args...))
+}
+
 // trust says whether to believe the answer, and why.
 func (a *answer) trust(r *report.Result) {
-	levels := map[audit.Level]int{}
-	worst := map[audit.Level]string{}
-	for i := range r.Stages {
-		s := &r.Stages[i]
-		levels[s.Client.Level]++
-		if _, known := worst[s.Client.Level]; !known && len(s.Client.Reasons) > 0 {
-			worst[s.Client.Level] = s.Name + ": " + s.Client.Reasons[0].Text
-		}
+	a.Trust, a.Verdict = trusted, "Trust it"
+	a.trustClient(r)
+	if a.Figure == "UNDECIDED" || a.Sign == "≈" {
+		a.lessen(pending, "UNDECIDED")
 	}
 	all := len(r.Stages)
-	add := func(format string, args ...any) { a.Reasons = append(a.Reasons, fmt.Sprintf(format, args...)) }
-	a.Trust, a.Verdict = trusted, "Trust it"
-	lessen := func(trust, verdict string) {
-		order := []string{trusted, careful, pending, useless}
-		if slices.Index(order, trust) > slices.Index(order, a.Trust) {
-			a.Trust, a.Verdict = trust, verdict
-		}
-	}
-	switch invalid, suspect := levels[audit.Invalid], levels[audit.Suspect]; {
-	case invalid == 0 && suspect == 0 && levels[audit.Valid] == 0:
-		lessen(careful, "Use with care")
-		add("nothing is known of the client: the report says nothing about it")
-	case invalid > 0:
-		if restsOnInvalid(r) {
-			lessen(useless, "Do not trust it")
-		} else {
-			lessen(careful, "Use with care")
-		}
-		add("client INVALID on %s (%s)", ofStages(invalid, all), worst[audit.Invalid])
-	case suspect > 0:
-		lessen(careful, "Use with care")
-		add("client suspect on %s (%s)", ofStages(suspect, all), worst[audit.Suspect])
-	default:
-		add("client valid on %s", ofStages(all, all))
-	}
-	if a.Figure == "UNDECIDED" || a.Sign == "≈" {
-		lessen(pending, "UNDECIDED")
-	}
 	if s := r.Search; s != nil {
-		add("%s of the search, %s requests, %s of load", stagesText(s.Stages), num.Thousands(s.Requests),
+		a.because("it rests on %s: %s requests, %s of load", stagesText(s.Stages), num.Thousands(s.Requests),
 			s.Load.Round(time.Second))
 		if s.More > 0 && s.More < mostMore {
-			add("about %v more load would make it as sure as was asked", s.More.Round(time.Second))
+			a.because("about %v more load would make it as sure as was asked", s.More.Round(time.Second))
 		}
 		if s.Finding == sweep.Interval && (s.Lower.IsAbsent() || s.Upper.IsAbsent() ||
 			math.Sqrt(float64(s.Upper/s.Lower))-1 > wide) {
-			lessen(careful, "Use with care")
-			add("the interval is wide: its ends are more than 10 %% from the middle")
+			a.lessen(careful, "Use with care")
+			a.because("the interval is wide: its ends are more than 10 %% from the middle")
 		}
 	} else if len(r.Asked.Objectives) > 0 && a.Figure != "UNDECIDED" && a.Unit != "" {
-		add("%s at %s confidence; no search was made", stagesText(all), percent(slo.WithDefault(r.Asked.Confidence)))
+		a.because("%s at %s confidence; no search was made", stagesText(all),
+			percent(slo.WithDefault(r.Asked.Confidence)))
 	}
 	contaminated := 0
 	for i := range r.Stages {
@@ -257,8 +246,52 @@ func (a *answer) trust(r *report.Result) {
 		}
 	}
 	if contaminated > 0 {
-		lessen(careful, "Use with care")
-		add("the server answered from its prefix cache on %s", ofStages(contaminated, all))
+		a.lessen(careful, "Use with care")
+		a.because("the server answered from its prefix cache on %s", ofStages(contaminated, all))
+	}
+	if strings.HasPrefix(r.Asked.Target, "sim:") {
+		a.because("it is of a simulated engine, and not of a real server")
+	}
+}
+
+// trustClient says what the client's verdicts on the stages mean for the answer. A search does without the stages on
+// which the client was not fit, so they do not touch its answer.
+func (a *answer) trustClient(r *report.Result) {
+	levels := map[audit.Level]int{}
+	worst := map[audit.Level]string{}
+	for i := range r.Stages {
+		s := &r.Stages[i]
+		levels[s.Client.Level]++
+		if _, known := worst[s.Client.Level]; !known && len(s.Client.Reasons) > 0 {
+			worst[s.Client.Level] = " (" + s.Name + ": " + s.Client.Reasons[0].Text + ")"
+		}
+	}
+	all := len(r.Stages)
+	invalid, suspect := levels[audit.Invalid], levels[audit.Suspect]
+	apart := r.Search != nil && r.Search.Client == audit.Valid
+	switch {
+	case invalid == 0 && suspect == 0 && levels[audit.Valid] == 0:
+		a.lessen(careful, "Use with care")
+		a.because("nothing is known of the client: the report says nothing about it")
+	case invalid == 0 && suspect == 0:
+		a.because("client valid on %s", ofStages(all, all))
+	case apart && invalid > 0:
+		a.because("not touched by it: client invalid on %s%s", ofStages(invalid, all), worst[audit.Invalid])
+	case apart:
+		a.because("not touched by it: client suspect on %s%s", ofStages(suspect, all), worst[audit.Suspect])
+	case invalid > 0:
+		if restsOnInvalid(r) {
+			a.lessen(useless, "Do not trust it")
+		} else {
+			a.lessen(careful, "Use with care")
+		}
+		a.because("client INVALID on %s%s", ofStages(invalid, all), worst[audit.Invalid])
+	default:
+		a.lessen(careful, "Use with care")
+		a.because("client suspect on %s%s", ofStages(suspect, all), worst[audit.Suspect])
+	}
+	if apart && invalid+suspect > 0 {
+		a.Reasons = slices.Insert(a.Reasons, 0, "the client was valid on all stages that the answer rests on")
 	}
 }
 

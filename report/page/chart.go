@@ -57,6 +57,7 @@ type line struct {
 	marks  []mark
 	fading bool // of the base run
 	plain  bool // no label at its end
+	before bool // its label stands before its last point, and above it
 }
 
 type point struct{ x, y float64 }
@@ -353,6 +354,10 @@ func (c *chart) drawNames(p pen, f frame) {
 		}
 	}
 	for _, n := range names {
+		if n.l.before {
+			p.text(point{n.at.x - 6, n.at.y - 8}, end, 12.5, true, n.l.colour, n.l.name)
+			continue
+		}
 		// What lies behind a name, such as an objective, does not strike it through.
 		p.rect(n.at.x+6, n.at.y-6, 7.2*float64(len([]rune(n.l.name))), 12, style{fill: surface, opacity: 0.85})
 		p.text(point{n.at.x + 8, n.at.y + 4}, start, 12.5, true, n.l.colour, n.l.name)

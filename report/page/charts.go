@@ -275,7 +275,8 @@ func throughputChart(r, base *report.Result) *chart {
 				curve: curve(base, drawn(base), value),
 			})
 		}
-		l := line{name: of.name + " " + key.String(), colour: of.colour, width: 2.2}
+		// TPOT is the shorter of the two: its curve ends to the left of the other's.
+		l := line{name: of.name + " " + key.String(), colour: of.colour, width: 2.2, before: of.name == tpot.name}
 		l.curve = curve(r, drawn(r), value)
 		for _, i := range drawn(r) {
 			v := value(&r.Stages[i])

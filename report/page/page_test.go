@@ -57,7 +57,7 @@ func TestWhatPagesSay(t *testing.T) {
 	}
 	pages["GuideLLM's"] = written(t, guideLLMs(t))
 	for name, want := range map[string][]string{
-		"search": {"11.9", "95 % interval 11.4 – 12.3 (−4 % +3 %)", "Trust it", "client valid on all 11 stages",
+		"search": {"11.9", "95 % interval 11.4 – 12.3 (−4.2 % +3.4 %)", "Trust it", "client valid on all 11 stages",
 			"rate&gt;=10", "Qwen2.5-7B-Instruct", "vLLM 0.23.0", "1×L4", "breaks first", "24 Nov 2026, 16:43 UTC"},
 		"errors": {"HTTP 503 Service Unavailable: overloaded", "Use with care", "client suspect on 1 of 4 stages",
 			"the server was busy with something else"},
@@ -131,7 +131,7 @@ func TestAnswer(t *testing.T) {
 		sign, figure, margin string
 		trust                string
 	}{
-		"interval": {func(*report.Result) {}, "", "11.9", "95 % interval 11.4 – 12.3 (−4 % +3 %)", trusted},
+		"interval": {func(*report.Result) {}, "", "11.9", "95 % interval 11.4 – 12.3 (−4.2 % +3.4 %)", trusted},
 		"wide": {func(r *report.Result) { r.Search.Lower, r.Search.Upper = 8, 14 }, "", "8 – 14",
 			"95 % interval; best estimate 11.9", careful},
 		"no lower end": {func(r *report.Result) { r.Search.Lower = num.Absent() }, "<", "12.3",
@@ -156,13 +156,13 @@ func TestAnswer(t *testing.T) {
 			for i := range r.Stages {
 				r.Stages[i].Client.Level = audit.Invalid
 			}
-		}, "", "11.9", "95 % interval 11.4 – 12.3 (−4 % +3 %)", useless},
+		}, "", "11.9", "95 % interval 11.4 – 12.3 (−4.2 % +3.4 %)", useless},
 		"invalid on a stage that does not count": {func(r *report.Result) {
 			r.Stages[0].Client.Level = audit.Invalid
 		}, "",
-			"11.9", "95 % interval 11.4 – 12.3 (−4 % +3 %)", careful},
+			"11.9", "95 % interval 11.4 – 12.3 (−4.2 % +3.4 %)", trusted},
 		"cached": {func(r *report.Result) { r.Stages[0].Engine.Contaminated = true }, "", "11.9",
-			"95 % interval 11.4 – 12.3 (−4 % +3 %)", careful},
+			"95 % interval 11.4 – 12.3 (−4.2 % +3.4 %)", careful},
 		"no search": {func(r *report.Result) { r.Search = nil }, "", "9.8 – 14",
 			"PASS at 9.8, FAIL at 14; nothing was tried between them", trusted},
 		"only passes": {func(r *report.Result) { r.Search, r.Stages = nil, r.Stages[:1] }, "≥", "9.8",

@@ -15,6 +15,7 @@ import (
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/sweep"
 )
 
 // view is what the template shows.
@@ -254,6 +255,10 @@ func meaning(r *report.Result, a *answer) string {
 		return fmt.Sprintf("At %s requests a second the endpoint still keeps its objectives (%s); its limit is higher.",
 			a.Figure, bounds)
 	}
+	if s := r.Search; s != nil && s.Finding == sweep.Interval {
+		return fmt.Sprintf("The highest request rate at which the endpoint keeps its objectives: %s. Plan with the "+
+			"lower end, %s.", bounds, num.Rate(float64(s.Lower)))
+	}
 	about := ""
 	if a.Sign != "" {
 		about = "about "
@@ -275,11 +280,11 @@ func moreOf(r *report.Result) []pair {
 	if tokens, ok := r.OutputAtMaxRate(); ok {
 		text += fmt.Sprintf(", %s output tokens", manyText(tokens*86400))
 	}
-	all = append(all, pair{"a day at that rate", text})
+	all = append(all, pair{fmt.Sprintf("a day at %s req/s", num.Rate(rate)), text})
 	if amount, ok := r.CostPerMillion(); ok {
 		c := r.Asked.Cost
-		all = append(all, pair{"cost", fmt.Sprintf("%s%s a million output tokens, at %s%s an hour", c.Currency,
-			num.Exact(num.Round(amount)), c.Currency, num.Exact(c.PerHour))})
+		all = append(all, pair{"cost", fmt.Sprintf("%s a million output tokens, at %s an hour", c.Amount(amount),
+			c.Amount(c.PerHour))})
 	}
 	return all
 }
@@ -303,9 +308,12 @@ func figuresOf(r *report.Result, a *answer) ([]figure, string) {
 		return nil, ""
 	}
 	s := &r.Stages[a.stage]
-	at := fmt.Sprintf("at %s req/s", num.Rate(rateOf(s)))
-	if !s.Load.Kind.Open() {
-		at = "on " + s.Name
+	at := fmt.Sprintf("measured at %s req/s", num.Rate(rateOf(s)))
+	switch {
+	case !s.Load.Kind.Open():
+		at = "measured on " + s.Name
+	case r.Search != nil && !math.IsNaN(a.estimate):
+		at += ", the stage nearest to the max rate"
 	}
 	tokens := figure{Label: "output", Value: thousands(outputOf(s)), Unit: "tok/s"}
 	if s.Rates.Output == 0 && s.Rates.Tokens > 0 {
@@ -728,6 +736,9 @@ func stripOf(r *report.Result, a *answer) string {
 	for _, t := range x.marksOf(8) {
 		p.path([]point{{place(t.at), line}, {place(t.at), line + 8}}, style{stroke: quiet, width: 1})
 		p.text(point{place(t.at), height - 4}, middle, 12, false, quiet, t.text)
+	}
+	if !math.IsNaN(a.estimate) && a.estimate <= x.to {
+		p.path([]point{{place(a.estimate), 4}, {place(a.estimate), line + 8}}, style{stroke: ink, width: 2})
 	}
 	c := &chart{x: axis{from: 0, to: 1}, y: axis{from: 0, to: 1}}
 	for _, m := range marks {
