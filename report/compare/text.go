@@ -170,7 +170,11 @@ func (c *Comparison) Headline(k int) string {
 		if was == "" {
 			was = valueText(float64(l.Figures[0].Value), l.Unit)
 		}
-		parts = append(parts, fmt.Sprintf("%s req/s at SLO (was %s, %s)", value, was, d.tilde(l)))
+		change := ", " + d.tilde(l)
+		if d.Verdict == NotTested {
+			change = "; " + d.Why
+		}
+		parts = append(parts, fmt.Sprintf("%s req/s at SLO (was %s%s)", value, was, change))
 	}
 	return strings.Join(append(parts, c.highlights(k)...), " · ")
 }
