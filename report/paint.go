@@ -18,7 +18,7 @@ var (
 
 	signs = map[string]ansi.Style{"✔": good, "✘": bad, "?": unsure, "!": unsure, "▶": drawn}
 
-	painted = regexp.MustCompile(`\b(PASS|FAIL|UNDECIDED|suspect|invalid)\b|█{4}|[▁▂▃▄▅▆▇█▏▎▍▌▋▊▉]+`)
+	painted = regexp.MustCompile(`\b(PASS|FAIL|UNDECIDED|suspect|invalid)\b|[▁▂▃▄▅▆▇█▏▎▍▌▋▊▉]+`)
 	styles  = map[string]ansi.Style{
 		"PASS": good, "FAIL": bad, "UNDECIDED": unsure, "suspect": unsure, "invalid": bad, "████": bad,
 	}

@@ -220,6 +220,8 @@ func TestPaint(t *testing.T) {
 		{"  constant@30  4  FAIL", "  constant@30  4  \x1b[1;31mFAIL\x1b[m"},
 		{"▶ 17.2 188 ms ███", "\x1b[36m▶\x1b[m 17.2 188 ms \x1b[36m███\x1b[m"},
 		{"3000 ms ████", "3000 ms \x1b[1;31m████\x1b[m"},
+		// A chart that is level is not a bar that is full.
+		{"23 ████████", "23 \x1b[36m████████\x1b[m"},
 	} {
 		if got := Paint(c.line); got != c.want {
 			t.Errorf("%q became %q, want %q", c.line, got, c.want)

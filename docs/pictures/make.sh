@@ -10,7 +10,7 @@ openloop=$(realpath "${1:?which openloop}")
 
 # Draws a terminal's text with its colours as SVG; Chromium makes the PNG of it, with a font that has all characters.
 freeze=github.com/charmbracelet/freeze@v0.2.2
-# The widest picture file that the README may carry, in bytes.
+# The largest picture that the repository is to carry, in bytes.
 most=200000
 
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
@@ -24,15 +24,18 @@ work=$(mktemp -d)
 tmux=(tmux -L "openloop-pictures-$$" -f /dev/null)
 trap '"${tmux[@]}" kill-server 2>/dev/null || true; rm -rf "$work"' EXIT
 
-# screenshot FILE WIDTH HEIGHT PNG [SCALE]
+# screenshot FILE WIDTH HEIGHT PNG SCALE…: the largest of the scales whose picture is small enough.
 screenshot() {
-  "$chromium" --headless --no-sandbox --hide-scrollbars --force-device-scale-factor="${5:-2}" \
-    --blink-settings=preferredColorScheme=1 --virtual-time-budget=3000 \
-    --window-size="$2,$3" --screenshot="$4" "file://$1" >/dev/null 2>&1
-  local bytes
-  bytes=$(stat -c %s "$4")
-  [ "$bytes" -le "$most" ] || { echo "pictures: $4 has $bytes bytes, more than $most"; return 1; }
-  echo "$4: $bytes bytes"
+  local bytes scale
+  for scale in "${@:5}"; do
+    "$chromium" --headless --no-sandbox --hide-scrollbars --force-device-scale-factor="$scale" \
+      --blink-settings=preferredColorScheme=1 --virtual-time-budget=3000 \
+      --window-size="$2,$3" --screenshot="$4" "file://$1" >/dev/null 2>&1
+    bytes=$(wc -c <"$4")
+    [ "$bytes" -gt "$most" ] || { echo "${4##*/}: $bytes bytes"; return; }
+  done
+  echo "pictures: $4 has $bytes bytes, more than $most"
+  return 1
 }
 
 # terminal NAME: the text in $work/NAME.ansi, as NAME.png
@@ -44,7 +47,7 @@ terminal() {
     --output "$work/$1.svg" <"$work/$1.ansi" >/dev/null
   local width height
   read -r width height < <(sed -n 's/.*<svg width="\([0-9]*\)[^"]*" height="\([0-9]*\).*/\1 \2/p' "$work/$1.svg")
-  screenshot "$work/$1.svg" "$width" "$height" "$here/$1.png" 1.5
+  screenshot "$work/$1.svg" "$width" "$height" "$here/$1.png" 1.5 1.25 1
 }
 
 # capture NAME FLAG…: what is on the terminal, as NAME.ansi
@@ -75,4 +78,4 @@ sed -i -n '/max rate at SLO  /,/what was run/{/what was run/!p}' "$work/end.ansi
 
 terminal live
 terminal end
-screenshot "$work/openloop-results/latest/report.html" 1200 900 "$here/page.png" 1
+screenshot "$work/openloop-results/latest/report.html" 1200 900 "$here/page.png" 1 0.8

@@ -222,6 +222,9 @@ func (a *answer) trust(r *report.Result) {
 	a.trustClient(r)
 	if a.Figure == "UNDECIDED" || a.Sign == "≈" {
 		a.lessen(pending, "UNDECIDED")
+		if r.Search == nil && a.stage >= 0 && len(r.Stages[a.stage].Judgement.Reasons) > 0 {
+			a.because("%s", r.Stages[a.stage].Judgement.Reasons[0])
+		}
 	}
 	all := len(r.Stages)
 	if s := r.Search; s != nil {
@@ -324,6 +327,9 @@ func stagesText(n int) string {
 	return fmt.Sprintf("%d stages", n)
 }
 
+// Shaded says whether charts over the rate shade where the max rate lies.
+func (a *answer) Shaded() bool { return a.bands() != nil }
+
 // bands is what charts over the rate shade.
 func (a *answer) bands() []band {
 	switch lower, upper := !math.IsNaN(a.lower), !math.IsNaN(a.upper); {
@@ -331,6 +337,8 @@ func (a *answer) bands() []band {
 		return []band{{from: a.lower, to: a.upper, text: a.shaded, open: a.rough}}
 	case lower:
 		return []band{{from: a.lower, to: math.Inf(1), text: a.shaded, open: true}}
+	case upper:
+		return []band{{from: 0, to: a.upper, text: "below " + num.Rate(a.upper), open: true}}
 	}
 	return nil
 }

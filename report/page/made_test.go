@@ -214,10 +214,14 @@ func examples(t testing.TB) map[string]Input {
 	failing.Stages[1].Client = audit.Verdict{Level: audit.Suspect, Reasons: []audit.Reason{
 		{Check: "send_delay", Level: audit.Suspect, Text: "1 % of the requests were sent 3.1ms late or more"}}}
 	failing.Warnings = []sweep.Warning{{Stage: -1, Text: "the server was busy with something else"}}
+	failing.Gates[0].Outcome, failing.Gates[0].Text = slo.Fail, "the objectives fail at 4 req/s"
 	open := engine{capacity: 14, seconds: 5, seed: 3}.made(t, 6)
 	open.Probes, open.Gates = nil, nil
 	open.Stages[0].Judgement.Outcome = slo.Undecided
 	open.Stages[0].Judgement.Reasons = []string{"tpot:p95: worth 12 independent requests, too few to tell"}
+	for i := range open.Stages[0].Judgement.Objectives {
+		open.Stages[0].Judgement.Objectives[i].Outcome = slo.Undecided
+	}
 	open.Stages[0].Judgement.Need = &slo.Need{Requests: 59, Time: 10 * time.Second}
 	slower := searched(engine{capacity: 12, seconds: 30, seed: 4}.made(t, rates...), 10.1, 9.8, 10.4)
 	slower.Asked.Labels = map[string]string{"gpu": "1×L4", "change": "vLLM 0.22.1"}

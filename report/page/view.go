@@ -331,6 +331,7 @@ func figuresOf(r *report.Result, a *answer) ([]figure, string) {
 		if o != nil {
 			seen[o.Name()] = true
 			f.bound(value, o.Bound/1e6, o.Op, "ms")
+			f.undecided(s, *o)
 		}
 		all = append(all, f)
 	}
@@ -352,6 +353,7 @@ func figuresOf(r *report.Result, a *answer) ([]figure, string) {
 		if j.Value.IsAbsent() {
 			f.Value, f.Unit = "–", ""
 		}
+		f.undecided(s, o)
 		all = append(all, f)
 	}
 	return all, at
@@ -372,6 +374,15 @@ func (f *figure) bound(value, bound float64, op slo.Op, unit string) {
 		share = min(100*value/bound, 100)
 	}
 	f.Share = fmt.Sprintf("%.0f", share)
+}
+
+// undecided marks a figure whose objective is not decided: its value alone does not show that the objective holds.
+func (f *figure) undecided(s *report.Stage, o slo.Objective) {
+	for _, j := range s.Judgement.Objectives {
+		if j.Objective.Name() == o.Name() && j.Outcome == slo.Undecided {
+			f.Class, f.Note = pending, f.Note+": UNDECIDED, "+num.Thousands(j.N)+" requests"
+		}
+	}
 }
 
 func thousands(v float64) string {
