@@ -67,7 +67,7 @@ func signOf(o slo.Outcome) string {
 
 // answerSign is the sign of the max rate: whether one is known.
 func (r *Result) answerSign() string {
-	best, fails := r.bracket()
+	best, fails := r.Bracket()
 	a := r.Search
 	switch {
 	case a == nil && best != nil, a != nil && a.Finding == sweep.AtLeast,
@@ -359,7 +359,7 @@ func (r *Result) writeRemarks(b *strings.Builder) {
 			num.Three(p.SaturationRate), p.Streams)
 	}
 	// The answer of a search rests on all of its stages: why single ones are undecided is not of interest.
-	_, lowest := r.bracket()
+	_, lowest := r.Bracket()
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		if s.Judged() && s.Judgement.Outcome != slo.Pass && (r.Search == nil || s == lowest) {
