@@ -13,6 +13,7 @@ import (
 	"github.com/openloop/openloop/internal/atomicfile"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/report/compare"
+	"github.com/openloop/openloop/slo"
 )
 
 // compareFlags are the flags of openloop compare.
@@ -130,10 +131,10 @@ func (f *compareFlags) outcome(c *compare.Comparison, form *compare.Format, stde
 	failed := 0
 	for i := range c.FailOn {
 		check := &c.FailOn[i]
-		if check.Outcome == compare.Failed {
+		if check.Outcome == slo.Fail {
 			failed++
 		}
-		if !shown && check.Outcome != compare.Held {
+		if !shown && check.Outcome != slo.Pass {
 			fmt.Fprintf(stderr, "%s %s: %s\n", check.Outcome, check.Condition, check.Text)
 		}
 	}

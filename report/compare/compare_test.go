@@ -297,7 +297,7 @@ func TestInvalidClientIsNotTested(t *testing.T) {
 	r.Stages[0].Client.Level = audit.Invalid
 	c := compared(t, Options{Noise: -1, FailOn: conditions(t, "tpot:p95>+10%")},
 		made{seed: 1, arrivals: 1, seconds: 60, rates: []float64{5}}.result(), r)
-	if c.Tested[0] != 0 || c.FailOn[0].Outcome != Undecided || c.Failed() {
+	if c.Tested[0] != 0 || c.FailOn[0].Outcome != slo.Undecided || c.Failed() {
 		t.Errorf("%d lines were tested, %+v", c.Tested[0], c.FailOn)
 	}
 }
@@ -367,33 +367,33 @@ func TestFailOn(t *testing.T) {
 	for _, tc := range []struct {
 		condition string
 		new       made
-		want      Outcome
+		want      slo.Outcome
 	}{
-		{"tpot:p95>+10%", made{seed: 2, arrivals: 1, slower: 1.3}, Failed},
-		{"tpot:p95>+50%", made{seed: 2, arrivals: 1, slower: 1.3}, Held},
-		{"tpot:p95>+10%", made{seed: 2, arrivals: 1}, Held},
-		{"tpot:p95<-10%", made{seed: 2, arrivals: 1, slower: 0.7}, Failed},
-		{"tpot:p50>+29.9%", made{seed: 2, arrivals: 1, slower: 1.295}, Undecided},
-		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(9, 8.8, 9.2)}, Failed},
-		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(10, 9.8, 10.2)}, Held},
-		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(9.4, 7, 12)}, Undecided},
-		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(math.NaN(), math.NaN(), 8)}, Failed},
-		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(math.NaN(), 11, math.NaN())}, Held},
-		{"errors>+1%", made{seed: 2, arrivals: 1, errors: 20}, Failed},
-		{"errors>+1%", made{seed: 2, arrivals: 1}, Held},
-		{"tok/s<-5%", made{seed: 2, arrivals: 1}, Held},
+		{"tpot:p95>+10%", made{seed: 2, arrivals: 1, slower: 1.3}, slo.Fail},
+		{"tpot:p95>+50%", made{seed: 2, arrivals: 1, slower: 1.3}, slo.Pass},
+		{"tpot:p95>+10%", made{seed: 2, arrivals: 1}, slo.Pass},
+		{"tpot:p95<-10%", made{seed: 2, arrivals: 1, slower: 0.7}, slo.Fail},
+		{"tpot:p50>+29.9%", made{seed: 2, arrivals: 1, slower: 1.295}, slo.Undecided},
+		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(9, 8.8, 9.2)}, slo.Fail},
+		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(10, 9.8, 10.2)}, slo.Pass},
+		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(9.4, 7, 12)}, slo.Undecided},
+		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(math.NaN(), math.NaN(), 8)}, slo.Fail},
+		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(math.NaN(), 11, math.NaN())}, slo.Pass},
+		{"errors>+1%", made{seed: 2, arrivals: 1, errors: 20}, slo.Fail},
+		{"errors>+1%", made{seed: 2, arrivals: 1}, slo.Pass},
+		{"tok/s<-5%", made{seed: 2, arrivals: 1}, slo.Pass},
 	} {
 		if tc.new.change == nil {
 			tc.new.change = searched(10, 9.8, 10.2)
 		}
 		c := compared(t, Options{Noise: -1, FailOn: conditions(t, tc.condition)}, base, tc.new.result())
-		worst := Held
+		worst := slo.Pass
 		for _, f := range c.FailOn {
-			if f.Outcome == Failed || worst == Held {
+			if f.Outcome == slo.Fail || worst == slo.Pass {
 				worst = f.Outcome
 			}
 		}
-		if worst != tc.want || c.Failed() != (tc.want == Failed) {
+		if worst != tc.want || c.Failed() != (tc.want == slo.Fail) {
 			t.Errorf("%s: %s; want %s: %+v", tc.condition, worst, tc.want, c.FailOn)
 		}
 	}

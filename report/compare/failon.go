@@ -142,27 +142,19 @@ func (f *Condition) parseMetric(name string) (offset int, err error) {
 	return 0, nil
 }
 
-// Outcome is what became of a condition.
-type Outcome string
-
-// The outcomes.
-const (
-	Failed    Outcome = "FAIL"      // the change is beyond the threshold, and there is evidence that there is a change
-	Held      Outcome = "PASS"      // the interval of the change does not reach the threshold
-	Undecided Outcome = "UNDECIDED" // neither
-)
-
 // Check is what became of a condition on one line of one run.
 type Check struct {
-	Condition string    `json:"condition"`
-	Run       string    `json:"run"`
-	Stage     string    `json:"stage,omitempty"` // "" for the max rate
-	Outcome   Outcome   `json:"outcome"`
-	Change    num.Value `json:"change"`
-	Lower     num.Value `json:"lower"`
-	Upper     num.Value `json:"upper"`
-	P         num.Value `json:"p_adjusted"` // among the checks of the run
-	Text      string    `json:"text"`       // the same in words
+	Condition string `json:"condition"`
+	Run       string `json:"run"`
+	Stage     string `json:"stage,omitempty"` // "" for the max rate
+	// Outcome is FAIL where the change is beyond the threshold and there is evidence that there is a change, PASS where
+	// the interval of the change does not reach the threshold, and else UNDECIDED.
+	Outcome slo.Outcome `json:"outcome"`
+	Change  num.Value   `json:"change"`
+	Lower   num.Value   `json:"lower"`
+	Upper   num.Value   `json:"upper"`
+	P       num.Value   `json:"p_adjusted"` // among the checks of the run
+	Text    string      `json:"text"`       // the same in words
 }
 
 // check looks at every condition on every line that it speaks of.
@@ -224,7 +216,7 @@ func missingWhy(f *Condition) string {
 
 // judge decides a condition on one line.
 func (f *Condition) judge(run, stage string, l *Line, d *Difference, p float64) Check {
-	c := Check{Condition: f.String(), Run: run, Stage: stage, Outcome: Undecided, Change: d.Change, Lower: d.Lower,
+	c := Check{Condition: f.String(), Run: run, Stage: stage, Outcome: slo.Undecided, Change: d.Change, Lower: d.Lower,
 		Upper: d.Upper, P: six(p)}
 	sign := 1.0
 	low, high := float64(d.Lower), float64(d.Upper)
@@ -243,7 +235,7 @@ func (f *Condition) judge(run, stage string, l *Line, d *Difference, p float64) 
 		c.P = num.Absent()
 		c.Text = fmt.Sprintf("%s: %s", strings.TrimSpace(l.Name+where), d.Why)
 	case change > threshold && p <= 1-confidence:
-		c.Outcome, c.Text = Failed, fmt.Sprintf("%s (%s, %s)", what, interval, pText(p))
+		c.Outcome, c.Text = slo.Fail, fmt.Sprintf("%s (%s, %s)", what, interval, pText(p))
 	case change > threshold:
 		c.Text = fmt.Sprintf("%s, but that may be chance (%s, %s)%s", what, interval, pText(p),
 			longer(change, low, 0))
@@ -251,7 +243,7 @@ func (f *Condition) judge(run, stage string, l *Line, d *Difference, p float64) 
 		c.Text = fmt.Sprintf("%s, and %s can't be ruled out (%s)%s", what, changeText(l, num.Value(f.Threshold)),
 			interval, longer(change, high, threshold))
 	default:
-		c.Outcome, c.Text = Held, fmt.Sprintf("%s (%s)", what, interval)
+		c.Outcome, c.Text = slo.Pass, fmt.Sprintf("%s (%s)", what, interval)
 	}
 	return c
 }
@@ -270,8 +262,6 @@ func longer(value, end, limit float64) string {
 }
 
 // Failed says whether any condition failed.
-func (c *Comparison) Failed() bool { return c.has(Failed) }
-
-func (c *Comparison) has(o Outcome) bool {
-	return slices.ContainsFunc(c.FailOn, func(f Check) bool { return f.Outcome == o })
+func (c *Comparison) Failed() bool {
+	return slices.ContainsFunc(c.FailOn, func(f Check) bool { return f.Outcome == slo.Fail })
 }

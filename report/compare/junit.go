@@ -6,6 +6,7 @@ import (
 
 	"github.com/openloop/openloop/internal/junit"
 	"github.com/openloop/openloop/loadgen/stream"
+	"github.com/openloop/openloop/slo"
 )
 
 // WriteJUnit writes a case for each condition on each line that it speaks of, and one for each line. A condition fails
@@ -26,9 +27,9 @@ func WriteJUnit(w io.Writer, c *Comparison) error {
 			}
 			one := junit.Case{Class: stream.Clean(c.Runs[k]), Name: stream.Clean(name)}
 			switch f.Outcome {
-			case Failed:
+			case slo.Fail:
 				one.Failure = &junit.Problem{Message: stream.Clean(f.Text)}
-			case Undecided:
+			case slo.Undecided:
 				one.Error = &junit.Problem{Message: stream.Clean("UNDECIDED: " + f.Text)}
 			default:
 				one.Output = stream.Clean(f.Text)

@@ -5,7 +5,8 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/charmbracelet/x/ansi"
 
 	"github.com/openloop/openloop/internal/layout"
 	"github.com/openloop/openloop/internal/num"
@@ -243,7 +244,7 @@ func writeColumns(b *strings.Builder, rows [][]string, before func(row int) stri
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, text := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(text))
+			widths[i] = max(widths[i], ansi.StringWidth(text))
 		}
 	}
 	for n, row := range rows {
@@ -252,7 +253,7 @@ func writeColumns(b *strings.Builder, rows [][]string, before func(row int) stri
 		}
 		var line strings.Builder
 		for i, text := range row {
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text))
+			pad := strings.Repeat(" ", widths[i]-ansi.StringWidth(text))
 			switch {
 			case i == 0:
 				line.WriteString(text + pad)

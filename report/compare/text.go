@@ -5,7 +5,10 @@ import (
 	"math"
 	"strings"
 
+	"github.com/charmbracelet/x/ansi"
+
 	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/slo"
 )
 
 // valueText is a number of a unit without the unit: three digits, thousands apart.
@@ -162,14 +165,8 @@ func (l *Line) title() string {
 	return l.Name + ", " + l.Unit
 }
 
-// cut shortens a text to a number of characters, at its end.
-func cut(text string, most int) string {
-	runes := []rune(text)
-	if len(runes) <= most {
-		return text
-	}
-	return string(runes[:max(most-1, 0)]) + "…"
-}
+// cut shortens a text to a number of columns, at its end.
+func cut(text string, most int) string { return ansi.Truncate(text, most, "…") }
 
 // Headline is the comparison in a sentence for each new run.
 func (c *Comparison) Headline(k int) string {
@@ -228,8 +225,8 @@ func (c *Comparison) symbol(k int) string {
 	failed, undecided := false, false
 	for i := range c.FailOn {
 		if c.FailOn[i].Run == c.Runs[k] {
-			failed = failed || c.FailOn[i].Outcome == Failed
-			undecided = undecided || c.FailOn[i].Outcome == Undecided
+			failed = failed || c.FailOn[i].Outcome == slo.Fail
+			undecided = undecided || c.FailOn[i].Outcome == slo.Undecided
 		}
 	}
 	switch {

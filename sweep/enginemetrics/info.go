@@ -223,14 +223,7 @@ func (i *Info) take(path string, answer []byte, redactor endpoint.Redactor) {
 	}
 	i.Version = cmp.Or(i.Version, clean(version, redactor))
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		switch v := fields[name].(type) {
-		case string:
-			i.set(name, v, redactor)
-		case json.Number:
-			i.set(name, v.String(), redactor)
-		case bool:
-			i.set(name, strconv.FormatBool(v), redactor)
-		}
+		i.setAny(name, fields[name], redactor)
 	}
 }
 
@@ -249,14 +242,7 @@ func (i *Info) takeSection(config any, section string, fields []string, redactor
 	sections, _ := config.(map[string]any)
 	values, _ := sections[section].(map[string]any)
 	for _, name := range fields {
-		switch v := values[name].(type) {
-		case string:
-			i.set(name, v, redactor)
-		case json.Number:
-			i.set(name, v.String(), redactor)
-		case bool:
-			i.set(name, strconv.FormatBool(v), redactor)
-		}
+		i.setAny(name, values[name], redactor)
 	}
 }
 
@@ -266,6 +252,18 @@ const (
 	longestName  = 80
 	longestValue = 200
 )
+
+// setAny keeps a setting that is a single value.
+func (i *Info) setAny(name string, value any, redactor endpoint.Redactor) {
+	switch v := value.(type) {
+	case string:
+		i.set(name, v, redactor)
+	case json.Number:
+		i.set(name, v.String(), redactor)
+	case bool:
+		i.set(name, strconv.FormatBool(v), redactor)
+	}
+}
 
 // set keeps a setting, unless it says nothing, or may hold a secret or a place on the server's disk or network.
 func (i *Info) set(name, value string, redactor endpoint.Redactor) {
