@@ -16,7 +16,9 @@ var (
 	quiet  = ansi.NewStyle().Faint()
 	drawn  = ansi.NewStyle().ForegroundColor(ansi.Cyan)
 
-	signs = map[string]ansi.Style{"✔": good, "✘": bad, "?": unsure, "!": unsure, "▶": drawn}
+	signs = map[string]ansi.Style{
+		SignGood: good, SignBad: bad, SignUnsure: unsure, SignWarning: unsure, "▶": drawn,
+	}
 
 	painted = regexp.MustCompile(`\b(PASS|FAIL|UNDECIDED|suspect|invalid)\b|[▁▂▃▄▅▆▇█▏▎▍▌▋▊▉]+`)
 	styles  = map[string]ansi.Style{

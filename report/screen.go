@@ -46,23 +46,23 @@ func writeScreen(w io.Writer, r *Result, wide bool) error {
 	return err
 }
 
-// The signs that lines begin with, which say the same without colour.
+// The signs that lines begin with, which say the same without colour: Paint knows them.
 const (
-	signGood    = "✔"
-	signBad     = "✘"
-	signUnsure  = "?"
-	signWarning = "!"
+	SignGood    = "✔"
+	SignBad     = "✘"
+	SignUnsure  = "?"
+	SignWarning = "!"
 )
 
-// signOf is the sign of an outcome.
-func signOf(o slo.Outcome) string {
+// SignOf is the sign of an outcome.
+func SignOf(o slo.Outcome) string {
 	switch o {
 	case slo.Pass:
-		return signGood
+		return SignGood
 	case slo.Fail:
-		return signBad
+		return SignBad
 	}
-	return signUnsure
+	return SignUnsure
 }
 
 // answerSign is the sign of the max rate: whether one is known.
@@ -72,11 +72,11 @@ func (r *Result) answerSign() string {
 	switch {
 	case a == nil && best != nil, a != nil && a.Finding == sweep.AtLeast,
 		a != nil && a.Finding == sweep.Interval && !a.Lower.IsAbsent():
-		return signGood
+		return SignGood
 	case a == nil && fails != nil, a != nil && a.Finding == sweep.None:
-		return signBad
+		return SignBad
 	}
-	return signUnsure
+	return SignUnsure
 }
 
 // labelled writes a text behind a sign and a label, in as many lines as it takes.
@@ -104,7 +104,7 @@ func (r *Result) writeAnswer(b *strings.Builder) {
 		wrap(b, "  breaks first: ", "    ", text)
 	}
 	for _, g := range r.Gates {
-		labelled(b, signOf(g.Outcome), "gate "+g.Gate.String(), fmt.Sprintf("%s: %s", g.Outcome, g.Text))
+		labelled(b, SignOf(g.Outcome), "gate "+g.Gate.String(), fmt.Sprintf("%s: %s", g.Outcome, g.Text))
 	}
 	sign, text := r.clientLine()
 	labelled(b, sign, "client", text)
@@ -176,18 +176,18 @@ func (r *Result) clientLine() (sign, text string) {
 	all := len(r.Stages)
 	switch invalid, suspect := counts[audit.Invalid], counts[audit.Suspect]; {
 	case invalid > 0:
-		sign, text = signBad, "invalid"+ofStages(invalid, all)
+		sign, text = SignBad, "invalid"+ofStages(invalid, all)
 		if suspect > 0 {
 			text += fmt.Sprintf(", suspect on %d", suspect)
 		}
 	case suspect > 0:
-		sign, text = signWarning, "suspect"+ofStages(suspect, all)
+		sign, text = SignWarning, "suspect"+ofStages(suspect, all)
 	case counts[audit.Valid] < all || all == 0:
-		return signUnsure, "not known: the report does not say" // GuideLLM's
+		return SignUnsure, "not known: the report does not say" // GuideLLM's
 	case all == 1:
-		sign, text = signGood, "valid"
+		sign, text = SignGood, "valid"
 	default:
-		sign, text = signGood, fmt.Sprintf("valid on all %d stages", all)
+		sign, text = SignGood, fmt.Sprintf("valid on all %d stages", all)
 	}
 	if !delay.IsAbsent() {
 		text += fmt.Sprintf(" (send delay p99 at most %s ms)", cell(delay))
@@ -237,7 +237,7 @@ func (r *Result) table() [][]string {
 		s := &r.Stages[i]
 		mark := " "
 		if len(s.Client.Reasons) > 0 {
-			mark = signWarning
+			mark = SignWarning
 		}
 		rows = append(rows, []string{
 			mark + " " + ansi.Truncate(s.Name, longestName, "…"), num.Three(s.Rates.Sent), num.Three(s.Rates.Done),
@@ -368,13 +368,13 @@ func (r *Result) writeRemarks(b *strings.Builder) {
 				shown.Judgement.Reasons = slices.DeleteFunc(slices.Clone(s.Judgement.Reasons),
 					func(reason string) bool { return strings.HasPrefix(reason, "the client is ") })
 			}
-			add(signOf(s.Judgement.Outcome), "%s: %s", s.Name, why(&shown))
+			add(SignOf(s.Judgement.Outcome), "%s: %s", s.Name, why(&shown))
 		}
 	}
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		for _, reason := range s.Client.Reasons {
-			add(signWarning, "client %s on %s: %s", reason.Level, s.Name, reason.Text)
+			add(SignWarning, "client %s on %s: %s", reason.Level, s.Name, reason.Text)
 		}
 	}
 	explained := len(r.Asked.Objectives) == 0
@@ -389,10 +389,10 @@ func (r *Result) writeRemarks(b *strings.Builder) {
 			text += "; a failed request misses every objective on latency"
 			explained = true
 		}
-		add(signWarning, "%s", text)
+		add(SignWarning, "%s", text)
 	}
 	for _, w := range r.Warnings {
-		add(signWarning, "%s", w.Text)
+		add(SignWarning, "%s", w.Text)
 	}
 	if k := r.Search; k != nil {
 		add(" ", "search: %s (%v)", k.Why, k.Took.Round(time.Second))

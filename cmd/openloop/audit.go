@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -79,6 +80,9 @@ func (f *auditFlags) options(command []string) (o peer.Options, err error) {
 		if peer.FormatOf(name) == "" {
 			return o, usageError("--output %s: the ending says no format: .html, .md, .json or .txt", name)
 		}
+		if err := checkFolder(filepath.Dir(name)); err != nil {
+			return o, usageError("--output %s: %w", name, err)
+		}
 	}
 	config, err := f.config()
 	if err != nil {
@@ -134,6 +138,9 @@ func (f *auditFlags) keepOrRemove(audit *peer.Audit, dir string, stderr io.Write
 
 func (f *auditFlags) write(audit *peer.Audit, stdout io.Writer) error {
 	for _, name := range f.output {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return err
+		}
 		err := atomicfile.Write(name, func(w io.Writer) error { return audit.Write(w, peer.FormatOf(name)) })
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/internal/shell"
+	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep/enginemetrics"
 	"github.com/openloop/openloop/tokens"
@@ -74,7 +75,9 @@ const (
 	checkFailed  checkState = "failed"  // a run would be refused
 )
 
-var checkSigns = map[checkState]string{checkOK: "✓", checkWarning: "!", checkFailed: "✗"}
+var checkSigns = map[checkState]string{
+	checkOK: report.SignGood, checkWarning: report.SignWarning, checkFailed: report.SignBad,
+}
 
 // finding is what one check found.
 type finding struct {

@@ -143,15 +143,12 @@ func (s *session) announceGates() {
 	}
 }
 
-// gateSigns stand before the outcome of a gate.
-var gateSigns = map[slo.Outcome]string{slo.Pass: "✔", slo.Fail: "✗", slo.Undecided: "?"}
-
 // finishGates prints the gates of openloop gate as its last lines, and settles with which error it ends.
 func (s *session) finishGates(r *report.Result) error {
 	var texts, hints []string
 	for _, g := range r.Gates {
 		if s.spec.Output.Style == spec.StyleOpenLoop {
-			fmt.Fprintf(s.stdout, "%s %s\n", gateSigns[g.Outcome], g)
+			fmt.Fprintf(s.stdout, "%s %s\n", report.SignOf(g.Outcome), g)
 		}
 		switch rate := num.Rate(g.Gate.Rate); g.Outcome {
 		case slo.Fail:

@@ -8,6 +8,7 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/slo"
 )
 
@@ -231,9 +232,9 @@ func (c *Comparison) symbol(k int) string {
 	}
 	switch {
 	case failed:
-		return "✘"
+		return report.SignBad
 	case undecided:
-		return "?"
+		return report.SignUnsure
 	}
 	better, worse := 0, 0
 	for l := range c.lines {
@@ -245,10 +246,10 @@ func (c *Comparison) symbol(k int) string {
 		}
 	}
 	if len(c.FailOn) > 0 || worse == 0 {
-		return "✔"
+		return report.SignGood
 	}
 	if better == 0 {
-		return "✘"
+		return report.SignBad
 	}
 	return "±"
 }
