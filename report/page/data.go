@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"html/template"
+	"iter"
 	"math"
 	"slices"
 
@@ -76,18 +77,19 @@ const mostErrorTexts = 100
 
 // newData makes what the script is given.
 func newData(runs []*report.Result) (template.JS, error) {
-	logs := make([][][]report.Request, len(runs))
 	var sizes []int
-	for i, r := range runs {
+	for _, r := range runs {
 		for k := range r.Stages {
-			log := sentOnly(r.Stages[k].Log())
-			logs[i] = append(logs[i], log)
-			sizes = append(sizes, len(log))
+			n := 0
+			for range sent(&r.Stages[k]) {
+				n++
+			}
+			sizes = append(sizes, n)
 		}
 	}
 	most := fairShare(sizes, mostRequests)
 	var d pageData
-	for i, r := range runs {
+	for _, r := range runs {
 		var run runData
 		bounds := map[string]num.Value{}
 		for _, of := range []metric{ttft, tpot} {
@@ -98,7 +100,9 @@ func newData(runs []*report.Result) (template.JS, error) {
 		}
 		for k := range r.Stages {
 			s := &r.Stages[k]
-			requests, err := pack(logs[i][k], most)
+			// A large run has millions: they are taken apart stage by stage, and kept no longer.
+			log := slices.SortedStableFunc(sent(s), func(a, b report.Request) int { return cmp.Compare(a.Sent, b.Sent) })
+			requests, err := pack(log, most)
 			if err != nil {
 				return "", err
 			}
@@ -114,15 +118,19 @@ func newData(runs []*report.Result) (template.JS, error) {
 	return template.JS(text), err
 }
 
-func sentOnly(log []report.Request) []report.Request {
-	sent := make([]report.Request, 0, len(log))
-	for i := range log {
-		if !log[i].Sent.IsAbsent() {
-			sent = append(sent, log[i])
+// sent yields the requests of a stage that were sent.
+func sent(s *report.Stage) iter.Seq[report.Request] {
+	return func(yield func(report.Request) bool) {
+		each := s.EachRequest()
+		if each == nil {
+			return
+		}
+		for q := range each {
+			if !q.Sent.IsAbsent() && !yield(q) {
+				return
+			}
 		}
 	}
-	slices.SortStableFunc(sent, func(a, b report.Request) int { return cmp.Compare(a.Sent, b.Sent) })
-	return sent
 }
 
 // fairShare is how many each may have so that all together have no more than most: what the small leave, the large get.
