@@ -6,15 +6,15 @@ import (
 )
 
 // RedactCommand returns the arguments of a command line without what is secret in them: the whole value of every flag
-// that secretFlags names (without dashes), as --flag value and as --flag=value, and name, password and query of URLs
-// in any argument.
+// that secretFlags names (without dashes), as --flag value and as --flag=value, with one dash or two, and name,
+// password and query of URLs in any argument.
 func RedactCommand(args, secretFlags []string) []string {
 	safe := make([]string, len(args))
 	isValue := false // of the secret flag before it
 	for i, arg := range args {
 		flag, _, joined := strings.Cut(arg, "=")
-		name, isFlag := strings.CutPrefix(flag, "--")
-		switch isSecret := isFlag && slices.Contains(secretFlags, name); {
+		name, isFlag := strings.CutPrefix(flag, "-")
+		switch isSecret := isFlag && slices.Contains(secretFlags, strings.TrimPrefix(name, "-")); {
 		case isValue:
 			safe[i], isValue = redacted, false
 		case isSecret && joined:

@@ -16,6 +16,8 @@ func TestRedactCommand(t *testing.T) {
 		{[]string{"--server-metrics", "http://h/x?token=k"}, []string{"--server-metrics", "http://h/x?[redacted]"}},
 		{[]string{"--target=sim:fast?ttft=1ms"}, []string{"--target=sim:fast?ttft=1ms"}},
 		{[]string{"--api-key", "k", "--rate", "3"}, []string{"--api-key", "[redacted]", "--rate", "3"}},
+		{[]string{"-api-key", "k", "-header=k", "-H", "k"},
+			[]string{"-api-key", "[redacted]", "-header=[redacted]", "-H", "k"}},
 		{[]string{"--api-key=k", "--rate=3"}, []string{"--api-key=[redacted]", "--rate=3"}},
 		{[]string{"--api-key-file", "k"}, []string{"--api-key-file", "k"}},
 		{[]string{"--header", "--api-key", "x"}, []string{"--header", "[redacted]", "x"}},

@@ -2,6 +2,7 @@
 // the command wrote, and lays what the report claims beside what the server saw.
 //
 //	run.go       the server, the command, its report
+//	redact.go    the command without credentials
 //	claim.go     what a report claims; guidellm.go, vllm.go and aiperf.go read one format each
 //	seen.go      what the server saw: from its own record of every request
 //	arrivals.go  whether requests arrived as a Poisson process, evenly, or neither

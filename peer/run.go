@@ -18,7 +18,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/llmsim"
 )
@@ -67,7 +66,7 @@ func Run(ctx context.Context, o Options) (_ *Audit, err error) {
 	}
 	waitForHandlers(server)
 	a := &Audit{
-		Command: endpoint.RedactCommand(o.Command, secretFlags), Engine: server.Config().Name, Began: began.UTC(),
+		Command: redact(o.Command), Engine: server.Config().Name, Began: began.UTC(),
 		Process: run.process, LastLines: p.last(), Connections: server.Connections(),
 	}
 	claim, why := o.findReport(fill, began)
@@ -341,6 +340,3 @@ func (p *printer) last() []string {
 	defer p.mu.Unlock()
 	return slices.Clone(p.lines)
 }
-
-// secretFlags are the flags of load generators whose value is, or may hold, a key.
-var secretFlags = []string{"api-key", "api_key", "header", "headers", "H", "token", "hf-token", "password", "auth"}

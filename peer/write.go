@@ -11,8 +11,11 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/openloop/openloop/internal/layout"
 	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/internal/shell"
 	"github.com/openloop/openloop/loadgen/stream"
+	"github.com/openloop/openloop/report"
 )
 
 // Formats are the forms in which an audit can be written.
@@ -136,16 +139,7 @@ func (a *Audit) Source() string {
 }
 
 // CommandLine is the command, for people.
-func (a *Audit) CommandLine() string {
-	var words []string
-	for _, word := range a.Command {
-		if word == "" || strings.ContainsAny(word, " \t\n'\"\\$&|;<>()*?#~`") {
-			word = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-		}
-		words = append(words, word)
-	}
-	return stream.Clean(strings.Join(words, " "))
-}
+func (a *Audit) CommandLine() string { return stream.Clean(shell.Line(a.Command)) }
 
 const (
 	screenWidth = 80
@@ -156,8 +150,8 @@ const (
 func (a *Audit) screen() string {
 	var b strings.Builder
 	wrapped := func(indent, text string) {
-		for _, row := range wrap(stream.Clean(text), screenWidth-len(indent)) {
-			fmt.Fprintf(&b, "%s%s\n", indent, row)
+		for _, row := range layout.Wrap(indent, indent, stream.Clean(text), screenWidth) {
+			b.WriteString(row + "\n")
 		}
 	}
 	wrapped("", a.Heading())
@@ -197,53 +191,33 @@ func (a *Audit) screen() string {
 	return b.String()
 }
 
-// wrap breaks a text into lines of at most so many characters, between words.
-func wrap(text string, width int) []string {
-	var rows []string
-	row := ""
-	for _, word := range strings.Fields(text) {
-		if row != "" && utf8.RuneCountInString(row)+1+utf8.RuneCountInString(word) > width {
-			rows, row = append(rows, row), ""
-		}
-		if row != "" {
-			row += " "
-		}
-		row += word
-	}
-	return append(rows, row)
-}
-
 func (a *Audit) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "**%s**\n\n    %s\n", escapeMarkdown(a.Heading()), a.CommandLine())
+	fmt.Fprintf(&b, "**%s**\n\n    %s\n", report.MarkdownText(a.Heading()), a.CommandLine())
 	if a.Report == "" {
-		fmt.Fprintf(&b, "\n%s\n", escapeMarkdown(a.Source()))
+		fmt.Fprintf(&b, "\n%s\n", report.MarkdownText(a.Source()))
 	}
 	for i := range a.Stages {
 		s := &a.Stages[i]
-		fmt.Fprintf(&b, "\n| %s | reported | happened | error | |\n|---|---:|---:|---:|---|\n", escapeMarkdown(s.Name))
+		fmt.Fprintf(&b, "\n| %s | reported | happened | error | |\n|---|---:|---:|---:|---|\n",
+			report.MarkdownText(s.Name))
 		for _, l := range shown(s.Lines) {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", l.Title(), escapeMarkdown(l.ReportedCell()),
-				escapeMarkdown(l.HappenedCell()), l.ErrorCell(), escapeMarkdown(l.Remark))
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", l.Title(), report.MarkdownText(l.ReportedCell()),
+				report.MarkdownText(l.HappenedCell()), l.ErrorCell(), report.MarkdownText(l.Remark))
 		}
 	}
 	b.WriteString("\n| the whole run | happened | |\n|---|---:|---|\n")
 	for _, l := range shown(a.Lines) {
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", l.Title(), l.HappenedCell(), escapeMarkdown(l.Remark))
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", l.Title(), l.HappenedCell(), report.MarkdownText(l.Remark))
 	}
 	for i, note := range a.Notes {
 		if i == 0 {
 			b.WriteByte('\n')
 		}
-		fmt.Fprintf(&b, "- %s\n", escapeMarkdown(note))
+		fmt.Fprintf(&b, "- %s\n", report.MarkdownText(note))
 	}
 	return b.String()
 }
-
-var markdownEscapes = strings.NewReplacer(`\`, `\\`, "|", `\|`, "*", `\*`, "_", `\_`, "`", "\\`", "<", `\<`, "[", `\[`)
-
-// escapeMarkdown takes from a text what Markdown would obey.
-func escapeMarkdown(text string) string { return markdownEscapes.Replace(stream.Clean(text)) }
 
 //go:embed page.html
 var pageText string

@@ -21,7 +21,7 @@ func (r *Result) parts() (value, how string) {
 	if r.Search != nil {
 		return r.Search.Parts()
 	}
-	best, fails := r.bracket()
+	best, fails := r.Bracket()
 	open, invalid := 0, 0
 	for i := range r.Stages {
 		if r.Stages[i].Load.Kind.Open() {
@@ -52,16 +52,16 @@ func (r *Result) parts() (value, how string) {
 
 // SoFar is what the stages so far say of the max rate: "between 11.9 and 21 req/s". It is empty where they say nothing.
 func (r *Result) SoFar() string {
-	if best, fails := r.bracket(); best == nil && fails == nil {
+	if best, fails := r.Bracket(); best == nil && fails == nil {
 		return ""
 	}
 	value, _ := r.parts()
 	return value
 }
 
-// bracket is the open-loop stage with the highest rate that passes below every failure, and the one with the lowest
+// Bracket is the open-loop stage with the highest rate that passes below every failure, and the one with the lowest
 // rate that fails; nil for none.
-func (r *Result) bracket() (best, fails *Stage) {
+func (r *Result) Bracket() (best, fails *Stage) {
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		if s.Load.Kind.Open() && s.Judgement.Outcome == slo.Fail && (fails == nil || s.Load.Rate < fails.Load.Rate) {
@@ -81,10 +81,6 @@ func (r *Result) bracket() (best, fails *Stage) {
 	}
 	return best, fails
 }
-
-// Bracket is the open-loop stage with the highest rate that passes below every failure, and the one with the lowest
-// rate that fails; nil for none.
-func (r *Result) Bracket() (best, fails *Stage) { return r.bracket() }
 
 func rate(s *Stage) string { return num.Rate(s.Load.Rate) }
 

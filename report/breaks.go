@@ -59,7 +59,7 @@ func (r *Result) Breaks() *Break {
 				limit = float64(s.Estimate)
 			}
 		}
-	} else if _, fails := r.bracket(); fails != nil {
+	} else if _, fails := r.Bracket(); fails != nil {
 		name, limit = firstFailing(fails), fails.Load.Rate
 	}
 	if name == "" {

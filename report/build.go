@@ -89,7 +89,7 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 		Sending: time.Duration(m.Stopped - m.Start), InFlight: meanInFlight(m), Measured: m,
 		Rates:     Rates{Asked: num.Absent(), Done: completionRate(m), Output: output, Tokens: tokens},
 		Judgement: st.Judgement, Client: st.Audit, Engine: st.Engine,
-		ITL: ofHistogram(m.Gaps), SendDelay: latency(nil),
+		ITL: ofHistogram(m.Gaps), SendDelay: LatencyOf(nil),
 	}
 	if s.Sending > 0 {
 		sent := 0
@@ -108,7 +108,7 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 				delays = append(delays, float64(r.SendDelay()))
 			}
 		}
-		s.SendDelay = latency(delays)
+		s.SendDelay = LatencyOf(delays)
 	}
 	for i := range m.Records {
 		switch m.Records[i].Status {
@@ -122,7 +122,7 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 			s.Requests.NotSent++
 		}
 	}
-	s.TTFT, s.TPOT = latency(st.Judgement.Values(m, slo.TTFT)), latency(st.Judgement.Values(m, slo.TPOT))
+	s.TTFT, s.TPOT = LatencyOf(st.Judgement.Values(m, slo.TTFT)), LatencyOf(st.Judgement.Values(m, slo.TPOT))
 	for _, j := range st.Judgement.Objectives {
 		s.observedGaps(j)
 	}
@@ -166,8 +166,8 @@ func (l *Latency) statistic(of slo.Statistic) *num.Value {
 	return nil
 }
 
-// latency sums up values in nanoseconds.
-func latency(ns []float64) Latency {
+// LatencyOf sums up values in nanoseconds, which it sorts.
+func LatencyOf(ns []float64) Latency {
 	none := num.Absent()
 	l := Latency{len(ns), none, none, none, none, none, none, none}
 	if len(ns) == 0 {
@@ -187,7 +187,7 @@ func latency(ns []float64) Latency {
 // ofHistogram sums up a histogram of nanoseconds.
 func ofHistogram(h *hdr.Histogram) Latency {
 	if h == nil || h.TotalCount() == 0 {
-		return latency(nil)
+		return LatencyOf(nil)
 	}
 	at := func(percent float64) num.Value { return num.Value(float64(h.ValueAtQuantile(percent)) / 1e6) }
 	return Latency{

@@ -16,7 +16,7 @@ func (r *Result) MaxRate() (rate float64, ok bool) {
 			return float64(a.Estimate), true
 		}
 	}
-	if best, _ := r.bracket(); best != nil && r.Search == nil {
+	if best, _ := r.Bracket(); best != nil && r.Search == nil {
 		return best.Load.Rate, true
 	}
 	return 0, false

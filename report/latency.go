@@ -7,17 +7,22 @@ import (
 	"github.com/openloop/openloop/slo"
 )
 
-// LatencyOf sums up values in nanoseconds, which it sorts.
-func LatencyOf(ns []float64) Latency { return latency(ns) }
+// ShownObjective is the objective on a latency that is shown where there is room for one; nil for none.
+func ShownObjective(objectives []slo.Objective, m slo.Metric) *slo.Objective {
+	var any Latency
+	for i := range objectives {
+		if o := &objectives[i]; o.Metric == m && any.statistic(o.Statistic) != nil {
+			return o
+		}
+	}
+	return nil
+}
 
 // ShownStatistic is the statistic of a latency that is shown where there is room for one: the one that an objective
 // bounds, with its bound in ms, else the 95th percentile and no bound (0).
 func ShownStatistic(objectives []slo.Objective, m slo.Metric) (of slo.Statistic, bound float64) {
-	var any Latency
-	for _, o := range objectives {
-		if o.Metric == m && any.statistic(o.Statistic) != nil {
-			return o.Statistic, o.Bound / 1e6
-		}
+	if o := ShownObjective(objectives, m); o != nil {
+		return o.Statistic, o.Bound / 1e6
 	}
 	return slo.Statistic{Kind: slo.Quantile, Q: 0.95}, 0
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/internal/shell"
 	"github.com/openloop/openloop/loadgen/stream"
 	"github.com/openloop/openloop/slo"
 )
@@ -18,7 +19,7 @@ import (
 // engine, and what else is to be known in parts that are closed at first. No text of the result is taken for markup.
 func WriteMarkdown(w io.Writer, r *Result) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "### %s\n\n", markdown(r.Answer()))
+	fmt.Fprintf(&b, "### %s\n\n", MarkdownText(r.Answer()))
 	if len(r.Gates) > 0 {
 		rows := [][]string{{"gate", "outcome", "why"}}
 		for _, g := range r.Gates {
@@ -28,7 +29,7 @@ func WriteMarkdown(w io.Writer, r *Result) error {
 	}
 	markdownStages(&b, r)
 	for _, line := range r.markdownFacts() {
-		fmt.Fprintf(&b, "- %s\n", markdown(line))
+		fmt.Fprintf(&b, "- %s\n", MarkdownText(line))
 	}
 	b.WriteByte('\n')
 	details(&b, "What the reader should know", r.markdownRemarks())
@@ -68,11 +69,11 @@ func (r *Result) markdownFacts() []string {
 		add("saturation: %s req/s sustained, with %d streams or more", num.Three(p.SaturationRate), p.Streams)
 	}
 	if amount, ok := r.CostPerMillion(); ok {
-		add("cost: %s%.2f a million output tokens at the max rate, at %s%s an hour", r.Asked.Cost.Currency, amount,
-			r.Asked.Cost.Currency, num.Exact(r.Asked.Cost.PerHour))
+		c := r.Asked.Cost
+		add("cost: %s a million output tokens at the max rate, at %s an hour", c.Amount(amount), c.Amount(c.PerHour))
 	}
-	if e := r.Engine; e != nil {
-		add("engine: %s", strings.TrimSpace(e.Name+" "+e.Version))
+	if text := r.Engine.String(); text != "" {
+		add("engine: %s", text)
 	}
 	if len(r.Asked.Objectives) > 0 {
 		var texts []string
@@ -150,11 +151,7 @@ func (r *Result) markdownAsked(b *strings.Builder) {
 	}
 	b.WriteString("<details><summary>What was run</summary>\n\n")
 	if len(r.Command) > 0 {
-		var words []string
-		for _, word := range r.Command {
-			words = append(words, shellWord(stream.Clean(word)))
-		}
-		command := strings.Join(words, " ")
+		command := stream.Clean(shell.Line(r.Command))
 		fence := "```"
 		for strings.Contains(command, fence) {
 			fence += "`"
@@ -162,7 +159,7 @@ func (r *Result) markdownAsked(b *strings.Builder) {
 		fmt.Fprintf(b, "%ssh\n%s\n%s\n\n", fence, command, fence)
 	}
 	for _, line := range lines {
-		fmt.Fprintf(b, "- %s\n", markdown(line))
+		fmt.Fprintf(b, "- %s\n", MarkdownText(line))
 	}
 	b.WriteString("\n</details>\n")
 }
@@ -174,7 +171,7 @@ func details(b *strings.Builder, title string, lines []string) {
 	}
 	fmt.Fprintf(b, "<details><summary>%s</summary>\n\n", title)
 	for _, line := range lines {
-		fmt.Fprintf(b, "- %s\n", markdown(line))
+		fmt.Fprintf(b, "- %s\n", MarkdownText(line))
 	}
 	b.WriteString("\n</details>\n\n")
 }
@@ -197,7 +194,7 @@ func outcomeMark(o slo.Outcome) string {
 func markdownTable(b *strings.Builder, rows [][]string, words int) {
 	for i, row := range rows {
 		for _, text := range row {
-			b.WriteString("| " + markdown(text) + " ")
+			b.WriteString("| " + MarkdownText(text) + " ")
 		}
 		b.WriteString("|\n")
 		if i > 0 {
@@ -216,10 +213,7 @@ func markdownTable(b *strings.Builder, rows [][]string, words int) {
 }
 
 // MarkdownText is a text in which nothing is markup, neither Markdown's nor HTML's, and that has one line.
-func MarkdownText(text string) string { return markdown(text) }
-
-// markdown is a text in which nothing is markup, neither Markdown's nor HTML's, and that has one line.
-func markdown(text string) string {
+func MarkdownText(text string) string {
 	return mention.ReplaceAllString(markup.Replace(strings.TrimSpace(stream.Clean(text))), "&#64;")
 }
 
@@ -230,15 +224,3 @@ var markup = strings.NewReplacer(
 
 // mention is before a name that would be told of the text.
 var mention = regexp.MustCompile(`\B@`)
-
-// shellWord is a word as a shell reads it.
-func shellWord(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
-			strings.ContainsRune("-_=./:,@%+", r)
-	}
-	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-}

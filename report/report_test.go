@@ -229,16 +229,6 @@ func TestPaint(t *testing.T) {
 	}
 }
 
-func TestShellWord(t *testing.T) {
-	for word, want := range map[string]string{
-		"--rate=5": "--rate=5", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "ttft:p95<1s": "'ttft:p95<1s'",
-	} {
-		if got := shellWord(word); got != want {
-			t.Errorf("%q: got %s, want %s", word, got, want)
-		}
-	}
-}
-
 // What is written and read again is the same result, infinite and absent values told apart: its screen is the same.
 func TestRoundTrip(t *testing.T) {
 	r := made(t)

@@ -6,12 +6,17 @@
 //	build.go    from what was measured to a Result
 //	rates.go    rates of requests and tokens over a stage
 //	answer.go   the answer in one sentence
+//	latency.go  which statistic of a latency is shown
+//	warnings.go what of the answers was not taken as the server gave it
 //	breaks.go   what limits the rate, and what the engine says there
 //	cost.go     the max rate as a number, and what tokens cost at it
 //	requests.go the requests of a stage, one by one
 //	series.go   a stage over time
 //	format.go   the forms in which a Result can be written
 //	screen.go   what is printed at the end of a run
+//	paint.go    its colours, and those of the live screen
+//	markdown.go for a pull request or an issue
+//	junit.go    for a CI system
 package report
 
 import (

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -13,7 +12,9 @@ import (
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/internal/layout"
 	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/internal/shell"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/sweep"
 )
@@ -66,7 +67,7 @@ func signOf(o slo.Outcome) string {
 
 // answerSign is the sign of the max rate: whether one is known.
 func (r *Result) answerSign() string {
-	best, fails := r.bracket()
+	best, fails := r.Bracket()
 	a := r.Search
 	switch {
 	case a == nil && best != nil, a != nil && a.Finding == sweep.AtLeast,
@@ -85,24 +86,11 @@ func labelled(b *strings.Builder, sign, label, text string) {
 	wrap(b, head, strings.Repeat(" ", column+2), text)
 }
 
-// wrap writes a text in lines of at most screenWidth columns, the first of them behind a head, the others indented. A
-// longer word has a line for itself.
+// wrap writes a text in lines of at most screenWidth columns, the first of them behind a head, the others indented.
 func wrap(b *strings.Builder, head, indent, text string) {
-	line, width := head, ansi.StringWidth(head)
-	begun := false
-	for word := range strings.FieldsSeq(text) {
-		w := ansi.StringWidth(word)
-		switch {
-		case !begun:
-		case width+1+w > screenWidth:
-			b.WriteString(line + "\n")
-			line, width = indent, ansi.StringWidth(indent)
-		default:
-			line, width = line+" ", width+1
-		}
-		line, width, begun = line+word, width+w, true
+	for _, line := range layout.Wrap(head, indent, text, screenWidth) {
+		b.WriteString(line + "\n")
 	}
-	b.WriteString(strings.TrimRight(line, " ") + "\n")
 }
 
 // writeAnswer writes the max rate and what it means, the gates, and whether the client can be believed.
@@ -134,7 +122,7 @@ func (r *Result) atMaxRate() []string {
 		texts[0] = "a day " + num.Three(day/1e6) + " M requests"
 	}
 	if tokens, ok := r.OutputAtMaxRate(); ok {
-		texts = append(texts, thousands(tokens)+" output tokens/s")
+		texts = append(texts, num.Amount(tokens)+" output tokens/s")
 	}
 	if n := r.inFlightAt(rate); n > 0 {
 		texts = append(texts, num.Three(n)+" in flight")
@@ -144,14 +132,6 @@ func (r *Result) atMaxRate() []string {
 		texts = append(texts, fmt.Sprintf("%s per M output tokens at %s/h", c.Amount(amount), c.Amount(c.PerHour)))
 	}
 	return texts
-}
-
-// thousands writes a rate of tokens: "1,520".
-func thousands(v float64) string {
-	if v >= 1000 {
-		return num.Thousands(int(math.Round(v)))
-	}
-	return num.Three(v)
 }
 
 // inFlightAt is about how many requests are in flight at a rate: between the stages beside it on a straight line,
@@ -261,7 +241,7 @@ func (r *Result) table() [][]string {
 		}
 		rows = append(rows, []string{
 			mark + " " + ansi.Truncate(s.Name, longestName, "…"), num.Three(s.Rates.Sent), num.Three(s.Rates.Done),
-			num.Three(s.InFlight), cell(s.At(slo.TTFT, ttft)), cell(s.At(slo.TPOT, tpot)), thousands(s.Rates.Output),
+			num.Three(s.InFlight), cell(s.At(slo.TTFT, ttft)), cell(s.At(slo.TPOT, tpot)), num.Amount(s.Rates.Output),
 			num.Thousands(s.Requests.Errored), s.outcomeText(),
 		})
 	}
@@ -281,7 +261,7 @@ func (r *Result) wideTable() [][]string {
 			"  " + s.Name, cell(s.Rates.Asked), num.Three(s.Rates.Sent), num.Three(s.Rates.Done),
 			num.Three(s.InFlight), cell(s.TTFT.P50), cell(s.TTFT.P95), cell(s.TTFT.P99),
 			cell(s.TPOT.P50), cell(s.TPOT.P95), cell(s.TPOT.P99), cell(s.ITL.P50), cell(s.ITL.P99),
-			thousands(s.Rates.Output), num.Thousands(s.Requests.Errored), cell(s.SendDelay.P99),
+			num.Amount(s.Rates.Output), num.Thousands(s.Requests.Errored), cell(s.SendDelay.P99),
 			string(s.Client.Level), s.outcomeText(),
 		})
 	}
@@ -379,7 +359,7 @@ func (r *Result) writeRemarks(b *strings.Builder) {
 			num.Three(p.SaturationRate), p.Streams)
 	}
 	// The answer of a search rests on all of its stages: why single ones are undecided is not of interest.
-	_, lowest := r.bracket()
+	_, lowest := r.Bracket()
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		if s.Judged() && s.Judgement.Outcome != slo.Pass && (r.Search == nil || s == lowest) {
@@ -491,7 +471,7 @@ func writeCommand(b *strings.Builder, command []string) {
 	line := "  command   "
 	begun := false
 	for _, word := range command {
-		word = shellWord(word)
+		word = shell.Word(word)
 		if begun && ansi.StringWidth(line)+1+ansi.StringWidth(word) > screenWidth-2 {
 			b.WriteString(line + " \\\n")
 			line, begun = strings.Repeat(" ", 14), false

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/internal/junit"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
@@ -125,7 +126,7 @@ func TestHostileTexts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var suites junitSuites
+	var suites junit.File
 	if err := xml.Unmarshal(b.Bytes(), &suites); err != nil {
 		t.Fatal(err)
 	}

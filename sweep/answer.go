@@ -125,6 +125,9 @@ type ObjectiveFit struct {
 // wide is the half width from which on the headline leads with the interval.
 const wide = 0.1
 
+// Wide says whether the interval is so wide that it tells more than the estimate, or has only one end.
+func (a *Answer) Wide() bool { return a.halfWidth() > wide }
+
 // Headline is the answer in one sentence.
 func (a *Answer) Headline() string {
 	rate, known := a.Parts()
@@ -155,7 +158,7 @@ func (a *Answer) Parts() (rate, how string) {
 		case a.Upper.IsAbsent():
 			answer = "at least " + lower + " req/s"
 			also("estimate %s; %s one-sided", estimate, num.Exact(50*(1+a.Confidence))+" %")
-		case a.halfWidth() > wide:
+		case a.Wide():
 			answer = fmt.Sprintf("between %s and %s req/s", lower, upper)
 			also("estimate %s; %s interval", estimate, confidence)
 		default:

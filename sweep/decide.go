@@ -150,7 +150,7 @@ func firstInterim(rate float64) time.Duration {
 	return max(firstInterimTime, seconds(firstInterimRequests/rate))
 }
 
-// newInterim plans the looks at a stage of a rate: alpha is the error that all of them together may have, and error
+// newInterim plans the looks at a stage of a rate: alpha is the error that all of them together may have, and whole
 // that of the outcome, of which earlier stages may have used some.
 func newInterim(rate float64, warmup, length time.Duration, alpha, whole float64) *interim {
 	i := &interim{error: whole}

@@ -12,19 +12,15 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/openloop/openloop/internal/atomicfile"
-	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/peer"
 )
 
 // auditFlags are the flags of openloop audit.
 type auditFlags struct {
-	engine, model, tokenizer string
-	report                   string
-	format                   string
-	output                   []string
-	fault                    string
-	faultEvery               int
-	quiet                    bool
+	engineFlags
+	report, format string
+	output         []string
+	quiet          bool
 }
 
 func newAudit(p *program) *cobra.Command {
@@ -56,14 +52,9 @@ func newAudit(p *program) *cobra.Command {
 }
 
 func (f *auditFlags) add(set *pflag.FlagSet) {
-	set.StringVar(&f.engine, "engine", "fixed?ttft=30ms&itl=5ms",
+	f.engineFlags.add(set, "fixed?ttft=30ms&itl=5ms",
 		`what is simulated, as of "openloop simulate": by default fixed times at any load, so that every error is `+
 			"the client's")
-	set.StringVar(&f.model, "model", "", "model name to answer to (default: the engine's)")
-	set.StringVar(&f.tokenizer, "tokenizer", "approx",
-		"what counts prompt tokens: approx (fast), o200k_base, cl100k_base, or a file such as tokenizer.json")
-	set.StringVar(&f.fault, "fault", "", `fault to do, as of "openloop simulate": status=503, stall=2s@5, cut@7, …`)
-	set.IntVar(&f.faultEvery, "fault-every", 1, "do the fault to every Nth request")
 	set.StringVar(&f.report, "report", "",
 		"file or pattern of the command's report (default: looked for among the files that it wrote in {dir}, in the "+
 			"working directory, and where its arguments lead to)")
@@ -89,24 +80,9 @@ func (f *auditFlags) options(command []string) (o peer.Options, err error) {
 			return o, usageError("--output %s: the ending says no format: .html, .md, .json or .txt", name)
 		}
 	}
-	config, err := llmsim.ParseSpec(f.engine)
+	config, err := f.config()
 	if err != nil {
-		return o, usageError("--engine: %w", err)
-	}
-	if f.model != "" {
-		config.Model = f.model
-	}
-	if f.fault != "" {
-		if config.Fault, err = llmsim.ParseFault(f.fault); err != nil {
-			return o, usageError("--fault: %w", err)
-		}
-	}
-	if f.faultEvery < 1 {
-		return o, usageError("--fault-every is %d: it must be at least 1", f.faultEvery)
-	}
-	config.FaultEvery = f.faultEvery
-	if config.CountTokens, err = tokenCounter(f.tokenizer); err != nil {
-		return o, usageError("--tokenizer: %w", err)
+		return o, err
 	}
 	return peer.Options{Command: command, Engine: config, Report: f.report, Prefix: "  | "}, nil
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/internal/shell"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep/enginemetrics"
 	"github.com/openloop/openloop/tokens"
@@ -43,7 +43,8 @@ func newCheck(p *program) *cobra.Command {
 		if err := refuse(s.Validate()); err != nil {
 			return err
 		}
-		c := &check{session: session{spec: s, stdout: p.stdout, stderr: p.stderr}, json: *asJSON}
+		c := &check{session: session{spec: s, stdout: p.stdout, stderr: p.stderr}, json: *asJSON,
+			slo: len(f.objectives) > 0}
 		defer c.close()
 		return c.run(cmd.Context())
 	}
@@ -101,6 +102,7 @@ type findings struct {
 type check struct {
 	session
 	json  bool
+	slo   bool // objectives were asked for, by whatever means
 	found findings
 	wire  endpoint.Wire
 }
@@ -116,7 +118,7 @@ func (c *check) run(ctx context.Context) error {
 		c.found.Next = c.next()
 	}
 	if c.json {
-		encoder := json.NewEncoder(c.stdout)
+		encoder := json.NewEncoder(forData(c.stdout))
 		encoder.SetEscapeHTML(false) // objectives have "<"
 		encoder.SetIndent("", "  ")
 		if err := encoder.Encode(c.found); err != nil {
@@ -298,16 +300,7 @@ func (c *check) streaming(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	patience := time.Minute
-	if d := c.spec.Endpoint.RequestTimeout; d > 0 && d != endpoint.DefaultRequestTimeout {
-		patience = d
-	}
-	path := strings.TrimPrefix(c.spec.Workload.Format.Path(), "/v1")
-	var trial *endpoint.Trial
-	err = c.waiter().until(ctx, func(ctx context.Context) (err error) {
-		trial, err = c.endpoint.Try(ctx, path, item.Body, patience)
-		return err
-	})
+	trial, err := c.trial(ctx, item)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -407,15 +400,6 @@ func mostRate(processors, files, tokens int) float64 {
 	return rate
 }
 
-// twoDigits rounds a number that is no better known than that.
-func twoDigits(v float64) float64 {
-	if v <= 0 {
-		return 0
-	}
-	scale := math.Pow(10, math.Floor(math.Log10(v))-1)
-	return math.Round(v/scale) * scale
-}
-
 // thisClient says what this machine can offer.
 func (c *check) thisClient() {
 	files, known := openFileLimit()
@@ -430,7 +414,7 @@ func (c *check) thisClient() {
 	if c.sim != nil {
 		processors-- // which the simulated engine was given
 	}
-	c.found.AboutMostRate = twoDigits(mostRate(processors, files, output))
+	c.found.AboutMostRate = num.Digits(mostRate(processors, files, output), 2)
 	parts := []string{fmt.Sprintf("%d processors", processors)}
 	if processors == 1 {
 		parts[0] = "1 processor"
@@ -453,28 +437,14 @@ func (c *check) next() string {
 	if len(args) > 2 {
 		args = args[2:]
 	}
-	slo := false
 	for _, arg := range args {
 		if arg == "--json" || strings.HasPrefix(arg, "--json=") {
 			continue
 		}
-		slo = slo || strings.HasPrefix(arg, "--slo")
-		words = append(words, shellWord(arg))
+		words = append(words, shell.Word(arg))
 	}
-	if !slo {
-		words = append(words, "--slo", shellWord("ttft:p95<250ms tpot:p95<50ms"))
+	if !c.slo {
+		words = append(words, "--slo", shell.Word("ttft:p95<250ms tpot:p95<50ms"))
 	}
 	return strings.Join(words, " ")
-}
-
-// shellWord is a word as a shell takes it.
-func shellWord(word string) string {
-	plain := strings.IndexFunc(word, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
-			strings.ContainsRune("-_./:=,@%+", r))
-	}) < 0
-	if plain && word != "" {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -76,6 +76,11 @@ func (f *compareFlags) run(names []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	for _, name := range names {
+		if sameFile(f.output, inFolder(name)) {
+			return usageError("--output: %s is one of the runs to be compared; name another", f.output)
+		}
+	}
 	options := compare.Options{Noise: f.noise / 100, Anyway: f.anyway}
 	for _, text := range f.failOn {
 		conditions, err := compare.ParseConditions(text)
@@ -105,10 +110,13 @@ func (f *compareFlags) run(names []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	write := func(w io.Writer) error { return form.Write(w, c) }
-	if f.output == "" {
-		err = write(stdout)
-	} else {
+	switch {
+	case f.output != "":
 		err = atomicfile.Write(f.output, write)
+	case form.Name == formatScreen:
+		err = write(stdout)
+	default:
+		err = write(forData(stdout))
 	}
 	if err != nil {
 		return err
@@ -140,8 +148,7 @@ func (f *compareFlags) find() (*compare.Format, error) {
 	ending := strings.TrimPrefix(filepath.Ext(f.output), ".")
 	all := compare.Formats()
 	for i := range all {
-		switch {
-		case f.format == all[i].Name, f.format == "" && f.output != "" && ending == all[i].Ending:
+		if f.format == all[i].Name || f.format == "" && f.output != "" && ending == all[i].Ending {
 			return &all[i], nil
 		}
 	}

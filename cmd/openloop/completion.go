@@ -96,17 +96,6 @@ func openEnded(values []string) cobra.ShellCompDirective {
 	return cobra.ShellCompDirectiveNoFileComp
 }
 
-// formNames are the names of the forms of results, those of files alone or all.
-func formNames(filesOnly bool) []string {
-	var names []string
-	for _, f := range formats() {
-		if !filesOnly || len(f.endings) > 0 {
-			names = append(names, f.name)
-		}
-	}
-	return names
-}
-
 // targets are the beginnings of targets: the simulated engines and the schemes of URLs.
 func targets() []string {
 	all := []string{"http://", "https://"}

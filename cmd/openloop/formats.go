@@ -25,6 +25,8 @@ type format struct {
 	write   func(w io.Writer, file *guidellm.Report, result *report.Result) error
 	// ofRun says that a run writes the form once, at its end, as report.ENDING: it is for people.
 	ofRun bool
+	// single says that a file of the form is of one result.
+	single bool
 	// together writes several results as one; nil: the form is of one result, or they stand one after the other.
 	together func(w io.Writer, names []string, results []*report.Result) error
 }
@@ -40,7 +42,9 @@ func formats() []format {
 		}},
 	}
 	for _, f := range report.Formats() {
-		all = append(all, viewFormat(f))
+		view := viewFormat(f)
+		view.single = f.Name == "junit"
+		all = append(all, view)
 	}
 	for _, f := range page.Formats() {
 		view := viewFormat(f)
@@ -49,6 +53,8 @@ func formats() []format {
 			view.together = func(w io.Writer, names []string, results []*report.Result) error {
 				return page.Write(w, page.Input{Runs: results, Names: names})
 			}
+		} else {
+			view.single = true
 		}
 		all = append(all, view)
 	}
@@ -86,14 +92,20 @@ func formatOf(file string) *format {
 	return nil
 }
 
-// formatNames lists the names of the forms, those of files alone or all.
-func formatNames(filesOnly bool) string {
+// formNames are the names of the forms, those of files alone or all.
+func formNames(filesOnly bool) []string {
 	var names []string
 	for _, f := range formats() {
 		if !filesOnly || len(f.endings) > 0 {
 			names = append(names, f.name)
 		}
 	}
+	return names
+}
+
+// formatNames lists them in words.
+func formatNames(filesOnly bool) string {
+	names := formNames(filesOnly)
 	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
 }
 
@@ -110,10 +122,15 @@ const compressedEnding = ".gz"
 func (f format) compressed() *format {
 	plain := f.write
 	f.write = func(w io.Writer, file *guidellm.Report, result *report.Result) error {
-		z := gzip.NewWriter(w)
-		return errors.Join(plain(z, file, result), z.Close())
+		return compress(w, func(w io.Writer) error { return plain(w, file, result) })
 	}
 	return &f
+}
+
+// compress compresses what is written by gzip.
+func compress(w io.Writer, write func(io.Writer) error) error {
+	z := gzip.NewWriter(w)
+	return errors.Join(write(z), z.Close())
 }
 
 // requestFile is a file of requests: of --records or of --hlog.

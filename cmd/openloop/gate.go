@@ -47,17 +47,17 @@ func newGate(p *program) *cobra.Command {
 // gateFlags are the flags of openloop gate.
 type gateFlags struct {
 	*specFlags
-	rates   []float64
+	rates   ratesValue
 	arrival string
 	budget  time.Duration
 }
 
 func addGateFlags(set *pflag.FlagSet, p *program) *gateFlags {
 	f := &gateFlags{specFlags: addSpecFlags(set, p)}
-	set.Float64SliceVar(&f.rates, "rate", nil,
+	set.Var(&f.rates, "rate",
 		"requests per second at which the objectives are to hold; a list decides each in turn")
-	set.StringVar(&f.arrival, "arrival", "poisson", "`arrivals`: "+loadgen.ArrivalForms)
-	set.DurationVar(&f.budget, "budget", 0,
+	set.StringVar(&f.arrival, "arrival", "poisson", "`ARRIVALS`: how requests arrive: "+loadgen.ArrivalForms)
+	timeVar(set, &f.budget, "budget", 0,
 		"longest time for each rate; it ends as soon as it is decided (0: 5m, or more where the objectives take more "+
 			"requests)")
 	for _, name := range gateless {
@@ -81,7 +81,7 @@ func (f *gateFlags) spec(args []string) (spec.Spec, error) {
 	case len(f.rates) == 0:
 		return spec.Spec{}, withHint(usageError("no rate: a gate decides one"), "--rate 10")
 	case f.budget < 0:
-		return spec.Spec{}, usageError("--budget %v: it can't be negative", f.budget)
+		return spec.Spec{}, usageError("--budget %s: it can't be negative", shortTime(f.budget))
 	}
 	arrival, err := loadgen.ParseArrival(f.arrival)
 	if err != nil {
@@ -128,17 +128,17 @@ func budgetFor(s spec.Spec, g slo.Gate) time.Duration {
 func (s *session) announceGates() {
 	decide := *s.spec.Plan.Decide
 	for _, g := range s.spec.Gates {
-		text := fmt.Sprintf("gate %s: at most %v", g, decide.Budget)
+		text := fmt.Sprintf("gate %s: at most %s", g, shortTime(decide.Budget))
 		if far := s.plan.DecideTime(g, decide); far > 0 {
-			text += fmt.Sprintf("; about %v if the rate is far below the limit, %v if it is far above",
-				far.Round(time.Second), sweep.DecidesAfter(g.Rate).Round(time.Second))
+			text += fmt.Sprintf("; about %s if the rate is far below the limit, %s if it is far above",
+				shortTime(far.Round(time.Second)), shortTime(sweep.DecidesAfter(g.Rate).Round(time.Second)))
 		}
 		s.say("%s", text)
 	}
 	for _, g := range s.spec.Gates {
 		if least := budgetFor(s.spec, g); s.plan.DecideTime(g, decide) == 0 && least > decide.Budget {
-			s.warn("%v is hardly enough for gate %s to pass, even without a miss: --budget %v would be",
-				decide.Budget, g, least)
+			s.warn("%s is hardly enough for gate %s to pass, even without a miss: --budget %s would be",
+				shortTime(decide.Budget), g, shortTime(least))
 		}
 	}
 }
@@ -183,8 +183,8 @@ func decidedBy(r *report.Result, g sweep.GateOutcome) string {
 			return "the client was not fit: give it more processors, or offer less"
 		case g.Need != nil:
 			whole := (s.Judgement.At + g.Need.Time) * 11 / 10
-			return fmt.Sprintf("--budget %v would decide it, if it goes on as it was",
-				whole.Round(time.Minute)+time.Minute)
+			return fmt.Sprintf("--budget %s would decide it, if it goes on as it was",
+				shortTime(whole.Round(time.Minute)+time.Minute))
 		}
 	}
 	return "the rate is too close to the limit for more time to tell: try one a few per cent off, or let " +

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
+
+	"github.com/openloop/openloop/internal/layout"
 )
 
 const helpAllFlag = "help-all"
@@ -315,18 +317,5 @@ func wrap(text string, width int) []string {
 	if strings.HasPrefix(text, " ") {
 		return []string{text}
 	}
-	var lines []string
-	line := ""
-	for word := range strings.FieldsSeq(text) {
-		switch {
-		case line == "":
-			line = word
-		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
-			line += " " + word
-		default:
-			lines = append(lines, line)
-			line = word
-		}
-	}
-	return append(lines, line)
+	return layout.Wrap("", "", text, width)
 }

@@ -14,8 +14,7 @@ import (
 // ownMetrics are the run's own metrics, served while it runs.
 type ownMetrics struct {
 	listener net.Listener
-	server   *http.Server
-	run      *metrics.Run
+	server   *http.Server // nil until it serves
 }
 
 // listenMetrics opens the address of --metrics-addr, before any load: it may be taken.
@@ -40,7 +39,6 @@ func (s *session) serveMetrics() {
 	run := metrics.New(programVersion(), s.spec.Endpoint.Target, s.model)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", run.Handler())
-	s.own.run = run
 	s.own.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		if err := s.own.server.Serve(s.own.listener); !errors.Is(err, http.ErrServerClosed) {

@@ -5,10 +5,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/term"
 
+	"github.com/openloop/openloop/internal/shell"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/report/live"
@@ -29,7 +31,7 @@ type progress struct {
 	mode  spec.Progress
 	model *live.Model
 	paint func(string) string
-	last  time.Time // when a line was written
+	last  atomic.Int64 // when a line was written, ns since the epoch: stages end in another goroutine
 	stop  chan struct{}
 	ended chan struct{}
 }
@@ -89,8 +91,9 @@ func (s *session) startProgress() *progress {
 			further(e)
 		}
 	}
-	p.last = time.Now()
-	state := p.model.State(p.last)
+	now := time.Now()
+	p.last.Store(now.UnixNano())
+	state := p.model.State(now)
 	p.note(state.Beginning())
 	go p.run()
 	return p
@@ -157,10 +160,10 @@ func (p *progress) show(now time.Time) {
 		drawScreen(p.s.stderr, live.Screen(state, max(width-1, 1), max(height-1, 1)), p.paint)
 		return
 	}
-	if now.Sub(p.last) < lineEvery || state.Running == nil {
+	if now.Sub(time.Unix(0, p.last.Load())) < lineEvery || state.Running == nil {
 		return
 	}
-	p.last = now
+	p.last.Store(now.UnixNano())
 	if p.mode == spec.JSONProgress {
 		_, _ = p.s.stderr.Write(state.JSON())
 	} else {
@@ -176,10 +179,10 @@ func (p *progress) stageEnded(index int, st *sweep.Stage) {
 	p.model.End(ended)
 	switch p.mode {
 	case spec.PlainProgress:
-		p.last = now
+		p.last.Store(now.UnixNano())
 		fmt.Fprintln(p.s.stderr, state.StageLine(index, &ended))
 	case spec.JSONProgress:
-		p.last = now
+		p.last.Store(now.UnixNano())
 		_, _ = p.s.stderr.Write(state.StageJSON(index, &ended))
 	}
 }
@@ -300,8 +303,8 @@ func (s *session) sayNext() {
 	if len(s.files.saved) == 0 || s.files.rescue != "" {
 		return
 	}
-	s.say("compare  openloop compare BASE %s", s.files.dir)
+	s.say("compare  openloop compare BASE %s", shell.Word(s.files.dir))
 	if again := s.files.place(configFile); exists(again) && len(s.spec.Output.Command) > 1 {
-		s.say("again    openloop %s --config %s", s.spec.Output.Command[1], again)
+		s.say("again    openloop %s --config %s", s.spec.Output.Command[1], shell.Word(again))
 	}
 }

@@ -76,7 +76,7 @@ func (s *session) endJournal(saved bool) {
 }
 
 // runRecover makes the report of a run that was killed, of the journal that it left.
-func runRecover(names []string, stdout, stderr io.Writer) error {
+func runRecover(names []string, shown screenFlags, stdout, stderr io.Writer) error {
 	if len(names) != 1 {
 		return usageError("--recover takes one folder of results, or one %s", journalFile)
 	}
@@ -124,7 +124,7 @@ func runRecover(names []string, stdout, stderr io.Writer) error {
 		kept: func(old, now string) { fmt.Fprintf(stderr, "kept %s as %s\n", old, now) },
 	}
 	saveErr := results.save(exporter.Export(result), result, true)
-	printErr := printScreen(stdout, result, false, false)
+	printErr := printScreen(stdout, result, shown.wide, shown.noColor)
 	for _, name := range results.saved {
 		fmt.Fprintf(stderr, "saved %s\n", name)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,8 +55,9 @@ func newReport(p *program) *cobra.Command {
 
 func (f *reportFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.format, "format", "",
-		"`FORMAT`: "+formatNames(false)+"; console is GuideLLM's tables (default: by the ending of --output, else "+
-			"screen for openloop's own reports and console for GuideLLM's)")
+		"`FORMAT`: screen (a line a stage; summary is the same), html, svg and png (its main chart), markdown, junit, "+
+			"console (GuideLLM's tables), json, csv or yaml (default: by the ending of --output, else screen for "+
+			"openloop's own reports and console for GuideLLM's)")
 	set.StringVar(&f.style, "console-style", "", "openloop for --format screen, guidellm for --format console")
 	set.StringVarP(&f.output, "output", "o", "", "file to write instead of stdout; an ending .gz compresses it")
 	set.BoolVar(&f.recompute, "recompute", false,
@@ -79,7 +79,7 @@ func runReport(f reportFlags, files []string, stdout, stderr io.Writer) error {
 		if f.recompute || f.format != "" || f.style != "" || f.output != "" || f.records != "" || f.hlog != "" {
 			return usageError("--recover writes the files that the run was to write; give other flags afterwards")
 		}
-		return runRecover(files, stdout, stderr)
+		return runRecover(files, f.screenFlags, stdout, stderr)
 	}
 	return f.run(files, stdout, stderr)
 }
@@ -185,8 +185,8 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 	if len(names) > 1 && form != nil && (form.name == formatJSON || form.name == "yaml") {
 		return usageError("--format %s takes one report: it is the report itself", form.name)
 	}
-	if len(names) > 1 && form != nil && form.name == "junit" {
-		return usageError("--format junit takes one report: a file of JUnit's is of one run")
+	if len(names) > 1 && form != nil && form.single {
+		return usageError("--format %s takes one report: such a file is of one run", form.name)
 	}
 	listTo := stdout // of what --recompute found; stderr where the report itself goes to stdout
 	if f.format != "" || f.output != "" {
@@ -266,8 +266,7 @@ func writeFile(name string, write func(io.Writer) error) error {
 		if !strings.HasSuffix(name, compressedEnding) {
 			return write(w)
 		}
-		z := gzip.NewWriter(w)
-		return errors.Join(write(z), z.Close())
+		return compress(w, write)
 	})
 }
 

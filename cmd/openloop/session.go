@@ -122,8 +122,7 @@ func (s *session) open(ctx context.Context) error {
 		return withHint(usageError("%w", err),
 			"ask for a lower rate, a shorter stage (--max-seconds) or fewer requests (--max-requests)")
 	}
-	path := strings.TrimPrefix(s.spec.Workload.Format.Path(), "/v1")
-	if err := s.try(ctx, path, first); err != nil {
+	if err := s.try(ctx, first); err != nil {
 		return err
 	}
 	warning, err := s.work.Learn(ctx, s.endpoint.Post)
@@ -133,7 +132,7 @@ func (s *session) open(ctx context.Context) error {
 	if warning != "" {
 		s.warn("%s", warning)
 	}
-	if s.client, err = loadgen.NewClient(s.endpoint.Target(path)); err != nil {
+	if s.client, err = loadgen.NewClient(s.endpoint.Target(s.path())); err != nil {
 		return usageError("%w", err)
 	}
 	metrics, err := s.metrics(ctx)
@@ -334,17 +333,25 @@ func refusal(ctx context.Context, err error) error {
 	return &exitError{exitUsage, err}
 }
 
-// try sends the first request of the work once, before any load.
-func (s *session) try(ctx context.Context, path string, item tokens.Item) error {
+// path is that of requests, below the endpoint's base.
+func (s *session) path() string { return strings.TrimPrefix(s.spec.Workload.Format.Path(), "/v1") }
+
+// trial sends the first request of the work once, as the load would, as soon as the endpoint is ready.
+func (s *session) trial(ctx context.Context, item tokens.Item) (trial *endpoint.Trial, err error) {
 	patience := time.Minute
 	if d := s.spec.Endpoint.RequestTimeout; d > 0 && d != endpoint.DefaultRequestTimeout {
 		patience = d
 	}
-	var trial *endpoint.Trial
-	err := s.waiter().until(ctx, func(ctx context.Context) (err error) {
-		trial, err = s.endpoint.Try(ctx, path, item.Body, patience)
+	err = s.waiter().until(ctx, func(ctx context.Context) (err error) {
+		trial, err = s.endpoint.Try(ctx, s.path(), item.Body, patience)
 		return err
 	})
+	return trial, err
+}
+
+// try looks at the trial of the first request, before any load.
+func (s *session) try(ctx context.Context, item tokens.Item) error {
+	trial, err := s.trial(ctx, item)
 	if err != nil {
 		return refusal(ctx, err)
 	}

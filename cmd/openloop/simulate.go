@@ -16,15 +16,55 @@ import (
 	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
+// engineFlags are the flags that say what is simulated: those of openloop simulate and openloop audit.
+type engineFlags struct {
+	set                             *pflag.FlagSet
+	engine, model, tokenizer, fault string
+	faultEvery                      int
+}
+
+func (f *engineFlags) add(set *pflag.FlagSet, engine, usage string) {
+	f.set = set
+	set.StringVar(&f.engine, "engine", engine, usage)
+	set.StringVar(&f.model, "model", "", "model name to answer to (default: the engine's)")
+	set.StringVar(&f.tokenizer, "tokenizer", "approx",
+		"what counts prompt tokens: approx (fast), o200k_base, cl100k_base, or a file such as tokenizer.json")
+	set.StringVar(&f.fault, "fault", "",
+		"fault to do: status=503, retry-after=2s, slow-headers=1s, stall=2s@5, cut@7, garbage@3, error@4")
+	set.IntVar(&f.faultEvery, "fault-every", 1, "do the fault to every Nth request")
+}
+
+// config is what they ask for; what is not given is as --engine has it.
+func (f *engineFlags) config() (llmsim.Config, error) {
+	config, err := llmsim.ParseSpec(f.engine)
+	if err != nil {
+		return config, usageError("--engine: %w", err)
+	}
+	if f.model != "" {
+		config.Model = f.model
+	}
+	if f.set.Changed("fault") {
+		if config.Fault, err = llmsim.ParseFault(f.fault); err != nil {
+			return config, usageError("--fault: %w", err)
+		}
+	}
+	if f.set.Changed("fault-every") {
+		if f.faultEvery < 1 {
+			return config, usageError("--fault-every is %d: it must be at least 1", f.faultEvery)
+		}
+		config.FaultEvery = f.faultEvery
+	}
+	if config.CountTokens, err = tokenCounter(f.tokenizer); err != nil {
+		return config, usageError("--tokenizer: %w", err)
+	}
+	return config, nil
+}
+
 // simulateFlags are the flags of openloop simulate.
 type simulateFlags struct {
-	set                             *pflag.FlagSet
-	engine, addr, model, apiKeyFile string
-	tokenizer, truth                string
-	truthTokens                     bool
-	fault                           string
-	faultEvery                      int
-	list                            bool
+	engineFlags
+	addr, apiKeyFile, truth string
+	truthTokens, list       bool
 }
 
 func newSimulate(p *program) *cobra.Command {
@@ -39,7 +79,7 @@ func newSimulate(p *program) *cobra.Command {
   openloop simulate --list`,
 		Annotations: endsWith(closingServer),
 	}
-	f := simulateFlags{set: cmd.Flags()}
+	var f simulateFlags
 	f.add(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if f.list {
@@ -51,44 +91,23 @@ func newSimulate(p *program) *cobra.Command {
 }
 
 func (f *simulateFlags) add(set *pflag.FlagSet) {
-	set.StringVar(&f.engine, "engine", "l4-qwen2.5-0.5b",
-		"preset, with parameters where wanted: PRESET?KEY=VALUE&KEY=VALUE")
+	f.engineFlags.add(set, "l4-qwen2.5-0.5b", "preset, with parameters where wanted: PRESET?KEY=VALUE&KEY=VALUE")
 	set.StringVar(&f.addr, "addr", "127.0.0.1:8000", "address to listen on; port 0 picks a free one")
-	set.StringVar(&f.model, "model", "", "model name to answer to (default: the preset's)")
 	set.StringVar(&f.apiKeyFile, "api-key-file", "",
 		"file that holds the bearer key to ask for under /v1 (default: none asked)")
-	set.StringVar(&f.tokenizer, "tokenizer", "approx",
-		"what counts prompt tokens: approx (fast), o200k_base, cl100k_base, or a file such as tokenizer.json")
 	set.StringVar(&f.truth, "truth", "", "file for the server's own record of every request, as JSON lines")
 	set.BoolVar(&f.truthTokens, "truth-tokens", false,
 		"record the time of every token there, not only of the first and the last")
-	set.StringVar(&f.fault, "fault", "",
-		"fault to do: status=503, retry-after=2s, slow-headers=1s, stall=2s@5, cut@7, garbage@3, error@4")
-	set.IntVar(&f.faultEvery, "fault-every", 1, "do the fault to every Nth request")
 	set.BoolVar(&f.list, "list", false, "list the presets with their capacity and end")
 }
 
 // run serves the simulated engine until the context ends.
 func (f *simulateFlags) run(ctx context.Context, stdout io.Writer) error {
-	config, err := llmsim.ParseSpec(f.engine)
+	config, err := f.config()
 	if err != nil {
-		return usageError("--engine: %w", err)
-	}
-	if f.model != "" {
-		config.Model = f.model
+		return err
 	}
 	config.TruthTokens = config.TruthTokens || f.truthTokens
-	if f.set.Changed("fault") {
-		if config.Fault, err = llmsim.ParseFault(f.fault); err != nil {
-			return usageError("--fault: %w", err)
-		}
-	}
-	if f.set.Changed("fault-every") {
-		if f.faultEvery < 1 {
-			return usageError("--fault-every is %d: it must be at least 1", f.faultEvery)
-		}
-		config.FaultEvery = f.faultEvery
-	}
 	if f.apiKeyFile != "" {
 		key, err := os.ReadFile(f.apiKeyFile)
 		if err != nil {
@@ -97,9 +116,6 @@ func (f *simulateFlags) run(ctx context.Context, stdout io.Writer) error {
 		if config.APIKey = strings.TrimSpace(string(key)); config.APIKey == "" {
 			return usageError("--api-key-file: %s holds no key", f.apiKeyFile)
 		}
-	}
-	if config.CountTokens, err = tokenCounter(f.tokenizer); err != nil {
-		return usageError("--tokenizer: %w", err)
 	}
 
 	// The truth goes to its file, not to memory, and a server may run for days.

@@ -130,6 +130,14 @@ func Thousands(n int) string {
 	return s
 }
 
+// Amount writes a number with three significant digits, and from 1,000 on whole: "0.42", "12.3", "1,240".
+func Amount(v float64) string {
+	if a := math.Abs(v); !(a >= 1000) || a > 1e15 {
+		return Three(v)
+	}
+	return Thousands(int(math.Round(v)))
+}
+
 // Duration writes a time in the largest unit that leaves no zero before the point: "250ms", "1.5s", "20us".
 func Duration(d time.Duration) string {
 	switch abs := d.Abs(); {

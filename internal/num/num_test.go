@@ -101,3 +101,13 @@ func TestDigits(t *testing.T) {
 		t.Error("what is not a number has become one")
 	}
 }
+
+func TestAmount(t *testing.T) {
+	for v, want := range map[float64]string{
+		0.416: "0.42", 12.34: "12.3", 999.4: "999", 1519.6: "1,520", -1234: "-1,234", math.Inf(1): "∞", math.NaN(): "-",
+	} {
+		if got := Amount(v); got != want {
+			t.Errorf("%v is %s, want %s", v, got, want)
+		}
+	}
+}

@@ -245,13 +245,26 @@ func (c *Comparison) adjust() {
 }
 
 // isBetter says whether a change is for the better, if it is one.
-func (l *Line) isBetter(d *Difference) bool { return (d.Change > 0) == l.higherIsBetter }
+func (l *Line) isBetter(d *Difference) bool { return (d.least() > 0) == l.higherIsBetter }
+
+// least is the change, or where only an end of it is known, the change that there is at least.
+func (d *Difference) least() float64 {
+	switch {
+	case !d.Change.IsAbsent():
+		return float64(d.Change)
+	case d.Lower > 0:
+		return float64(d.Lower)
+	case d.Upper < 0:
+		return float64(d.Upper)
+	}
+	return math.NaN()
+}
 
 // decide gives a change its verdict, by its p-value among those that are decided with it.
 func (d *Difference) decide(p float64, better bool) {
 	d.Adjusted = six(p)
 	switch {
-	case p >= 1-confidence:
+	case p > 1-confidence:
 		d.Verdict = Same
 	case better:
 		d.Verdict = Better

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/internal/junit"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
@@ -334,7 +335,8 @@ func TestMaxRate(t *testing.T) {
 		{"higher", searched(10, 9.7, 10.3), searched(12, 11.5, 12.5), Better, ""},
 		{"lower", searched(12, 11.5, 12.5), searched(10, 9.7, 10.3), Worse, ""},
 		{"the same", searched(10, 9.7, 10.3), searched(10.2, 9.9, 10.5), Same, ""},
-		{"beyond the base's end", searched(10, 9.7, 10.3), oneEnd(12, math.Inf(1)), Same, ""},
+		{"beyond the base's end", searched(10, 9.7, 10.3), oneEnd(12, math.Inf(1)), Better, ""},
+		{"below the base's end", oneEnd(12, math.Inf(1)), searched(10, 9.7, 10.3), Worse, ""},
 		{"perhaps", searched(10, 9.7, 10.3), oneEnd(9, math.Inf(1)), NotTested, "not known well enough"},
 		{"no search", searched(10, 9.7, 10.3), plain, NotTested, "not searched in both"},
 		{"other objectives", searched(10, 9.7, 10.3), both(searched(10, 9.7, 10.3), func(r *report.Result) {
@@ -375,6 +377,8 @@ func TestFailOn(t *testing.T) {
 		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(9, 8.8, 9.2)}, Failed},
 		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(10, 9.8, 10.2)}, Held},
 		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(9.4, 7, 12)}, Undecided},
+		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(math.NaN(), math.NaN(), 8)}, Failed},
+		{"rate<-5%", made{seed: 2, arrivals: 1, change: searched(math.NaN(), 11, math.NaN())}, Held},
 		{"errors>+1%", made{seed: 2, arrivals: 1, errors: 20}, Failed},
 		{"errors>+1%", made{seed: 2, arrivals: 1}, Held},
 		{"tok/s<-5%", made{seed: 2, arrivals: 1}, Held},
@@ -436,8 +440,8 @@ func TestHostileText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var md, junit, text bytes.Buffer
-	if err := errors.Join(WriteMarkdown(&md, c), WriteJUnit(&junit, c), WriteJSON(&text, c)); err != nil {
+	var md, cases, text bytes.Buffer
+	if err := errors.Join(WriteMarkdown(&md, c), WriteJUnit(&cases, c), WriteJSON(&text, c)); err != nil {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{"<script", "<b>", "\x1b", "| a|"} {
@@ -445,8 +449,8 @@ func TestHostileText(t *testing.T) {
 			t.Errorf("the Markdown holds %q", bad)
 		}
 	}
-	var parsed suites
-	if err := xml.Unmarshal(junit.Bytes(), &parsed); err != nil {
+	var parsed junit.File
+	if err := xml.Unmarshal(cases.Bytes(), &parsed); err != nil {
 		t.Errorf("the JUnit file is not XML: %v", err)
 	}
 	var object map[string]any

@@ -231,18 +231,18 @@ func (f *Condition) judge(run, stage string, l *Line, d *Difference, p float64) 
 	if !f.Rise {
 		sign, low, high = -1, -high, -low
 	}
-	change, threshold := sign*float64(d.Change), sign*f.Threshold
+	change, threshold := sign*d.least(), sign*f.Threshold
 	where := ""
 	if stage != "" {
 		where = " at " + stage
 	}
-	what := fmt.Sprintf("%s%s %s", l.Name, where, changeText(l, d.Change))
+	what := fmt.Sprintf("%s%s %s", l.Name, where, d.text(l))
 	interval := fmt.Sprintf("95 %% interval %s", intervalText(l, d))
 	switch {
 	case d.Verdict == NotTested:
 		c.P = num.Absent()
 		c.Text = fmt.Sprintf("%s: %s", strings.TrimSpace(l.Name+where), d.Why)
-	case change > threshold && p < 1-confidence:
+	case change > threshold && p <= 1-confidence:
 		c.Outcome, c.Text = Failed, fmt.Sprintf("%s (%s, %s)", what, interval, pText(p))
 	case change > threshold:
 		c.Text = fmt.Sprintf("%s, but that may be chance (%s, %s)%s", what, interval, pText(p),

@@ -211,20 +211,7 @@ func (m *metric) summary(s *report.Stage) (num.Value, int) {
 	case m.of != slo.TTFT:
 		return num.Absent(), 0
 	}
-	if m.stat.Kind == slo.Mean {
-		return l.Mean, l.Count
-	}
-	switch m.stat.Q {
-	case 0.5:
-		return l.P50, l.Count
-	case 0.9:
-		return l.P90, l.Count
-	case 0.95:
-		return l.P95, l.Count
-	case 0.99:
-		return l.P99, l.Count
-	}
-	return num.Absent(), 0
+	return l.At(m.stat), l.Count
 }
 
 // change compares a figure with the base's; why says why it is not to be tested.
@@ -265,14 +252,7 @@ func (l *Line) change(k int, paired bool, noise float64, why string) Difference 
 }
 
 // six rounds to six significant digits: more are not known, and processors differ in them.
-func six(v float64) num.Value {
-	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
-		return num.Value(v)
-	}
-	const digits = 6
-	unit := math.Pow(10, digits-1-math.Floor(math.Log10(math.Abs(v))))
-	return num.Value(math.Round(v*unit) / unit)
-}
+func six(v float64) num.Value { return num.Value(num.Digits(v, 6)) }
 
 // untested is a difference that was not tested.
 func untested(why string) Difference {
@@ -360,7 +340,7 @@ func (l *Line) rateChange(base, to *report.Result, k int, noise float64) Differe
 			return d
 		}
 		d.Lower, d.Upper = six(math.Expm1(low)), six(math.Expm1(high))
-		d.P, d.Verdict = 1-confidence, Same
+		d.P, d.Verdict = 1-confidence, Same // at most: the two intervals have nothing in common
 		return d
 	}
 	value := ln(b.Value) - ln(a.Value)

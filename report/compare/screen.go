@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/openloop/openloop/internal/layout"
 	"github.com/openloop/openloop/internal/num"
 )
 
@@ -68,12 +69,7 @@ func (c *Comparison) writeSettings(b *strings.Builder) {
 var commonSettings = []string{"engine", "model", "workload", "arrivals", "objectives", "client cores"}
 
 func (c *Comparison) named(name string) bool {
-	for _, s := range commonSettings {
-		if s == name {
-			return true
-		}
-	}
-	return strings.HasPrefix(name, "label ")
+	return slices.Contains(commonSettings, name) || strings.HasPrefix(name, "label ")
 }
 
 // text is a setting that is the same in all runs.
@@ -301,23 +297,7 @@ func (c *Comparison) legend() string {
 		"differ in any of them; changes in brackets: not tested", num.Exact(100*c.Noise), lines)
 }
 
-// wrap breaks a text into lines of at most lineWidth characters, the further ones indented.
+// wrap breaks a text into lines of at most lineWidth columns, the further ones indented.
 func wrap(first, text string) string {
-	var b strings.Builder
-	line := first
-	length := utf8.RuneCountInString(line)
-	empty := true
-	for word := range strings.FieldsSeq(text) {
-		n := utf8.RuneCountInString(word)
-		if !empty && length+1+n > lineWidth {
-			b.WriteString(strings.TrimRight(line, " ") + "\n")
-			line, length, empty = "  ", 2, true
-		}
-		if !empty {
-			line, length = line+" ", length+1
-		}
-		line, length, empty = line+word, length+n, false
-	}
-	b.WriteString(strings.TrimRight(line, " ") + "\n")
-	return b.String()
+	return strings.Join(layout.Wrap(first, "  ", text, lineWidth), "\n") + "\n"
 }

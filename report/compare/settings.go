@@ -24,12 +24,7 @@ func settingsOf(results []*report.Result) []Setting {
 			all = append(all, s)
 		}
 	}
-	add("engine", func(r *report.Result) string {
-		if r.Engine == nil {
-			return ""
-		}
-		return strings.TrimSpace(r.Engine.Name + " " + r.Engine.Version)
-	})
+	add("engine", func(r *report.Result) string { return r.Engine.String() })
 	for _, key := range keysOf(results, func(r *report.Result) map[string]string {
 		if r.Engine == nil {
 			return nil

@@ -16,7 +16,7 @@ func valueText(v float64, unit string) string {
 	case unit == "share":
 		return num.Exact(num.Round(100*v)) + " %"
 	case v >= 1000:
-		return num.Thousands(int(math.Round(v)))
+		return num.Amount(v)
 	case unit == "req/s":
 		return num.Rate(v)
 	}
@@ -129,7 +129,21 @@ func (d *Difference) tilde(l *Line) string {
 		}
 		return "(" + changeText(l, d.Change) + ")"
 	}
-	return changeText(l, d.Change)
+	return d.text(l)
+}
+
+// text is a change for people: "+12.3 %", or where only an end of it is known, "≥ +12.3 %".
+func (d *Difference) text(l *Line) string {
+	text := changeText(l, num.Value(d.least()))
+	switch {
+	case !d.Change.IsAbsent():
+		return text
+	case d.Lower > 0:
+		return "≥ " + text
+	case d.Upper < 0:
+		return "≤ " + text
+	}
+	return text
 }
 
 // evidence is what a change rests on.

@@ -9,7 +9,6 @@ import (
 	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/report"
-	"github.com/openloop/openloop/sweep/enginemetrics"
 )
 
 // From these differences on the reader is told.
@@ -116,10 +115,8 @@ func hits(s *report.Stage) float64 {
 	if s.Engine == nil {
 		return math.NaN()
 	}
-	return hitShare(s.Engine)
+	return float64(s.Engine.HitShare)
 }
-
-func hitShare(w *enginemetrics.Window) float64 { return float64(w.HitShare) }
 
 func faulty(v audit.Verdict) bool { return v.Level == audit.Suspect || v.Level == audit.Invalid }
 
@@ -150,4 +147,4 @@ func grows(s *report.Stage) bool {
 	return s.Load.Kind.Open() && s.Judgement.At > 0 && s.Judgement.Growth.PValue < growthSeen
 }
 
-func percent(share float64) string { return num.Exact(num.Round(100*share)) + " %" }
+func percent(share float64) string { return valueText(share, "share") }

@@ -55,7 +55,7 @@ func (m *Model) Begin(index int, run *loadgen.Run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.run, m.index, m.scrape = run, index, nil
-	m.recent = recent{errors: map[string]int{}}
+	m.recent.follow(run)
 	m.made, m.looks = 0, nil
 	stage := run.Stage()
 	m.stage = Running{
@@ -78,12 +78,8 @@ func (m *Model) Observe(e loadgen.Event) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if e.Run == m.run || m.run == nil { // a stage's first requests may end before Begin
-		if m.recent.errors == nil {
-			m.recent.errors = map[string]int{}
-		}
-		m.recent.add(e.Record, e.Detail)
-	}
+	m.recent.follow(e.Run) // a stage's first requests may end before Begin
+	m.recent.add(e.Record, e.Detail)
 }
 
 // End takes in a stage that has ended.

@@ -80,9 +80,14 @@ func TestModel(t *testing.T) {
 		t.Errorf("before the run: %+v", s)
 	}
 	run := begun(t)
+	early := record(0, 30*time.Millisecond, 5*time.Millisecond, 11)
+	early.Scheduled, early.Sent = run.Start(), run.Start()
+	early.FirstToken, early.LastToken, early.End = early.FirstToken+run.Start(), early.LastToken+run.Start(),
+		early.End+run.Start()
+	m.Observe(loadgen.Event{Run: run, Record: &early, Ended: true}) // before the model is told of its stage
 	m.Begin(0, run)
 	m.Engine(enginemetrics.Scrape{Waiting: 3, KVUsage: math.NaN()})
-	for i := range 20 {
+	for i := range 19 {
 		rec := record(time.Duration(i)*time.Millisecond, 30*time.Millisecond, 5*time.Millisecond, 11)
 		rec.Scheduled += run.Start()
 		rec.Sent, rec.FirstToken = rec.Sent+run.Start(), rec.FirstToken+run.Start()

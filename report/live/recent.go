@@ -28,9 +28,17 @@ const (
 
 // recent holds the requests of a stage that ended last, in a ring. The requests' own goroutines fill it, one each.
 type recent struct {
+	of      *loadgen.Run // the stage
 	records []loadgen.Record
 	next    int // where the next goes, once the ring is full
 	errors  map[string]int
+}
+
+// follow begins anew with another stage.
+func (r *recent) follow(run *loadgen.Run) {
+	if r.of != run {
+		*r = recent{of: run}
+	}
 }
 
 // add takes in a request that has ended.
@@ -52,6 +60,9 @@ func (r *recent) add(rec *loadgen.Record, detail *loadgen.Detail) {
 		text = detail.Error
 	}
 	if _, known := r.errors[text]; known || len(r.errors) < mostText {
+		if r.errors == nil {
+			r.errors = map[string]int{}
+		}
 		r.errors[text]++
 	}
 }

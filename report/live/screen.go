@@ -145,7 +145,7 @@ func (s *State) fields(width int) []field {
 	if width >= wider {
 		add(field{"in flight", 9, three(func(r *row) num.Value { return r.inFlight }), nil})
 	}
-	add(field{"tok/s", 6, func(r *row) string { return thousands(r.tokens) }, nil},
+	add(field{"tok/s", 6, func(r *row) string { return num.Amount(float64(r.tokens)) }, nil},
 		field{"errors", 6, func(r *row) string { return fmt.Sprint(r.errors) }, nil},
 		field{"outcome", 0, func(r *row) string { return r.outcome }, nil})
 	return fields
@@ -324,7 +324,7 @@ func (r *Running) now(s *State, width int) []string {
 	}
 	latencies := []string{over(ttft, r.TTFTNow, r.TTFTOverTime), over(tpot, r.TPOTNow, r.TPOTOverTime)}
 	if r.Index < 0 { // the probe's requests are not looked at one by one
-		latencies = []string{thousands(num.Value(r.TokenRate)) + " tokens/s"}
+		latencies = []string{num.Amount(r.TokenRate) + " tokens/s"}
 	}
 	if !r.Waiting.IsAbsent() {
 		latencies = append(latencies, fmt.Sprintf("waiting %.0f", float64(r.Waiting)))
@@ -352,14 +352,6 @@ func (s *State) panes(width int) []string {
 		lines = append(lines, left[i]+strings.Repeat(" ", gap)+right[i])
 	}
 	return append(lines, "")
-}
-
-// thousands writes a rate of tokens.
-func thousands(v num.Value) string {
-	if f := float64(v); f >= 1000 {
-		return num.Thousands(int(math.Round(f)))
-	}
-	return num.Three(float64(v))
 }
 
 // pad fills a text up to a width.

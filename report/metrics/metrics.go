@@ -5,6 +5,7 @@ package metrics
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,7 +88,9 @@ func New(version, target, model string) *Run {
 		Help: "Requests per second of the stage under way, by its schedule; 0 for closed loops."})
 	m.registry.MustRegister(m.asked, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "openloop_in_flight",
 		Help: "Requests in flight."}, m.inFlight))
-	gauges("run_info", "What is measured.", "version", "target", "model").WithLabelValues(version, target, model).Set(1)
+	valid := func(text string) string { return strings.ToValidUTF8(text, "\uFFFD") } // a label must be
+	gauges("run_info", "What is measured.", "version", "target", "model").
+		WithLabelValues(version, valid(target), valid(model)).Set(1)
 	return m
 }
 
@@ -110,6 +113,17 @@ func (m *Run) StageStarted(index int, load loadgen.Load, run *loadgen.Run) {
 	if index < 0 {
 		return
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name := m.stageOf(run, load).name
+	m.stageInfo.WithLabelValues(name, strconv.Itoa(index), string(load.Kind)).Set(1)
+}
+
+// stageOf are the metrics of a stage, made if it has none yet.
+func (m *Run) stageOf(run *loadgen.Run, load loadgen.Load) *stage {
+	if s := m.stages[run]; s != nil {
+		return s
+	}
 	name := load.String()
 	s := &stage{name: name, sent: m.sent.WithLabelValues(name), outcomes: map[loadgen.Status]*outcome{}}
 	for _, status := range []loadgen.Status{loadgen.Completed, loadgen.Errored, loadgen.Incomplete} {
@@ -120,20 +134,19 @@ func (m *Run) StageStarted(index int, load loadgen.Load, run *loadgen.Run) {
 			delay: m.delay.WithLabelValues(name, text), tokens: m.tokens.WithLabelValues(name, text),
 		}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.stages[run] = s
-	m.stageInfo.WithLabelValues(name, strconv.Itoa(index), string(load.Kind)).Set(1)
+	return s
 }
 
-// Observe is for loadgen.Hooks.Observe.
+// Observe is for loadgen.Hooks.Observe, of stages: a probe's requests are not counted. The first ones of a stage may be
+// sent before StageStarted is called.
 func (m *Run) Observe(e loadgen.Event) {
 	m.mu.Lock()
 	s := m.stages[e.Run]
-	m.mu.Unlock()
 	if s == nil {
-		return
+		s = m.stageOf(e.Run, e.Run.Stage().Load)
 	}
+	m.mu.Unlock()
 	if !e.Ended {
 		s.sent.Inc()
 		return

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/sweep"
@@ -36,12 +38,58 @@ func filled() *Run {
 		m.Observe(loadgen.Event{Run: run, Record: &r})
 		m.Observe(loadgen.Event{Run: run, Record: &r, Ended: true})
 	}
-	m.Observe(loadgen.Event{Run: &loadgen.Run{}, Record: &loadgen.Record{}, Ended: true}) // a probe's
 	m.Estimated(&sweep.Answer{Estimate: 11.9, Lower: 11.4, Upper: num.Absent()})
 	st := &sweep.Stage{Load: load, Audit: audit.Verdict{Level: audit.Suspect}}
 	st.Judgement = slo.StageJudgement{Outcome: slo.Pass, Objectives: make([]slo.Judgement, 1)}
 	m.StageEnded(0, st)
 	return m
+}
+
+// The first requests of a stage may be sent before StageStarted is called; here all are.
+func TestRequestsBeforeTheirStage(t *testing.T) {
+	server, err := llmsim.NewServer(llmsim.Config{Fixed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	if err := server.Start("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	base, _, err := endpoint.ParseBase(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := endpoint.Open(endpoint.Config{Address: base})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := loadgen.NewClient(e.Target("/completions"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	m := New("1.0", "http://host", "m\xff")
+	body := []byte(`{"prompt":"one","max_tokens":2,"stream":true,"stream_options":{"include_usage":true}}`)
+	load := loadgen.Load{Kind: loadgen.Synchronous, Streams: 1}
+	run, err := (&loadgen.Runner{Client: client}).Start(t.Context(), loadgen.Stage{Load: load, MaxRequests: 3},
+		loadgen.Hooks{Source: func(int) (loadgen.Request, error) { return loadgen.Request{Body: body}, nil },
+			Observe: m.Observe})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run.Wait()
+	m.StageStarted(0, load, run)
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for _, line := range []string{
+		`openloop_requests_sent_total{stage="synchronous"} 3`,
+		`openloop_requests_total{error="",outcome="completed",stage="synchronous"} 3`,
+		`openloop_stage_info{index="0",kind="synchronous",stage="synchronous"} 1`,
+	} {
+		if !strings.Contains(w.Body.String(), line+"\n") {
+			t.Errorf("there is no line %s in\n%s", line, w.Body)
+		}
+	}
 }
 
 func TestMetrics(t *testing.T) {

@@ -78,9 +78,6 @@ func margin(share float64) string {
 // mostMore is the longest load that is called a way to a surer answer.
 const mostMore = 2 * time.Hour
 
-// wide is the half width of an interval from which on it stands in the place of the estimate, as on the screen.
-const wide = 0.1
-
 func (a *answer) ofSearch(r *report.Result) {
 	s := r.Search
 	estimate, lower, upper := float64(s.Estimate), float64(s.Lower), float64(s.Upper)
@@ -97,7 +94,7 @@ func (a *answer) ofSearch(r *report.Result) {
 		case !hasUpper:
 			a.Sign, a.Figure, a.Margin = "≥", num.Rate(lower), fmt.Sprintf("estimate %s, %s one-sided",
 				num.Rate(estimate), one)
-		case math.Sqrt(upper/lower)-1 > wide:
+		case s.Wide():
 			a.Figure = num.Rate(lower) + " – " + num.Rate(upper)
 			a.Margin = fmt.Sprintf("%s interval; best estimate %s", two, num.Rate(estimate))
 		default:
@@ -233,8 +230,7 @@ func (a *answer) trust(r *report.Result) {
 		if s.More > 0 && s.More < mostMore {
 			a.because("about %v more load would make it as sure as was asked", s.More.Round(time.Second))
 		}
-		if s.Finding == sweep.Interval && (s.Lower.IsAbsent() || s.Upper.IsAbsent() ||
-			math.Sqrt(float64(s.Upper/s.Lower))-1 > wide) {
+		if s.Finding == sweep.Interval && s.Wide() {
 			a.lessen(careful, "Use with care")
 			a.because("the interval is wide: its ends are more than 10 %% from the middle")
 		}

@@ -30,45 +30,15 @@ var (
 	p99 = slo.Statistic{Kind: slo.Quantile, Q: 0.99}
 )
 
-// statistic is a statistic of a latency in milliseconds; absent where there is none of the kind.
-func statistic(l *report.Latency, of slo.Statistic) float64 {
-	switch of.Kind {
-	case slo.Mean:
-		return float64(l.Mean)
-	case slo.Max:
-		return float64(l.Max)
-	}
-	switch of.Q {
-	case 0.5:
-		return float64(l.P50)
-	case 0.9:
-		return float64(l.P90)
-	case 0.95:
-		return float64(l.P95)
-	case 0.99:
-		return float64(l.P99)
-	case 0.999:
-		return float64(l.P999)
-	}
-	return math.NaN()
-}
-
 // objectiveOn is the objective that bounds a latency, nil for none.
 func objectiveOn(r *report.Result, of slo.Metric) *slo.Objective {
-	for i := range r.Asked.Objectives {
-		if o := &r.Asked.Objectives[i]; o.Metric == of && !math.IsNaN(statistic(&report.Latency{}, o.Statistic)) {
-			return o
-		}
-	}
-	return nil
+	return report.ShownObjective(r.Asked.Objectives, of)
 }
 
 // counts is the statistic of a latency that the reader wants to know first: the one that an objective bounds.
 func counts(r *report.Result, of slo.Metric) slo.Statistic {
-	if o := objectiveOn(r, of); o != nil {
-		return o.Statistic
-	}
-	return p95
+	key, _ := report.ShownStatistic(r.Asked.Objectives, of)
+	return key
 }
 
 // rateOf is the rate at which a stage stands in a chart: as it was asked for, else as requests were done.
@@ -81,9 +51,6 @@ func rateOf(s *report.Stage) float64 {
 	}
 	return s.Rates.Done
 }
-
-// judged says whether a stage's outcome is of interest.
-func judged(s *report.Stage) bool { return len(s.Judgement.Objectives) > 0 && !s.Probe }
 
 // drawn are the stages of a result that charts show, by their rate: the open loops, or where there are none, the
 // closed ones.
@@ -135,7 +102,7 @@ func marked(r *report.Result, i int, at point, what string) mark {
 	s := &r.Stages[i]
 	m := mark{point: at, shape: dot, colour: main, stage: i}
 	switch {
-	case !judged(s):
+	case !s.Judged():
 		if !s.Load.Kind.Open() {
 			m.shape = diamond
 		}
@@ -148,7 +115,7 @@ func marked(r *report.Result, i int, at point, what string) mark {
 	}
 	m.ringed = s.Client.Level == audit.Invalid || s.Client.Level == audit.Suspect
 	m.tip = s.Name + ": " + what
-	if judged(s) {
+	if s.Judged() {
 		m.tip += ", " + string(s.Judgement.Outcome)
 	}
 	if m.ringed {
@@ -190,7 +157,7 @@ func latencyChart(r, base *report.Result, a *answer, of metric) *chart {
 	if base != nil {
 		l := line{name: "base", colour: ghost, width: 2, dash: []float64{3, 3}, fading: true}
 		l.curve = curve(base, drawn(base), func(s *report.Stage) point {
-			return point{rateOf(s), statistic(of.get(s), key)}
+			return point{rateOf(s), float64(of.get(s).At(key))}
 		})
 		for _, v := range l.curve {
 			xs, ys = append(xs, v.x), append(ys, v.y)
@@ -199,7 +166,7 @@ func latencyChart(r, base *report.Result, a *answer, of metric) *chart {
 	}
 	for _, l := range lines {
 		one := line{name: l.of.String(), colour: l.colour, width: l.width, dash: l.dash}
-		value := func(s *report.Stage) point { return point{rateOf(s), statistic(of.get(s), l.of)} }
+		value := func(s *report.Stage) point { return point{rateOf(s), float64(of.get(s).At(l.of))} }
 		one.curve = curve(r, stages, value)
 		for _, i := range stages {
 			v := value(&r.Stages[i])
@@ -268,7 +235,7 @@ func throughputChart(r, base *report.Result) *chart {
 		colour colour
 	}{{ttft, main}, {tpot, second}} {
 		key := counts(r, of.of)
-		value := func(s *report.Stage) point { return point{statistic(of.get(s), key), outputOf(s)} }
+		value := func(s *report.Stage) point { return point{float64(of.get(s).At(key)), outputOf(s)} }
 		if base != nil {
 			take(line{
 				name: "base", colour: ghost, width: 2, dash: []float64{3, 3}, fading: true,

@@ -5,6 +5,7 @@ import (
 	"html"
 	"image/color"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,7 +40,7 @@ func slide(r *report.Result) *chart {
 	c := &chart{width: slideWidth, height: slideHeight}
 	model := shortModel(r.Asked.Model)
 	if e := r.Engine; e != nil && e.Name != "" {
-		model = strings.TrimSpace(model + " on " + e.Name + " " + e.Version)
+		model = strings.TrimSpace(model + " on " + e.String())
 	}
 	c.title = strings.TrimSpace(fmt.Sprintf("%s: %s%s %s", a.Label, a.Sign, a.Figure, a.Unit))
 	about := []string{a.Margin}
@@ -58,7 +59,7 @@ func slide(r *report.Result) *chart {
 	}{{ttft, main}, {tpot, second}} {
 		key := counts(r, of.of)
 		l := line{name: of.name + " " + key.String(), colour: of.colour, width: 2.6}
-		value := func(s *report.Stage) point { return point{rateOf(s), statistic(of.get(s), key)} }
+		value := func(s *report.Stage) point { return point{rateOf(s), float64(of.get(s).At(key))} }
 		l.curve = curve(r, drawn(r), value)
 		for _, i := range drawn(r) {
 			v := value(&r.Stages[i])
@@ -207,7 +208,7 @@ func (p *pixelPen) disc(at point, r float64, s style) {
 	var path vg.Path
 	center := p.place(at)
 	path.Move(vg.Point{X: center.X + vg.Length(r), Y: center.Y})
-	path.Arc(center, vg.Length(r), 0, 2*3.14159265358979)
+	path.Arc(center, vg.Length(r), 0, 2*math.Pi)
 	path.Close()
 	p.apply(path, s)
 }
@@ -243,7 +244,7 @@ func (p *pixelPen) upright(at point, a anchor, size float64, c colour, text stri
 	face := p.face(size, false)
 	p.canvas.Push()
 	p.canvas.Translate(p.place(at))
-	p.canvas.Rotate(3.14159265358979 / 2)
+	p.canvas.Rotate(math.Pi / 2)
 	p.canvas.SetColor(paint(c, 0))
 	p.canvas.FillString(face, vg.Point{X: -shift(face, a, text)}, text)
 	p.canvas.Pop()

@@ -6,13 +6,13 @@ import (
 	"html/template"
 	"maps"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/internal/shell"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/sweep"
@@ -167,10 +167,10 @@ func newRunView(r, base *report.Result) *runView {
 	a := newAnswer(r)
 	v := &runView{
 		Model: cmp.Or(shortModel(r.Asked.Model), "model not named"), Target: r.Asked.Target, Answer: a,
-		Headline: r.Answer(), Command: commandLine(r.Command), Columns: columnsOf(),
+		Headline: r.Answer(), Command: shell.Line(r.Command), Columns: columnsOf(),
 	}
+	v.On = r.Engine.String()
 	if e := r.Engine; e != nil {
-		v.On = strings.TrimSpace(e.Name + " " + e.Version)
 		for _, k := range slices.Sorted(maps.Keys(e.Config)) {
 			v.Config = append(v.Config, pair{k, e.Config[k]})
 		}
@@ -185,8 +185,8 @@ func newRunView(r, base *report.Result) *runView {
 	if !began.IsZero() && began.Unix() != 0 {
 		v.When = began.UTC().Format("2 Jan 2006, 15:04 UTC")
 	}
-	if r.Took > 0 {
-		v.When += ", took " + r.Took.Round(time.Second).String()
+	if took := r.Took.Round(time.Second); took > 0 {
+		v.When = strings.TrimPrefix(v.When+", took "+took.String(), ", ")
 	}
 	a.Means = meaning(r, a)
 	if strip := stripOf(r, a); strip != "" {
@@ -299,7 +299,7 @@ func manyText(v float64) string {
 			return num.Three(v/u.from) + u.name
 		}
 	}
-	return thousands(v)
+	return num.Amount(v)
 }
 
 // figuresOf are the large figures, those of the stage nearest to the answer, and the name of that stage.
@@ -315,7 +315,7 @@ func figuresOf(r *report.Result, a *answer) ([]figure, string) {
 	case r.Search != nil && !math.IsNaN(a.estimate):
 		at += ", the stage nearest to the max rate"
 	}
-	tokens := figure{Label: "output", Value: thousands(outputOf(s)), Unit: "tok/s"}
+	tokens := figure{Label: "output", Value: num.Amount(outputOf(s)), Unit: "tok/s"}
 	if s.Rates.Output == 0 && s.Rates.Tokens > 0 {
 		tokens.Label, tokens.Note = "tokens", "prompts too: the file does not tell them apart"
 	}
@@ -323,7 +323,7 @@ func figuresOf(r *report.Result, a *answer) ([]figure, string) {
 	seen := map[string]bool{}
 	for _, of := range []metric{ttft, tpot} {
 		key, o := counts(r, of.of), objectiveOn(r, of.of)
-		value := statistic(of.get(s), key)
+		value := float64(of.get(s).At(key))
 		f := figure{Label: of.name + " " + key.String(), Value: num.Three(value), Unit: "ms"}
 		if math.IsNaN(value) {
 			f.Value, f.Unit, f.Note = "–", "", "nothing was observed"
@@ -385,13 +385,6 @@ func (f *figure) undecided(s *report.Stage, o slo.Objective) {
 	}
 }
 
-func thousands(v float64) string {
-	if v < 1000 || math.IsInf(v, 0) {
-		return num.Three(v)
-	}
-	return num.Thousands(int(math.Round(num.Round(v))))
-}
-
 func outcomeBadge(o slo.Outcome) badge {
 	switch o {
 	case slo.Pass:
@@ -448,7 +441,7 @@ func cellsOf(s *report.Stage, outcome, client badge) []cell {
 		value(float64(s.Rates.Asked)), value(s.Rates.Sent), value(s.Rates.Done), value(s.InFlight),
 		value(float64(s.TTFT.P50)), value(float64(s.TTFT.P95)), value(float64(s.TTFT.P99)),
 		value(float64(s.TPOT.P95)), value(float64(s.ITL.P99)),
-		{Text: thousands(outputOf(s)), Sort: sortKey(outputOf(s))},
+		{Text: num.Amount(outputOf(s)), Sort: sortKey(outputOf(s))},
 		{Text: num.Thousands(s.Requests.Errored), Sort: sortKey(float64(s.Requests.Errored))},
 		value(float64(s.SendDelay.P99)),
 		{Text: strings.TrimSpace(client.Sign + " " + client.Text), Sort: client.Text, Class: client.Class},
@@ -473,7 +466,7 @@ func sortKey(v float64) string {
 func newStageView(r *report.Result, i int, a *answer) *stageView {
 	s := &r.Stages[i]
 	v := &stageView{Index: i, Name: s.Name, Client: clientBadge(s.Client.Level), At: i == a.stage}
-	if judged(s) {
+	if s.Judged() {
 		v.Outcome = outcomeBadge(s.Judgement.Outcome)
 		v.Why = append(v.Why, s.Judgement.Reasons...)
 		if n := s.Judgement.Need; n != nil && s.Judgement.Outcome == slo.Undecided {
@@ -589,9 +582,7 @@ func factsOf(r *report.Result) []fact {
 			percent(slo.WithDefault(r.Asked.Confidence))))
 	}
 	add("seeds", fmt.Sprintf("arrivals %d, prompts %d", r.Asked.Seed, r.Workload.PromptSeed))
-	if e := r.Engine; e != nil {
-		add("engine", strings.TrimSpace(e.Name+" "+e.Version))
-	}
+	add("engine", r.Engine.String())
 	if p := r.Probes; p != nil {
 		text := fmt.Sprintf("one stream does %s req/s", num.Three(p.SynchronousRate))
 		if p.SaturationRate > 0 {
@@ -618,20 +609,6 @@ func factsOf(r *report.Result) []fact {
 	return all
 }
 
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
-
-// commandLine writes a command as a shell takes it.
-func commandLine(words []string) string {
-	quoted := make([]string, len(words))
-	for i, w := range words {
-		quoted[i] = w
-		if !plainWord.MatchString(w) {
-			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-		}
-	}
-	return strings.Join(quoted, " ")
-}
-
 // chartsOf are the charts of a run.
 func chartsOf(r, base *report.Result, a *answer) []chartView {
 	ttftChart := latencyView(r, base, a, ttft, "Time to first token")
@@ -646,8 +623,8 @@ func chartsOf(r, base *report.Result, a *answer) []chartView {
 	for _, i := range drawn(r) {
 		s := &r.Stages[i]
 		output.Table.Rows = append(output.Table.Rows, Row{Cells: []string{
-			s.Name, num.Three(outputOf(s)), num.Three(statistic(&s.TTFT, counts(r, slo.TTFT))),
-			num.Three(statistic(&s.TPOT, counts(r, slo.TPOT))),
+			s.Name, num.Three(outputOf(s)), num.Three(float64(s.TTFT.At(counts(r, slo.TTFT)))),
+			num.Three(float64(s.TPOT.At(counts(r, slo.TPOT)))),
 		}})
 	}
 	return []chartView{ttftChart, tpotChart, output}
@@ -667,18 +644,18 @@ func latencyView(r, base *report.Result, a *answer, of metric, title string) cha
 		s := &r.Stages[i]
 		l := of.get(s)
 		outcome := ""
-		if judged(s) {
+		if s.Judged() {
 			outcome = string(s.Judgement.Outcome)
 		}
 		v.Table.Rows = append(v.Table.Rows, Row{Cells: []string{s.Name, num.Rate(rateOf(s)), num.Three(float64(l.P50)),
-			num.Three(statistic(l, key)), num.Three(float64(l.P99)), outcome}})
+			num.Three(float64(l.At(key))), num.Three(float64(l.P99)), outcome}})
 	}
 	if len(stages) > 0 && v.Empty == "" {
 		first, last := &r.Stages[stages[0]], &r.Stages[stages[len(stages)-1]]
-		v.Caption = fmt.Sprintf("%s: %s at %s req/s", key, milliseconds(statistic(of.get(first), key)),
+		v.Caption = fmt.Sprintf("%s: %s at %s req/s", key, milliseconds(float64(of.get(first).At(key))),
 			num.Rate(rateOf(first)))
 		if len(stages) > 1 {
-			v.Caption += fmt.Sprintf(", %s at %s req/s", milliseconds(statistic(of.get(last), key)),
+			v.Caption += fmt.Sprintf(", %s at %s req/s", milliseconds(float64(of.get(last).At(key))),
 				num.Rate(rateOf(last)))
 		}
 		v.Caption += "."
@@ -716,7 +693,7 @@ func stripOf(r *report.Result, a *answer) string {
 	most := 0.0
 	for _, i := range drawn(r) {
 		s := &r.Stages[i]
-		if !s.Load.Kind.Open() || !judged(s) {
+		if !s.Load.Kind.Open() || !s.Judged() {
 			continue
 		}
 		m := marked(r, i, point{rateOf(s), 0}, fmt.Sprintf("%s req/s", num.Rate(rateOf(s))))

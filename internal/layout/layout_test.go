@@ -1,0 +1,26 @@
+package layout
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestWrap(t *testing.T) {
+	for _, c := range []struct {
+		head, indent, text string
+		width              int
+		want               []string
+	}{
+		{"", "", "", 10, []string{""}},
+		{"! ", "  ", "", 10, []string{"!"}},
+		{"! ", "  ", "one two three", 9, []string{"! one two", "  three"}},
+		{"! ", "  ", "one two three", 8, []string{"! one", "  two", "  three"}},
+		{"", "", "a wordthatistoolong b", 5, []string{"a", "wordthatistoolong", "b"}},
+		{"", "", "  spaces \n\t go ", 80, []string{"spaces go"}},
+		{"", "", "世界 世界", 8, []string{"世界", "世界"}}, // each is four columns wide
+	} {
+		if got := Wrap(c.head, c.indent, c.text, c.width); !slices.Equal(got, c.want) {
+			t.Errorf("%q in %d: got %q, want %q", c.text, c.width, got, c.want)
+		}
+	}
+}
