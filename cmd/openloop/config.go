@@ -102,7 +102,7 @@ func (p *program) configure(cmd *cobra.Command, args []string) error {
 		return usageError("%w", err)
 	}
 	for _, key := range merged.Keys() {
-		if set.Lookup(key) == nil || s.from[key] != "" || slices.Contains(notKeys, key) {
+		if !takes(set, key) || s.from[key] != "" {
 			continue
 		}
 		from := fmt.Sprintf("%s:%d", name, file.lines[key])
@@ -121,6 +121,13 @@ func (p *program) configure(cmd *cobra.Command, args []string) error {
 
 // keyName is the flag that a name with - or _ between its words is of.
 func keyName(name string) string { return string(presentName(nil, strings.ReplaceAll(name, "_", "-"))) }
+
+// takes says whether a command takes a key of the configuration. What it only knows in order to refuse it, as gate does
+// with --max-seconds, is hidden: a file for all commands may well hold it.
+func takes(set *pflag.FlagSet, key string) bool {
+	f := set.Lookup(key)
+	return f != nil && !f.Hidden && !slices.Contains(notKeys, key)
+}
 
 // configName is the configuration file that was asked for, "" for none.
 func configName(set *pflag.FlagSet) (string, error) {
@@ -196,7 +203,7 @@ func (p *program) configKeys(root *cobra.Command) []string {
 func (p *program) checkKeys(cmd *cobra.Command, name string, file *yamlParser) error {
 	known := p.configKeys(cmd.Root())
 	for _, key := range file.keys {
-		if f := cmd.Flags().Lookup(key); f != nil && !slices.Contains(notKeys, key) {
+		if takes(cmd.Flags(), key) {
 			continue
 		}
 		if slices.Contains(known, key) && key != configFlag {

@@ -55,7 +55,7 @@ func newReport(p *program) *cobra.Command {
 
 func (f *reportFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.format, "format", "",
-		"screen (a line a stage; summary is the same), html, svg and png (its main chart), markdown, junit, "+
+		"`FORMAT`: screen (a line a stage; summary is the same), html, svg and png (its main chart), markdown, junit, "+
 			"console (GuideLLM's tables), json, csv or yaml (default: by the ending of --output, else screen for "+
 			"openloop's own reports and console for GuideLLM's)")
 	set.StringVar(&f.style, "console-style", "", "openloop for --format screen, guidellm for --format console")

@@ -618,7 +618,9 @@ func invalidStages(r *report.Result) error {
 		if client.Level != audit.Invalid {
 			continue
 		}
-		names = append(names, r.Stages[i].Name)
+		if name := r.Stages[i].Name; !slices.Contains(names, name) { // a search comes back to a rate
+			names = append(names, name)
+		}
 		for _, c := range client.Reasons {
 			if c.Level == audit.Invalid && reason == "" {
 				reason = c.Text
