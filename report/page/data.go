@@ -101,7 +101,8 @@ func newData(runs []*report.Result) (template.JS, error) {
 		for k := range r.Stages {
 			s := &r.Stages[k]
 			// A large run has millions: they are taken apart stage by stage, and kept no longer.
-			log := slices.SortedStableFunc(sent(s), func(a, b report.Request) int { return cmp.Compare(a.Sent, b.Sent) })
+			bySent := func(a, b report.Request) int { return cmp.Compare(a.Sent, b.Sent) }
+			log := slices.SortedStableFunc(sent(s), bySent)
 			requests, err := pack(log, most)
 			if err != nil {
 				return "", err
