@@ -12,6 +12,7 @@ import (
 
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/report/live"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/tokens"
@@ -225,8 +226,13 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 
 // note says what was settled without being asked for.
 func (f *specFlags) note(format string, args ...any) {
-	if !f.quiet {
-		fmt.Fprintf(f.program.stderr, format+"\n", args...)
+	text := fmt.Sprintf(format, args...)
+	switch {
+	case f.quiet:
+	case spec.Progress(f.progress) == spec.JSONProgress:
+		_, _ = f.program.stderr.Write(live.MessageJSON(time.Now(), "note", text))
+	default:
+		fmt.Fprintln(f.program.stderr, text)
 	}
 }
 
