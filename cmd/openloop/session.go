@@ -294,12 +294,8 @@ func (s *session) findEndpoint() error {
 // chooseModel finds the model to ask for.
 func (s *session) chooseModel(ctx context.Context) (string, error) {
 	list, err := s.list(ctx)
-	var models []string
 	if err == nil {
 		s.models = list.Models
-		for _, m := range list.Models {
-			models = append(models, m.ID)
-		}
 	}
 	asked := s.spec.Endpoint.Model
 	switch {
@@ -311,16 +307,13 @@ func (s *session) chooseModel(ctx context.Context) (string, error) {
 	case err != nil:
 		return "", refusal(ctx, err)
 	case asked == "":
-		if len(models) > 1 {
-			s.say("the endpoint serves %d models; asking for the first, %s (--model chooses)", len(models), models[0])
+		first := list.Models[0].ID
+		if n := len(list.Models); n > 1 {
+			s.say("the endpoint serves %d models; asking for the first, %s (--model chooses)", n, first)
 		}
-		return models[0], nil
-	case !slices.Contains(models, asked):
-		list := strings.Join(models[:min(10, len(models))], ", ")
-		if len(models) > 10 {
-			list += ", …"
-		}
-		return "", usageError("the endpoint does not serve the model %q; it serves %s", asked, list)
+		return first, nil
+	case !serves(list.Models, asked):
+		return "", usageError("the endpoint does not serve the model %q; it serves %s", asked, names(list.Models))
 	}
 	return asked, nil
 }

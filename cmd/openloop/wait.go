@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -132,8 +133,7 @@ func (s *session) list(ctx context.Context) (list *endpoint.Listing, err error) 
 			return err
 		}
 		asked := s.spec.Endpoint.Model
-		if asked != "" && !slices.ContainsFunc(list.Models, func(m endpoint.Model) bool { return m.ID == asked }) &&
-			s.waiter().limit > 0 {
+		if asked != "" && !serves(list.Models, asked) && s.waiter().limit > 0 {
 			return notYet{fmt.Errorf("it does not list the model %q yet, but %s", asked, names(list.Models))}
 		}
 		return nil
@@ -141,19 +141,22 @@ func (s *session) list(ctx context.Context) (list *endpoint.Listing, err error) 
 	return list, err
 }
 
+// serves says whether a model is among those that an endpoint lists.
+func serves(models []endpoint.Model, asked string) bool {
+	return slices.ContainsFunc(models, func(m endpoint.Model) bool { return m.ID == asked })
+}
+
 // names are the names of the first few models.
 func names(models []endpoint.Model) string {
-	text := ""
-	for i, m := range models {
-		if i == 3 {
-			return text + ", …"
-		}
-		if i > 0 {
-			text += ", "
-		}
-		text += m.ID
+	const most = 10
+	var all []string
+	for _, m := range models[:min(most, len(models))] {
+		all = append(all, m.ID)
 	}
-	return text
+	if len(models) > most {
+		all = append(all, "…")
+	}
+	return strings.Join(all, ", ")
 }
 
 // waiter waits for the endpoint of the session.
