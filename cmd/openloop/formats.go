@@ -181,6 +181,15 @@ func allOutputs(o spec.Output) ([]output, error) {
 	for _, f := range files {
 		outputs = append(outputs, f.output())
 	}
+	forms := map[string]string{}
+	for _, out := range outputs {
+		name := filepath.Clean(out.file)
+		if before, taken := forms[name]; taken && before != out.format.name {
+			return nil, usageError("%s would be written twice, as %s and as %s: name another file", out.file, before,
+				out.format.name)
+		}
+		forms[name] = out.format.name
+	}
 	return outputs, nil
 }
 
