@@ -77,10 +77,8 @@ func (f *compareFlags) run(names []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if sameFile(f.output, inFolder(name)) {
-			return usageError("--output: %s is one of the runs to be compared; name another", f.output)
-		}
+	if err := refuseOver("output", f.output, names); err != nil {
+		return err
 	}
 	options := compare.Options{Noise: f.noise / 100, Anyway: f.anyway}
 	for _, text := range f.failOn {

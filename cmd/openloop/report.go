@@ -172,6 +172,11 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if form != nil && form.isView { // a report may be written anew in its place
+		if err := refuseOver("output", f.output, names); err != nil {
+			return err
+		}
+	}
 	if f.records != "" || f.hlog != "" {
 		if err := f.writeRequests(names, stderr); err != nil || f.format == "" && f.output == "" && !f.recompute {
 			return err
@@ -229,11 +234,26 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 	return nil
 }
 
+// refuseOver refuses to write over one of the runs that are read.
+func refuseOver(flag, file string, runs []string) error {
+	for _, name := range runs {
+		if sameFile(file, inFolder(name)) {
+			return usageError("--%s: %s is one of the runs that are read; name another file", flag, file)
+		}
+	}
+	return nil
+}
+
 // writeRequests writes the files of --records and --hlog.
 func (f *reportFlags) writeRequests(names []string, stderr io.Writer) error {
 	files, err := requestFiles(f.records, f.hlog)
 	if err != nil {
 		return err
+	}
+	for _, to := range files {
+		if err := refuseOver(to.flag, to.file, names); err != nil {
+			return err
+		}
 	}
 	var results []*report.Result
 	for _, name := range names {
