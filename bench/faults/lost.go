@@ -43,7 +43,7 @@ func endRows() []row {
 		{point: "4.1", name: "SIGKILL in the second stage", dies: true,
 			args: "run" + common + " --profile constant --rate 40,41 --max-seconds 6 --allow-invalid",
 			act: func(e *env) {
-				if e.Says(`(stage|leg) 2 of 2`) && e.Sleep(4*time.Second) {
+				if e.Says(`(stage|leg) 2 of 2|stage 1/2 constant`) && e.Sleep(4*time.Second) {
 					e.Signal(syscall.SIGKILL)
 				}
 			}, exit: []int{-1},

@@ -424,17 +424,17 @@ func otherTruthRows() []row {
 		{
 			point: "1.6", name: "TTFT is of completed requests", server: mixed,
 			args: "run" + common + " --profile constant --rate 20 --max-requests 40 --allow-invalid",
-			exit: []int{0}, says: []string{`TTFT p50 1[5-9]\d`}, report: []check{completed(10, 10), errored(30, 30)},
+			exit: []int{0}, says: []string{`(TTFT p50 |ttft95=)1[5-9]\d`}, report: []check{completed(10, 10), errored(30, 30)},
 		},
 		{
-			point: "1.6", name: "ITL is of completed requests", server: mixed,
+			point: "1.6", name: "TPOT is of completed requests", server: mixed,
 			args: "run" + common + " --profile constant --rate 20 --max-requests 40 --allow-invalid",
-			exit: []int{0}, says: []string{`ITL p50 ([1-9]|1\d)(\.\d+)? ms`},
+			exit: []int{0}, says: []string{`(ITL p50 |tpot95=)([1-9]|1\d)(\.\d+)? ?ms`},
 		},
 		{
 			point: "1.6", name: "progress of nothing is not 0.00", fast: true,
 			server: server.Config{Chat: server.AfterTrial(server.JSON(500, `{"error":{"message":"down"}}`))},
-			args:   short, not: []string{`(TTFT|ITL)[^\n]*\b0\.00`}, says: []string{`500`},
+			args:   short, not: []string{`(TTFT|ITL)[^\n]*\b0\.00`, `(ttft|tpot)95=0`}, says: []string{`500`},
 		},
 		{
 			point: "1.6", name: "two choices", fast: true,
