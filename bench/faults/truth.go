@@ -424,7 +424,8 @@ func otherTruthRows() []row {
 		{
 			point: "1.6", name: "TTFT is of completed requests", server: mixed,
 			args: "run" + common + " --profile constant --rate 20 --max-requests 40 --allow-invalid",
-			exit: []int{0}, says: []string{`(TTFT p50 |ttft95=)1[5-9]\d`}, report: []check{completed(10, 10), errored(30, 30)},
+			exit: []int{0}, says: []string{`(TTFT p50 |ttft95=)1[5-9]\d`},
+			report: []check{completed(10, 10), errored(30, 30)},
 		},
 		{
 			point: "1.6", name: "TPOT is of completed requests", server: mixed,
