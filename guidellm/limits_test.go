@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/openloop/openloop/internal/race"
 )
 
 // spaces has no end.
@@ -16,7 +18,7 @@ func (spaces) Read(p []byte) (int, error) {
 
 // What gzip makes next to nothing of is no report: it is refused before it takes the memory.
 func TestReadingHasALimit(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the race detector needs minutes for 300 MB")
 	}
 	read, write := io.Pipe()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/internal/memnet"
+	"github.com/openloop/openloop/internal/race"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/spec"
@@ -100,7 +101,7 @@ func TestSaturationIsNearCapacity(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s/%d-%d", c.spec, c.prompt, c.output), func(t *testing.T) {
 			t.Parallel()
-			if raceEnabled && slices.Contains(manyTokens, c.spec) && c.output > 16 {
+			if race.Enabled && slices.Contains(manyTokens, c.spec) && c.output > 16 {
 				t.Skip("its millions of tokens take minutes under the race detector; other cases run the same code")
 			}
 			inBubble(t, c.spec, c.prompt, c.output, func(t *testing.T, b *bench) {

@@ -1,10 +1,17 @@
 package main
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/openloop/openloop/internal/race"
+)
 
 // TestStudy is a small part of the study: intervals hold the true change about as often as they say, runs of the same
 // are called different in no more than 5 % of cases, and a run that is 10 % slower is found once it is long enough.
 func TestStudy(t *testing.T) {
+	if race.Enabled {
+		t.Skip("a simulation in one goroutine, too slow under the race detector")
+	}
 	const pairs = 200
 	s := study{pairs: pairs, sizes: []int{500}}
 	for i, src := range sources() {
@@ -30,6 +37,9 @@ func TestStudy(t *testing.T) {
 
 // A change of 10 % is found in runs that are long enough, and the longer the surer.
 func TestPower(t *testing.T) {
+	if race.Enabled {
+		t.Skip("a simulation in one goroutine, too slow under the race detector")
+	}
 	s := study{pairs: 40}
 	src := sources()[1] // AR(1) 0.5
 	for _, tc := range []struct {

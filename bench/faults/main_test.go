@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/openloop/openloop/internal/race"
 )
 
 // pending names rows, one a line, that are not green yet: go test leaves them out, the campaign does not.
@@ -16,7 +18,7 @@ var pending string
 
 // The fast rows of the campaign, against the program as it is.
 func TestFastRows(t *testing.T) {
-	if testing.Short() || raceDetector {
+	if testing.Short() || race.Enabled {
 		t.Skip("it runs another program, hundreds of times")
 	}
 	dir := t.TempDir()

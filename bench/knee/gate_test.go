@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/openloop/openloop/internal/race"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
@@ -27,6 +28,9 @@ type gateTally struct {
 
 // TestGateStudy decides gates whose truth is known, and counts how often an outcome is wrong.
 func TestGateStudy(t *testing.T) {
+	if race.Enabled {
+		t.Skip("a simulation in one goroutine, of a minute and more under the race detector")
+	}
 	engines, n := chosen(), *seeds
 	if !*gates {
 		var few []engine

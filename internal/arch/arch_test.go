@@ -40,6 +40,7 @@ var allowed = map[string]string{
 	"internal/memnet":     "",
 	"internal/num":        "",
 	"internal/precise":    "",
+	"internal/race":       "",
 	"internal/schemadoc":  "",
 	"internal/shell":      "",
 

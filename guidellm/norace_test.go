@@ -1,5 +1,0 @@
-//go:build !race
-
-package guidellm
-
-const raceEnabled = false

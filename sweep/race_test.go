@@ -1,6 +1,0 @@
-//go:build race
-
-package sweep
-
-// raceEnabled: the race detector makes tests ten times as slow.
-const raceEnabled = true
