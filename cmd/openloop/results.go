@@ -100,15 +100,35 @@ func (f *resultFiles) begin(model string, now time.Time) error {
 	if f.earlier != spec.OverwriteEarlier {
 		return nil
 	}
-	// What this run does not write would seem to be of it.
+	if err := removeFile(f.place(journalFile)); err != nil {
+		return usageError("--overwrite: %w", err)
+	}
+	return nil
+}
+
+// removeEarlier removes what an earlier run left and this one does not write: it would seem to be of this one. Until
+// this run has saved something, the earlier results stay.
+func (f *resultFiles) removeEarlier() error {
+	if f.earlier != spec.OverwriteEarlier {
+		return nil
+	}
 	for _, name := range f.names() {
-		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() {
-			if err := os.Remove(name); err != nil {
-				return usageError("--overwrite: %w", err)
-			}
+		if f.own[absolute(name)] || name == f.place(journalFile) { // the journal is of this run by now
+			continue
+		}
+		if err := removeFile(name); err != nil {
+			return fmt.Errorf("--overwrite: %w", err)
 		}
 	}
 	return nil
+}
+
+// removeFile removes a file, if there is one.
+func removeFile(name string) error {
+	if info, err := os.Lstat(name); err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	return os.Remove(name)
 }
 
 // save writes the files of a result, those that are for people only if the run has ended. Where the folder has become
@@ -138,6 +158,9 @@ func (f *resultFiles) save(file *guidellm.Report, result *report.Result, ended b
 			f.saved = append(f.saved, rescue)
 			failed = fmt.Errorf("%w; it is saved as %s", failed, rescue)
 		}
+	}
+	if failed == nil {
+		failed = f.removeEarlier()
 	}
 	return failed
 }
