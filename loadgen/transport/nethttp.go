@@ -215,13 +215,14 @@ const waited = int64(time.Millisecond)
 func (x *netExchange) attempt(s *Sending) (head Head, untouched bool, failed *Error) {
 	c := &x.transport.config
 	x.request, x.cancel = context.WithCancelCause(x.ctx)
+	// A timer that fires as the request ends runs beside End: what it uses is its own.
+	cancel, dialer := x.cancel, &x.transport.dialer
 	if t := c.RequestTimeout; t > 0 {
-		x.timeout = time.AfterFunc(t, func() { x.cancel(os.ErrDeadlineExceeded) })
+		x.timeout = time.AfterFunc(t, func() { cancel(os.ErrDeadlineExceeded) })
 	}
 	// The time limit for connecting holds for the request too: what it waits for may be the connection of another one,
 	// the proxy's answer, or TLS.
-	cancel := x.cancel
-	connecting := time.AfterFunc(c.ConnectTimeout, func() { cancel(x.transport.dialer.tooLate(c.URL.Host)) })
+	connecting := time.AfterFunc(c.ConnectTimeout, func() { cancel(dialer.tooLate(c.URL.Host)) })
 	defer connecting.Stop()
 	var start int64
 	var used *countedConn // the connection, where it had served others
