@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/openloop/openloop/internal/race"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
@@ -71,6 +72,9 @@ func simulated(t *testing.T, config llmsim.Config, server, arrivals int64, rates
 // TestRuns compares whole runs: of one engine twice, and of a slower one. What is compared is what the screen of a run
 // shows.
 func TestRuns(t *testing.T) {
+	if race.Enabled {
+		t.Skip("a simulation in one goroutine, too slow under the race detector")
+	}
 	rates := []float64{4, 7}
 	base := simulated(t, engineConfig(), 1, 42, rates...)
 	c, err := compare.Compare([]compare.Run{{Name: "A", Result: base},

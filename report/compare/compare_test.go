@@ -15,6 +15,7 @@ import (
 	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/internal/junit"
 	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/internal/race"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/slo"
@@ -133,6 +134,9 @@ func TestSlowerRunIsWorse(t *testing.T) {
 
 // A run compared with another of the same is to be called different, in any line, in no more than 5 % of cases.
 func TestSameAgainstSame(t *testing.T) {
+	if race.Enabled {
+		t.Skip("a simulation in one goroutine, too slow under the race detector")
+	}
 	for _, arrivals := range []struct {
 		name string
 		of   func(i int) int64
