@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
@@ -63,6 +65,20 @@ type session struct {
 // reportGC is GOGC after the load: the report of a million requests takes hundreds of megabytes, and nobody is in a
 // hurry.
 const reportGC = 50
+
+// measuring makes a command one that measures what its flags and its argument, the target, ask for.
+func (p *program) measuring(cmd *cobra.Command, asked func(args []string) (spec.Spec, error)) *cobra.Command {
+	cmd.Args = urlArgument
+	annotate(cmd, endingKey, endingStage)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := asked(args)
+		if err != nil {
+			return err
+		}
+		return runSpec(cmd.Context(), s, runOptions{}, p.stdout, p.stderr)
+	}
+	return cmd
+}
 
 // runSpec runs a spec and saves and prints what came out.
 func runSpec(ctx context.Context, s spec.Spec, o runOptions, stdout, stderr io.Writer) error {
