@@ -84,13 +84,7 @@ func (s *session) startProgress() *progress {
 	if s.plan.Metrics != nil {
 		s.plan.Metrics.Seen = p.model.Engine
 	}
-	further := s.plan.Observe
-	s.plan.Observe = func(e loadgen.Event) {
-		p.model.Observe(e)
-		if further != nil {
-			further(e)
-		}
-	}
+	s.plan.Observe = both(p.model.Observe, s.plan.Observe)
 	now := time.Now()
 	p.last.Store(now.UnixNano())
 	state := p.model.State(now)

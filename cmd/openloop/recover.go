@@ -11,7 +11,6 @@ import (
 
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
-	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/loadgen/journal"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/spec"
@@ -44,13 +43,7 @@ func (s *session) startJournal(limit int) {
 		s.warn("%s can't be kept, a run that is killed would lose its stage: %v", journalFile, err)
 		return
 	}
-	observe := s.plan.Observe
-	s.plan.Observe = func(e loadgen.Event) {
-		s.journal.Observe(e)
-		if observe != nil {
-			observe(e)
-		}
-	}
+	s.plan.Observe = both(s.journal.Observe, s.plan.Observe)
 }
 
 // endJournal ends the run's journal: it goes where its results were saved.

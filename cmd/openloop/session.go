@@ -186,6 +186,17 @@ func (s *session) open(ctx context.Context) error {
 	return nil
 }
 
+// both is one observer in the place of two; the second may be nil.
+func both[T any](one, other func(T)) func(T) {
+	if other == nil {
+		return one
+	}
+	return func(of T) {
+		one(of)
+		other(of)
+	}
+}
+
 // unlessDone does what may take long over a large file and knows of no context. When that ends, it is left where it is:
 // the program ends, too, and nothing was measured.
 func unlessDone(ctx context.Context, do func() error) error {
