@@ -375,18 +375,31 @@ func (s *session) try(ctx context.Context, item tokens.Item) error {
 	if err != nil {
 		return refusal(ctx, err)
 	}
-	switch {
-	case !trial.Streamed && !s.spec.Workload.NoStream:
+	switch lack := lackOf(trial, item, s.spec.Workload); {
+	case lack.stream:
 		s.warn("the endpoint does not stream: there will be no time to first token, " +
 			"and no objective on it can be judged")
-	case trial.Ended && trial.OutputTokens < 0:
+	case lack.usage:
 		s.warn("the endpoint reports no usage: output tokens are the token events that came")
-	case trial.Ended && item.OutputTokens > 0 && trial.OutputTokens != item.OutputTokens &&
-		!s.spec.Workload.NoIgnoreEOS:
+	case lack.length:
 		s.warn("%d output tokens were asked for and %d came: the endpoint does not honour ignore_eos or "+
 			"max_completion_tokens", item.OutputTokens, trial.OutputTokens)
 	}
 	return nil
+}
+
+// lack is what the answer to a trial lacks, without which a run works and can say less.
+type lack struct {
+	stream bool // it was asked for
+	usage  bool
+	length bool // it has another one than was asked for
+}
+
+func lackOf(trial *endpoint.Trial, item tokens.Item, w tokens.Spec) lack {
+	l := lack{stream: !trial.Streamed && !w.NoStream, usage: trial.Ended && trial.OutputTokens < 0}
+	l.length = trial.Ended && !l.usage && item.OutputTokens > 0 && trial.OutputTokens != item.OutputTokens &&
+		!w.NoIgnoreEOS
+	return l
 }
 
 // metrics finds the engine's own metrics, nil where there are none.
