@@ -161,9 +161,8 @@ func requestFiles(recordsFile, hlogFile string) ([]requestFile, error) {
 // output is the file among those of a run.
 func (f requestFile) output() output {
 	// What it holds stands in the report as well, which is saved after every stage.
-	form := format{name: f.flag, isView: true, atEnd: true, write: func(w io.Writer, _ *guidellm.Report, r *report.Result) error {
-		return f.write(w, r)
-	}}
+	form := format{name: f.flag, isView: true, atEnd: true}
+	form.write = func(w io.Writer, _ *guidellm.Report, r *report.Result) error { return f.write(w, r) }
 	if strings.HasSuffix(f.file, compressedEnding) {
 		return output{f.file, form.compressed()}
 	}
