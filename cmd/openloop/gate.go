@@ -64,7 +64,8 @@ var gateless = []string{"max-seconds", "max-requests", "cooldown", "rampup", "ga
 func (f *gateFlags) spec(args []string) (spec.Spec, error) {
 	for _, name := range gateless {
 		if f.set.Changed(name) {
-			return spec.Spec{}, withHint(usageError("--%s: a gate's stage ends when it is decided", name),
+			return spec.Spec{}, withHint(
+				usageError("--%s is not a flag of openloop gate, whose stage ends when it is decided", name),
 				"--rate says what is decided, and --budget how long that may take")
 		}
 	}

@@ -166,7 +166,7 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringVar(&f.saveWorkload, "save-workload", "",
 		"write every request that is sent to this `FILE` (JSON lines), for --data to send again")
 
-	timeVar(set, &f.stageTime, "max-seconds", 30*time.Second, "length of a stage")
+	timeVar(set, &f.stageTime, "max-seconds", 30*time.Second, "length of a stage (0: no limit by time)")
 	set.IntVar(&f.maxRequests, "max-requests", 0, "requests of a stage (0: no limit)")
 	set.Var((*trimValue)(&f.warmup), "warmup",
 		"part of a stage left out at its start: a share if below 1, else seconds (requests, where --max-requests "+

@@ -110,7 +110,7 @@ func options() []option {
 		{"output_dir", []string{"output-dir"}, func(a *arguments) argument { return &a.outputDir },
 			"folder for the results (default: this one); it is made if it does not exist"},
 		{"outputs", []string{"outputs"}, func(a *arguments) argument { return &a.outputs },
-			"files to write: json, csv, yaml, html, or file names (default json, csv, html)"},
+			"files to write: json, csv, yaml, or file names (default json, csv)"},
 		{"output_path", []string{"output-path"}, func(a *arguments) argument { return &a.outputPath },
 			"file or folder for the results: the older way to say --output-dir and --outputs"},
 		{"disable_console", []string{"disable-console", "disable-console-outputs"},
