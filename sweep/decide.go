@@ -48,16 +48,18 @@ func (p *Plan) decide(ctx context.Context, r *Result, g slo.Gate, load loadgen.L
 		w := newWatch(p.Objectives, 0, 0, 0, stage)
 		w.interim = newInterim(load.Rate, stage.Warmup, left, alpha, whole)
 		w.looks = w.interim.at
+		w.settle = func(st *Stage) {
+			o = p.outcome(g, st, w.interim)
+			if j := &st.Judgement; j.Outcome != o.Outcome { // the estimate knows more than the stage alone does
+				j.Outcome, j.Need = o.Outcome, o.Need
+				if j.Reasons = []string{}; o.Outcome != slo.Pass {
+					j.Reasons = []string{o.Text}
+				}
+			}
+		}
 		st, err := p.stageIn(ctx, r, stage, AtGate, w)
 		if st == nil {
 			return o, err
-		}
-		o = p.outcome(g, st, w.interim)
-		if j := &st.Judgement; j.Outcome != o.Outcome { // the estimate knows more than the stage alone does
-			j.Outcome, j.Need = o.Outcome, o.Need
-			if j.Reasons = []string{}; o.Outcome != slo.Pass {
-				j.Reasons = []string{o.Text}
-			}
 		}
 		left -= time.Duration(st.Stopped-st.Start) + p.Pause
 		if !st.Judgement.ClientAtFault { // else what the looks saw is thrown away, whatever it was

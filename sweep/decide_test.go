@@ -31,6 +31,7 @@ func TestDecide(t *testing.T) {
 		{"above", []float64{95}, 5 * time.Minute, "FAIL", 1, 2 * time.Minute},
 		{"at the limit", []float64{86}, 20 * time.Second, "UNDECIDED", 1, 25 * time.Second},
 		{"too short for a PASS", []float64{40}, 5 * time.Second, "UNDECIDED", 1, 10 * time.Second},
+		{"too short for the estimate", []float64{40}, 12 * time.Second, "UNDECIDED", 1, 15 * time.Second},
 		{"several", []float64{40, 200}, 5 * time.Minute, "PASS FAIL", 2, 2 * time.Minute},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -45,6 +46,8 @@ func TestDecide(t *testing.T) {
 				for _, rate := range tc.rates {
 					gates = append(gates, slo.Gate{Rate: rate, At: true})
 				}
+				var told []slo.Outcome // as each stage ended
+				p.StageEnded = func(_ int, st *Stage) { told = append(told, st.Judgement.Outcome) }
 				began := time.Now()
 				r, err := p.Decide(t.Context(), gates, spec.Decide{Arrival: poisson, Seed: 7, Budget: tc.budget})
 				if err != nil {
@@ -62,6 +65,9 @@ func TestDecide(t *testing.T) {
 					j := r.Stages[min(i, len(r.Stages)-1)].Judgement
 					if j.Outcome != o.Outcome || j.Confidence != 0.95 {
 						t.Errorf("the stage is %s with %v", j.Outcome, j.Confidence)
+					}
+					if told[i] != o.Outcome {
+						t.Errorf("the stage was %s when it ended, and is %s", told[i], o.Outcome)
 					}
 				}
 				if got := strings.Join(outcomes, " "); got != tc.want || len(r.Stages) != tc.stages ||
