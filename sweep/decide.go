@@ -84,13 +84,13 @@ func (p *Plan) outcome(g slo.Gate, st *Stage, i *interim) GateOutcome {
 		return o
 	case j.Outcome == slo.Fail:
 		return Evaluate(g, seen)
-	case i.stopped:
-		if clearlyLow(j) {
-			return Evaluate(g, seen)
-		}
-		o.Outcome = slo.Undecided
-		o.Text, o.Need = undecidedGate(g, seen, trialsOf(seen))
+	case i.stopped && j.Outcome == slo.Pass && !clearlyLow(j):
+		o.Outcome, o.Need = slo.Undecided, twiceAsLong(j)
+		o.Text = fmt.Sprintf("after %v the objectives hold at %s req/s, but not clearly", j.At.Round(time.Second),
+			num.Rate(g.Rate))
 		return o
+	case i.stopped:
+		return Evaluate(g, seen)
 	}
 	config := SearchConfig{Search: spec.Search{Arrival: st.Load.Arrival}, Confidence: p.Confidence}.withDefaults()
 	s := search{plan: p, result: seen, config: config}
@@ -108,11 +108,14 @@ func (p *Plan) outcome(g slo.Gate, st *Stage, i *interim) GateOutcome {
 			j.At.Round(time.Second), num.Rate(g.Rate), 100*s.estimate.Above(g.Rate))
 		o.Need = j.Need
 		if j.Outcome == slo.Pass { // of which the estimate is not sure yet
-			o.Need = &slo.Need{Requests: j.Requests, Time: j.At}
+			o.Need = twiceAsLong(j)
 		}
 	}
 	return o
 }
+
+// twiceAsLong is what a stage needs of which it is not known what it needs.
+func twiceAsLong(j *slo.StageJudgement) *slo.Need { return &slo.Need{Requests: j.Requests, Time: j.At} }
 
 // likely is how sure the estimate has to be where the judge of stages says the same: of a server that was never slow,
 // it takes many minutes to be surer, for it may be slow yet.

@@ -125,3 +125,16 @@ func TestDecideInterrupted(t *testing.T) {
 		}
 	})
 }
+
+// A stage that ended as it was clear, and whose own records pass without being so clear, says just that.
+func TestPassThatIsNotClear(t *testing.T) {
+	gate := slo.Gate{Rate: 40, At: true}
+	stage := &Stage{Load: loadgen.Load{Kind: loadgen.PoissonGaps, Rate: 40}, Measured: &loadgen.Measured{}}
+	stage.Judgement = slo.StageJudgement{Outcome: slo.Pass, Reasons: []string{}, Requests: 2400, At: time.Minute,
+		Objectives: []slo.Judgement{{Objective: objective(t, "ttft:p95<100ms"), Outcome: slo.Pass,
+			Observed: slo.Observed{N: 2400, Misses: 80}, MissShareUpper: 0.04}}}
+	o := (&Plan{}).outcome(gate, stage, &interim{alphas: []float64{0.025, 0.025}, looked: 1, stopped: true})
+	if o.Outcome != slo.Undecided || !strings.Contains(o.Text, "not clearly") || o.Need == nil {
+		t.Errorf("%s, it needs %+v", o, o.Need)
+	}
+}
