@@ -21,8 +21,8 @@ import (
 func (p *Plan) Decide(ctx context.Context, gates []slo.Gate, c spec.Decide) (*Result, error) {
 	r := &Result{}
 	for i, g := range gates {
-		load := loadgen.Load{Kind: loadgen.KindOf(c.Arrival), Rate: g.Rate, Seed: c.Seed + int64(i)*stalls,
-			Arrival: c.Arrival}
+		load := loadgen.Load{Kind: loadgen.KindOf(c.Arrival), Rate: g.Rate, Arrival: c.Arrival,
+			Seed: c.Seed + int64(i)*(stalls+1)} // decide counts on from there
 		o, err := p.decide(ctx, r, g, load, c.Budget)
 		r.Decided = append(r.Decided, o)
 		if err != nil {

@@ -138,3 +138,28 @@ func TestPassThatIsNotClear(t *testing.T) {
 		t.Errorf("%s, it needs %+v", o, o.Need)
 	}
 }
+
+// No two stages have the same arrivals, however often the client was not fit.
+func TestDecideSeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := oneByOne(10 * time.Millisecond)
+		ran := map[int64]float64{}
+		p := &Plan{Objectives: []slo.Objective{objective(t, "ttft:p95<100ms")}}
+		p.Simulate = func(stage loadgen.Stage, looks []time.Duration, stop func(*loadgen.Measured) bool,
+		) *loadgen.Measured {
+			if rate, ok := ran[stage.Load.Seed]; ok {
+				t.Errorf("%v req/s has the arrivals of %v req/s", stage.Load.Rate, rate)
+			}
+			ran[stage.Load.Seed] = stage.Load.Rate
+			m := inner(stage, looks, stop)
+			m.Records[0].Flags |= loadgen.DelayedByCap
+			return m
+		}
+		gates := []slo.Gate{{Rate: 20, At: true}, {Rate: 30, At: true}}
+		poisson := loadgen.Arrival{Kind: loadgen.PoissonArrival}
+		r, err := p.Decide(t.Context(), gates, spec.Decide{Arrival: poisson, Seed: 7, Budget: 10 * time.Minute})
+		if err != nil || len(r.Stages) != 2*(stalls+1) {
+			t.Errorf("%d stages, %v", len(r.Stages), err)
+		}
+	})
+}
