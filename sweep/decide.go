@@ -240,6 +240,6 @@ func (p *Plan) DecideTime(g slo.Gate, c spec.Decide) time.Duration {
 }
 
 // DecidesAfter says how long Decide takes for a rate that is far too high.
-func DecidesAfter(rate float64) time.Duration {
-	return time.Duration(float64(firstInterim(rate)) * interimEvery)
+func (p *Plan) DecidesAfter(rate float64) time.Duration {
+	return p.Stage.Warmup + time.Duration(float64(firstInterim(rate))*interimEvery)
 }

@@ -163,3 +163,21 @@ func TestDecideSeeds(t *testing.T) {
 		}
 	})
 }
+
+// How long a rate takes that is far too high is foreseen, the warm-up included.
+func TestDecidesAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Plan{Simulate: oneByOne(10 * time.Millisecond)}
+		p.Objectives, p.Stage.Warmup = []slo.Objective{objective(t, "ttft:p95<100ms")}, 20*time.Second
+		poisson := loadgen.Arrival{Kind: loadgen.PoissonArrival}
+		began := time.Now()
+		r, err := p.Decide(t.Context(), []slo.Gate{{Rate: 300, At: true}},
+			spec.Decide{Arrival: poisson, Seed: 7, Budget: 5 * time.Minute})
+		if err != nil || r.Decided[0].Outcome != slo.Fail {
+			t.Fatal(r.Decided, err)
+		}
+		if took, foreseen := time.Since(began), p.DecidesAfter(300); took > foreseen {
+			t.Errorf("it took %v; %v were foreseen", took, foreseen)
+		}
+	})
+}

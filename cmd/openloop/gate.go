@@ -122,7 +122,7 @@ func (s *session) announceGates() {
 		text := fmt.Sprintf("gate %s: at most %s", g, shortTime(decide.Budget))
 		if far := s.plan.DecideTime(g, decide); far > 0 {
 			text += fmt.Sprintf("; about %s if the rate is far below the limit, %s if it is far above",
-				shortTime(far.Round(time.Second)), shortTime(sweep.DecidesAfter(g.Rate).Round(time.Second)))
+				shortTime(far.Round(time.Second)), shortTime(s.plan.DecidesAfter(g.Rate).Round(time.Second)))
 		}
 		s.say("%s", text)
 	}
