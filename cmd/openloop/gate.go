@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -161,7 +162,7 @@ func (s *session) finishGates(r *report.Result) error {
 
 // decidedBy says what would decide a gate that is not.
 func decidedBy(r *report.Result, g sweep.GateOutcome) string {
-	for i := range r.Stages {
+	for i := range slices.Backward(r.Stages) { // the last one at its rate is what decided
 		s := &r.Stages[i]
 		if s.Load.Rate != g.Gate.Rate {
 			continue
