@@ -20,7 +20,6 @@ import (
 // missing, and to keep those that are unknown or of another kind; jsontext does the parsing.
 type decoder struct {
 	*jsontext.Decoder
-	fields map[reflect.Type][]structField
 	report *Report // takes what is unknown and what is missing; nil where nobody asks
 	path   []step  // of the value at hand
 }
@@ -33,9 +32,7 @@ type step struct {
 
 func newDecoder(r io.Reader) *decoder {
 	// A text that a model made may be cut within a character, of which Python's escapes tell the half.
-	return &decoder{
-		Decoder: jsontext.NewDecoder(r, jsontext.AllowInvalidUTF8(true)), fields: map[reflect.Type][]structField{},
-	}
+	return &decoder{Decoder: jsontext.NewDecoder(r, jsontext.AllowInvalidUTF8(true))}
 }
 
 // at is the path of the value at hand, such as benchmarks[0].config.seed.
@@ -264,11 +261,7 @@ func orNull(raw jsontext.Value) jsontext.Value {
 }
 
 func (d *decoder) object(v reflect.Value) error {
-	fields, ok := d.fields[v.Type()]
-	if !ok {
-		fields = structFields(v.Type())
-		d.fields[v.Type()] = fields
-	}
+	fields := structFields(v.Type())
 	if err := d.skip(); err != nil {
 		return err
 	}

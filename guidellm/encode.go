@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -48,7 +49,13 @@ type structField struct {
 	list      bool // a nil slice is [], not null
 }
 
+// fieldsOf has what structFields returned: a struct is asked for once a request, and its tags are not cheap to read.
+var fieldsOf sync.Map
+
 func structFields(t reflect.Type) []structField {
+	if known, ok := fieldsOf.Load(t); ok {
+		return known.([]structField)
+	}
 	var fields []structField
 	for i := range t.NumField() {
 		name, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
@@ -58,19 +65,19 @@ func structFields(t reflect.Type) []structField {
 			})
 		}
 	}
+	fieldsOf.Store(t, fields)
 	return fields
 }
 
 type encoder struct {
 	w       io.Writer // nil: all of the text stays in buf
 	buf     []byte
-	fields  map[reflect.Type][]structField
 	unknown map[string][]Field // of Report.Unknown by the path of their object
 	err     error
 }
 
 func newEncoder(w io.Writer) *encoder {
-	return &encoder{w: w, fields: map[reflect.Type][]structField{}}
+	return &encoder{w: w}
 }
 
 const flushAt = 64 << 10
@@ -177,11 +184,7 @@ func (e *encoder) key(quoted []byte) {
 }
 
 func (e *encoder) object(v reflect.Value, path string) {
-	fields, ok := e.fields[v.Type()]
-	if !ok {
-		fields = structFields(v.Type())
-		e.fields[v.Type()] = fields
-	}
+	fields := structFields(v.Type())
 	// The unknown fields of this object; one with a known name was read with a value of another kind.
 	unknown := e.unknown[path]
 	e.buf = append(e.buf, '{')

@@ -91,12 +91,10 @@ func requestsOf(b *Benchmark, notes *stageNotes, began time.Time) []report.Reque
 		return nil
 	}
 	for _, p := range notes.NotSent {
-		all = append(all, report.Request{
-			Index: int(p.Index), Scheduled: num.Value(p.Scheduled), Sent: num.Absent(), FirstToken: num.Absent(),
-			LastToken: num.Absent(), End: num.Absent(), SendDelay: num.Absent(), TTFT: num.Absent(),
-			ScheduledTTFT: num.Absent(), TPOT: num.Absent(), ITL: num.Absent(), Latency: num.Absent(),
-			PromptTokens: -1, CachedTokens: -1, AskedOutput: int(p.AskedOutput), Status: loadgen.NotSent.String(),
-		})
+		q := unknownRequest(int(p.Index))
+		q.Scheduled, q.AskedOutput, q.Status = num.Value(p.Scheduled), int(p.AskedOutput), loadgen.NotSent.String()
+		derive(&q, 0)
+		all = append(all, q)
 	}
 	slices.SortStableFunc(all, func(a, b report.Request) int {
 		if numbered {
@@ -148,7 +146,7 @@ func (r *Request) request(status loadgen.Status, began time.Time) (q report.Requ
 	case n >= 0:
 		q.OutputTokens = int(n)
 	}
-	derive(&q, t.TokenIterations)
+	derive(&q, int(t.TokenIterations))
 	if !q.Sent.IsAbsent() && r.OpenLoop != nil {
 		// openloop's own notes have nanoseconds.
 		q.SendDelay = num.Value(notes.SendDelay)

@@ -40,7 +40,7 @@ type requestColumn struct {
 // tableRow is a request as a table has it.
 type tableRow struct {
 	report.Request
-	events int64 // token events
+	events int // token events
 }
 
 // requestColumns are the columns of a requestTable. Times are seconds since the stage began to send.
@@ -92,9 +92,8 @@ func requestColumns() []requestColumn {
 		count("output_tokens", (*record).Tokens, func(q *tableRow) *int { return &q.OutputTokens }),
 		count("asked_output_tokens", func(r *record) int { return int(r.AskedOutput) },
 			func(q *tableRow) *int { return &q.AskedOutput }),
-		{"token_events", func(b []byte, _ *loadgen.Measured, r *record, _ *detail) []byte {
-			return strconv.AppendInt(b, int64(r.TokenEvents), 10)
-		}, func(q *tableRow, v jsontext.Value) error { return json.Unmarshal(v, &q.events) }},
+		count("token_events", func(r *record) int { return int(r.TokenEvents) },
+			func(q *tableRow) *int { return &q.events }),
 		count("http_status", func(r *record) int { return int(r.HTTPStatus) },
 			func(q *tableRow) *int { return &q.HTTPStatus }),
 		text("error_kind", func(r *record, _ *detail) string { return r.Err.String() },
@@ -157,10 +156,7 @@ func (t *requestTable) requests() ([]report.Request, error) {
 		return nil, err
 	}
 	for d.PeekKind() == '[' {
-		q := tableRow{Request: report.Request{
-			Index: len(all), Scheduled: num.Absent(), Sent: num.Absent(), FirstToken: num.Absent(),
-			LastToken: num.Absent(), End: num.Absent(), PromptTokens: -1, CachedTokens: -1,
-		}}
+		q := tableRow{Request: unknownRequest(len(all))}
 		if _, err := d.ReadToken(); err != nil {
 			return nil, err
 		}
@@ -193,8 +189,16 @@ func (t *requestTable) requests() ([]report.Request, error) {
 	return all, nil
 }
 
+// unknownRequest is a request of which nothing is known but its place in the schedule; see derive for what follows.
+func unknownRequest(index int) report.Request {
+	return report.Request{
+		Index: index, Scheduled: num.Absent(), Sent: num.Absent(), FirstToken: num.Absent(), LastToken: num.Absent(),
+		End: num.Absent(), PromptTokens: -1, CachedTokens: -1,
+	}
+}
+
 // derive fills in what follows from a request's times and counts.
-func derive(q *report.Request, events int64) {
+func derive(q *report.Request, events int) {
 	between := func(to, from num.Value) num.Value { return nano(float64(to - from)) } // absent if one is
 	q.SendDelay, q.TTFT = between(q.Sent, q.Scheduled), between(q.FirstToken, q.Sent)
 	q.ScheduledTTFT = between(q.FirstToken, q.Scheduled)

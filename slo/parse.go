@@ -293,10 +293,7 @@ func (p *objectiveParser) number() (float64, error) {
 }
 
 // percent turns percent into a share, such that 99.9 is the same float as the constant 0.999.
-func percent(v float64) float64 {
-	share, _ := strconv.ParseFloat(strconv.FormatFloat(v/100, 'g', 14, 64), 64)
-	return share
-}
+func percent(v float64) float64 { return num.Digits(v/100, 14) }
 
 // completeGoodput gives a goodput without bounds those of the latency objectives.
 func (p *objectiveParser) completeGoodput(all []Objective) error {

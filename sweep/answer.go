@@ -55,7 +55,6 @@ const (
 	EndRequests    EndReason = "max requests" // stages may not have as many requests as it takes
 	EndInterrupted EndReason = "interrupted"  //
 	EndError       EndReason = "error"        //
-	EndDecided     EndReason = "decided"      // the gates were all that was asked for
 )
 
 // Finding is what kind of answer a search has.

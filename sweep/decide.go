@@ -21,8 +21,8 @@ import (
 func (p *Plan) Decide(ctx context.Context, gates []slo.Gate, c spec.Decide) (*Result, error) {
 	r := &Result{}
 	for i, g := range gates {
-		load := loadgen.Load{Kind: loadgen.KindOf(c.Arrival), Rate: g.Rate, Seed: c.Seed + int64(i)*stalls,
-			Arrival: c.Arrival}
+		load := loadgen.Load{Kind: loadgen.KindOf(c.Arrival), Rate: g.Rate, Arrival: c.Arrival,
+			Seed: c.Seed + int64(i)*(stalls+1)} // decide counts on from there
 		o, err := p.decide(ctx, r, g, load, c.Budget)
 		r.Decided = append(r.Decided, o)
 		if err != nil {
@@ -48,16 +48,18 @@ func (p *Plan) decide(ctx context.Context, r *Result, g slo.Gate, load loadgen.L
 		w := newWatch(p.Objectives, 0, 0, 0, stage)
 		w.interim = newInterim(load.Rate, stage.Warmup, left, alpha, whole)
 		w.looks = w.interim.at
+		w.settle = func(st *Stage) {
+			o = p.outcome(g, st, w.interim)
+			if j := &st.Judgement; j.Outcome != o.Outcome { // the estimate knows more than the stage alone does
+				j.Outcome, j.Need = o.Outcome, o.Need
+				if j.Reasons = []string{}; o.Outcome != slo.Pass {
+					j.Reasons = []string{o.Text}
+				}
+			}
+		}
 		st, err := p.stageIn(ctx, r, stage, AtGate, w)
 		if st == nil {
 			return o, err
-		}
-		o = p.outcome(g, st, w.interim)
-		if j := &st.Judgement; j.Outcome != o.Outcome { // the estimate knows more than the stage alone does
-			j.Outcome, j.Need = o.Outcome, o.Need
-			if j.Reasons = []string{}; o.Outcome != slo.Pass {
-				j.Reasons = []string{o.Text}
-			}
 		}
 		left -= time.Duration(st.Stopped-st.Start) + p.Pause
 		if !st.Judgement.ClientAtFault { // else what the looks saw is thrown away, whatever it was
@@ -82,13 +84,13 @@ func (p *Plan) outcome(g slo.Gate, st *Stage, i *interim) GateOutcome {
 		return o
 	case j.Outcome == slo.Fail:
 		return Evaluate(g, seen)
-	case i.stopped:
-		if clearlyLow(j) {
-			return Evaluate(g, seen)
-		}
-		o.Outcome = slo.Undecided
-		o.Text, o.Need = undecidedGate(g, seen, trialsOf(seen))
+	case i.stopped && j.Outcome == slo.Pass && !clearlyLow(j):
+		o.Outcome, o.Need = slo.Undecided, twiceAsLong(j)
+		o.Text = fmt.Sprintf("after %v the objectives hold at %s req/s, but not clearly", j.At.Round(time.Second),
+			num.Rate(g.Rate))
 		return o
+	case i.stopped:
+		return Evaluate(g, seen)
 	}
 	config := SearchConfig{Search: spec.Search{Arrival: st.Load.Arrival}, Confidence: p.Confidence}.withDefaults()
 	s := search{plan: p, result: seen, config: config}
@@ -106,11 +108,14 @@ func (p *Plan) outcome(g slo.Gate, st *Stage, i *interim) GateOutcome {
 			j.At.Round(time.Second), num.Rate(g.Rate), 100*s.estimate.Above(g.Rate))
 		o.Need = j.Need
 		if j.Outcome == slo.Pass { // of which the estimate is not sure yet
-			o.Need = &slo.Need{Requests: j.Requests, Time: j.At}
+			o.Need = twiceAsLong(j)
 		}
 	}
 	return o
 }
+
+// twiceAsLong is what a stage needs of which it is not known what it needs.
+func twiceAsLong(j *slo.StageJudgement) *slo.Need { return &slo.Need{Requests: j.Requests, Time: j.At} }
 
 // likely is how sure the estimate has to be where the judge of stages says the same: of a server that was never slow,
 // it takes many minutes to be surer, for it may be slow yet.
@@ -235,6 +240,6 @@ func (p *Plan) DecideTime(g slo.Gate, c spec.Decide) time.Duration {
 }
 
 // DecidesAfter says how long Decide takes for a rate that is far too high.
-func DecidesAfter(rate float64) time.Duration {
-	return time.Duration(float64(firstInterim(rate)) * interimEvery)
+func (p *Plan) DecidesAfter(rate float64) time.Duration {
+	return p.Stage.Warmup + time.Duration(float64(firstInterim(rate))*interimEvery)
 }

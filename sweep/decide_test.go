@@ -31,6 +31,7 @@ func TestDecide(t *testing.T) {
 		{"above", []float64{95}, 5 * time.Minute, "FAIL", 1, 2 * time.Minute},
 		{"at the limit", []float64{86}, 20 * time.Second, "UNDECIDED", 1, 25 * time.Second},
 		{"too short for a PASS", []float64{40}, 5 * time.Second, "UNDECIDED", 1, 10 * time.Second},
+		{"too short for the estimate", []float64{40}, 12 * time.Second, "UNDECIDED", 1, 15 * time.Second},
 		{"several", []float64{40, 200}, 5 * time.Minute, "PASS FAIL", 2, 2 * time.Minute},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -45,6 +46,8 @@ func TestDecide(t *testing.T) {
 				for _, rate := range tc.rates {
 					gates = append(gates, slo.Gate{Rate: rate, At: true})
 				}
+				var told []slo.Outcome // as each stage ended
+				p.StageEnded = func(_ int, st *Stage) { told = append(told, st.Judgement.Outcome) }
 				began := time.Now()
 				r, err := p.Decide(t.Context(), gates, spec.Decide{Arrival: poisson, Seed: 7, Budget: tc.budget})
 				if err != nil {
@@ -62,6 +65,9 @@ func TestDecide(t *testing.T) {
 					j := r.Stages[min(i, len(r.Stages)-1)].Judgement
 					if j.Outcome != o.Outcome || j.Confidence != 0.95 {
 						t.Errorf("the stage is %s with %v", j.Outcome, j.Confidence)
+					}
+					if told[i] != o.Outcome {
+						t.Errorf("the stage was %s when it ended, and is %s", told[i], o.Outcome)
 					}
 				}
 				if got := strings.Join(outcomes, " "); got != tc.want || len(r.Stages) != tc.stages ||
@@ -116,6 +122,62 @@ func TestDecideInterrupted(t *testing.T) {
 		}
 		if o := Evaluate(gate, r); o.Outcome != slo.Undecided {
 			t.Error(o)
+		}
+	})
+}
+
+// A stage that ended as it was clear, and whose own records pass without being so clear, says just that.
+func TestPassThatIsNotClear(t *testing.T) {
+	gate := slo.Gate{Rate: 40, At: true}
+	stage := &Stage{Load: loadgen.Load{Kind: loadgen.PoissonGaps, Rate: 40}, Measured: &loadgen.Measured{}}
+	stage.Judgement = slo.StageJudgement{Outcome: slo.Pass, Reasons: []string{}, Requests: 2400, At: time.Minute,
+		Objectives: []slo.Judgement{{Objective: objective(t, "ttft:p95<100ms"), Outcome: slo.Pass,
+			Observed: slo.Observed{N: 2400, Misses: 80}, MissShareUpper: 0.04}}}
+	o := (&Plan{}).outcome(gate, stage, &interim{alphas: []float64{0.025, 0.025}, looked: 1, stopped: true})
+	if o.Outcome != slo.Undecided || !strings.Contains(o.Text, "not clearly") || o.Need == nil {
+		t.Errorf("%s, it needs %+v", o, o.Need)
+	}
+}
+
+// No two stages have the same arrivals, however often the client was not fit.
+func TestDecideSeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := oneByOne(10 * time.Millisecond)
+		ran := map[int64]float64{}
+		p := &Plan{Objectives: []slo.Objective{objective(t, "ttft:p95<100ms")}}
+		p.Simulate = func(stage loadgen.Stage, looks []time.Duration, stop func(*loadgen.Measured) bool,
+		) *loadgen.Measured {
+			if rate, ok := ran[stage.Load.Seed]; ok {
+				t.Errorf("%v req/s has the arrivals of %v req/s", stage.Load.Rate, rate)
+			}
+			ran[stage.Load.Seed] = stage.Load.Rate
+			m := inner(stage, looks, stop)
+			m.Records[0].Flags |= loadgen.DelayedByCap
+			return m
+		}
+		gates := []slo.Gate{{Rate: 20, At: true}, {Rate: 30, At: true}}
+		poisson := loadgen.Arrival{Kind: loadgen.PoissonArrival}
+		r, err := p.Decide(t.Context(), gates, spec.Decide{Arrival: poisson, Seed: 7, Budget: 10 * time.Minute})
+		if err != nil || len(r.Stages) != 2*(stalls+1) {
+			t.Errorf("%d stages, %v", len(r.Stages), err)
+		}
+	})
+}
+
+// How long a rate takes that is far too high is foreseen, the warm-up included.
+func TestDecidesAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &Plan{Simulate: oneByOne(10 * time.Millisecond)}
+		p.Objectives, p.Stage.Warmup = []slo.Objective{objective(t, "ttft:p95<100ms")}, 20*time.Second
+		poisson := loadgen.Arrival{Kind: loadgen.PoissonArrival}
+		began := time.Now()
+		r, err := p.Decide(t.Context(), []slo.Gate{{Rate: 300, At: true}},
+			spec.Decide{Arrival: poisson, Seed: 7, Budget: 5 * time.Minute})
+		if err != nil || r.Decided[0].Outcome != slo.Fail {
+			t.Fatal(r.Decided, err)
+		}
+		if took, foreseen := time.Since(began), p.DecidesAfter(300); took > foreseen {
+			t.Errorf("it took %v; %v were foreseen", took, foreseen)
 		}
 	})
 }

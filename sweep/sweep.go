@@ -265,6 +265,9 @@ func (p *Plan) take(ctx context.Context, r *Result, l *Stage, w *watch) error {
 			failNothing(&l.Judgement, goOn)
 			goOn = nil
 		}
+		if w.settle != nil {
+			w.settle(l)
+		}
 	}
 	r.Stages = append(r.Stages, l)
 	if l.Engine != nil && l.Engine.Contaminated {

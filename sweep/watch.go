@@ -20,6 +20,7 @@ type watch struct {
 	stage      loadgen.Stage
 	schedule   loadgen.Schedule // an instance of its own: At is not for two goroutines
 	interim    *interim         // of a stage that runs until it is decided; nil: of a search
+	settle     func(*Stage)     // changes its judgement by what else is known, before anyone is told; nil: nothing is
 
 	mu sync.Mutex
 	// Requests that ended since the last look, in parts of the same size: none is ever moved.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -123,7 +124,7 @@ func (s *session) announceGates() {
 		text := fmt.Sprintf("gate %s: at most %s", g, shortTime(decide.Budget))
 		if far := s.plan.DecideTime(g, decide); far > 0 {
 			text += fmt.Sprintf("; about %s if the rate is far below the limit, %s if it is far above",
-				shortTime(far.Round(time.Second)), shortTime(sweep.DecidesAfter(g.Rate).Round(time.Second)))
+				shortTime(far.Round(time.Second)), shortTime(s.plan.DecidesAfter(g.Rate).Round(time.Second)))
 		}
 		s.say("%s", text)
 	}
@@ -162,7 +163,7 @@ func (s *session) finishGates(r *report.Result) error {
 
 // decidedBy says what would decide a gate that is not.
 func decidedBy(r *report.Result, g sweep.GateOutcome) string {
-	for i := range r.Stages {
+	for i := range slices.Backward(r.Stages) { // the last one at its rate is what decided
 		s := &r.Stages[i]
 		if s.Load.Rate != g.Gate.Rate {
 			continue

@@ -98,8 +98,7 @@ func Three(v float64) string {
 // Exact writes up to ten significant digits, which hides the noise of decimal fractions in binary but loses no
 // nanosecond of what is likely to be written.
 func Exact(v float64) string {
-	v, _ = strconv.ParseFloat(strconv.FormatFloat(v, 'g', 10, 64), 64)
-	return strconv.FormatFloat(v, 'f', -1, 64)
+	return strconv.FormatFloat(Digits(v, 10), 'f', -1, 64)
 }
 
 // Round rounds to three significant digits.

@@ -35,14 +35,16 @@ type Model struct {
 	soFar       string
 	scrape      *enginemetrics.Scrape
 
-	run    *loadgen.Run // the stage under way; nil between two
-	index  int
-	recent recent
-	stage  Running // as it was a moment ago: what is made anew once a second
-	made   time.Duration
-	looks  []loadgen.Progress // one a second, the last few seconds
+	run   *loadgen.Run // the stage under way; nil between two
+	index int
+	stage Running // as it was a moment ago: what is made anew once a second
+	made  time.Duration
+	looks []loadgen.Progress // one a second, the last few seconds
 
 	ttft, empty *hdr.Histogram // for the audit
+
+	ending sync.Mutex // guards recent alone, so that no request waits while the others are summed up
+	recent recent
 }
 
 // NewModel begins a run.
@@ -55,7 +57,9 @@ func (m *Model) Begin(index int, run *loadgen.Run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.run, m.index, m.scrape = run, index, nil
+	m.ending.Lock()
 	m.recent.follow(run)
+	m.ending.Unlock()
 	m.made, m.looks = 0, nil
 	stage := run.Stage()
 	m.stage = Running{
@@ -76,8 +80,8 @@ func (m *Model) Observe(e loadgen.Event) {
 	if !e.Ended {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.ending.Lock()
+	defer m.ending.Unlock()
 	m.recent.follow(e.Run) // a stage's first requests may end before Begin
 	m.recent.add(e.Record, e.Detail)
 }
@@ -87,7 +91,10 @@ func (m *Model) End(s report.Stage) {
 	s.Measured = nil // a soak's records are not to be held twice as long
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.run, m.recent = nil, recent{}
+	m.run = nil
+	m.ending.Lock()
+	m.recent = recent{}
+	m.ending.Unlock()
 	m.finished = append(m.finished, s)
 	if !m.searching {
 		r := report.Result{Asked: report.Asked{Objectives: m.head.Objectives}, Stages: m.finished}
@@ -194,12 +201,14 @@ func (m *Model) look(p loadgen.Progress) {
 		s.DoneRate = float64(p.Completed-m.looks[0].Completed) / d
 		s.TokenRate = float64(p.Tokens-m.looks[0].Tokens) / d
 	}
-	records := m.recent.oldestFirst()
+	m.ending.Lock()
+	records, errorText := m.recent.oldestFirst(), m.recent.mostFrequent()
+	m.ending.Unlock()
 	start := m.run.Start()
 	all, now := lookAt(records, start+int64(m.run.Stage().Warmup)), lookAt(latest(records, start+int64(p.Elapsed)), 0)
 	s.TTFT, s.TPOT, s.SendDelay = all.ttft, all.tpot, all.delay
 	s.TTFTNow, s.TPOTNow = now.ttft, now.tpot
-	s.ErrorText = m.recent.mostFrequent()
+	s.ErrorText = errorText
 	s.Client = clientLevel(m.run, records, m.ttft, m.empty)
 	ttft, tpot := statistics(m.head.Objectives)
 	s.InFlightOverTime = append(tail(s.InFlightOverTime), float64(p.InFlight))

@@ -180,6 +180,24 @@ func begun(t testing.TB) *loadgen.Run {
 	return run
 }
 
+// A request that ends does not wait while what is known of the others is summed up.
+func TestObserveDoesNotWait(t *testing.T) {
+	m := NewModel(Head{Command: "run", Stages: 1}, at)
+	m.mu.Lock() // as State does
+	defer m.mu.Unlock()
+	told := make(chan struct{})
+	go func() {
+		rec := record(0, 30*time.Millisecond, 5*time.Millisecond, 128)
+		m.Observe(loadgen.Event{Record: &rec, Ended: true})
+		close(told)
+	}()
+	select {
+	case <-told:
+	case <-time.After(10 * time.Second):
+		t.Error("it waits")
+	}
+}
+
 // filled is a model whose stage under way has all the requests that are looked at.
 func filled(b *testing.B) *Model {
 	m := NewModel(Head{Command: "run", Stages: 1, Lengths: []time.Duration{time.Minute}}, at)

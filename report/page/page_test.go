@@ -6,6 +6,7 @@ import (
 	"html"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/sweep/enginemetrics"
 )
 
 var keep = flag.String("keep", "", "folder for the pages that the tests make, to be looked at")
@@ -213,5 +215,33 @@ func BenchmarkWrite(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.ReportMetric(float64(out.Len()), "bytes")
+	}
+}
+
+// SGLang gives the share of speculated tokens that were accepted as a gauge, and counts none.
+func TestSpeculation(t *testing.T) {
+	none := num.Absent()
+	for text, w := range map[string]enginemetrics.Window{
+		"75.0 %": {Drafted: 200, Accepted: 150, AcceptShare: 0.75},
+		"0.0 %":  {Drafted: 200, AcceptShare: 0},
+		"60.0 %": {Drafted: none, Accepted: none, AcceptShare: 0.6},
+		"":       {Drafted: none, Accepted: none, AcceptShare: none},
+	} {
+		var v stageView
+		v.engine(&report.Stage{Engine: &w})
+		got := ""
+		for _, p := range v.Engine {
+			if p.Name == "speculated tokens accepted" {
+				got = p.Text
+			}
+		}
+		if got != text {
+			t.Errorf("%q, want %q", got, text)
+		}
+	}
+	var v stageView
+	v.engine(&report.Stage{Engine: &enginemetrics.Window{}}) // of a result from before it was kept
+	if slices.ContainsFunc(v.Engine, func(p pair) bool { return strings.HasPrefix(p.Name, "speculated") }) {
+		t.Errorf("%v", v.Engine)
 	}
 }

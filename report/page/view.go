@@ -550,7 +550,7 @@ func (v *stageView) engine(s *report.Stage) {
 	if !w.TTFT.P95.IsAbsent() {
 		add("its own TTFT p95", milliseconds(1e3*float64(w.TTFT.P95)))
 	}
-	if !w.AcceptShare.IsAbsent() && w.Drafted > 0 {
+	if w.Drafted > 0 || w.AcceptShare > 0 { // some engines do not count drafts; results of before have 0 of both
 		add("speculated tokens accepted", fmt.Sprintf("%.1f %%", 100*float64(w.AcceptShare)))
 	}
 	if w.Errors > 0 {
