@@ -261,6 +261,14 @@ func longer(value, end, limit float64) string {
 	return fmt.Sprintf("; runs %s times as long would decide", num.Exact(math.Ceil(2*factor)/2))
 }
 
+// TextOf is what became of a condition in words, with the run that it is about where there are several.
+func (c *Comparison) TextOf(f *Check) string {
+	if len(c.Runs) > 2 {
+		return f.Run + ": " + f.Text
+	}
+	return f.Text
+}
+
 // Failed says whether any condition failed.
 func (c *Comparison) Failed() bool {
 	return slices.ContainsFunc(c.FailOn, func(f Check) bool { return f.Outcome == slo.Fail })

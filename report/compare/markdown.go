@@ -21,11 +21,7 @@ func WriteMarkdown(w io.Writer, c *Comparison) error {
 	}
 	for i := range c.FailOn {
 		f := &c.FailOn[i]
-		text := f.Text
-		if len(c.Runs) > 2 {
-			text = f.Run + ": " + text
-		}
-		fmt.Fprintf(&b, "- **%s** `%s` %s\n", f.Outcome, f.Condition, report.MarkdownText(text))
+		fmt.Fprintf(&b, "- **%s** `%s` %s\n", f.Outcome, f.Condition, report.MarkdownText(c.TextOf(f)))
 	}
 	for _, text := range c.Warnings {
 		fmt.Fprintf(&b, "- ⚠ %s\n", report.MarkdownText(text))

@@ -52,7 +52,7 @@ func (c *Comparison) forPage() *page.Comparison {
 	}
 	for i := range c.FailOn {
 		f := &c.FailOn[i]
-		p.Notes = append(p.Notes, string(f.Outcome)+" "+f.Condition+": "+f.Text)
+		p.Notes = append(p.Notes, string(f.Outcome)+" "+f.Condition+": "+c.TextOf(f))
 	}
 	p.Notes = append(append(p.Notes, c.Warnings...), c.legend())
 	return p

@@ -276,11 +276,7 @@ func (c *Comparison) writeChecks(b *strings.Builder) {
 	b.WriteByte('\n')
 	for i := range c.FailOn {
 		f := &c.FailOn[i]
-		text := f.Text
-		if len(c.Runs) > 2 {
-			text = f.Run + ": " + text
-		}
-		b.WriteString(wrap(fmt.Sprintf("%-9s %s  ", f.Outcome, f.Condition), text))
+		b.WriteString(wrap(fmt.Sprintf("%-9s %s  ", f.Outcome, f.Condition), c.TextOf(f)))
 	}
 }
 
