@@ -28,11 +28,7 @@ func (c *Comparison) forPage() *page.Comparison {
 	settings := page.Table{Title: "What differs", Columns: append([]string{""}, c.Runs...)}
 	for _, s := range c.Settings {
 		if s.Differs {
-			cells := []string{s.Name}
-			for _, v := range s.Values {
-				cells = append(cells, orDash(v))
-			}
-			settings.Rows = append(settings.Rows, page.Row{Cells: cells, Change: page.Differs})
+			settings.Rows = append(settings.Rows, page.Row{Cells: s.row(), Change: page.Differs})
 		}
 	}
 	if settings.Rows != nil {
