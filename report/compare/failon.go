@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
+	"github.com/openloop/openloop/internal/layout"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/slo"
 )
@@ -45,14 +45,7 @@ type ConditionError struct {
 
 // Error points at the character.
 func (e *ConditionError) Error() string {
-	line := strings.Map(func(r rune) rune { // so that the caret stands below its character
-		if r < ' ' {
-			return ' '
-		}
-		return r
-	}, e.Input)
-	column := utf8.RuneCountInString(e.Input[:e.Offset])
-	return fmt.Sprintf("conditions: %s\n  %s\n  %s^", e.Problem, line, strings.Repeat(" ", column))
+	return fmt.Sprintf("conditions: %s\n%s", e.Problem, layout.PointAt(e.Input, e.Offset))
 }
 
 // ParseConditions reads conditions, separated by commas or spaces. An error is a *ConditionError.
