@@ -218,7 +218,7 @@ func best(names []string) (found *Claim, why string) {
 
 // The bounds of the search for a report.
 const (
-	mostFiles  = 20_000
+	mostFiles  = 20_000 // of each place: a large working directory must not hide the others
 	mostLevels = 5
 	// coarse is by how much a file's time may lag behind the clock, which the kernel reads for it once a tick.
 	coarse = 20 * time.Millisecond
@@ -238,12 +238,12 @@ func (o *Options) written(fill *strings.Replacer, began time.Time) []string {
 		places = append(places, strings.FieldsFunc(fill.Replace(arg), between)...)
 	}
 	var names []string
-	files := 0
 	for _, place := range places {
 		if place == "" || place == "/" {
 			continue
 		}
 		base := strings.Count(filepath.Clean(place), string(filepath.Separator))
+		files := 0
 		// Errors are of files that go while one looks, or that are none of ours.
 		_ = filepath.WalkDir(place, func(name string, d fs.DirEntry, err error) error {
 			if files++; files > mostFiles {

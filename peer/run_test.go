@@ -151,6 +151,28 @@ func TestWritten(t *testing.T) {
 	}
 }
 
+// A working directory with more files than are looked at hides none elsewhere.
+func TestWrittenBesideManyFiles(t *testing.T) {
+	full, folder := t.TempDir(), t.TempDir()
+	t.Chdir(full)
+	began := time.Now()
+	for i := range mostFiles {
+		f, err := os.Create(fmt.Sprint(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	report := filepath.Join(folder, "report.json")
+	if err := os.WriteFile(report, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Command: []string{"tool", "--output-dir", folder}}
+	if names := o.written(strings.NewReplacer(), began); !slices.Equal(names, []string{report}) {
+		t.Errorf("found %q", names)
+	}
+}
+
 func TestPrinter(t *testing.T) {
 	var out strings.Builder
 	p := &printer{to: &out, prefix: "| "}
