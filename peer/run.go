@@ -64,14 +64,14 @@ func Run(ctx context.Context, o Options) (_ *Audit, err error) {
 	if err != nil {
 		return nil, err
 	}
-	waitForHandlers(server)
+	truth := settled(server)
 	a := &Audit{
-		Command: redact(o.Command), Engine: server.Config().Name, Began: began.UTC(),
-		Process: run.process, LastLines: p.last(), Connections: server.Connections(),
+		Command: redact(o.Command), Engine: server.Config().Name, Began: began.UTC(), LastLines: p.last(),
+		Connections: server.Connections(),
 	}
 	claim, why := o.findReport(fill, began)
 	a.NoReport = why
-	a.compare(claim, server.Truth(), run)
+	a.compare(claim, truth, run)
 	if ctx.Err() != nil {
 		return a, context.Cause(ctx)
 	}
@@ -171,14 +171,14 @@ func (o *Options) runCommand(
 	return r, nil
 }
 
-// waitForHandlers waits until the server has filed the records of requests whose client is gone.
-func waitForHandlers(server *llmsim.Server) {
+// settled is the server's records of all requests, once it has filed those whose client is gone.
+func settled(server *llmsim.Server) []llmsim.Truth {
 	for before := -1; ; time.Sleep(50 * time.Millisecond) {
-		now := len(server.Truth())
-		if now == before {
-			return
+		truth := server.Truth()
+		if len(truth) == before {
+			return truth
 		}
-		before = now
+		before = len(truth)
 	}
 }
 
