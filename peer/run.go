@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/charmbracelet/x/ansi"
+
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/llmsim"
 )
@@ -289,8 +291,6 @@ const (
 	longestRow = 4096
 )
 
-var escapes = regexp.MustCompile("\x1b(\\[[0-9;?]*[ -/]*[@-~]|\\][^\x07\x1b]*(\x07|\x1b\\\\)?|[@-Z\\\\^_=>])")
-
 // Write implements io.Writer.
 func (p *printer) Write(b []byte) (int, error) {
 	p.mu.Lock()
@@ -315,7 +315,7 @@ func (p *printer) Write(b []byte) (int, error) {
 
 // end hands on the line at hand.
 func (p *printer) end() {
-	text := strings.TrimRight(escapes.ReplaceAllString(string(p.line), ""), " \t")
+	text := strings.TrimRight(ansi.Strip(string(p.line)), " \t")
 	p.line, p.over = p.line[:0], false
 	p.lines = append(p.lines, text)
 	if len(p.lines) > keptLines {

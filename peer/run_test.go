@@ -185,6 +185,12 @@ func TestPrinter(t *testing.T) {
 	if want := "| a\n| bc\n| s\n| end !\n"; out.String() != want {
 		t.Errorf("%q, want %q", out.String(), want)
 	}
+	out.Reset()
+	// What "tput sgr0" and a terminal's own queries write: a character set, a device control string.
+	fmt.Fprintln(p, "plain\x1b(B\x1b[m, \x1bP+q544e\x1b\\größer\t✓")
+	if want := "| plain, größer\t✓\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
 	for range 100 {
 		fmt.Fprintln(p, "more")
 	}
