@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/openloop/openloop/internal/num"
 )
 
 // tool is a load generator.
@@ -25,8 +27,6 @@ type tool struct {
 	tokenizer string // folder with the files of the tokenizer that it counts with, once made; "": it takes none
 }
 
-func text(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
-
 // tools lists the load generators, each with the command of a load of its own best kind: Poisson where it has it. All
 // count tokens by the same tokenizer, which is made of openloop's own list of words, and the server counts by it too.
 func tools() []*tool {
@@ -35,8 +35,8 @@ func tools() []*tool {
 	}
 	openloop.command = func(l load, folder string) []string {
 		return []string{
-			openloop.programs, "run", "--target", "{target}", "--profile", "poisson", "--rate", text(l.rate),
-			"--max-seconds", text(l.seconds), "--prompt-tokens", strconv.Itoa(l.prompt),
+			openloop.programs, "run", "--target", "{target}", "--profile", "poisson", "--rate", num.Exact(l.rate),
+			"--max-seconds", num.Exact(l.seconds), "--prompt-tokens", strconv.Itoa(l.prompt),
 			"--output-tokens", strconv.Itoa(l.output), "--allow-invalid", "--output-dir", filepath.Join(folder, "run"),
 		}
 	}
@@ -51,7 +51,7 @@ func tools() []*tool {
 			filepath.Join(old.programs, "guidellm"), "benchmark", "run", "--target", "{target}",
 			"--processor", old.tokenizer,
 			"--data", fmt.Sprintf("kind=synthetic_text,prompt_tokens=%d,output_tokens=%d", l.prompt, l.output),
-			"--profile", "poisson", "--rate", text(l.rate), "--max-seconds", text(l.seconds), "--disable-progress",
+			"--profile", "poisson", "--rate", num.Exact(l.rate), "--max-seconds", num.Exact(l.seconds), "--disable-progress",
 			"--outputs", "report.json", "--output-dir", folder,
 		}
 	}
@@ -65,8 +65,8 @@ func tools() []*tool {
 			filepath.Join(guidellm.programs, "guidellm"), "run", "--backend", "kind=openai_http,target={target}",
 			"--tokenizer", "kind=hf_auto,model=" + guidellm.tokenizer,
 			"--data", fmt.Sprintf("kind=synthetic_text,prompt_tokens=%d,output_tokens=%d", l.prompt, l.output),
-			"--profile", "kind=poisson,rate=" + text(l.rate),
-			"--constraint", "kind=max_duration,seconds=" + text(l.seconds), "--disable-progress",
+			"--profile", "kind=poisson,rate=" + num.Exact(l.rate),
+			"--constraint", "kind=max_duration,seconds=" + num.Exact(l.seconds), "--disable-progress",
 			"--output", "kind=json,path=" + filepath.Join(folder, "report.json"),
 		}
 	}
@@ -79,8 +79,8 @@ func tools() []*tool {
 		return []string{
 			filepath.Join(aiperf.programs, "aiperf"), "profile", "--model", "{model}", "--url", "{target}",
 			"--endpoint-type", "chat", "--streaming", "--tokenizer", aiperf.tokenizer, "--use-server-token-count",
-			"--request-rate", text(l.rate), "--arrival-pattern", "poisson",
-			"--benchmark-duration", text(l.seconds), "--synthetic-input-tokens-mean", strconv.Itoa(l.prompt),
+			"--request-rate", num.Exact(l.rate), "--arrival-pattern", "poisson",
+			"--benchmark-duration", num.Exact(l.seconds), "--synthetic-input-tokens-mean", strconv.Itoa(l.prompt),
 			"--output-tokens-mean", strconv.Itoa(l.output), "--extra-inputs", "ignore_eos:true",
 			"--artifact-dir", folder, "--ui", "none",
 		}
@@ -95,7 +95,7 @@ func tools() []*tool {
 			filepath.Join(vllm.programs, "vllm"), "bench", "serve", "--base-url", "{target}",
 			"--backend", "openai-chat", "--endpoint", "/v1/chat/completions", "--model", "{model}",
 			"--tokenizer", vllm.tokenizer, "--dataset-name", "random", "--random-input-len", strconv.Itoa(l.prompt),
-			"--random-output-len", strconv.Itoa(l.output), "--ignore-eos", "--request-rate", text(l.rate),
+			"--random-output-len", strconv.Itoa(l.output), "--ignore-eos", "--request-rate", num.Exact(l.rate),
 			"--num-prompts", strconv.Itoa(l.requests()), "--save-result", "--result-dir", folder,
 			"--result-filename", "result.json",
 		}
