@@ -193,10 +193,15 @@ func (c Cost) Amount(sum float64) string {
 	if sum < 0.1 {
 		text = num.Rate(sum)
 	}
-	if c.Currency != "" && len(c.Currency) > 1 && c.Currency[0] < utf8.RuneSelf {
-		return c.Currency + " " + text
+	return c.InCurrency(text)
+}
+
+// InCurrency writes the currency before a number: a sign stands close to it, a code of letters does not.
+func (c Cost) InCurrency(number string) string {
+	if len(c.Currency) > 1 && c.Currency[0] < utf8.RuneSelf {
+		return c.Currency + " " + number
 	}
-	return c.Currency + text
+	return c.Currency + number
 }
 
 // Progress is how a run is shown as it goes.

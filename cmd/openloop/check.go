@@ -322,11 +322,12 @@ func describeTrial(trial *endpoint.Trial, item tokens.Item, w tokens.Spec) (chec
 	warn := func(text string) string { state = checkWarning; return text }
 	var parts []string
 	add := func(text string) { parts = append(parts, text) }
+	lack := lackOf(trial, item, w)
 	switch {
-	case !trial.Streamed && w.NoStream:
-		add("not asked for")
-	case !trial.Streamed:
+	case lack.stream:
 		add(warn("it does not stream: no time to first token will be known"))
+	case !trial.Streamed:
+		add("not asked for")
 	case trial.Ended && trial.OutputTokens > 0 && trial.OutputTokens != trial.Tokens:
 		add(fmt.Sprintf("%s tokens an event", num.Three(float64(trial.OutputTokens)/float64(trial.Tokens))))
 	case trial.Ended && trial.OutputTokens > 0:
@@ -337,15 +338,15 @@ func describeTrial(trial *endpoint.Trial, item tokens.Item, w tokens.Spec) (chec
 	switch {
 	case !trial.Ended:
 		add("too long an answer to be followed to its end")
-	case trial.OutputTokens < 0:
+	case lack.usage:
 		add(warn("no usage: output tokens will be token events"))
-	case w.NoIgnoreEOS || item.OutputTokens <= 0:
-		add("usage reported")
-	case trial.OutputTokens == item.OutputTokens:
-		add("usage reported, ignore_eos honoured")
-	default:
+	case lack.length:
 		add(warn(fmt.Sprintf("usage reported, %d tokens came of %d: ignore_eos is not honoured", trial.OutputTokens,
 			item.OutputTokens)))
+	case w.NoIgnoreEOS || item.OutputTokens <= 0:
+		add("usage reported")
+	default:
+		add("usage reported, ignore_eos honoured")
 	}
 	if trial.TTFT > 0 {
 		add("first token after " + num.Duration(num.RoundDuration(trial.TTFT)))

@@ -23,7 +23,8 @@ type format struct {
 	endings []string // of files, without the dot
 	isView  bool     // of the result alone; else of GuideLLM's report alone
 	write   func(w io.Writer, file *guidellm.Report, result *report.Result) error
-	// ofRun says that a run writes the form once, at its end, as report.ENDING: it is for people.
+	atEnd   bool // a run writes it once, at its end, and not after every stage
+	// ofRun says that a run's file of it is report.ENDING: it is for people.
 	ofRun bool
 	// single says that a file of the form is of one result.
 	single bool
@@ -48,7 +49,7 @@ func formats() []format {
 	}
 	for _, f := range page.Formats() {
 		view := viewFormat(f)
-		view.ofRun = true
+		view.ofRun, view.atEnd = true, true
 		if f.Name == "html" {
 			view.together = func(w io.Writer, names []string, results []*report.Result) error {
 				return page.Write(w, page.Input{Runs: results, Names: names})
@@ -159,9 +160,9 @@ func requestFiles(recordsFile, hlogFile string) ([]requestFile, error) {
 
 // output is the file among those of a run.
 func (f requestFile) output() output {
-	form := format{name: f.flag, isView: true, write: func(w io.Writer, _ *guidellm.Report, r *report.Result) error {
-		return f.write(w, r)
-	}}
+	// What it holds stands in the report as well, which is saved after every stage.
+	form := format{name: f.flag, isView: true, atEnd: true}
+	form.write = func(w io.Writer, _ *guidellm.Report, r *report.Result) error { return f.write(w, r) }
 	if strings.HasSuffix(f.file, compressedEnding) {
 		return output{f.file, form.compressed()}
 	}

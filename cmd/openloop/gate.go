@@ -28,20 +28,11 @@ func newGate(p *program) *cobra.Command {
 		Example: `  openloop gate http://localhost:8000 --slo 'ttft:p95<250ms' --rate 10
   openloop gate http://localhost:8000 --slo chat --rate 10 --budget 10m
   openloop gate sim:l4-qwen2.5-0.5b --rate 5`,
-		Args:        urlArgument,
-		Annotations: endsWith(endingStage),
 	}
 	commonFlags(cmd, "target", "rate", "slo", "budget", "model", "api-key-file", "prompt-tokens", "output-tokens",
 		"wait-ready", "output-dir")
 	f := addGateFlags(cmd.Flags(), p)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := f.spec(args)
-		if err != nil {
-			return err
-		}
-		return runSpec(cmd.Context(), s, runOptions{}, p.stdout, p.stderr)
-	}
-	return cmd
+	return p.measuring(cmd, f.spec)
 }
 
 // gateFlags are the flags of openloop gate.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -54,10 +53,7 @@ const commonKey = "common flags"
 
 // commonFlags makes a command one with many flags, of which its help lists these alone.
 func commonFlags(cmd *cobra.Command, names ...string) {
-	if cmd.Annotations == nil {
-		cmd.Annotations = map[string]string{}
-	}
-	cmd.Annotations[commonKey] = strings.Join(names, " ")
+	annotate(cmd, commonKey, strings.Join(names, " "))
 }
 
 // The help fits into the least width that a terminal has, and is no wider than can be read well.
@@ -68,11 +64,8 @@ const (
 
 // helpWidth is the width that the help may have where it goes.
 func helpWidth(w io.Writer) int {
-	if h, ok := w.(*humanWriter); ok {
-		w = h.w
-	}
-	f, ok := w.(*os.File)
-	if !ok {
+	f := file(w)
+	if f == nil {
 		return leastHelpWidth
 	}
 	width, _, err := term.GetSize(int(f.Fd()))

@@ -85,6 +85,14 @@ func endsWith(text string) map[string]string { return map[string]string{endingKe
 
 const endingKey = "ending"
 
+// annotate adds to what a command says of itself.
+func annotate(cmd *cobra.Command, key, text string) {
+	if cmd.Annotations == nil {
+		cmd.Annotations = map[string]string{}
+	}
+	cmd.Annotations[key] = text
+}
+
 // root makes the program's commands. One that is added here gets the rest from finishCommand: help, signals, and errors
 // of usage.
 func (p *program) root() *cobra.Command {

@@ -47,7 +47,7 @@ func (s *session) serveMetrics() {
 	}()
 	s.say("serving metrics of the run at http://%s/metrics", s.own.listener.Addr())
 	p := s.plan
-	started, ended, estimated, observe := p.StageStarted, p.StageEnded, p.Estimated, p.Observe
+	started, ended := p.StageStarted, p.StageEnded
 	p.StageStarted = func(index int, load loadgen.Load, r *loadgen.Run) {
 		run.StageStarted(index, load, r)
 		if started != nil {
@@ -60,18 +60,7 @@ func (s *session) serveMetrics() {
 			ended(index, st)
 		}
 	}
-	p.Estimated = func(soFar *sweep.Answer) {
-		run.Estimated(soFar)
-		if estimated != nil {
-			estimated(soFar)
-		}
-	}
-	p.Observe = func(e loadgen.Event) {
-		run.Observe(e)
-		if observe != nil {
-			observe(e)
-		}
-	}
+	p.Estimated, p.Observe = both(run.Estimated, p.Estimated), both(run.Observe, p.Observe)
 }
 
 // closeMetrics ends the serving.

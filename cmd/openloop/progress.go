@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -84,13 +85,7 @@ func (s *session) startProgress() *progress {
 	if s.plan.Metrics != nil {
 		s.plan.Metrics.Seen = p.model.Engine
 	}
-	further := s.plan.Observe
-	s.plan.Observe = func(e loadgen.Event) {
-		p.model.Observe(e)
-		if further != nil {
-			further(e)
-		}
-	}
+	s.plan.Observe = both(p.model.Observe, s.plan.Observe)
 	now := time.Now()
 	p.last.Store(now.UnixNano())
 	state := p.model.State(now)
@@ -287,15 +282,18 @@ func (s *session) workloadText() string {
 }
 
 // message writes a warning or a note to stderr, in the form that progress has there.
-func (s *session) message(kind, text string) {
-	if s.progressMode() == spec.JSONProgress {
-		_, _ = s.stderr.Write(live.MessageJSON(time.Now(), kind, text))
+func (s *session) message(kind, text string) { writeMessage(s.stderr, s.progressMode(), kind, text) }
+
+// writeMessage writes a warning or a note in the form that progress has.
+func writeMessage(w io.Writer, progress spec.Progress, kind, text string) {
+	if progress == spec.JSONProgress {
+		_, _ = w.Write(live.MessageJSON(time.Now(), kind, text)) // there is nobody left to tell
 		return
 	}
 	if kind == "warning" {
 		text = "warning: " + text
 	}
-	fmt.Fprintln(s.stderr, text)
+	fmt.Fprintln(w, text)
 }
 
 // sayNext says what can be done with the results that were saved.

@@ -11,11 +11,11 @@ import (
 
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
-	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/loadgen/journal"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/sweep/enginemetrics"
 	"github.com/openloop/openloop/tokens"
 )
 
@@ -29,6 +29,7 @@ type journaled struct {
 	Spec           spec.Spec // without secrets
 	Workload       tokens.Summary
 	MaxConcurrency int
+	Engine         *enginemetrics.Info
 }
 
 // startJournal begins the run's journal. A run that can have none goes on without.
@@ -38,19 +39,14 @@ func (s *session) startJournal(limit int) {
 	safe.Endpoint.Headers, safe.Endpoint.Metrics.Login = nil, endpoint.Secret{}
 	err := s.files.keepEarlier(name)
 	if err == nil {
-		s.journal, err = journal.Create(name, journaled{programVersion(), s.model, safe, s.work.Summary(nil), limit})
+		s.journal, err = journal.Create(name, journaled{programVersion(), s.model, safe, s.work.Summary(nil), limit,
+			s.engine})
 	}
 	if err != nil {
 		s.warn("%s can't be kept, a run that is killed would lose its stage: %v", journalFile, err)
 		return
 	}
-	observe := s.plan.Observe
-	s.plan.Observe = func(e loadgen.Event) {
-		s.journal.Observe(e)
-		if observe != nil {
-			observe(e)
-		}
-	}
+	s.plan.Observe = both(s.journal.Observe, s.plan.Observe)
 }
 
 // endJournal ends the run's journal: it goes where its results were saved.
@@ -110,6 +106,7 @@ func runRecover(names []string, shown screenFlags, stdout, stderr io.Writer) err
 	measured := recoverStages(stages, about.Spec)
 	result := report.New(about.Spec, report.Run{
 		Version: about.Version, Model: about.Model, Measured: measured, Workload: about.Workload,
+		Engine: about.Engine,
 	})
 	exporter := guidellm.NewExporter(guidellm.ExportConfig{
 		Args: guidellm.ArgsOf(about.Spec), Spec: about.Spec, Model: about.Model, Version: about.Version,

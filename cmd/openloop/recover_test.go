@@ -48,7 +48,8 @@ func TestRecover(t *testing.T) {
 	if code := mainExit([]string{"report", dead, "--recover"}, &out, &errs); code != 0 {
 		t.Fatalf("exit %d: %s", code, errs.String())
 	}
-	for _, part := range []string{"constant@20.00 was killed", "recovered from the records", "suspect"} {
+	for _, part := range []string{"constant@20.00 was killed", "recovered from the records", "suspect",
+		"llmsim 0.23.0"} {
 		if !strings.Contains(out.String(), part) {
 			t.Errorf("the screen lacks %q:\n%s", part, out.String())
 		}

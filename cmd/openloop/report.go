@@ -177,12 +177,17 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
-	if f.records != "" || f.hlog != "" {
-		if err := f.writeRequests(names, stderr); err != nil || f.format == "" && f.output == "" && !f.recompute {
+	requests, err := requestFiles(f.records, f.hlog)
+	if err != nil {
+		return err
+	}
+	for _, to := range requests {
+		if err := refuseOver(to.flag, to.file, names); err != nil {
 			return err
 		}
 	}
-	if !f.recompute && (form == nil || form.name == formatScreen) {
+	requestsAlone := len(requests) > 0 && f.format == "" && f.output == "" && !f.recompute
+	if len(requests) == 0 && !f.recompute && (form == nil || form.name == formatScreen) {
 		if own := readOwn(names); own != nil {
 			return f.write(stdout, findFormat(formatScreen), &reports{names: names, results: own})
 		}
@@ -204,7 +209,9 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 		if err != nil {
 			return err
 		}
-		writeUnknown(stderr, name, file)
+		if !requestsAlone {
+			writeUnknown(stderr, name, file)
+		}
 		if f.recompute {
 			if own != nil && form != nil && form.name == formatScreen {
 				return usageError("--recompute and --format screen contradict each other for %s: the screen is not "+
@@ -216,6 +223,9 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 			allOwn, own = false, guidellm.Import(file)
 		}
 		all.add(name, file, own)
+	}
+	if err := writeRequests(requests, all.results, stderr); err != nil || requestsAlone {
+		return err
 	}
 	if form == nil {
 		form = findFormat(formatConsole)
@@ -244,28 +254,8 @@ func refuseOver(flag, file string, runs []string) error {
 	return nil
 }
 
-// writeRequests writes the files of --records and --hlog.
-func (f *reportFlags) writeRequests(names []string, stderr io.Writer) error {
-	files, err := requestFiles(f.records, f.hlog)
-	if err != nil {
-		return err
-	}
-	for _, to := range files {
-		if err := refuseOver(to.flag, to.file, names); err != nil {
-			return err
-		}
-	}
-	var results []*report.Result
-	for _, name := range names {
-		file, own, err := readReport(name, stderr)
-		if err != nil {
-			return err
-		}
-		if own == nil {
-			own = guidellm.Import(file)
-		}
-		results = append(results, own)
-	}
+// writeRequests writes files of requests.
+func writeRequests(files []requestFile, results []*report.Result, stderr io.Writer) error {
 	for _, to := range files {
 		err := writeFile(to.file, func(w io.Writer) error { return to.write(w, results...) })
 		if errors.Is(err, records.ErrNoRequests) {

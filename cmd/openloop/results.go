@@ -131,13 +131,13 @@ func removeFile(name string) error {
 	return os.Remove(name)
 }
 
-// save writes the files of a result, those that are for people only if the run has ended. Where the folder has become
+// save writes the files of a result, some of them only if the run has ended. Where the folder has become
 // unusable, they go to the folder for temporary files: what was measured is not to be lost.
 func (f *resultFiles) save(file *guidellm.Report, result *report.Result, ended bool) error {
 	f.saved = nil
 	var failed error
 	for _, o := range f.outputs {
-		if o.format.ofRun && !ended {
+		if o.format.atEnd && !ended {
 			continue
 		}
 		name := f.place(o.file)

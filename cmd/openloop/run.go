@@ -20,20 +20,11 @@ func newRun(p *program) *cobra.Command {
 		Example: `  openloop run http://localhost:8000 --rate 5
   openloop run http://localhost:8000 --rate 5,10,20 --slo 'ttft:p95<250ms'
   openloop run http://localhost:8000 --profile concurrent --rate 8`,
-		Args:        urlArgument,
-		Annotations: endsWith(endingStage),
 	}
 	commonFlags(cmd, "target", "rate", "profile", "model", "api-key-file", "slo", "prompt-tokens", "output-tokens",
 		"max-seconds", "output-dir")
 	f := addRunFlags(cmd.Flags(), p)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := f.spec(args)
-		if err != nil {
-			return err
-		}
-		return runSpec(cmd.Context(), s, runOptions{}, p.stdout, p.stderr)
-	}
-	return cmd
+	return p.measuring(cmd, f.spec)
 }
 
 // runFlags are the flags of openloop run.

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
@@ -63,6 +65,20 @@ type session struct {
 // reportGC is GOGC after the load: the report of a million requests takes hundreds of megabytes, and nobody is in a
 // hurry.
 const reportGC = 50
+
+// measuring makes a command one that measures what its flags and its argument, the target, ask for.
+func (p *program) measuring(cmd *cobra.Command, asked func(args []string) (spec.Spec, error)) *cobra.Command {
+	cmd.Args = urlArgument
+	annotate(cmd, endingKey, endingStage)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := asked(args)
+		if err != nil {
+			return err
+		}
+		return runSpec(cmd.Context(), s, runOptions{}, p.stdout, p.stderr)
+	}
+	return cmd
+}
 
 // runSpec runs a spec and saves and prints what came out.
 func runSpec(ctx context.Context, s spec.Spec, o runOptions, stdout, stderr io.Writer) error {
@@ -168,6 +184,17 @@ func (s *session) open(ctx context.Context) error {
 	}
 	s.startJournal(limit)
 	return nil
+}
+
+// both is one observer in the place of two; the second may be nil.
+func both[T any](one, other func(T)) func(T) {
+	if other == nil {
+		return one
+	}
+	return func(of T) {
+		one(of)
+		other(of)
+	}
 }
 
 // unlessDone does what may take long over a large file and knows of no context. When that ends, it is left where it is:
@@ -348,18 +375,31 @@ func (s *session) try(ctx context.Context, item tokens.Item) error {
 	if err != nil {
 		return refusal(ctx, err)
 	}
-	switch {
-	case !trial.Streamed && !s.spec.Workload.NoStream:
+	switch lack := lackOf(trial, item, s.spec.Workload); {
+	case lack.stream:
 		s.warn("the endpoint does not stream: there will be no time to first token, " +
 			"and no objective on it can be judged")
-	case trial.Ended && trial.OutputTokens < 0:
+	case lack.usage:
 		s.warn("the endpoint reports no usage: output tokens are the token events that came")
-	case trial.Ended && item.OutputTokens > 0 && trial.OutputTokens != item.OutputTokens &&
-		!s.spec.Workload.NoIgnoreEOS:
+	case lack.length:
 		s.warn("%d output tokens were asked for and %d came: the endpoint does not honour ignore_eos or "+
 			"max_completion_tokens", item.OutputTokens, trial.OutputTokens)
 	}
 	return nil
+}
+
+// lack is what the answer to a trial lacks, without which a run works and can say less.
+type lack struct {
+	stream bool // it was asked for
+	usage  bool
+	length bool // it has another one than was asked for
+}
+
+func lackOf(trial *endpoint.Trial, item tokens.Item, w tokens.Spec) lack {
+	l := lack{stream: !trial.Streamed && !w.NoStream, usage: trial.Ended && trial.OutputTokens < 0}
+	l.length = trial.Ended && !l.usage && item.OutputTokens > 0 && trial.OutputTokens != item.OutputTokens &&
+		!w.NoIgnoreEOS
+	return l
 }
 
 // metrics finds the engine's own metrics, nil where there are none.

@@ -12,7 +12,6 @@ import (
 
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/loadgen"
-	"github.com/openloop/openloop/report/live"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/tokens"
@@ -226,13 +225,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 
 // note says what was settled without being asked for.
 func (f *specFlags) note(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	switch {
-	case f.quiet:
-	case spec.Progress(f.progress) == spec.JSONProgress:
-		_, _ = f.program.stderr.Write(live.MessageJSON(time.Now(), "note", text))
-	default:
-		fmt.Fprintln(f.program.stderr, text)
+	if !f.quiet {
+		writeMessage(f.program.stderr, spec.Progress(f.progress), "note", fmt.Sprintf(format, args...))
 	}
 }
 

@@ -24,20 +24,11 @@ func newSweep(p *program) *cobra.Command {
 		Example: `  openloop sweep http://localhost:8000 --slo 'ttft:p95<250ms tpot:p95<50ms'
   openloop sweep http://localhost:8000 --prompt-tokens 1024 --output-tokens 256
   openloop sweep sim:l4-qwen2.5-0.5b   # no server needed: a simulated engine`,
-		Args:        urlArgument,
-		Annotations: endsWith(endingStage),
 	}
 	commonFlags(cmd, "target", "model", "api-key-file", "slo", "gate", "prompt-tokens", "output-tokens", "max-seconds",
 		"fast", "output-dir")
 	f := addSweepFlags(cmd.Flags(), p)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := f.spec(args)
-		if err != nil {
-			return err
-		}
-		return runSpec(cmd.Context(), s, runOptions{}, p.stdout, p.stderr)
-	}
-	return cmd
+	return p.measuring(cmd, f.spec)
 }
 
 // sweepFlags are the flags of openloop sweep.

@@ -102,6 +102,16 @@ func (t *trimValue) String() string {
 	return strconv.FormatFloat(t.Percent, 'g', -1, 64)
 }
 
+// setAll adds texts to a flag with several values.
+func setAll(v pflag.Value, texts []string) error {
+	for _, text := range texts {
+		if err := v.Set(text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ratesValue is a list of rates: 5 or 5,10,20. A flag that is repeated adds to it.
 type ratesValue []float64
 
@@ -140,12 +150,7 @@ func (r *ratesValue) Append(text string) error { return r.Set(text) }
 // Replace implements pflag.SliceValue.
 func (r *ratesValue) Replace(texts []string) error {
 	*r = nil
-	for _, text := range texts {
-		if err := r.Set(text); err != nil {
-			return err
-		}
-	}
-	return nil
+	return setAll(r, texts)
 }
 
 // labelsValue is a set of labels, key=value or key=value,key=value; a flag that is repeated adds to it.
@@ -205,12 +210,7 @@ func (l *labelsValue) Append(text string) error { return l.Set(text) }
 // Replace implements pflag.SliceValue.
 func (l *labelsValue) Replace(texts []string) error {
 	*l = nil
-	for _, text := range texts {
-		if err := l.Set(text); err != nil {
-			return err
-		}
-	}
-	return nil
+	return setAll(l, texts)
 }
 
 // costValue is what the endpoint costs an hour: 1.10/h, $1.10/h, €1.10, EUR 1.10/h.
@@ -251,9 +251,5 @@ func (c *costValue) String() string {
 	if c.cost == nil {
 		return ""
 	}
-	space := ""
-	if len(c.cost.Currency) > 1 && c.cost.Currency[0] < 0x80 {
-		space = " "
-	}
-	return c.cost.Currency + space + strconv.FormatFloat(c.cost.PerHour, 'f', -1, 64) + "/h"
+	return c.cost.InCurrency(strconv.FormatFloat(c.cost.PerHour, 'f', -1, 64)) + "/h"
 }
