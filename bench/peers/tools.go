@@ -50,8 +50,8 @@ func tools() []*tool {
 			filepath.Join(old.programs, "guidellm"), "benchmark", "run", "--target", "{target}",
 			"--processor", old.tokenizer,
 			"--data", fmt.Sprintf("kind=synthetic_text,prompt_tokens=%d,output_tokens=%d", l.prompt, l.output),
-			"--profile", "poisson", "--rate", num.Exact(l.rate), "--max-seconds", num.Exact(l.seconds), "--disable-progress",
-			"--outputs", "report.json", "--output-dir", folder,
+			"--profile", "poisson", "--rate", num.Exact(l.rate), "--max-seconds", num.Exact(l.seconds),
+			"--disable-progress", "--outputs", "report.json", "--output-dir", folder,
 		}
 	}
 

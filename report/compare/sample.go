@@ -94,8 +94,8 @@ func indicators(values []float64, limit float64) []float64 {
 }
 
 // memoryOf is for how many requests a series remembers the load: the longer of the autocorrelation times of the values,
-// and of being above their median, which is given. A tail shows less of it than there is: that a request is among the slowest is chance
-// for the greatest part, and for the rest the load, which goes on for long.
+// and of being above their median, which is given. A tail shows less of it than there is: that a request is among the
+// slowest is chance for the greatest part, and for the rest the load, which goes on for long.
 func memoryOf(values []float64, median float64) float64 {
 	ofValues, _ := slo.AutocorrelationTime(values)
 	ofMedian, _ := slo.AutocorrelationTime(indicators(values, median))
