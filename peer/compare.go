@@ -60,8 +60,8 @@ type Line struct {
 // compare fills in the audit's stages and lines.
 func (a *Audit) compare(claim *Claim, truth []llmsim.Truth, run *ran) {
 	truth = byArrival(truth)
+	a.Process = run.process
 	if len(truth) > 0 {
-		a.Process = run.process
 		a.Process.First = num.Value(truth[0].Wall.Sub(run.began).Seconds())
 	}
 	before := map[string]bool{}

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bytes"
+	"encoding/json"
 
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/guidellm/stats"
@@ -20,8 +21,8 @@ func readGuideLLM(text []byte) (*Claim, error) {
 	for _, b := range r.Benchmarks {
 		c.Stages = append(c.Stages, stageOfGuideLLM(b))
 	}
-	if guidellm.IsOpenLoop(r) {
-		if err := c.readOpenLoop(text); err != nil {
+	if own, ok := r.OpenLoop.(json.RawMessage); ok && guidellm.IsOpenLoop(r) {
+		if err := c.readOpenLoop(own); err != nil {
 			return nil, err
 		}
 	}
@@ -64,12 +65,8 @@ func stageOfGuideLLM(b *guidellm.Benchmark) StageClaim {
 // readOpenLoop takes from an openloop report what only it says: the rate that was sent, and every gap between tokens.
 // TTFT stays the one that counts from the send, as other tools count it; openloop's objectives count from the scheduled
 // time.
-func (c *Claim) readOpenLoop(text []byte) error {
-	raw, err := guidellm.ReadOpenLoop(bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	r, ok, err := report.Read(raw)
+func (c *Claim) readOpenLoop(own json.RawMessage) error {
+	r, ok, err := report.Read(own)
 	if err != nil || !ok {
 		return err
 	}

@@ -31,7 +31,6 @@ type sample struct {
 
 // sampler follows the processes of a command while it runs.
 type sampler struct {
-	pid  int
 	stop chan struct{}
 	done sync.WaitGroup
 
@@ -47,7 +46,7 @@ const (
 
 // follow begins to sample a process and its descendants. finish ends it and gives what was seen.
 func follow(pid int) *sampler {
-	s := &sampler{pid: pid, stop: make(chan struct{})}
+	s := &sampler{stop: make(chan struct{})}
 	s.done.Go(func() {
 		tree := newProcessTree(pid)
 		ticker := time.NewTicker(sampleEvery)

@@ -16,13 +16,12 @@ const ticksPerSecond = 100
 
 // processTree is a process and its descendants, as /proc shows them.
 type processTree struct {
-	root int
 	pids map[int]bool
 	cpu  map[int]float64 // s, as last seen; a process that has ended keeps it
 }
 
 func newProcessTree(root int) *processTree {
-	return &processTree{root: root, pids: map[int]bool{root: true}, cpu: map[int]float64{}}
+	return &processTree{pids: map[int]bool{root: true}, cpu: map[int]float64{}}
 }
 
 // search finds descendants that are new.

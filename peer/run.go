@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/charmbracelet/x/ansi"
+
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/llmsim"
 )
@@ -64,14 +66,14 @@ func Run(ctx context.Context, o Options) (_ *Audit, err error) {
 	if err != nil {
 		return nil, err
 	}
-	waitForHandlers(server)
+	truth := settled(server)
 	a := &Audit{
-		Command: redact(o.Command), Engine: server.Config().Name, Began: began.UTC(),
-		Process: run.process, LastLines: p.last(), Connections: server.Connections(),
+		Command: redact(o.Command), Engine: server.Config().Name, Began: began.UTC(), LastLines: p.last(),
+		Connections: server.Connections(),
 	}
 	claim, why := o.findReport(fill, began)
 	a.NoReport = why
-	a.compare(claim, server.Truth(), run)
+	a.compare(claim, truth, run)
 	if ctx.Err() != nil {
 		return a, context.Cause(ctx)
 	}
@@ -171,14 +173,14 @@ func (o *Options) runCommand(
 	return r, nil
 }
 
-// waitForHandlers waits until the server has filed the records of requests whose client is gone.
-func waitForHandlers(server *llmsim.Server) {
+// settled is the server's records of all requests, once it has filed those whose client is gone.
+func settled(server *llmsim.Server) []llmsim.Truth {
 	for before := -1; ; time.Sleep(50 * time.Millisecond) {
-		now := len(server.Truth())
-		if now == before {
-			return
+		truth := server.Truth()
+		if len(truth) == before {
+			return truth
 		}
-		before = now
+		before = len(truth)
 	}
 }
 
@@ -218,7 +220,7 @@ func best(names []string) (found *Claim, why string) {
 
 // The bounds of the search for a report.
 const (
-	mostFiles  = 20_000
+	mostFiles  = 20_000 // of each place: a large working directory must not hide the others
 	mostLevels = 5
 	// coarse is by how much a file's time may lag behind the clock, which the kernel reads for it once a tick.
 	coarse = 20 * time.Millisecond
@@ -238,12 +240,12 @@ func (o *Options) written(fill *strings.Replacer, began time.Time) []string {
 		places = append(places, strings.FieldsFunc(fill.Replace(arg), between)...)
 	}
 	var names []string
-	files := 0
 	for _, place := range places {
 		if place == "" || place == "/" {
 			continue
 		}
 		base := strings.Count(filepath.Clean(place), string(filepath.Separator))
+		files := 0
 		// Errors are of files that go while one looks, or that are none of ours.
 		_ = filepath.WalkDir(place, func(name string, d fs.DirEntry, err error) error {
 			if files++; files > mostFiles {
@@ -289,8 +291,6 @@ const (
 	longestRow = 4096
 )
 
-var escapes = regexp.MustCompile("\x1b(\\[[0-9;?]*[ -/]*[@-~]|\\][^\x07\x1b]*(\x07|\x1b\\\\)?|[@-Z\\\\^_=>])")
-
 // Write implements io.Writer.
 func (p *printer) Write(b []byte) (int, error) {
 	p.mu.Lock()
@@ -315,7 +315,7 @@ func (p *printer) Write(b []byte) (int, error) {
 
 // end hands on the line at hand.
 func (p *printer) end() {
-	text := strings.TrimRight(escapes.ReplaceAllString(string(p.line), ""), " \t")
+	text := strings.TrimRight(ansi.Strip(string(p.line)), " \t")
 	p.line, p.over = p.line[:0], false
 	p.lines = append(p.lines, text)
 	if len(p.lines) > keptLines {

@@ -151,6 +151,28 @@ func TestWritten(t *testing.T) {
 	}
 }
 
+// A working directory with more files than are looked at hides none elsewhere.
+func TestWrittenBesideManyFiles(t *testing.T) {
+	full, folder := t.TempDir(), t.TempDir()
+	t.Chdir(full)
+	began := time.Now()
+	for i := range mostFiles {
+		f, err := os.Create(fmt.Sprint(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	report := filepath.Join(folder, "report.json")
+	if err := os.WriteFile(report, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Command: []string{"tool", "--output-dir", folder}}
+	if names := o.written(strings.NewReplacer(), began); !slices.Equal(names, []string{report}) {
+		t.Errorf("found %q", names)
+	}
+}
+
 func TestPrinter(t *testing.T) {
 	var out strings.Builder
 	p := &printer{to: &out, prefix: "| "}
@@ -161,6 +183,12 @@ func TestPrinter(t *testing.T) {
 	}
 	p.flush()
 	if want := "| a\n| bc\n| s\n| end !\n"; out.String() != want {
+		t.Errorf("%q, want %q", out.String(), want)
+	}
+	out.Reset()
+	// What "tput sgr0" and a terminal's own queries write: a character set, a device control string.
+	fmt.Fprintln(p, "plain\x1b(B\x1b[m, \x1bP+q544e\x1b\\größer\t✓")
+	if want := "| plain, größer\t✓\n"; out.String() != want {
 		t.Errorf("%q, want %q", out.String(), want)
 	}
 	for range 100 {

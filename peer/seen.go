@@ -44,9 +44,9 @@ type Seen struct {
 	lastAnswer time.Time
 }
 
-// see sums up the records of a stage's requests. before are the prompts that were sent before it; see adds to them.
+// see sums up the records of a stage's requests, in the order of their arrival. before are the prompts that were sent
+// before it; see adds to them.
 func see(requests []llmsim.Truth, before map[string]bool) *Seen {
-	requests = byArrival(requests)
 	s := &Seen{Requests: len(requests)}
 	var arrivals []int64
 	var ttft, gaps, perRequest, late, prompts, outputs, asked []float64
@@ -119,6 +119,7 @@ func share(of, all int) num.Value {
 	return num.Value(float64(of) / float64(all))
 }
 
+// byArrival is the records of requests in the order of their arrival.
 func byArrival(requests []llmsim.Truth) []llmsim.Truth {
 	requests = slices.Clone(requests)
 	slices.SortFunc(requests, func(a, b llmsim.Truth) int { return cmp.Compare(a.Read, b.Read) })
@@ -141,7 +142,6 @@ func within(requests []llmsim.Truth, began, ended time.Time) []llmsim.Truth {
 // all answered before a pause that parts them from what follows. No more are left out than were sent beyond what the
 // report counts.
 func withoutTrials(requests []llmsim.Truth, c *StageClaim) []llmsim.Truth {
-	requests = byArrival(requests)
 	if len(requests) < 3 {
 		return requests
 	}

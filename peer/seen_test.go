@@ -37,7 +37,7 @@ func TestSee(t *testing.T) {
 		request(300, func(r *llmsim.Truth) { r.Prompt, r.Status, r.Outcome, r.Stream = "c", 503, "refused", false }),
 		request(400, func(r *llmsim.Truth) { r.Prompt, r.Outcome, r.Stream = "old", "stop", false }),
 	}
-	s := see(requests, map[string]bool{"old": true})
+	s := see(byArrival(requests), map[string]bool{"old": true})
 	if s.Requests != 5 || s.Completed != 3 || s.Abandoned != 1 || s.Failed != 1 || s.Unstreamed != 1 {
 		t.Errorf("requests %d, completed %d, abandoned %d, failed %d, unstreamed %d", s.Requests, s.Completed,
 			s.Abandoned, s.Failed, s.Unstreamed)

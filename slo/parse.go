@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/openloop/openloop/internal/layout"
 	"github.com/openloop/openloop/internal/num"
 )
 
@@ -21,14 +22,7 @@ type ParseError struct {
 
 // Error points at the character.
 func (e *ParseError) Error() string {
-	column := utf8.RuneCountInString(e.Input[:e.Offset])
-	line := strings.Map(func(r rune) rune { // so that the caret stands below its character
-		if r < ' ' {
-			return ' '
-		}
-		return r
-	}, e.Input)
-	return fmt.Sprintf("objectives: %s\n  %s\n  %s^", e.Problem, line, strings.Repeat(" ", column))
+	return fmt.Sprintf("objectives: %s\n%s", e.Problem, layout.PointAt(e.Input, e.Offset))
 }
 
 // preset is a named list of objectives.

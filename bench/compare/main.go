@@ -9,7 +9,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -82,11 +81,9 @@ func (s *study) run(src source, n int, seed uint64) []row {
 	stats := statistics()
 	rows := make([]row, len(stats))
 	var all sync.WaitGroup
-	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
+	requests := indices(n)
 	for k, st := range stats {
 		all.Go(func() {
-			limit <- struct{}{}
-			defer func() { <-limit }()
 			r := &rows[k]
 			*r = row{source: src.name, statistic: st.name, n: n, pairs: s.pairs}
 			truth := src.truth(st)
@@ -94,7 +91,7 @@ func (s *study) run(src source, n int, seed uint64) []row {
 				base, to := a[i*(n+gap):][:n], b[i*(n+gap):][:n]
 				x, y := st.of(base), st.of(to)
 				if src.paired {
-					x, y = x.WithIndices(indices(n)), y.WithIndices(indices(n))
+					x, y = x.WithIndices(requests), y.WithIndices(requests)
 				}
 				r.tau += float64(n) / x.Effective / float64(s.pairs)
 				c := compare.NewChange(x, y, src.paired)
@@ -113,7 +110,7 @@ func (s *study) run(src source, n int, seed uint64) []row {
 				}
 				z := st.of(slow)
 				if src.paired {
-					z = z.WithIndices(indices(n))
+					z = z.WithIndices(requests)
 				}
 				shifted := compare.NewChange(x, z, src.paired)
 				low, _ = shifted.Interval(0.95)

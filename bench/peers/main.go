@@ -5,8 +5,8 @@
 //	make peers ARGS='-install'                  # install them all before; minutes, and some 15 GB
 //	make peers ARGS='-only openloop,aiperf -rates 50'
 //
-// tools.go lists the load generators and their commands, install-NAME.sh installs each, table.go prints. One that is
-// not installed is left out, and named.
+// tools.go lists the load generators and their commands, install.sh installs them, table.go prints. One that is not
+// installed is left out, and named.
 package main
 
 import (

@@ -133,7 +133,7 @@ func (f *compareFlags) outcome(c *compare.Comparison, form *compare.Format, stde
 			failed++
 		}
 		if !shown && check.Outcome != slo.Pass {
-			fmt.Fprintf(stderr, "%s %s: %s\n", check.Outcome, check.Condition, check.Text)
+			fmt.Fprintf(stderr, "%s %s: %s\n", check.Outcome, check.Condition, c.TextOf(check))
 		}
 	}
 	if failed > 0 {

@@ -1,8 +1,9 @@
-// Package layout breaks texts for people into lines.
+// Package layout breaks texts for people into lines, and points at places in them.
 package layout
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/charmbracelet/x/ansi"
 )
@@ -26,4 +27,15 @@ func Wrap(head, indent, text string, width int) []string {
 		line, used, begun = line+word, used+n, true
 	}
 	return append(lines, strings.TrimRight(line, " "))
+}
+
+// PointAt is a text with a caret below the character at an offset in bytes, in two lines, both indented.
+func PointAt(text string, offset int) string {
+	line := strings.Map(func(r rune) rune { // so that the caret stands below its character
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, text)
+	return "  " + line + "\n  " + strings.Repeat(" ", utf8.RuneCountInString(text[:offset])) + "^"
 }

@@ -24,3 +24,20 @@ func TestWrap(t *testing.T) {
 		}
 	}
 }
+
+func TestPointAt(t *testing.T) {
+	for _, c := range []struct {
+		text   string
+		offset int
+		want   string
+	}{
+		{"a>b", 1, "  a>b\n   ^"},
+		{"é\tb", 3, "  é b\n    ^"},
+		{"", 0, "  \n  ^"},
+		{"ab", 2, "  ab\n    ^"},
+	} {
+		if got := PointAt(c.text, c.offset); got != c.want {
+			t.Errorf("%q at %d: got %q, want %q", c.text, c.offset, got, c.want)
+		}
+	}
+}

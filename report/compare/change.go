@@ -108,13 +108,7 @@ func correlation(a, b *Sample) float64 {
 	if n < 2 || n < 9*max(a.N, b.N)/10 {
 		return 0
 	}
-	mean, variance := 0.0, 0.0
-	for _, d := range difference {
-		mean += d / float64(n)
-	}
-	for _, d := range difference {
-		variance += (d - mean) * (d - mean) / float64(n)
-	}
+	_, variance := moments(difference)
 	tau, stderr := slo.AutocorrelationTime(difference)
 	return min(max(1-variance*(tau+stderr)/2, 0), 0.99)
 }

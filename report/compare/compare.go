@@ -169,8 +169,9 @@ func Compare(runs []Run, o Options) (*Comparison, error) {
 	}
 	c.MaxRate = maxRateLine(c.results, c.Noise)
 	groups := match(c.results)
+	metrics := metricsOf(c.results, o.FailOn)
 	for _, g := range groups {
-		c.Stages = append(c.Stages, c.stage(g, o.FailOn))
+		c.Stages = append(c.Stages, c.stage(g, metrics))
 	}
 	if err := c.common(groups); err != nil {
 		return nil, err

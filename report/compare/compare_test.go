@@ -403,6 +403,27 @@ func TestFailOn(t *testing.T) {
 	}
 }
 
+// With several new runs every form says which of them a condition speaks of.
+func TestConditionsNameTheirRun(t *testing.T) {
+	worse := made{seed: 3, arrivals: 1, seconds: 60, slower: 1.3}.result()
+	c := compared(t, Options{Noise: -1, FailOn: conditions(t, "tpot:p95>+10%")},
+		made{seed: 1, arrivals: 1, seconds: 60}.result(), made{seed: 2, arrivals: 1, seconds: 60}.result(), worse)
+	for _, f := range Formats() {
+		if f.Name == "junit" || f.Name == "json" { // which have the run in a field
+			continue
+		}
+		var b bytes.Buffer
+		if err := f.Write(&b, c); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range c.Runs[1:] {
+			if !strings.Contains(b.String(), name+": TPOT p95") {
+				t.Errorf("%s does not say that a condition speaks of %s", f.Name, name)
+			}
+		}
+	}
+}
+
 func TestHolm(t *testing.T) {
 	got := holm([]float64{0.01, 0.04, 0.03, 0.005})
 	for i, want := range []float64{0.03, 0.06, 0.06, 0.02} {

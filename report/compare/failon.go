@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
+	"github.com/openloop/openloop/internal/layout"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/slo"
 )
@@ -45,14 +45,7 @@ type ConditionError struct {
 
 // Error points at the character.
 func (e *ConditionError) Error() string {
-	line := strings.Map(func(r rune) rune { // so that the caret stands below its character
-		if r < ' ' {
-			return ' '
-		}
-		return r
-	}, e.Input)
-	column := utf8.RuneCountInString(e.Input[:e.Offset])
-	return fmt.Sprintf("conditions: %s\n  %s\n  %s^", e.Problem, line, strings.Repeat(" ", column))
+	return fmt.Sprintf("conditions: %s\n%s", e.Problem, layout.PointAt(e.Input, e.Offset))
 }
 
 // ParseConditions reads conditions, separated by commas or spaces. An error is a *ConditionError.
@@ -259,6 +252,14 @@ func longer(value, end, limit float64) string {
 		return ""
 	}
 	return fmt.Sprintf("; runs %s times as long would decide", num.Exact(math.Ceil(2*factor)/2))
+}
+
+// TextOf is what became of a condition in words, with the run that it is about where there are several.
+func (c *Comparison) TextOf(f *Check) string {
+	if len(c.Runs) > 2 {
+		return f.Run + ": " + f.Text
+	}
+	return f.Text
 }
 
 // Failed says whether any condition failed.

@@ -72,7 +72,7 @@ func metricsOf(results []*report.Result, conditions []Condition) []metric {
 }
 
 // stage makes the lines of a group.
-func (c *Comparison) stage(g group, conditions []Condition) Stage {
+func (c *Comparison) stage(g group, metrics []metric) Stage {
 	s := Stage{Title: g.title()}
 	var others []string
 	for k, v := range g.views {
@@ -91,7 +91,7 @@ func (c *Comparison) stage(g group, conditions []Condition) Stage {
 	for _, v := range g.views[1:] {
 		s.Paired = append(s.Paired, v != nil && sameArrivals(g.views[0], v))
 	}
-	for _, m := range metricsOf(c.results, conditions) {
+	for _, m := range metrics {
 		line := Line{Metric: m.key, Name: m.name, Unit: m.unit,
 			higherIsBetter: m.key == keyOutput || m.of == slo.Goodput}
 		for _, v := range g.views {
@@ -143,7 +143,7 @@ func (m *metric) why(a, b *view) string {
 
 // figure is the metric of one stage.
 func (m *metric) figure(v *view) Figure {
-	none := Figure{Value: num.Absent(), Lower: num.Absent(), Upper: num.Absent(), Effective: num.Absent()}
+	none := noFigure()
 	if v == nil {
 		return none
 	}
@@ -184,6 +184,12 @@ func (m *metric) figure(v *view) Figure {
 		f.Text = fmt.Sprintf("%.0f/%d", sample.Value*float64(sample.N), sample.N)
 	}
 	return f
+}
+
+// noFigure is a figure of which nothing is known.
+func noFigure() Figure {
+	none := num.Absent()
+	return Figure{Value: none, Lower: none, Upper: none, Effective: none}
 }
 
 // sample is the metric of observations.
@@ -265,7 +271,7 @@ func maxRateLine(results []*report.Result, noise float64) *Line {
 	l := &Line{Metric: keyRate, Name: "max rate at SLO", Unit: "req/s", higherIsBetter: true}
 	known := false
 	for _, r := range results {
-		f := Figure{Value: num.Absent(), Lower: num.Absent(), Upper: num.Absent(), Effective: num.Absent()}
+		f := noFigure()
 		rate, ok := r.MaxRate()
 		known = known || ok || r.Search != nil
 		switch a := r.Search; {

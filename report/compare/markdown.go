@@ -3,6 +3,7 @@ package compare
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/openloop/openloop/report"
@@ -21,11 +22,7 @@ func WriteMarkdown(w io.Writer, c *Comparison) error {
 	}
 	for i := range c.FailOn {
 		f := &c.FailOn[i]
-		text := f.Text
-		if len(c.Runs) > 2 {
-			text = f.Run + ": " + text
-		}
-		fmt.Fprintf(&b, "- **%s** `%s` %s\n", f.Outcome, f.Condition, report.MarkdownText(text))
+		fmt.Fprintf(&b, "- **%s** `%s` %s\n", f.Outcome, f.Condition, report.MarkdownText(c.TextOf(f)))
 	}
 	for _, text := range c.Warnings {
 		fmt.Fprintf(&b, "- ⚠ %s\n", report.MarkdownText(text))
@@ -39,17 +36,12 @@ func WriteMarkdown(w io.Writer, c *Comparison) error {
 			fmt.Fprintf(&b, "\n**%s**\n", report.MarkdownText(bl.title))
 		}
 		b.WriteString("\n")
-		head := make([]string, len(t.head))
-		copy(head, t.head)
-		markdownRow(&b, head)
-		b.WriteString("|---" + strings.Repeat("|--:", len(head)-1) + "|\n")
+		markdownRow(&b, t.head)
+		b.WriteString("|---" + strings.Repeat("|--:", len(t.head)-1) + "|\n")
 		for _, row := range bl.rows {
-			cells := make([]string, len(row))
-			for i, text := range row {
-				cells[i] = text
-				if strings.HasPrefix(text, "(") && i == len(row)-1 && len(c.Runs) == 2 {
-					cells[i] = strings.TrimSuffix(strings.TrimPrefix(text, "("), ")")
-				}
+			cells := slices.Clone(row)
+			if last := &cells[len(cells)-1]; len(c.Runs) == 2 && strings.HasPrefix(*last, "(") {
+				*last = strings.TrimSuffix((*last)[1:], ")")
 			}
 			markdownRow(&b, cells)
 		}
@@ -71,11 +63,7 @@ func (c *Comparison) markdownSettings(b *strings.Builder) {
 			b.WriteString(strings.Repeat("|---", len(head)) + "|\n")
 			wrote = true
 		}
-		cells := []string{s.Name}
-		for _, v := range s.Values {
-			cells = append(cells, orDash(v))
-		}
-		markdownRow(b, cells)
+		markdownRow(b, s.row())
 	}
 	var same []string
 	for i := range c.Settings {

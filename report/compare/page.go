@@ -28,11 +28,7 @@ func (c *Comparison) forPage() *page.Comparison {
 	settings := page.Table{Title: "What differs", Columns: append([]string{""}, c.Runs...)}
 	for _, s := range c.Settings {
 		if s.Differs {
-			cells := []string{s.Name}
-			for _, v := range s.Values {
-				cells = append(cells, orDash(v))
-			}
-			settings.Rows = append(settings.Rows, page.Row{Cells: cells, Change: page.Differs})
+			settings.Rows = append(settings.Rows, page.Row{Cells: s.row(), Change: page.Differs})
 		}
 	}
 	if settings.Rows != nil {
@@ -52,7 +48,7 @@ func (c *Comparison) forPage() *page.Comparison {
 	}
 	for i := range c.FailOn {
 		f := &c.FailOn[i]
-		p.Notes = append(p.Notes, string(f.Outcome)+" "+f.Condition+": "+f.Text)
+		p.Notes = append(p.Notes, string(f.Outcome)+" "+f.Condition+": "+c.TextOf(f))
 	}
 	p.Notes = append(append(p.Notes, c.Warnings...), c.legend())
 	return p

@@ -52,9 +52,10 @@ func NewQuantile(values []float64, q float64) Sample {
 	if s.N == 0 {
 		return s
 	}
-	s.sorted = slices.Sorted(slices.Values(values))
+	s.sorted = slices.Clone(values)
+	slices.Sort(s.sorted)
 	s.Value = num.Quantile(s.sorted, q)
-	s.correlate(indicators(values, s.Value), memoryOf(values))
+	s.correlate(indicators(values, s.Value), memoryOf(values, num.Quantile(s.sorted, 0.5)))
 	return s
 }
 
@@ -62,7 +63,7 @@ func NewQuantile(values []float64, q float64) Sample {
 func NewMean(values []float64) Sample {
 	s := Sample{Kind: Mean, N: len(values), Value: math.NaN()}
 	if s.N > 0 {
-		s.correlate(values, memoryOf(values))
+		s.correlate(values, memoryOf(values, num.Median(values)))
 	}
 	return s
 }
@@ -93,11 +94,11 @@ func indicators(values []float64, limit float64) []float64 {
 }
 
 // memoryOf is for how many requests a series remembers the load: the longer of the autocorrelation times of the values,
-// and of being above their median. A tail shows less of it than there is: that a request is among the slowest is chance
-// for the greatest part, and for the rest the load, which goes on for long.
-func memoryOf(values []float64) float64 {
+// and of being above their median, which is given. A tail shows less of it than there is: that a request is among the
+// slowest is chance for the greatest part, and for the rest the load, which goes on for long.
+func memoryOf(values []float64, median float64) float64 {
 	ofValues, _ := slo.AutocorrelationTime(values)
-	ofMedian, _ := slo.AutocorrelationTime(indicators(values, num.Median(values)))
+	ofMedian, _ := slo.AutocorrelationTime(indicators(values, median))
 	return max(ofValues, ofMedian)
 }
 
@@ -114,13 +115,7 @@ const (
 // the figure itself.
 func (s *Sample) correlate(series []float64, memory float64) {
 	n := float64(len(series))
-	mean, variance := 0.0, 0.0
-	for _, v := range series {
-		mean += v / n
-	}
-	for _, v := range series {
-		variance += (v - mean) * (v - mean) / n
-	}
+	mean, variance := moments(series)
 	if s.Kind == Mean {
 		s.Value = mean
 	}
@@ -141,6 +136,18 @@ func (s *Sample) correlate(series []float64, memory float64) {
 	for i, v := range series {
 		s.parts[i] = (v - mean) / (s.sd * math.Sqrt(tau))
 	}
+}
+
+// moments are the mean and the variance of a series.
+func moments(series []float64) (mean, variance float64) {
+	n := float64(len(series))
+	for _, v := range series {
+		mean += v / n
+	}
+	for _, v := range series {
+		variance += (v - mean) * (v - mean) / n
+	}
+	return mean, variance
 }
 
 // batchedTime is n times the variance of the mean of a series, by overlapping batch means.

@@ -84,6 +84,15 @@ func (s *Setting) text() string {
 	return s.Name + " " + s.Values[0]
 }
 
+// row is a setting as a row of a table: its name and its values.
+func (s *Setting) row() []string {
+	cells := []string{s.Name}
+	for _, v := range s.Values {
+		cells = append(cells, orDash(v))
+	}
+	return cells
+}
+
 // shorten cuts the values of a setting to a width; what they begin with in common goes first.
 func shorten(values []string, most int) []string {
 	common := []rune(values[0])
@@ -276,11 +285,7 @@ func (c *Comparison) writeChecks(b *strings.Builder) {
 	b.WriteByte('\n')
 	for i := range c.FailOn {
 		f := &c.FailOn[i]
-		text := f.Text
-		if len(c.Runs) > 2 {
-			text = f.Run + ": " + text
-		}
-		b.WriteString(wrap(fmt.Sprintf("%-9s %s  ", f.Outcome, f.Condition), text))
+		b.WriteString(wrap(fmt.Sprintf("%-9s %s  ", f.Outcome, f.Condition), c.TextOf(f)))
 	}
 }
 

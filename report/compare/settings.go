@@ -25,25 +25,21 @@ func settingsOf(results []*report.Result) []Setting {
 		}
 	}
 	add("engine", func(r *report.Result) string { return r.Engine.String() })
-	for _, key := range keysOf(results, func(r *report.Result) map[string]string {
+	config := func(r *report.Result) map[string]string {
 		if r.Engine == nil {
 			return nil
 		}
 		return r.Engine.Config
-	}) {
-		add(key, func(r *report.Result) string {
-			if r.Engine == nil {
-				return ""
-			}
-			return r.Engine.Config[key]
-		})
+	}
+	for _, key := range keysOf(results, config) {
+		add(key, func(r *report.Result) string { return config(r)[key] })
 	}
 	for _, key := range keysOf(results, func(r *report.Result) map[string]string { return r.Asked.Labels }) {
 		add("label "+key, func(r *report.Result) string { return r.Asked.Labels[key] })
 	}
 	add("target", func(r *report.Result) string { return r.Asked.Target })
 	add("model", func(r *report.Result) string { return r.Asked.Model })
-	add("workload", func(r *report.Result) string { return workloadOf(r) })
+	add("workload", workloadOf)
 	add("requests", func(r *report.Result) string { return r.Asked.Request })
 	add("arrivals", arrivalsOf)
 	add("objectives", objectivesOf)

@@ -11,8 +11,8 @@ import (
 // view is a stage with those of its requests that were judged.
 type view struct {
 	stage  *report.Stage
-	all    []report.Request // nil: the report does not have them
-	judged []report.Request // due after the warm-up and before the cool-down
+	all    []report.Request  // nil: the report does not have them
+	judged []*report.Request // due after the warm-up and before the cool-down
 }
 
 func newView(s *report.Stage) *view {
@@ -24,7 +24,7 @@ func newView(s *report.Stage) *view {
 	}
 	for i := range v.all {
 		if r := &v.all[i]; due(r) >= from && len(v.judged) < most {
-			v.judged = append(v.judged, *r)
+			v.judged = append(v.judged, r)
 		}
 	}
 	return v
@@ -53,8 +53,7 @@ func (o *observations) add(r *report.Request, value float64) {
 // was still open: of those, only the fast would count.
 func (v *view) observe(metric slo.Metric, each []slo.RequestBound) observations {
 	var o observations
-	for i := range v.judged {
-		r := &v.judged[i]
+	for _, r := range v.judged {
 		if metric == slo.Goodput {
 			if good, known := goodput(r, each); known {
 				o.add(r, good)
@@ -166,8 +165,7 @@ func (v *view) output() observations {
 // tokens are the tokens of the requests that completed: of the answers, or of the prompts where they are known.
 func (v *view) tokens(answers bool) []float64 {
 	var all []float64
-	for i := range v.judged {
-		r := &v.judged[i]
+	for _, r := range v.judged {
 		n := r.OutputTokens
 		if !answers {
 			n = r.PromptTokens

@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strings"
@@ -173,20 +174,14 @@ func cut(text string, most int) string { return ansi.Truncate(text, most, "…")
 func (c *Comparison) Headline(k int) string {
 	var parts []string
 	if l := c.MaxRate; l != nil {
-		f, d := &l.Figures[k], &l.Changes[k-1]
-		value := f.Text
-		if value == "" {
-			value = valueText(float64(f.Value), l.Unit)
-		}
-		was := l.Figures[0].Text
-		if was == "" {
-			was = valueText(float64(l.Figures[0].Value), l.Unit)
-		}
+		value := func(f *Figure) string { return cmp.Or(f.Text, valueText(float64(f.Value), l.Unit)) }
+		d := &l.Changes[k-1]
 		change := ", " + d.tilde(l)
 		if d.Verdict == NotTested {
 			change = "; " + d.Why
 		}
-		parts = append(parts, fmt.Sprintf("%s req/s at SLO (was %s%s)", value, was, change))
+		parts = append(parts, fmt.Sprintf("%s req/s at SLO (was %s%s)", value(&l.Figures[k]),
+			value(&l.Figures[0]), change))
 	}
 	return strings.Join(append(parts, c.highlights(k)...), " · ")
 }
@@ -208,10 +203,7 @@ func (c *Comparison) highlights(k int) []string {
 			}
 		}
 	}
-	counts := map[Verdict]int{}
-	for l := range c.lines {
-		counts[l.Changes[k-1].Verdict]++
-	}
+	counts := c.verdicts(k)
 	switch tested := counts[Better] + counts[Worse] + counts[Same]; {
 	case tested == 0:
 		return append(parts, "no line could be tested")
@@ -219,6 +211,15 @@ func (c *Comparison) highlights(k int) []string {
 		return append(parts, fmt.Sprintf("no evidence of a change in %d lines", tested))
 	}
 	return append(parts, fmt.Sprintf("%d better, %d worse, %d ~", counts[Better], counts[Worse], counts[Same]))
+}
+
+// verdicts counts the verdicts on the lines of a new run.
+func (c *Comparison) verdicts(k int) map[Verdict]int {
+	counts := map[Verdict]int{}
+	for l := range c.lines {
+		counts[l.Changes[k-1].Verdict]++
+	}
+	return counts
 }
 
 // symbol sums up a new run: by its conditions where there are any, else by whether lines are better or worse.
@@ -236,19 +237,11 @@ func (c *Comparison) symbol(k int) string {
 	case undecided:
 		return report.SignUnsure
 	}
-	better, worse := 0, 0
-	for l := range c.lines {
-		switch l.Changes[k-1].Verdict {
-		case Better:
-			better++
-		case Worse:
-			worse++
-		}
-	}
-	if len(c.FailOn) > 0 || worse == 0 {
+	counts := c.verdicts(k)
+	if len(c.FailOn) > 0 || counts[Worse] == 0 {
 		return report.SignGood
 	}
-	if better == 0 {
+	if counts[Better] == 0 {
 		return report.SignBad
 	}
 	return "±"
