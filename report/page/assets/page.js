@@ -108,6 +108,9 @@ for (const table of all('table.sortable')) {
   }));
 }
 
+const left = 56, right = 18; // of every plot of the timeline, so that their axes agree
+let made = 0;
+
 // Stages.
 for (const article of all('article.run')) {
   const run = +article.dataset.run;
@@ -190,9 +193,6 @@ function heap(compare) {
     },
   };
 }
-
-const left = 56, right = 18; // of every plot of the timeline, so that their axes agree
-let made = 0;
 
 // timeline draws a stage over time into an element, once.
 async function timeline(host, stage) {
