@@ -36,6 +36,7 @@ const recolour = () => {
   for (const v of drawn.views) v.recolour();
 };
 if (['light', 'dark'].includes(remembered.get())) root.dataset.theme = remembered.get();
+recolour();
 theme.hidden = false;
 theme.addEventListener('click', () => {
   root.dataset.theme = isDark() ? 'light' : 'dark';
@@ -502,6 +503,4 @@ function rows(view, stage) {
     drawn.charts.push({ element, host: element, row: true, points: p.lines.reduce((n, l) => n + l.y.filter(v => v !== null).length, 0) });
   });
 }
-
-recolour();
 })();
