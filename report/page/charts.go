@@ -155,7 +155,7 @@ func latencyChart(r, base *report.Result, a *answer, of metric) *chart {
 	}
 	var xs, ys []float64
 	if base != nil {
-		l := line{name: "base", colour: ghost, width: 2, dash: []float64{3, 3}, fading: true}
+		l := line{name: "base", colour: ghost, width: 2, dash: []float64{3, 3}}
 		l.curve = curve(base, drawn(base), func(s *report.Stage) point {
 			return point{rateOf(s), float64(of.get(s).At(key))}
 		})
@@ -196,8 +196,8 @@ func latencyChart(r, base *report.Result, a *answer, of metric) *chart {
 			xs = append(xs, b.from, b.to)
 		}
 	}
-	c.x.fit(xs, true)
-	c.y.fit(ys, true)
+	c.x.fit(xs)
+	c.y.fit(ys)
 	return c
 }
 
@@ -238,7 +238,7 @@ func throughputChart(r, base *report.Result) *chart {
 		value := func(s *report.Stage) point { return point{float64(of.get(s).At(key)), outputOf(s)} }
 		if base != nil {
 			take(line{
-				name: "base", colour: ghost, width: 2, dash: []float64{3, 3}, fading: true,
+				name: "base", colour: ghost, width: 2, dash: []float64{3, 3},
 				curve: curve(base, drawn(base), value),
 			})
 		}
@@ -258,8 +258,8 @@ func throughputChart(r, base *report.Result) *chart {
 		}
 	}
 	c.x.log = spread(xs)
-	c.x.fit(xs, true)
-	c.y.fit(ys, true)
+	c.x.fit(xs)
+	c.y.fit(ys)
 	return c
 }
 
@@ -315,7 +315,7 @@ func percentileChart(s *report.Stage) *chart {
 	}
 	c.x.from, c.x.to = 0.2, furthest+0.1
 	c.y.log = spread(ys)
-	c.y.fit(ys, true)
+	c.y.fit(ys)
 	return c
 }
 

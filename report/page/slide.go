@@ -83,8 +83,8 @@ func slide(r *report.Result) *chart {
 		}
 	}
 	c.y.log = spread(ys)
-	c.x.fit(xs, true)
-	c.y.fit(ys, true)
+	c.x.fit(xs)
+	c.y.fit(ys)
 	return c
 }
 

@@ -52,11 +52,10 @@ type runView struct {
 	Charts   []chartView
 	Columns  []column
 	Stages   []*stageView
-	Requests bool // whether any stage has some
 	// Unprinted is how many stages a sheet of paper has no room for.
 	Unprinted int
 	Warnings  []string
-	Facts     []fact
+	Facts     []pair
 	Config    []pair // of the engine
 	Command   string
 }
@@ -71,14 +70,11 @@ type figure struct {
 
 type gate struct{ Name, Outcome, Class, Sign, Text string }
 
-type fact struct{ Name, Text string }
-
 // chartView is a chart with what is said of it in words.
 type chartView struct {
 	Title, Caption, Empty string
 	SVG                   template.HTML
 	Table                 Table // the same as figures, for those who do not see it
-	Marks                 bool  // whether the marks are outcomes
 }
 
 // column is a column of the table of stages.
@@ -121,7 +117,7 @@ type stageView struct {
 type badge struct{ Text, Class, Sign string }
 
 type boundRow struct {
-	Objective, Seen, Outcome, Class, N, Misses string
+	Objective, Seen, Outcome, Class, Misses string
 }
 
 func newView(in Input) (*view, error) {
@@ -200,9 +196,7 @@ func newRunView(r, base *report.Result) *runView {
 	v.More = moreOf(r)
 	v.Charts = chartsOf(r, base, a)
 	for i := range r.Stages {
-		s := newStageView(r, i, a)
-		v.Requests = v.Requests || s.Timeline
-		v.Stages = append(v.Stages, s)
+		v.Stages = append(v.Stages, newStageView(r, i, a))
 	}
 	v.Unprinted = leaveOut(r, a, v.Stages)
 	for _, w := range r.Warnings {
@@ -509,7 +503,7 @@ func newStageView(r *report.Result, i int, a *answer) *stageView {
 func boundOf(j slo.Judgement) boundRow {
 	b := outcomeBadge(j.Outcome)
 	o := j.Objective
-	row := boundRow{Objective: objectiveText(o), Outcome: b.Sign + " " + b.Text, Class: b.Class, N: num.Thousands(j.N)}
+	row := boundRow{Objective: objectiveText(o), Outcome: b.Sign + " " + b.Text, Class: b.Class}
 	row.Seen = o.Seen(float64(j.Value))
 	if o.Metric.Latency() && !j.Value.IsAbsent() && !math.IsInf(float64(j.Value), 0) {
 		row.Seen = milliseconds(float64(j.Value) / 1e6)
@@ -562,11 +556,11 @@ func (v *stageView) engine(s *report.Stage) {
 }
 
 // factsOf says what was run.
-func factsOf(r *report.Result) []fact {
-	var all []fact
+func factsOf(r *report.Result) []pair {
+	var all []pair
 	add := func(name, text string) {
 		if text != "" {
-			all = append(all, fact{name, text})
+			all = append(all, pair{name, text})
 		}
 	}
 	add("endpoint", r.Asked.Target)
@@ -614,7 +608,7 @@ func chartsOf(r, base *report.Result, a *answer) []chartView {
 	ttftChart := latencyView(r, base, a, ttft, "Time to first token")
 	tpotChart := latencyView(r, base, a, tpot, "Time per output token")
 	c := throughputChart(r, base)
-	output := chartView{Title: "Output against latency", SVG: template.HTML(c.svg()), Marks: true}
+	output := chartView{Title: "Output against latency", SVG: template.HTML(c.svg())}
 	output.Caption = "Output tokens a second at each rate, against TTFT and TPOT: up and to the left is better."
 	if c.points() == 0 {
 		output.Empty = "No stage has a latency to show."
@@ -632,7 +626,7 @@ func chartsOf(r, base *report.Result, a *answer) []chartView {
 
 func latencyView(r, base *report.Result, a *answer, of metric, title string) chartView {
 	c := latencyChart(r, base, a, of)
-	v := chartView{Title: fmt.Sprintf("%s (%s) against rate", title, of.name), SVG: template.HTML(c.svg()), Marks: true}
+	v := chartView{Title: fmt.Sprintf("%s (%s) against rate", title, of.name), SVG: template.HTML(c.svg())}
 	if c.points() == 0 {
 		v.Empty = "No stage has a " + of.name + " to show."
 	}
