@@ -103,7 +103,7 @@ func (r *Result) missing(name string, limit float64) *Stage {
 		s := &r.Stages[i]
 		j := s.objective(name)
 		misses := j != nil && !j.Holds || name == backlog && s.Judgement.Outcome == slo.Fail
-		if !s.Load.Kind.Open() || s.Load.Profile != nil || s.Load.Times != nil || s.Judgement.ClientAtFault || !misses {
+		if !s.Load.Steady() || s.Judgement.ClientAtFault || !misses {
 			continue
 		}
 		if s.Load.Rate >= limit && (nearest == nil || s.Load.Rate < nearest.Load.Rate) {

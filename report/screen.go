@@ -449,7 +449,7 @@ func (r *Result) arrivals() string {
 	var all []string
 	for i := range r.Stages {
 		text := "closed loop"
-		if load := r.Stages[i].Load; load.Times != nil {
+		if load := r.Stages[i].Load; load.Replays() {
 			text = "arrivals of the trace"
 		} else if load.Kind.Open() {
 			text = load.Arrivals().String() + " arrivals"
