@@ -186,26 +186,25 @@ func latencyChart(r, base *report.Result, a *answer, of metric) *chart {
 		ys = append(ys, bound)
 	}
 	c.y.log = spread(ys)
-	if saturation := saturationOf(r); saturation > 0 {
-		c.rules = append(c.rules, rule{at: saturation, vertical: true, text: "saturation", colour: quiet})
-		xs = append(xs, saturation)
-	}
-	c.bands = a.bands()
-	for _, b := range c.bands {
-		if !b.open {
-			xs = append(xs, b.from, b.to)
-		}
-	}
-	c.x.fit(xs)
+	c.x.fit(append(xs, c.addRates(r, a)...))
 	c.y.fit(ys)
 	return c
 }
 
-func saturationOf(r *report.Result) float64 {
-	if r.Probes == nil {
-		return 0
+// addRates adds to a chart over the rate what the result says of rates: the saturation, and where the max rate lies. It
+// returns those that are to be in sight.
+func (c *chart) addRates(r *report.Result, a *answer) (rates []float64) {
+	if p := r.Probes; p != nil && p.SaturationRate > 0 {
+		c.rules = append(c.rules, rule{at: p.SaturationRate, vertical: true, text: "saturation", colour: quiet})
+		rates = append(rates, p.SaturationRate)
 	}
-	return r.Probes.SaturationRate
+	c.bands = a.bands()
+	for _, b := range c.bands {
+		if !b.open {
+			rates = append(rates, b.to)
+		}
+	}
+	return rates
 }
 
 // outputOf is the rate of a stage's output tokens, or of all tokens where the file does not tell them apart.

@@ -72,18 +72,8 @@ func slide(r *report.Result) *chart {
 			ys = append(ys, o.Bound/1e6)
 		}
 	}
-	if saturation := saturationOf(r); saturation > 0 {
-		c.rules = append(c.rules, rule{at: saturation, vertical: true, text: "saturation", colour: quiet})
-		xs = append(xs, saturation)
-	}
-	c.bands = a.bands()
-	for _, b := range c.bands {
-		if !b.open {
-			xs = append(xs, b.to)
-		}
-	}
 	c.y.log = spread(ys)
-	c.x.fit(xs)
+	c.x.fit(append(xs, c.addRates(r, a)...))
 	c.y.fit(ys)
 	return c
 }
