@@ -135,11 +135,7 @@ func (a *Answer) Headline() string {
 
 // Parts are the answer's rate, such as "12.3 req/s", and how it is known.
 func (a *Answer) Parts() (rate, how string) {
-	stages := fmt.Sprintf("%d stages, %v", a.Stages, a.Load.Round(time.Second))
-	if a.Stages == 1 {
-		stages = fmt.Sprintf("1 stage, %v", a.Load.Round(time.Second))
-	}
-	known := []string{stages}
+	known := []string{fmt.Sprintf("%s, %v", num.Count(a.Stages, "stage"), a.Load.Round(time.Second))}
 	if a.Limiting != "" && a.Finding != AtLeast && a.Finding != None {
 		known = append(known, "limited by "+a.Limiting)
 	}

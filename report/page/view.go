@@ -567,12 +567,8 @@ func factsOf(r *report.Result) []pair {
 	add("model", r.Asked.Model)
 	add("workload", r.Asked.Workload)
 	add("profile", r.Asked.Profile)
-	var objectives []string
-	for _, o := range r.Asked.Objectives {
-		objectives = append(objectives, o.String())
-	}
-	if len(objectives) > 0 {
-		add("objectives", fmt.Sprintf("%s (%s confidence)", strings.Join(objectives, " "),
+	if len(r.Asked.Objectives) > 0 {
+		add("objectives", fmt.Sprintf("%s (%s confidence)", r.Asked.SLO(),
 			percent(slo.WithDefault(r.Asked.Confidence))))
 	}
 	add("seeds", fmt.Sprintf("arrivals %d, prompts %d", r.Asked.Seed, r.Workload.PromptSeed))
