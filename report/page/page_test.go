@@ -3,6 +3,7 @@ package page
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"html"
 	"os"
 	"path/filepath"
@@ -121,6 +122,20 @@ func TestHostileText(t *testing.T) {
 		if bad != "{{.}}</" && strings.Contains(text, bad) {
 			t.Errorf("the page holds %q", bad)
 		}
+	}
+}
+
+// The words under a chart are of the first and the last stage that have a value.
+func TestCaption(t *testing.T) {
+	r := engine{capacity: 14, seconds: 5, seed: 1}.made(t, 2, 4, 8, 12)
+	for _, i := range []int{0, 3} {
+		r.Stages[i].TTFT = latencyOf(nil)
+	}
+	got := latencyView(r, nil, newAnswer(r), ttft, "Time to first token").Caption
+	want := fmt.Sprintf("p95: %s at 4 req/s, %s at 8 req/s.", milliseconds(float64(r.Stages[1].TTFT.P95)),
+		milliseconds(float64(r.Stages[2].TTFT.P95)))
+	if got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

@@ -630,9 +630,13 @@ func latencyView(r, base *report.Result, a *answer, of metric, title string) cha
 	stages := drawn(r)
 	v.Table = Table{Title: v.Title, Columns: []string{"stage", "req/s", "p50, ms", key.String() + ", ms", "p99, ms",
 		"outcome"}}
+	var seen []string
 	for _, i := range stages {
 		s := &r.Stages[i]
 		l := of.get(s)
+		if v := l.At(key); !v.IsAbsent() {
+			seen = append(seen, milliseconds(float64(v))+" at "+num.Rate(rateOf(s))+" req/s")
+		}
 		outcome := ""
 		if s.Judged() {
 			outcome = string(s.Judgement.Outcome)
@@ -640,15 +644,11 @@ func latencyView(r, base *report.Result, a *answer, of metric, title string) cha
 		v.Table.Rows = append(v.Table.Rows, Row{Cells: []string{s.Name, num.Rate(rateOf(s)), num.Three(float64(l.P50)),
 			num.Three(float64(l.At(key))), num.Three(float64(l.P99)), outcome}})
 	}
-	if len(stages) > 0 && v.Empty == "" {
-		first, last := &r.Stages[stages[0]], &r.Stages[stages[len(stages)-1]]
-		v.Caption = fmt.Sprintf("%s: %s at %s req/s", key, milliseconds(float64(of.get(first).At(key))),
-			num.Rate(rateOf(first)))
-		if len(stages) > 1 {
-			v.Caption += fmt.Sprintf(", %s at %s req/s", milliseconds(float64(of.get(last).At(key))),
-				num.Rate(rateOf(last)))
-		}
-		v.Caption += "."
+	if n := len(seen); n > 2 {
+		seen = []string{seen[0], seen[n-1]}
+	}
+	if len(seen) > 0 {
+		v.Caption = key.String() + ": " + strings.Join(seen, ", ") + "."
 	}
 	return v
 }
