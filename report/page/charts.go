@@ -16,12 +16,11 @@ import (
 type metric struct {
 	of   slo.Metric
 	name string
-	get  func(*report.Stage) *report.Latency
 }
 
 var (
-	ttft = metric{slo.TTFT, "TTFT", func(s *report.Stage) *report.Latency { return &s.TTFT }}
-	tpot = metric{slo.TPOT, "TPOT", func(s *report.Stage) *report.Latency { return &s.TPOT }}
+	ttft = metric{slo.TTFT, "TTFT"}
+	tpot = metric{slo.TPOT, "TPOT"}
 )
 
 var (
@@ -157,7 +156,7 @@ func latencyChart(r, base *report.Result, a *answer, of metric) *chart {
 	if base != nil {
 		l := line{name: "base", colour: ghost, width: 2, dash: []float64{3, 3}}
 		l.curve = curve(base, drawn(base), func(s *report.Stage) point {
-			return point{rateOf(s), float64(of.get(s).At(key))}
+			return point{rateOf(s), float64(s.At(of.of, key))}
 		})
 		for _, v := range l.curve {
 			xs, ys = append(xs, v.x), append(ys, v.y)
@@ -166,7 +165,7 @@ func latencyChart(r, base *report.Result, a *answer, of metric) *chart {
 	}
 	for _, l := range lines {
 		one := line{name: l.of.String(), colour: l.colour, width: l.width, dash: l.dash}
-		value := func(s *report.Stage) point { return point{rateOf(s), float64(of.get(s).At(l.of))} }
+		value := func(s *report.Stage) point { return point{rateOf(s), float64(s.At(of.of, l.of))} }
 		one.curve = curve(r, stages, value)
 		for _, i := range stages {
 			v := value(&r.Stages[i])
@@ -234,7 +233,7 @@ func throughputChart(r, base *report.Result) *chart {
 		colour colour
 	}{{ttft, main}, {tpot, second}} {
 		key := counts(r, of.of)
-		value := func(s *report.Stage) point { return point{float64(of.get(s).At(key)), outputOf(s)} }
+		value := func(s *report.Stage) point { return point{float64(s.At(of.of, key)), outputOf(s)} }
 		if base != nil {
 			take(line{
 				name: "base", colour: ghost, width: 2, dash: []float64{3, 3},

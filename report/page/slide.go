@@ -59,7 +59,7 @@ func slide(r *report.Result) *chart {
 	}{{ttft, main}, {tpot, second}} {
 		key := counts(r, of.of)
 		l := line{name: of.name + " " + key.String(), colour: of.colour, width: 2.6}
-		value := func(s *report.Stage) point { return point{rateOf(s), float64(of.get(s).At(key))} }
+		value := func(s *report.Stage) point { return point{rateOf(s), float64(s.At(of.of, key))} }
 		l.curve = curve(r, drawn(r), value)
 		for _, i := range drawn(r) {
 			v := value(&r.Stages[i])

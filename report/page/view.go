@@ -96,7 +96,6 @@ type cell struct {
 // stageView is one stage.
 type stageView struct {
 	Index       int
-	Run         int
 	Name        string
 	Cells       []cell
 	Outcome     badge
@@ -137,9 +136,6 @@ func newView(in Input) (*view, error) {
 		run.Index = i
 		if i < len(in.Names) {
 			run.Name = in.Names[i]
-		}
-		for k := range run.Stages {
-			run.Stages[k].Run = i
 		}
 		v.Runs = append(v.Runs, run)
 	}
@@ -317,7 +313,7 @@ func figuresOf(r *report.Result, a *answer) ([]figure, string) {
 	seen := map[string]bool{}
 	for _, of := range []metric{ttft, tpot} {
 		key, o := counts(r, of.of), objectiveOn(r, of.of)
-		value := float64(of.get(s).At(key))
+		value := float64(s.At(of.of, key))
 		f := figure{Label: of.name + " " + key.String(), Value: num.Three(value), Unit: "ms"}
 		if math.IsNaN(value) {
 			f.Value, f.Unit, f.Note = "–", "", "nothing was observed"
@@ -613,8 +609,8 @@ func chartsOf(r, base *report.Result, a *answer) []chartView {
 	for _, i := range drawn(r) {
 		s := &r.Stages[i]
 		output.Table.Rows = append(output.Table.Rows, Row{Cells: []string{
-			s.Name, num.Three(outputOf(s)), num.Three(float64(s.TTFT.At(counts(r, slo.TTFT)))),
-			num.Three(float64(s.TPOT.At(counts(r, slo.TPOT)))),
+			s.Name, num.Three(outputOf(s)), num.Three(float64(s.At(slo.TTFT, counts(r, slo.TTFT)))),
+			num.Three(float64(s.At(slo.TPOT, counts(r, slo.TPOT)))),
 		}})
 	}
 	return []chartView{ttftChart, tpotChart, output}
@@ -633,16 +629,16 @@ func latencyView(r, base *report.Result, a *answer, of metric, title string) cha
 	var seen []string
 	for _, i := range stages {
 		s := &r.Stages[i]
-		l := of.get(s)
-		if v := l.At(key); !v.IsAbsent() {
-			seen = append(seen, milliseconds(float64(v))+" at "+num.Rate(rateOf(s))+" req/s")
+		at := func(statistic slo.Statistic) float64 { return float64(s.At(of.of, statistic)) }
+		if v := at(key); !math.IsNaN(v) {
+			seen = append(seen, milliseconds(v)+" at "+num.Rate(rateOf(s))+" req/s")
 		}
 		outcome := ""
 		if s.Judged() {
 			outcome = string(s.Judgement.Outcome)
 		}
-		v.Table.Rows = append(v.Table.Rows, Row{Cells: []string{s.Name, num.Rate(rateOf(s)), num.Three(float64(l.P50)),
-			num.Three(float64(l.At(key))), num.Three(float64(l.P99)), outcome}})
+		v.Table.Rows = append(v.Table.Rows, Row{Cells: []string{s.Name, num.Rate(rateOf(s)), num.Three(at(p50)),
+			num.Three(at(key)), num.Three(at(p99)), outcome}})
 	}
 	if n := len(seen); n > 2 {
 		seen = []string{seen[0], seen[n-1]}
