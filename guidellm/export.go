@@ -174,7 +174,7 @@ func ratesOf(p spec.Plan) []float64 {
 	var rates []float64
 	for _, load := range p.Stages {
 		switch {
-		case load.Times != nil || load.Profile != nil || load.Kind == loadgen.Synchronous:
+		case load.Replays() || load.Profile != nil || load.Kind == loadgen.Synchronous:
 		case load.Kind.Open():
 			rates = append(rates, load.Rate)
 		default:

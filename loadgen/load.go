@@ -80,6 +80,15 @@ func (l Load) Arrivals() Arrival {
 	return Arrival{Kind: ConstantArrival}
 }
 
+// TraceName is the name of a stage that replays a trace. A report tells it by that: the times do not stand in it.
+const TraceName = "trace"
+
+// Replays says whether the load is that of a trace, also where it was read from a report and has no times.
+func (l Load) Replays() bool { return l.Times != nil || l.Name == TraceName }
+
+// Steady says whether the load is an open loop at one rate.
+func (l Load) Steady() bool { return l.Kind.Open() && l.Profile == nil && !l.Replays() && l.Rate > 0 }
+
 // String names a stage in a table: "constant@12.50", "concurrent@8".
 func (l Load) String() string {
 	switch {

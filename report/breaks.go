@@ -12,44 +12,37 @@ import (
 	"github.com/openloop/openloop/sweep/enginemetrics"
 )
 
-// Break is what limits the rate: the objective that is missed first as the rate rises, and what the engine says of
+// miss is what limits the rate: the objective that is missed first as the rate rises, and what the engine says of
 // itself where it is.
-type Break struct {
-	Objective string  // such as tpot:p95
-	Value     string  // observed at Rate, with its unit; "" where nothing was
-	Rate      float64 // of the stage that shows it, req/s; 0: no stage does
-	Stage     int     // its index in Result.Stages; −1: none
-	Cause     string  // what holds the engine up there; "" where the data do not show it
-	Engine    string  // what it said there: "KV 38 %, none waiting"; "" for nothing
+type miss struct {
+	objective string  // such as tpot:p95
+	value     string  // observed at rate, with its unit; "" where nothing was
+	rate      float64 // of the stage that shows it, req/s; 0: no stage does
+	cause     string  // what holds the engine up there; "" where the data do not show it
+	engine    string  // what it said there: "KV 38 %, none waiting"; "" for nothing
 }
 
 // String says it in a line: "tpot:p95, 50.9 ms at 12.4 req/s: the batch is slow (KV 38 %, none waiting)".
-func (b *Break) String() string {
-	if b == nil {
-		return ""
+func (b *miss) String() string {
+	text := b.objective
+	if b.value != "" {
+		text += ", " + b.value
 	}
-	text := b.Objective
-	if b.Value != "" {
-		text += ", " + b.Value
+	if b.rate > 0 {
+		text += " at " + num.Rate(b.rate) + " req/s"
 	}
-	if b.Rate > 0 {
-		text += " at " + num.Rate(b.Rate) + " req/s"
+	if b.cause != "" {
+		text += ": " + b.cause
 	}
-	if b.Cause != "" {
-		text += ": " + b.Cause
-	}
-	if b.Engine != "" {
-		text += " (" + b.Engine + ")"
+	if b.engine != "" {
+		text += " (" + b.engine + ")"
 	}
 	return text
 }
 
-// BreaksFirst is Breaks in a line; "" where nothing was missed.
-func (r *Result) BreaksFirst() string { return r.Breaks().String() }
-
-// Breaks finds what limits the rate: by the search, or else by the stage with the lowest rate that fails. It is nil
-// where nothing was missed.
-func (r *Result) Breaks() *Break {
+// BreaksFirst says in a line what limits the rate: by the search, or else by the stage with the lowest rate that fails.
+// It is empty where nothing was missed.
+func (r *Result) BreaksFirst() string {
 	name, limit := "", 0.0
 	if s := r.Search; s != nil {
 		switch s.Finding {
@@ -63,20 +56,18 @@ func (r *Result) Breaks() *Break {
 		name, limit = firstFailing(fails), fails.Load.Rate
 	}
 	if name == "" {
-		return nil
+		return ""
 	}
-	b := &Break{Objective: name, Stage: -1}
-	s := r.missing(name, limit)
-	if s < 0 {
-		return b
+	b := &miss{objective: name}
+	if s := r.missing(name, limit); s != nil {
+		b.rate = s.Load.Rate
+		j := s.objective(name)
+		if j != nil {
+			b.value = value(j)
+		}
+		b.explain(s, j, r.Engine)
 	}
-	b.Stage, b.Rate = s, r.Stages[s].Load.Rate
-	j := r.Stages[s].objective(name)
-	if j != nil {
-		b.Value = value(j)
-	}
-	b.explain(&r.Stages[s], j, r.Engine)
-	return b
+	return b.String()
 }
 
 // backlog stands where a name of an objective does, for a stage that only fails since its backlog grows.
@@ -104,28 +95,25 @@ func (s *Stage) objective(name string) *slo.Judgement {
 	return found
 }
 
-// missing is the index of the stage that shows how an objective is missed: the nearest one above a rate that misses it,
-// else the lowest that does; −1 for none.
-func (r *Result) missing(name string, limit float64) int {
-	nearest, lowest := -1, -1
+// missing is the stage that shows how an objective is missed: the nearest one above a rate that misses it, else the
+// lowest that does; nil for none.
+func (r *Result) missing(name string, limit float64) *Stage {
+	var nearest, lowest *Stage
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		j := s.objective(name)
 		misses := j != nil && !j.Holds || name == backlog && s.Judgement.Outcome == slo.Fail
-		if !s.Load.Kind.Open() || s.Load.Profile != nil || s.Load.Times != nil || s.Judgement.ClientAtFault || !misses {
+		if !s.Load.Steady() || s.Judgement.ClientAtFault || !misses {
 			continue
 		}
-		if s.Load.Rate >= limit && (nearest < 0 || s.Load.Rate < r.Stages[nearest].Load.Rate) {
-			nearest = i
+		if s.Load.Rate >= limit && (nearest == nil || s.Load.Rate < nearest.Load.Rate) {
+			nearest = s
 		}
-		if lowest < 0 || s.Load.Rate < r.Stages[lowest].Load.Rate {
-			lowest = i
+		if lowest == nil || s.Load.Rate < lowest.Load.Rate {
+			lowest = s
 		}
 	}
-	if nearest >= 0 {
-		return nearest
-	}
-	return lowest
+	return cmp.Or(nearest, lowest)
 }
 
 // value is what was observed of an objective, with a space before its unit.
@@ -149,9 +137,9 @@ const (
 )
 
 // explain says what the engine said during a stage, and what that shows.
-func (b *Break) explain(s *Stage, j *slo.Judgement, info *enginemetrics.Info) {
+func (b *miss) explain(s *Stage, j *slo.Judgement, info *enginemetrics.Info) {
 	if j != nil && j.Objective.Metric == slo.Errors && len(s.Errors) > 0 {
-		b.Cause = cmp.Or(s.Errors[0].Text, s.Errors[0].Kind)
+		b.cause = cmp.Or(s.Errors[0].Text, s.Errors[0].Kind)
 	}
 	w := s.Engine
 	if w == nil {
@@ -180,20 +168,20 @@ func (b *Break) explain(s *Stage, j *slo.Judgement, info *enginemetrics.Info) {
 	if running > 0 && seats > 0 {
 		say("%.0f of %s running", running, num.Thousands(seats))
 	}
-	b.Engine = strings.Join(said, ", ")
+	b.engine = strings.Join(said, ", ")
 	queue := waiting >= 1
 	switch {
-	case b.Cause != "":
+	case b.cause != "":
 	case kv > fullCache || preemptions > 0:
-		b.Cause = "the KV cache is full"
+		b.cause = "the KV cache is full"
 	case queue && seats > 0 && running >= fullRunning*float64(seats):
-		b.Cause = fmt.Sprintf("requests wait for one of %s sequences", num.Thousands(seats))
+		b.cause = fmt.Sprintf("requests wait for one of %s sequences", num.Thousands(seats))
 	case queue:
-		b.Cause = "requests wait in the engine's queue"
+		b.cause = "requests wait in the engine's queue"
 	case j == nil || math.IsNaN(most):
 	case j.Objective.Metric == slo.TPOT || j.Objective.Metric == slo.ITL || j.Objective.Metric == slo.NTPOT:
-		b.Cause = "the batch is slow: decode bound"
+		b.cause = "the batch is slow: decode bound"
 	case j.Objective.Metric == slo.TTFT:
-		b.Cause = "prefill is slow"
+		b.cause = "prefill is slow"
 	}
 }

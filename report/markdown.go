@@ -48,11 +48,10 @@ func markdownStages(b *strings.Builder, r *Result) {
 		if s.Judged() {
 			outcome = outcomeMark(s.Judgement.Outcome)
 		}
-		three := func(v num.Value) string { return num.Three(float64(v)) }
 		rows = append(rows, []string{
-			outcome, s.Name, string(s.Client.Level), three(s.Rates.Asked), num.Three(s.Rates.Sent),
-			num.Three(s.Rates.Done), num.Three(s.InFlight), three(s.TTFT.P50), three(s.TTFT.P95), three(s.TTFT.P99),
-			three(s.TPOT.P50), three(s.TPOT.P95), num.Three(s.Rates.Output), num.Thousands(s.Requests.Errored),
+			outcome, s.Name, string(s.Client.Level), cell(s.Rates.Asked), num.Three(s.Rates.Sent),
+			num.Three(s.Rates.Done), num.Three(s.InFlight), cell(s.TTFT.P50), cell(s.TTFT.P95), cell(s.TTFT.P99),
+			cell(s.TPOT.P50), cell(s.TPOT.P95), num.Three(s.Rates.Output), num.Thousands(s.Requests.Errored),
 		})
 	}
 	markdownTable(b, rows, 3)
@@ -76,11 +75,7 @@ func (r *Result) markdownFacts() []string {
 		add("engine: %s", text)
 	}
 	if len(r.Asked.Objectives) > 0 {
-		var texts []string
-		for _, o := range r.Asked.Objectives {
-			texts = append(texts, o.String())
-		}
-		add("objectives: %s, at %s %% confidence; TTFT counts from the scheduled time", strings.Join(texts, " "),
+		add("objectives: %s, at %s %% confidence; TTFT counts from the scheduled time", r.Asked.SLO(),
 			num.Exact(100*r.Asked.Confidence))
 	}
 	if r.Asked.Workload != "" {

@@ -255,6 +255,31 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// A trace is told from its name where the result was read from a file, which does not hold its times.
+func TestTraceReadBack(t *testing.T) {
+	live := seen(t, 12, "ttft:p95<250ms", 900e6)
+	live.Load = loadgen.Load{Kind: loadgen.ConstantGap, Rate: 12, Times: []time.Duration{0, time.Second},
+		Name: loadgen.TraceName}
+	read := live
+	text, err := json.Marshal(live.Load)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read.Load = loadgen.Load{}
+	if err := json.Unmarshal(text, &read.Load); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]Stage{"live": live, "read": read} {
+		r := &Result{Stages: []Stage{s}}
+		if got := r.arrivals(); got != "arrivals of the trace" {
+			t.Errorf("%s: %q", name, got)
+		}
+		if got := r.BreaksFirst(); got != "ttft:p95" { // the mean of the trace is no rate at which it broke
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
 // The search of a report of schema 1 had no interval: it is left out, with a word about it; the rest is read.
 func TestReadSchema1(t *testing.T) {
 	text, err := json.Marshal(made(t))

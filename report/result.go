@@ -22,6 +22,7 @@ package report
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/openloop/openloop/audit"
@@ -70,6 +71,15 @@ type Asked struct {
 	// Labels are the user's own words about the run: what was changed, on which hardware.
 	Labels map[string]string `json:"labels,omitempty"`
 	Cost   *spec.Cost        `json:"cost,omitempty"` // of the endpoint; nil: not said
+}
+
+// SLO is the objectives as one text, in the form of --slo.
+func (a *Asked) SLO() string {
+	texts := make([]string, len(a.Objectives))
+	for i, o := range a.Objectives {
+		texts[i] = o.String()
+	}
+	return strings.Join(texts, " ")
 }
 
 // Stage is what came out of one stage.

@@ -203,13 +203,6 @@ func ofStages(n, all int) string {
 	return fmt.Sprintf(" on %d of %d stages", n, all)
 }
 
-func stagesText(n int) string {
-	if n == 1 {
-		return "1 stage"
-	}
-	return fmt.Sprintf("%d stages", n)
-}
-
 // Judged says whether the outcome of a stage is shown.
 func (s *Stage) Judged() bool { return len(s.Judgement.Objectives) > 0 && !s.Probe }
 
@@ -421,11 +414,7 @@ func (r *Result) writeAsked(b *strings.Builder) {
 	add("endpoint", engine+r.Asked.Target+", model "+r.Asked.Model)
 	add("workload", strings.ReplaceAll(r.Asked.Workload, ",", ", ")+", "+r.arrivals())
 	if len(r.Asked.Objectives) > 0 {
-		var texts []string
-		for _, o := range r.Asked.Objectives {
-			texts = append(texts, o.String())
-		}
-		add("SLO", fmt.Sprintf("%s (%s %% confidence)", strings.Join(texts, " "), num.Exact(100*r.Asked.Confidence)))
+		add("SLO", fmt.Sprintf("%s (%s %% confidence)", r.Asked.SLO(), num.Exact(100*r.Asked.Confidence)))
 	}
 	var labels []string
 	for name, value := range r.Asked.Labels {
@@ -440,7 +429,7 @@ func (r *Result) writeAsked(b *strings.Builder) {
 		requests += q.ended() + q.Unfinished
 	}
 	add("when", fmt.Sprintf("%s, %v: %s requests in %s", r.Began.Format("2006-01-02 15:04:05 -0700"),
-		r.Took.Round(time.Second), num.Thousands(requests), stagesText(len(r.Stages))))
+		r.Took.Round(time.Second), num.Thousands(requests), num.Count(len(r.Stages), "stage")))
 	add("openloop", r.Version)
 }
 
@@ -449,7 +438,7 @@ func (r *Result) arrivals() string {
 	var all []string
 	for i := range r.Stages {
 		text := "closed loop"
-		if load := r.Stages[i].Load; load.Times != nil {
+		if load := r.Stages[i].Load; load.Replays() {
 			text = "arrivals of the trace"
 		} else if load.Kind.Open() {
 			text = load.Arrivals().String() + " arrivals"

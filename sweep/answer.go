@@ -8,7 +8,6 @@ import (
 
 	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/internal/num"
-	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/sweep/maxrate"
 )
@@ -135,11 +134,7 @@ func (a *Answer) Headline() string {
 
 // Parts are the answer's rate, such as "12.3 req/s", and how it is known.
 func (a *Answer) Parts() (rate, how string) {
-	stages := fmt.Sprintf("%d stages, %v", a.Stages, a.Load.Round(time.Second))
-	if a.Stages == 1 {
-		stages = fmt.Sprintf("1 stage, %v", a.Load.Round(time.Second))
-	}
-	known := []string{stages}
+	known := []string{fmt.Sprintf("%s, %v", num.Count(a.Stages, "stage"), a.Load.Round(time.Second))}
 	if a.Limiting != "" && a.Finding != AtLeast && a.Finding != None {
 		known = append(known, "limited by "+a.Limiting)
 	}
@@ -327,16 +322,11 @@ func (s *search) more(est *maxrate.Estimate) time.Duration {
 func trialsOf(r *Result) []Trial {
 	var trials []Trial
 	for i, s := range r.Stages {
-		if steadyLoad(s.Load) && len(s.Judgement.Objectives) > 0 {
+		if s.Load.Steady() && len(s.Judgement.Objectives) > 0 {
 			trials = append(trials, Trial{
 				Stage: i, Role: Interpolated, Rate: s.Load.Rate, Seed: s.Load.Seed, StageJudgement: s.Judgement,
 			})
 		}
 	}
 	return trials
-}
-
-// steadyLoad says whether a load is an open loop at one rate.
-func steadyLoad(l loadgen.Load) bool {
-	return l.Kind.Open() && l.Profile == nil && l.Times == nil && l.Rate > 0
 }

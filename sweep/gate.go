@@ -180,7 +180,7 @@ func unjudged(g slo.Gate, r *Result) string {
 		switch {
 		case !s.Load.Kind.Open():
 			closed++
-		case !steadyLoad(s.Load):
+		case !s.Load.Steady():
 			changing++
 		default:
 			return "there are no objectives to judge by"

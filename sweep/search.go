@@ -21,7 +21,7 @@ func (p *Plan) Search(ctx context.Context, r *Result, c SearchConfig) (*Answer, 
 	s.known = bounds{saturation: r.SaturationRate, synchronous: r.SynchronousRate}
 	s.evidence = newEvidence(p.Objectives, c, r.SaturationRate)
 	for i, l := range r.Stages {
-		if !steadyLoad(l.Load) || l.Load.Arrival != c.Arrival {
+		if !l.Load.Steady() || l.Load.Arrival != c.Arrival {
 			continue
 		}
 		if l.Judgement.Confidence != c.Confidence {

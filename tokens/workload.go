@@ -330,7 +330,7 @@ func (w *Workload) TraceLoad() loadgen.Load {
 	if w.trace == nil {
 		return loadgen.Load{}
 	}
-	l := loadgen.Load{Kind: loadgen.ConstantGap, Times: w.trace.offsets(), Name: "trace"}
+	l := loadgen.Load{Kind: loadgen.ConstantGap, Times: w.trace.offsets(), Name: loadgen.TraceName}
 	if last := l.Times[len(l.Times)-1]; last > 0 {
 		l.Rate = float64(len(l.Times)) / last.Seconds()
 	}

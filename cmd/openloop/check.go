@@ -419,10 +419,7 @@ func (c *check) thisClient() {
 		processors-- // which the simulated engine was given
 	}
 	c.found.AboutMostRate = num.Digits(mostRate(processors, files, output), 2)
-	parts := []string{fmt.Sprintf("%d processors", processors)}
-	if processors == 1 {
-		parts[0] = "1 processor"
-	}
+	parts := []string{num.Count(processors, "processor")}
 	state := checkOK
 	if known {
 		parts = append(parts, num.Thousands(files)+" open files")

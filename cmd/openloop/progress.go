@@ -206,7 +206,7 @@ const probing = 15 * time.Second
 func (s *session) head() live.Head {
 	h := live.Head{
 		Command: "run", Target: s.spec.Endpoint.Target, Model: s.model, Workload: s.workloadText(),
-		Objectives: s.spec.Objectives, Confidence: s.spec.Confidence,
+		Objectives: s.spec.Objectives,
 	}
 	if c := s.spec.Output.Command; len(c) > 1 {
 		h.Command = c[1]

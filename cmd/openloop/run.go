@@ -130,7 +130,7 @@ func (l loadFlags) traceLoad(f *specFlags) ([]loadgen.Load, error) {
 	case !f.set.Changed("max-seconds"):
 		f.stageTime = 0 // the trace says how long
 	}
-	return []loadgen.Load{{Kind: loadgen.ConstantGap, Name: "trace"}}, nil
+	return []loadgen.Load{{Kind: loadgen.ConstantGap, Name: loadgen.TraceName}}, nil
 }
 
 // curveLoad is the load of --ramp or --stages, whose rate changes over the stage.

@@ -129,6 +129,14 @@ func Thousands(n int) string {
 	return s
 }
 
+// Count writes how many there are of something: "1 stage", "2 stages".
+func Count(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + one + "s"
+}
+
 // Amount writes a number with three significant digits, and from 1,000 on whole: "0.42", "12.3", "1,240".
 func Amount(v float64) string {
 	if a := math.Abs(v); !(a >= 1000) || a > 1e15 {

@@ -43,6 +43,11 @@ func TestText(t *testing.T) {
 			t.Errorf("Thousands(%d) = %s, want %s", in, got, want)
 		}
 	}
+	for in, want := range map[int]string{0: "0 stages", 1: "1 stage", 12: "12 stages"} {
+		if got := Count(in, "stage"); got != want {
+			t.Errorf("Count(%d) = %s, want %s", in, got, want)
+		}
+	}
 	for in, want := range map[time.Duration]string{1500 * time.Millisecond: "1.5s", 250 * time.Millisecond: "250ms",
 		20 * time.Microsecond: "20us", 0: "0ms"} {
 		if got := Duration(in); got != want {

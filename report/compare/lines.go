@@ -322,7 +322,7 @@ func (l *Line) rateChange(base, to *report.Result, k int, noise float64) Differe
 		d.Change = six(float64(b.Value/a.Value - 1))
 	}
 	switch {
-	case objectivesOf(base) != objectivesOf(to):
+	case base.Asked.SLO() != to.Asked.SLO():
 		d.Why = "objectives differ"
 	case base.Search == nil || to.Search == nil:
 		d.Why = notSearched

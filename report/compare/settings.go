@@ -42,7 +42,7 @@ func settingsOf(results []*report.Result) []Setting {
 	add("workload", workloadOf)
 	add("requests", func(r *report.Result) string { return r.Asked.Request })
 	add("arrivals", arrivalsOf)
-	add("objectives", objectivesOf)
+	add("objectives", func(r *report.Result) string { return r.Asked.SLO() })
 	add("profile", func(r *report.Result) string { return r.Asked.Profile })
 	add("arrival seed", func(r *report.Result) string { return fmt.Sprint(r.Asked.Seed) })
 	add("openloop", func(r *report.Result) string { return r.Version })
@@ -103,15 +103,6 @@ func arrivalsOf(r *report.Result) string {
 	}
 	slices.Sort(all)
 	return strings.Join(all, ", ")
-}
-
-// objectivesOf are the objectives of a run, in their canonical form.
-func objectivesOf(r *report.Result) string {
-	var all []string
-	for _, o := range r.Asked.Objectives {
-		all = append(all, o.String())
-	}
-	return strings.Join(all, " ")
 }
 
 // workloadOf is a run's workload, that of synthetic prompts in few words: "256→128 tokens". GuideLLM's reports and

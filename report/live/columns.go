@@ -1,6 +1,8 @@
 package live
 
 import (
+	"strings"
+
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/slo"
@@ -14,7 +16,7 @@ type column struct {
 }
 
 func (c column) title() string {
-	return map[slo.Metric]string{slo.TTFT: "TTFT", slo.TPOT: "TPOT"}[c.metric] + " " + c.statistic.String()
+	return strings.ToUpper(string(c.metric)) + " " + c.statistic.String()
 }
 
 // statistics are the two latencies that are shown first: the statistics that objectives bound, else the 95th

@@ -28,7 +28,6 @@ type Head struct {
 	Workload   string // in a few words: "256→128 tokens"
 	Arrivals   string // of the open-loop stages: "poisson"
 	Objectives []slo.Objective
-	Confidence float64
 
 	// Lengths are about how long each stage takes, the probe's time among it; of stages whose length is not known, nil.
 	// A search comes on top of them, with its budget of wall time.

@@ -225,7 +225,7 @@ func (a *answer) trust(r *report.Result) {
 	}
 	all := len(r.Stages)
 	if s := r.Search; s != nil {
-		a.because("it rests on %s: %s requests, %s of load", stagesText(s.Stages), num.Thousands(s.Requests),
+		a.because("it rests on %s: %s requests, %s of load", num.Count(s.Stages, "stage"), num.Thousands(s.Requests),
 			s.Load.Round(time.Second))
 		if s.More > 0 && s.More < mostMore {
 			a.because("about %v more load would make it as sure as was asked", s.More.Round(time.Second))
@@ -235,7 +235,7 @@ func (a *answer) trust(r *report.Result) {
 			a.because("the interval is wide: its ends are more than 10 %% from the middle")
 		}
 	} else if len(r.Asked.Objectives) > 0 && a.Figure != "UNDECIDED" && a.Unit != "" {
-		a.because("%s at %s confidence; no search was made", stagesText(all),
+		a.because("%s at %s confidence; no search was made", num.Count(all, "stage"),
 			percent(slo.WithDefault(r.Asked.Confidence)))
 	}
 	contaminated := 0
@@ -314,13 +314,6 @@ func ofStages(n, all int) string {
 		return fmt.Sprintf("all %d stages", n)
 	}
 	return fmt.Sprintf("%d of %d stages", n, all)
-}
-
-func stagesText(n int) string {
-	if n == 1 {
-		return "1 stage"
-	}
-	return fmt.Sprintf("%d stages", n)
 }
 
 // Shaded says whether charts over the rate shade where the max rate lies.

@@ -55,8 +55,6 @@ type line struct {
 	dash   []float64
 	curve  []point
 	marks  []mark
-	fading bool // of the base run
-	plain  bool // no label at its end
 	before bool // its label stands before its last point, and above it
 }
 
@@ -163,8 +161,8 @@ func (a axis) shows(v float64) bool {
 	return !math.IsNaN(v) && !math.IsInf(v, 0) && (!a.log || v > 0)
 }
 
-// fit sets the range of an axis so that it holds the values. from0 begins a linear axis at zero.
-func (a *axis) fit(values []float64, from0 bool) {
+// fit sets the range of an axis so that it holds the values. A linear axis begins at zero.
+func (a *axis) fit(values []float64) {
 	lo, hi := math.Inf(1), math.Inf(-1)
 	for _, v := range values {
 		if a.shows(v) {
@@ -176,11 +174,8 @@ func (a *axis) fit(values []float64, from0 bool) {
 		a.from, a.to = 1, 10
 	case a.log:
 		a.from, a.to = lo/1.3, hi*1.4
-	case from0:
-		a.from, a.to = 0, max(hi*1.08, 1e-9)
 	default:
-		room := max((hi-lo)*0.08, math.Abs(hi)*0.02, 1e-9)
-		a.from, a.to = lo-room, hi+room
+		a.from, a.to = 0, max(hi*1.08, 1e-9)
 	}
 }
 
@@ -337,9 +332,6 @@ func (c *chart) drawNames(p pen, f frame) {
 	var names []name
 	for i := range c.lines {
 		l := &c.lines[i]
-		if l.plain {
-			continue
-		}
 		for _, v := range slices.Backward(l.curve) {
 			if c.x.shows(v.x) && c.y.shows(v.y) {
 				names = append(names, name{f.at(v), l})

@@ -16,12 +16,11 @@ import (
 type metric struct {
 	of   slo.Metric
 	name string
-	get  func(*report.Stage) *report.Latency
 }
 
 var (
-	ttft = metric{slo.TTFT, "TTFT", func(s *report.Stage) *report.Latency { return &s.TTFT }}
-	tpot = metric{slo.TPOT, "TPOT", func(s *report.Stage) *report.Latency { return &s.TPOT }}
+	ttft = metric{slo.TTFT, "TTFT"}
+	tpot = metric{slo.TPOT, "TPOT"}
 )
 
 var (
@@ -155,9 +154,9 @@ func latencyChart(r, base *report.Result, a *answer, of metric) *chart {
 	}
 	var xs, ys []float64
 	if base != nil {
-		l := line{name: "base", colour: ghost, width: 2, dash: []float64{3, 3}, fading: true}
+		l := line{name: "base", colour: ghost, width: 2, dash: []float64{3, 3}}
 		l.curve = curve(base, drawn(base), func(s *report.Stage) point {
-			return point{rateOf(s), float64(of.get(s).At(key))}
+			return point{rateOf(s), float64(s.At(of.of, key))}
 		})
 		for _, v := range l.curve {
 			xs, ys = append(xs, v.x), append(ys, v.y)
@@ -166,7 +165,7 @@ func latencyChart(r, base *report.Result, a *answer, of metric) *chart {
 	}
 	for _, l := range lines {
 		one := line{name: l.of.String(), colour: l.colour, width: l.width, dash: l.dash}
-		value := func(s *report.Stage) point { return point{rateOf(s), float64(of.get(s).At(l.of))} }
+		value := func(s *report.Stage) point { return point{rateOf(s), float64(s.At(of.of, l.of))} }
 		one.curve = curve(r, stages, value)
 		for _, i := range stages {
 			v := value(&r.Stages[i])
@@ -186,26 +185,25 @@ func latencyChart(r, base *report.Result, a *answer, of metric) *chart {
 		ys = append(ys, bound)
 	}
 	c.y.log = spread(ys)
-	if saturation := saturationOf(r); saturation > 0 {
-		c.rules = append(c.rules, rule{at: saturation, vertical: true, text: "saturation", colour: quiet})
-		xs = append(xs, saturation)
+	c.x.fit(append(xs, c.addRates(r, a)...))
+	c.y.fit(ys)
+	return c
+}
+
+// addRates adds to a chart over the rate what the result says of rates: the saturation, and where the max rate lies. It
+// returns those that are to be in sight.
+func (c *chart) addRates(r *report.Result, a *answer) (rates []float64) {
+	if p := r.Probes; p != nil && p.SaturationRate > 0 {
+		c.rules = append(c.rules, rule{at: p.SaturationRate, vertical: true, text: "saturation", colour: quiet})
+		rates = append(rates, p.SaturationRate)
 	}
 	c.bands = a.bands()
 	for _, b := range c.bands {
 		if !b.open {
-			xs = append(xs, b.from, b.to)
+			rates = append(rates, b.to)
 		}
 	}
-	c.x.fit(xs, true)
-	c.y.fit(ys, true)
-	return c
-}
-
-func saturationOf(r *report.Result) float64 {
-	if r.Probes == nil {
-		return 0
-	}
-	return r.Probes.SaturationRate
+	return rates
 }
 
 // outputOf is the rate of a stage's output tokens, or of all tokens where the file does not tell them apart.
@@ -235,10 +233,10 @@ func throughputChart(r, base *report.Result) *chart {
 		colour colour
 	}{{ttft, main}, {tpot, second}} {
 		key := counts(r, of.of)
-		value := func(s *report.Stage) point { return point{float64(of.get(s).At(key)), outputOf(s)} }
+		value := func(s *report.Stage) point { return point{float64(s.At(of.of, key)), outputOf(s)} }
 		if base != nil {
 			take(line{
-				name: "base", colour: ghost, width: 2, dash: []float64{3, 3}, fading: true,
+				name: "base", colour: ghost, width: 2, dash: []float64{3, 3},
 				curve: curve(base, drawn(base), value),
 			})
 		}
@@ -258,8 +256,8 @@ func throughputChart(r, base *report.Result) *chart {
 		}
 	}
 	c.x.log = spread(xs)
-	c.x.fit(xs, true)
-	c.y.fit(ys, true)
+	c.x.fit(xs)
+	c.y.fit(ys)
 	return c
 }
 
@@ -315,7 +313,7 @@ func percentileChart(s *report.Stage) *chart {
 	}
 	c.x.from, c.x.to = 0.2, furthest+0.1
 	c.y.log = spread(ys)
-	c.y.fit(ys, true)
+	c.y.fit(ys)
 	return c
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/sweep/enginemetrics"
 )
@@ -188,8 +189,8 @@ func pack(log []report.Request, most int) (*requestData, error) {
 		set(columnPrompt, float64(r.PromptTokens+1))
 		set(columnOutput, float64(r.OutputTokens))
 		switch r.Status {
-		case "completed":
-		case "errored":
+		case loadgen.Completed.String():
+		case loadgen.Errored.String():
 			text := cmp.Or(r.Error, r.ErrorKind, "error")
 			if places[text] == 0 && len(d.Errors) < mostErrorTexts {
 				d.Errors = append(d.Errors, text)

@@ -230,6 +230,11 @@ func examples(t testing.TB) map[string]Input {
 	if race.Enabled {
 		lasting = 5
 	}
+	// A report may have kept no requests, or a sample of them.
+	bare := searched(l4.made(t, rates...), 11.9, 11.4, 12.3)
+	for i := range bare.Stages {
+		bare.Stages[i].SetLog(nil)
+	}
 	many := searched(engine{capacity: 1400, seconds: lasting, seed: 5}.made(t, 1100), 1190, 1150, 1230)
 	var rising []float64
 	for i := range 45 {
@@ -242,6 +247,7 @@ func examples(t testing.TB) map[string]Input {
 		"sweep":  {Runs: []*report.Result{l4.made(t, rates...)}},
 		"errors": {Runs: []*report.Result{failing}},
 		"open":   {Runs: []*report.Result{open}},
+		"bare":   {Runs: []*report.Result{bare}},
 		"many":   {Runs: []*report.Result{many}},
 		"comparison": {
 			Runs: []*report.Result{found}, Names: []string{"after"}, Base: slower, BaseName: "before",

@@ -18,6 +18,7 @@ import (
 	"embed"
 	"html/template"
 	"io"
+	"sync"
 
 	"github.com/openloop/openloop/report"
 )
@@ -81,9 +82,10 @@ func asset(name string) string {
 	return string(text)
 }
 
-var layout = template.Must(template.New("page.html").Funcs(template.FuncMap{
-	"add": func(a, b int) int { return a + b },
-}).ParseFS(assets, "assets/page.html"))
+// layout is read when the first page is written: most runs of the program write none.
+var layout = sync.OnceValue(func() *template.Template {
+	return template.Must(template.ParseFS(assets, "assets/page.html"))
+})
 
 // Write writes a page.
 func Write(w io.Writer, in Input) error {
@@ -92,7 +94,7 @@ func Write(w io.Writer, in Input) error {
 		return err
 	}
 	out := bufio.NewWriterSize(w, 1<<16)
-	if err := layout.Execute(out, v); err != nil {
+	if err := layout().Execute(out, v); err != nil {
 		return err
 	}
 	return out.Flush()

@@ -3,6 +3,7 @@ package page
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"html"
 	"os"
 	"path/filepath"
@@ -123,6 +124,31 @@ func TestHostileText(t *testing.T) {
 		if bad != "{{.}}</" && strings.Contains(text, bad) {
 			t.Errorf("the page holds %q", bad)
 		}
+	}
+}
+
+// The words under a chart are of the first and the last stage that have a value.
+func TestCaption(t *testing.T) {
+	r := engine{capacity: 14, seconds: 5, seed: 1}.made(t, 2, 4, 8, 12)
+	for _, i := range []int{0, 3} {
+		r.Stages[i].TTFT = latencyOf(nil)
+		r.Stages[i].Judgement.Objectives[0].Value = num.Absent()
+	}
+	got := latencyView(r, nil, newAnswer(r), ttft, "Time to first token").Caption
+	want := fmt.Sprintf("p95: %s at 4 req/s, %s at 8 req/s.", milliseconds(float64(r.Stages[1].TTFT.P95)),
+		milliseconds(float64(r.Stages[2].TTFT.P95)))
+	if got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// The page shows the value that an objective was judged by, as the screen does.
+func TestObservedValue(t *testing.T) {
+	r := engine{capacity: 14, seconds: 5, seed: 1}.made(t, 8)
+	r.Stages[0].Judgement.Objectives[0].Value = 123.4e6
+	figures, _ := figuresOf(r, newAnswer(r))
+	if got := figures[1]; got.Label != "TTFT p95" || got.Value != "123" {
+		t.Errorf("%s is %s, want 123", got.Label, got.Value)
 	}
 }
 

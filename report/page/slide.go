@@ -59,7 +59,7 @@ func slide(r *report.Result) *chart {
 	}{{ttft, main}, {tpot, second}} {
 		key := counts(r, of.of)
 		l := line{name: of.name + " " + key.String(), colour: of.colour, width: 2.6}
-		value := func(s *report.Stage) point { return point{rateOf(s), float64(of.get(s).At(key))} }
+		value := func(s *report.Stage) point { return point{rateOf(s), float64(s.At(of.of, key))} }
 		l.curve = curve(r, drawn(r), value)
 		for _, i := range drawn(r) {
 			v := value(&r.Stages[i])
@@ -72,19 +72,9 @@ func slide(r *report.Result) *chart {
 			ys = append(ys, o.Bound/1e6)
 		}
 	}
-	if saturation := saturationOf(r); saturation > 0 {
-		c.rules = append(c.rules, rule{at: saturation, vertical: true, text: "saturation", colour: quiet})
-		xs = append(xs, saturation)
-	}
-	c.bands = a.bands()
-	for _, b := range c.bands {
-		if !b.open {
-			xs = append(xs, b.to)
-		}
-	}
 	c.y.log = spread(ys)
-	c.x.fit(xs, true)
-	c.y.fit(ys, true)
+	c.x.fit(append(xs, c.addRates(r, a)...))
+	c.y.fit(ys)
 	return c
 }
 
@@ -130,19 +120,23 @@ const typeface = "Go"
 
 var slideFonts = sync.OnceValues(func() (*font.Cache, error) {
 	var all font.Collection
-	for text, weight := range map[*[]byte]int{&goregular.TTF: 0, &gobold.TTF: 1} {
-		face, err := opentype.Parse(*text)
+	for i, text := range [][]byte{goregular.TTF, gobold.TTF} {
+		face, err := opentype.Parse(text)
 		if err != nil {
 			return nil, err
 		}
-		f := font.Font{Typeface: typeface}
-		if weight == 1 {
-			f.Weight = 3 // bold, as golang.org/x/image/font counts
-		}
-		all = append(all, font.Face{Font: f, Face: face})
+		all = append(all, font.Face{Font: fontOf(i == 1), Face: face})
 	}
 	return font.NewCache(all), nil
 })
+
+func fontOf(bold bool) font.Font {
+	f := font.Font{Typeface: typeface}
+	if bold {
+		f.Weight = 3 // as golang.org/x/image/font counts
+	}
+	return f
+}
 
 // pixelPen paints pixels. Its canvas has the origin at the bottom left, and lengths in points: one is one pixel of the
 // drawing.
@@ -214,11 +208,7 @@ func (p *pixelPen) disc(at point, r float64, s style) {
 }
 
 func (p *pixelPen) face(size float64, bold bool) font.Face {
-	f := font.Font{Typeface: typeface}
-	if bold {
-		f.Weight = 3
-	}
-	return p.fonts.Lookup(f, vg.Length(size))
+	return p.fonts.Lookup(fontOf(bold), vg.Length(size))
 }
 
 // shift is how far left of its place a text begins.

@@ -52,11 +52,10 @@ type runView struct {
 	Charts   []chartView
 	Columns  []column
 	Stages   []*stageView
-	Requests bool // whether any stage has some
 	// Unprinted is how many stages a sheet of paper has no room for.
 	Unprinted int
 	Warnings  []string
-	Facts     []fact
+	Facts     []pair
 	Config    []pair // of the engine
 	Command   string
 }
@@ -71,14 +70,11 @@ type figure struct {
 
 type gate struct{ Name, Outcome, Class, Sign, Text string }
 
-type fact struct{ Name, Text string }
-
 // chartView is a chart with what is said of it in words.
 type chartView struct {
 	Title, Caption, Empty string
 	SVG                   template.HTML
 	Table                 Table // the same as figures, for those who do not see it
-	Marks                 bool  // whether the marks are outcomes
 }
 
 // column is a column of the table of stages.
@@ -100,7 +96,6 @@ type cell struct {
 // stageView is one stage.
 type stageView struct {
 	Index       int
-	Run         int
 	Name        string
 	Cells       []cell
 	Outcome     badge
@@ -121,7 +116,7 @@ type stageView struct {
 type badge struct{ Text, Class, Sign string }
 
 type boundRow struct {
-	Objective, Seen, Outcome, Class, N, Misses string
+	Objective, Seen, Outcome, Class, Misses string
 }
 
 func newView(in Input) (*view, error) {
@@ -141,9 +136,6 @@ func newView(in Input) (*view, error) {
 		run.Index = i
 		if i < len(in.Names) {
 			run.Name = in.Names[i]
-		}
-		for k := range run.Stages {
-			run.Stages[k].Run = i
 		}
 		v.Runs = append(v.Runs, run)
 	}
@@ -200,9 +192,7 @@ func newRunView(r, base *report.Result) *runView {
 	v.More = moreOf(r)
 	v.Charts = chartsOf(r, base, a)
 	for i := range r.Stages {
-		s := newStageView(r, i, a)
-		v.Requests = v.Requests || s.Timeline
-		v.Stages = append(v.Stages, s)
+		v.Stages = append(v.Stages, newStageView(r, i, a))
 	}
 	v.Unprinted = leaveOut(r, a, v.Stages)
 	for _, w := range r.Warnings {
@@ -323,7 +313,7 @@ func figuresOf(r *report.Result, a *answer) ([]figure, string) {
 	seen := map[string]bool{}
 	for _, of := range []metric{ttft, tpot} {
 		key, o := counts(r, of.of), objectiveOn(r, of.of)
-		value := float64(of.get(s).At(key))
+		value := float64(s.At(of.of, key))
 		f := figure{Label: of.name + " " + key.String(), Value: num.Three(value), Unit: "ms"}
 		if math.IsNaN(value) {
 			f.Value, f.Unit, f.Note = "–", "", "nothing was observed"
@@ -509,7 +499,7 @@ func newStageView(r *report.Result, i int, a *answer) *stageView {
 func boundOf(j slo.Judgement) boundRow {
 	b := outcomeBadge(j.Outcome)
 	o := j.Objective
-	row := boundRow{Objective: objectiveText(o), Outcome: b.Sign + " " + b.Text, Class: b.Class, N: num.Thousands(j.N)}
+	row := boundRow{Objective: objectiveText(o), Outcome: b.Sign + " " + b.Text, Class: b.Class}
 	row.Seen = o.Seen(float64(j.Value))
 	if o.Metric.Latency() && !j.Value.IsAbsent() && !math.IsInf(float64(j.Value), 0) {
 		row.Seen = milliseconds(float64(j.Value) / 1e6)
@@ -562,23 +552,19 @@ func (v *stageView) engine(s *report.Stage) {
 }
 
 // factsOf says what was run.
-func factsOf(r *report.Result) []fact {
-	var all []fact
+func factsOf(r *report.Result) []pair {
+	var all []pair
 	add := func(name, text string) {
 		if text != "" {
-			all = append(all, fact{name, text})
+			all = append(all, pair{name, text})
 		}
 	}
 	add("endpoint", r.Asked.Target)
 	add("model", r.Asked.Model)
 	add("workload", r.Asked.Workload)
 	add("profile", r.Asked.Profile)
-	var objectives []string
-	for _, o := range r.Asked.Objectives {
-		objectives = append(objectives, o.String())
-	}
-	if len(objectives) > 0 {
-		add("objectives", fmt.Sprintf("%s (%s confidence)", strings.Join(objectives, " "),
+	if len(r.Asked.Objectives) > 0 {
+		add("objectives", fmt.Sprintf("%s (%s confidence)", r.Asked.SLO(),
 			percent(slo.WithDefault(r.Asked.Confidence))))
 	}
 	add("seeds", fmt.Sprintf("arrivals %d, prompts %d", r.Asked.Seed, r.Workload.PromptSeed))
@@ -614,7 +600,7 @@ func chartsOf(r, base *report.Result, a *answer) []chartView {
 	ttftChart := latencyView(r, base, a, ttft, "Time to first token")
 	tpotChart := latencyView(r, base, a, tpot, "Time per output token")
 	c := throughputChart(r, base)
-	output := chartView{Title: "Output against latency", SVG: template.HTML(c.svg()), Marks: true}
+	output := chartView{Title: "Output against latency", SVG: template.HTML(c.svg())}
 	output.Caption = "Output tokens a second at each rate, against TTFT and TPOT: up and to the left is better."
 	if c.points() == 0 {
 		output.Empty = "No stage has a latency to show."
@@ -623,8 +609,8 @@ func chartsOf(r, base *report.Result, a *answer) []chartView {
 	for _, i := range drawn(r) {
 		s := &r.Stages[i]
 		output.Table.Rows = append(output.Table.Rows, Row{Cells: []string{
-			s.Name, num.Three(outputOf(s)), num.Three(float64(s.TTFT.At(counts(r, slo.TTFT)))),
-			num.Three(float64(s.TPOT.At(counts(r, slo.TPOT)))),
+			s.Name, num.Three(outputOf(s)), num.Three(float64(s.At(slo.TTFT, counts(r, slo.TTFT)))),
+			num.Three(float64(s.At(slo.TPOT, counts(r, slo.TPOT)))),
 		}})
 	}
 	return []chartView{ttftChart, tpotChart, output}
@@ -632,7 +618,7 @@ func chartsOf(r, base *report.Result, a *answer) []chartView {
 
 func latencyView(r, base *report.Result, a *answer, of metric, title string) chartView {
 	c := latencyChart(r, base, a, of)
-	v := chartView{Title: fmt.Sprintf("%s (%s) against rate", title, of.name), SVG: template.HTML(c.svg()), Marks: true}
+	v := chartView{Title: fmt.Sprintf("%s (%s) against rate", title, of.name), SVG: template.HTML(c.svg())}
 	if c.points() == 0 {
 		v.Empty = "No stage has a " + of.name + " to show."
 	}
@@ -640,25 +626,25 @@ func latencyView(r, base *report.Result, a *answer, of metric, title string) cha
 	stages := drawn(r)
 	v.Table = Table{Title: v.Title, Columns: []string{"stage", "req/s", "p50, ms", key.String() + ", ms", "p99, ms",
 		"outcome"}}
+	var seen []string
 	for _, i := range stages {
 		s := &r.Stages[i]
-		l := of.get(s)
+		at := func(statistic slo.Statistic) float64 { return float64(s.At(of.of, statistic)) }
+		if v := at(key); !math.IsNaN(v) {
+			seen = append(seen, milliseconds(v)+" at "+num.Rate(rateOf(s))+" req/s")
+		}
 		outcome := ""
 		if s.Judged() {
 			outcome = string(s.Judgement.Outcome)
 		}
-		v.Table.Rows = append(v.Table.Rows, Row{Cells: []string{s.Name, num.Rate(rateOf(s)), num.Three(float64(l.P50)),
-			num.Three(float64(l.At(key))), num.Three(float64(l.P99)), outcome}})
+		v.Table.Rows = append(v.Table.Rows, Row{Cells: []string{s.Name, num.Rate(rateOf(s)), num.Three(at(p50)),
+			num.Three(at(key)), num.Three(at(p99)), outcome}})
 	}
-	if len(stages) > 0 && v.Empty == "" {
-		first, last := &r.Stages[stages[0]], &r.Stages[stages[len(stages)-1]]
-		v.Caption = fmt.Sprintf("%s: %s at %s req/s", key, milliseconds(float64(of.get(first).At(key))),
-			num.Rate(rateOf(first)))
-		if len(stages) > 1 {
-			v.Caption += fmt.Sprintf(", %s at %s req/s", milliseconds(float64(of.get(last).At(key))),
-				num.Rate(rateOf(last)))
-		}
-		v.Caption += "."
+	if n := len(seen); n > 2 {
+		seen = []string{seen[0], seen[n-1]}
+	}
+	if len(seen) > 0 {
+		v.Caption = key.String() + ": " + strings.Join(seen, ", ") + "."
 	}
 	return v
 }

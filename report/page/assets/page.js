@@ -36,6 +36,7 @@ const recolour = () => {
   for (const v of drawn.views) v.recolour();
 };
 if (['light', 'dark'].includes(remembered.get())) root.dataset.theme = remembered.get();
+recolour();
 theme.hidden = false;
 theme.addEventListener('click', () => {
   root.dataset.theme = isDark() ? 'light' : 'dark';
@@ -107,6 +108,9 @@ for (const table of all('table.sortable')) {
     body.append(...rows);
   }));
 }
+
+const left = 56, right = 18; // of every plot of the timeline, so that their axes agree
+let made = 0;
 
 // Stages.
 for (const article of all('article.run')) {
@@ -190,9 +194,6 @@ function heap(compare) {
     },
   };
 }
-
-const left = 56, right = 18; // of every plot of the timeline, so that their axes agree
-let made = 0;
 
 // timeline draws a stage over time into an element, once.
 async function timeline(host, stage) {
@@ -502,6 +503,4 @@ function rows(view, stage) {
     drawn.charts.push({ element, host: element, row: true, points: p.lines.reduce((n, l) => n + l.y.filter(v => v !== null).length, 0) });
   });
 }
-
-recolour();
 })();
