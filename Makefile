@@ -107,8 +107,8 @@ knee-study: ## compare the search with simulated engines whose true rate is know
 check-deploy: build ## check the manifests, and that the command in them is one that openloop takes
 	.ci/check-deploy $(BIN)
 
-man: build ## write the man pages of all commands to bin/man
-	$(BIN) man bin/man
+man: ## write the man pages of all commands to bin/man
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(GO) run -tags man -ldflags '$(LDFLAGS)' ./cmd/openloop man bin/man
 
 check-links: ## check that every relative link of the docs leads to a file
 	.ci/check-links
