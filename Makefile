@@ -25,7 +25,7 @@ RESULTS     ?= openloop-results
 
 .DEFAULT_GOAL := help
 .PHONY: help run build build-all test page-test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
-        bench bench-truth faults soak parity peers knee-study compare-study man check-deploy check-links image \
+        bench bench-truth faults soak parity peers knee-study compare-study man check-deploy check-install check-links image \
         bench-openloop clean
 
 help: ## list all targets
@@ -109,6 +109,9 @@ check-deploy: build ## check the manifests, and that the command in them is one 
 
 man: ## write the man pages of all commands to bin/man
 	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(GO) run -tags man -ldflags '$(LDFLAGS)' ./cmd/openloop man bin/man
+
+check-install: ## tag this commit in a copy of the repository, and "go install" the program from there
+	.ci/check-install
 
 check-links: ## check that every relative link of the docs leads to a file
 	.ci/check-links
