@@ -70,14 +70,15 @@ func localRuns() (string, error) {
 	}
 	temporary := filepath.Join(os.TempDir(), runsFolder)
 	if checkFolder(temporary) != nil {
-		return "", withHint(usageError("--output-dir: results are written to a local folder before they are uploaded: %w",
-			err), "let the working folder or "+os.TempDir()+" be written to")
+		return "", withHint(
+			usageError("--output-dir: results are written to a local folder before they are uploaded: %w", err),
+			"let the working folder or "+os.TempDir()+" be written to")
 	}
 	return temporary, nil
 }
 
-// bucketTag tells the runs of many machines apart, of which one does not see what another has begun: to look for what is
-// there would need more rights, and not be certain.
+// bucketTag tells apart the runs of many machines, of which none sees what another has begun: to look for what is there
+// would need more rights, and not be certain.
 func bucketTag() string {
 	b := make([]byte, 3)
 	_, _ = rand.Read(b) // it never fails

@@ -42,8 +42,8 @@ func openResultFiles(o spec.Output) (*resultFiles, error) {
 	}
 	if f.bucket != nil {
 		if o.Earlier == spec.OverwriteEarlier {
-			return nil, usageError("--overwrite and --output-dir %s contradict each other: each run has a folder of its "+
-				"own in the bucket", f.bucket)
+			return nil, usageError("--overwrite and --output-dir %s contradict each other: "+
+				"each run has a folder of its own in the bucket", f.bucket)
 		}
 		f.dir = ""
 		f.runs, err = localRuns()

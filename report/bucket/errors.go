@@ -95,8 +95,8 @@ func (s *Store) explainCredentials(ctx context.Context, err error) error {
 	if ended := context.Cause(ctx); ended != nil {
 		err = ended
 	}
-	const hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; in Kubernetes from a Secret, or by " +
-		"the service account"
+	const hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; " +
+		"in Kubernetes from a Secret, or by the service account"
 	_, explained := endpoint.Explain(err)
 	return s.fail("credentials for "+s.at.String(), explained, hint)
 }
@@ -174,7 +174,7 @@ func (s *Store) hintFor(answer minio.ErrorResponse) string {
 		return fmt.Sprintf("the credentials need s3:PutObject on arn:aws:s3:::%s/*", s.at.path())
 	case answer.StatusCode/100 == 3 || answer.StatusCode == http.StatusNotFound ||
 		answer.StatusCode == http.StatusMethodNotAllowed:
-		return "is it the right server, and does it speak S3? " + s.variables()
+		return "is it the right server, does it speak S3, and are the credentials of it? " + s.variables()
 	}
 	return ""
 }

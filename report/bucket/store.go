@@ -41,7 +41,7 @@ const (
 // checkName is the object that is written to see whether objects can be written.
 const checkName = "openloop-tests-whether-it-can-write-here"
 
-// Store is a folder in a bucket, at a server that was found by the environment: by the variables, files and servers that
+// Store is a folder in a bucket, at a server that the environment names: by the variables, files and servers that
 // Amazon's own tools use.
 type Store struct {
 	at     Location
@@ -210,7 +210,9 @@ func (s *Store) Upload(ctx context.Context, folder string, files []File) (int, e
 	})
 	defer stop()
 	files = slices.Clone(files)
-	slices.SortFunc(files, func(a, b File) int { return cmp.Or(cmp.Compare(a.Size, b.Size), cmp.Compare(a.Key, b.Key)) })
+	slices.SortFunc(files, func(a, b File) int {
+		return cmp.Or(cmp.Compare(a.Size, b.Size), strings.Compare(a.Key, b.Key))
+	})
 	for i, f := range files {
 		to := s.at.Join(folder).Join(f.Key)
 		_, err := s.client.FPutObject(own, to.Bucket, to.Prefix, f.Name, minio.PutObjectOptions{})
