@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -128,7 +129,8 @@ func (s *Store) explain(ctx context.Context, key string, err error) error {
 	if errors.Is(err, errNotS3) {
 		return s.fail(doing, err, "is it the right server? "+wrong)
 	}
-	if strings.Contains(err.Error(), "Connection closed by foreign host") { // minio-go's words for an EOF
+	// The first is minio-go's words for an EOF.
+	if strings.Contains(err.Error(), "Connection closed by foreign host") || errors.Is(err, net.ErrClosed) {
 		return s.fail(doing, errors.New("the server closed the connection"), "")
 	}
 	cause, explained := endpoint.Explain(err)

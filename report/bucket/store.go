@@ -28,6 +28,8 @@ const (
 	otherRegion = "us-east-1"
 	// retries is how often a request is sent at most, within some ten seconds.
 	retries = 8
+	// dialPatience is how long a connection may take to open, and its TLS.
+	dialPatience = 10 * time.Second
 	// stalled is how long the network may take nothing of what is sent, and a server to answer.
 	stalled = 30 * time.Second
 	// checkRetries is the same for the check before the load: nothing is lost yet.
@@ -57,6 +59,13 @@ type Store struct {
 // Open finds the server and the credentials, and checks that the folder can be written to: an object is, and is removed
 // again where that is allowed. Errors are *Error, or the cause with which the context ended.
 func Open(ctx context.Context, at Location) (*Store, error) {
+	return open(ctx, at, (&net.Dialer{Timeout: dialPatience}).DialContext)
+}
+
+// dialer opens connections, as net.Dialer.DialContext does.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+func open(ctx context.Context, at Location, dial dialer) (*Store, error) {
 	s := &Store{at: at, host: amazon, secure: true, server: "https://" + amazon, region: region()}
 	if variable, value := endpointVariable(); value != "" {
 		var err error
@@ -68,7 +77,7 @@ func Open(ctx context.Context, at Location) (*Store, error) {
 			s.region = cmp.Or(s.region, otherRegion)
 		}
 	}
-	if err := s.openTransport(); err != nil {
+	if err := s.openTransport(dial); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, checkPatience, noAnswer(checkPatience))
@@ -94,18 +103,17 @@ func endpointVariable() (variable, value string) {
 }
 
 // openTransport prepares the connections: they trust the authorities of AWS_CA_BUNDLE too, and none hangs.
-func (s *Store) openTransport() error {
-	dialer := &net.Dialer{Timeout: 10 * time.Second}
+func (s *Store) openTransport(dial dialer) error {
 	s.http = &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			conn, err := dialer.DialContext(ctx, network, address)
+			conn, err := dial(ctx, network, address)
 			if err != nil {
 				return nil, err
 			}
 			return &impatientConn{conn}, nil
 		},
-		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: stalled,
+		TLSHandshakeTimeout: dialPatience, ResponseHeaderTimeout: stalled,
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, DisableCompression: true,
 	}
 	name := os.Getenv("AWS_CA_BUNDLE")
