@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -55,16 +56,16 @@ func chooseProvider(ctx context.Context, client *http.Client) (credentials.Provi
 	}
 	shared := &credentials.FileAWSCredentials{}
 	value, err := shared.RetrieveWithCredContext(&credentials.CredContext{Client: client, Context: ctx})
+	profile := os.Getenv("AWS_PROFILE")
 	switch {
 	case err == nil && value.AccessKeyID != "":
 		return shared, nil
-	case os.Getenv("AWS_PROFILE") != "":
-		if err == nil {
-			err = errNoCredentials
-		}
-		return nil, fmt.Errorf("the profile %q of AWS_PROFILE: %w", os.Getenv("AWS_PROFILE"), err)
-	case os.Getenv("AWS_SHARED_CREDENTIALS_FILE") != "" && errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("AWS_SHARED_CREDENTIALS_FILE: %w", err)
+	case profile != "" && err == nil:
+		return nil, fmt.Errorf("the profile %q of AWS_PROFILE holds none", profile)
+	case profile != "":
+		return nil, fmt.Errorf("the profile %q of AWS_PROFILE: %w", profile, err)
+	case err != nil && !isAbsent(err):
+		return nil, fmt.Errorf("the shared files: %w", err)
 	case usesMachine() && os.Getenv("AWS_EC2_METADATA_DISABLED") == "true":
 		return nil, errNoCredentials
 	}
@@ -75,6 +76,12 @@ func chooseProvider(ctx context.Context, client *http.Client) (credentials.Provi
 		iam.Endpoint = os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT")
 	}
 	return iam, nil
+}
+
+// isAbsent says whether there are no shared files, or no default profile in them.
+func isAbsent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) && os.Getenv("AWS_SHARED_CREDENTIALS_FILE") == "" ||
+		strings.Contains(err.Error(), `section "default" does not exist`)
 }
 
 // usesMachine says whether the last place is left: the machine's own credentials, which may not be there.

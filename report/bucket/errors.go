@@ -114,12 +114,13 @@ func (s *Store) explain(ctx context.Context, key string, err error) error {
 		return context.Cause(ctx)
 	}
 	doing := fmt.Sprintf("writing to %s at %s", s.at, s.server)
-	if key != "" {
-		doing = fmt.Sprintf("writing %s to %s at %s", key, s.at, s.server)
-	}
 	wrong := s.variables()
+	late := "is there a way to the server from here, and is it the right one? " + wrong
+	if key != "" {
+		doing, late = fmt.Sprintf("writing %s to %s at %s", key, s.at, s.server), ""
+	}
 	if ended := context.Cause(ctx); ended != nil {
-		return s.fail(doing, ended, "is there a way to the server from here, and is it the right one? "+wrong)
+		return s.fail(doing, ended, late)
 	}
 	var answer minio.ErrorResponse
 	if errors.As(err, &answer) && answer.StatusCode > 0 {

@@ -57,15 +57,16 @@ func TestJoin(t *testing.T) {
 
 func TestParseEndpoint(t *testing.T) {
 	for text, want := range map[string]string{
-		"http://minio:9000": "minio:9000", "https://s3.example.com/": "s3.example.com", "http://[::1]:9000": "[::1]:9000",
+		"http://minio:9000": "minio:9000", "https://s3.example.com/": "s3.example.com",
+		"http://[::1]:9000": "[::1]:9000",
 	} {
 		host, secure, err := parseEndpoint(text)
 		if err != nil || host != want || secure != strings.HasPrefix(text, "https") {
 			t.Errorf("%s is %s, %v, %v", text, host, secure, err)
 		}
 	}
-	for _, text := range []string{"minio:9000", "minio", "ftp://minio", "http://", "http://:9000", "http://minio/bucket",
-		"http://minio?x=1", "http://me:secret-word@minio", "http://secret-word\x7f"} {
+	for _, text := range []string{"minio:9000", "minio", "ftp://minio", "http://", "http://:9000",
+		"http://minio/bucket", "http://minio?x=1", "http://me:secret-word@minio", "http://secret-word\x7f"} {
 		_, _, err := parseEndpoint(text)
 		if err == nil || strings.Contains(err.Error(), "secret-word") {
 			t.Errorf("%q: %v", text, err)
@@ -75,8 +76,8 @@ func TestParseEndpoint(t *testing.T) {
 
 // What is read as a location is written as one that is read as the same, and stays within its prefix.
 func FuzzParse(f *testing.F) {
-	for _, text := range []string{"s3://bucket", "s3://bucket/a/b/", "s3://b.c-d/%2e%2e/x", "s3://me:pw@bucket", "s3:///",
-		"s3://bucket/..", "gs://bucket"} {
+	for _, text := range []string{"s3://bucket", "s3://bucket/a/b/", "s3://b.c-d/%2e%2e/x", "s3://me:pw@bucket",
+		"s3:///", "s3://bucket/..", "gs://bucket"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
