@@ -107,6 +107,10 @@ compare-study: ## test the statistics of openloop compare by simulation, write b
 knee-study: ## compare the search with simulated engines whose true rate is known (about 50 minutes)
 	$(GO) test ./bench/knee -run '^TestKneeStudy$$' -count=1 -timeout 90m -v -args -study $(ARGS)
 
+.PHONY: test-s3
+test-s3: ## test --output-dir s3://… against a server that checks signatures (installs versitygw)
+	.ci/test-s3
+
 check-deploy: build ## check the manifests, and that the command in them is one that openloop takes
 	.ci/check-deploy $(BIN)
 
