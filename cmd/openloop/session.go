@@ -174,7 +174,9 @@ func (s *session) open(ctx context.Context) error {
 	stage := s.spec.Limits.Stage()
 	stage.KeepTexts = s.spec.Output.SampleRequests
 	s.plan = &sweep.Plan{
-		Runner:     &loadgen.Runner{Client: s.client, MaxConcurrency: limit},
+		Start:          sweep.OnThisMachine(&loadgen.Runner{Client: s.client, MaxConcurrency: limit}),
+		MaxConcurrency: limit,
+
 		Stage:      stage,
 		Source:     s.work.Source,
 		Objectives: s.spec.Objectives, Confidence: s.spec.Confidence,
