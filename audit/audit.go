@@ -38,7 +38,10 @@ type Worker struct {
 	ClockError  time.Duration `json:"clock_error_ns"`  // what that is known to
 	Lost        string        `json:"lost,omitempty"`  // why it did not send to the end of the stage
 	Requests    int           `json:"requests"`        // that it was to send
-	Verdict
+
+	Level        Level        `json:"level"`
+	Reasons      []Reason     `json:"reasons"` // those of its own
+	Measurements Measurements `json:"measurements"`
 }
 
 // Reason is one check that did not come out well.
@@ -154,7 +157,7 @@ const (
 	// Arrivals that waited for the request source: the prompts were not built fast enough.
 	sourceSuspect = 0.001
 
-	// Workers send as one load as well as their clocks agree: a millisecond is also what the audit lets pass of a send's
+	// Workers are as much one load as their clocks agree: a millisecond is also what the audit lets pass of a send's
 	// delay.
 	clockSuspect = time.Millisecond
 
@@ -178,26 +181,26 @@ func Check(l *loadgen.Measured) Verdict {
 func (v *Verdict) checkWorkers(l *loadgen.Measured) {
 	for i := range l.Workers {
 		w := &l.Workers[i]
-		of := Worker{
-			Name: w.Name, Version: w.Version, ClockOffset: w.ClockOffset, ClockError: w.ClockError, Lost: w.Lost,
-			Verdict: Verdict{Level: Valid, Reasons: []Reason{}},
-		}
+		own, requests := Verdict{Level: Valid, Reasons: []Reason{}}, 0
 		if w.Part != nil {
-			of.Verdict = Check(w.Part)
-			of.Requests = max(w.Part.Offered, len(w.Part.Records))
+			own = Check(w.Part)
+			requests = max(w.Part.Offered, len(w.Part.Records))
 		}
 		if w.Lost != "" {
-			of.add("worker", Invalid, 0, 0, "it did not send to the end of the stage: %s", w.Lost)
+			own.add("worker", Invalid, 0, 0, "it did not send to the end of the stage: %s", w.Lost)
 		}
 		if w.ClockError > clockSuspect {
-			of.add("clock", Suspect, w.ClockError.Seconds(), clockSuspect.Seconds(),
+			own.add("clock", Suspect, w.ClockError.Seconds(), clockSuspect.Seconds(),
 				"its clock is known to ±%v only, so that it may have sent that much too early or too late",
 				num.RoundDuration(w.ClockError))
 		}
-		for _, r := range of.Reasons {
+		for _, r := range own.Reasons {
 			v.add(r.Check, r.Level, r.Value, r.Limit, "worker %s: %s", w.Name, r.Text)
 		}
-		v.Workers = append(v.Workers, of)
+		v.Workers = append(v.Workers, Worker{
+			Name: w.Name, Version: w.Version, ClockOffset: w.ClockOffset, ClockError: w.ClockError, Lost: w.Lost,
+			Requests: requests, Level: own.Level, Reasons: own.Reasons, Measurements: own.Measurements,
+		})
 	}
 	v.checkGaps()
 }

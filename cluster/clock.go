@@ -22,8 +22,8 @@ type distance struct{ offset, error int64 }
 // rounds is how often a worker's clock is asked for: the quickest answer says most.
 const rounds = 25
 
-// measureDistance asks a worker for its clock. An answer that took d was made at some moment of d, so that the distance is
-// known to d/2, by the quickest of some answers (Cristian's algorithm).
+// measureDistance asks a worker for its clock. An answer that took d was made at some moment of d, so that the distance
+// is known to d/2, by the quickest of some answers (Cristian's algorithm).
 func measureDistance(nc *nats.Conn, own clock, worker string) (distance, error) {
 	var best distance
 	for i := range rounds {

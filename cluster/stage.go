@@ -85,7 +85,7 @@ func (l *Leader) begin(ctx context.Context, asked loadgen.Stage, hooks loadgen.H
 		err = ctx.Err()
 	}
 	if err != nil {
-		s.each(func(p *part) error {
+		_ = s.each(func(p *part) error { // who does not hear it hears of the next stage
 			_, err := l.order(p.member, order{Kind: endStage, Stage: s.number, Reason: loadgen.StopAsked, Cancel: true})
 			return err
 		})

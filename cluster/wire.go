@@ -1,5 +1,5 @@
-// Package cluster sends one load from several machines: a leader, which decides and measures nothing itself, and workers,
-// which send.
+// Package cluster sends one load from several machines: a leader, which decides and measures nothing itself, and
+// workers, which send.
 //
 //	wire.go    what they tell each other, over NATS
 //	clock.go   how far a worker's clock is from the leader's
@@ -70,9 +70,9 @@ type welcome struct {
 
 // Setup is what a worker needs to know of a run, beside what it has by itself.
 type Setup struct {
-	URL            string // where requests are posted
+	Base           string // URL of the API
+	Path           string // below it, where requests are posted
 	HTTP2          bool
-	Insecure       bool
 	ConnectTimeout time.Duration
 	RequestTimeout time.Duration
 	// Headers are the names of those that every request has, and that a worker must have by itself.

@@ -38,7 +38,7 @@ type WorkerConfig struct {
 
 	// Open prepares for the target once the leader has said what it is.
 	Open func(Setup) (*loadgen.Client, error)
-	// Journal begins to keep what is measured; nil where it can't be kept, or is not to be. About is the journal's head.
+	// Journal begins to keep what is measured; nil where it can't be kept, or is not to be. About is its head.
 	Journal func(about []byte) *journal.Writer
 
 	Note func(text string) // told what people should know

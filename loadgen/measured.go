@@ -40,8 +40,9 @@ type Worker struct {
 	Name    string // of the process, for people
 	Version string
 
-	// ClockOffset is its clock's distance from the leader's at the start of the stage, ClockError what that is known to:
-	// half the quickest answer's way there and back, or what the distance changed by over the stage, if that is more.
+	// ClockOffset is its clock's distance from the leader's at the start of the stage, ClockError what that is known
+	// to: half the quickest answer's way there and back, or what the distance changed by over the stage, if that is
+	// more.
 	ClockOffset, ClockError time.Duration
 
 	Lost string    // why it did not send to the end; "" if it did

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/cluster"
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/guidellm/oversaturation"
@@ -55,6 +56,7 @@ type session struct {
 	own      *ownMetrics         // of --metrics-addr; nil: none
 	work     *tokens.Workload
 	client   *loadgen.Client
+	leader   *cluster.Leader // of the workers that send the load; nil: this process does
 	plan     *sweep.Plan
 	files    *resultFiles
 	exporter *guidellm.Exporter
@@ -74,6 +76,9 @@ func (p *program) measuring(cmd *cobra.Command, asked func(args []string) (spec.
 		s, err := asked(args)
 		if err != nil {
 			return err
+		}
+		if w := s.Workers; w.Join != "" && jobIndex() > 0 {
+			return p.work(cmd.Context(), s.Endpoint, w, s.Output.Dir, s.Output.Quiet)
 		}
 		return runSpec(cmd.Context(), s, runOptions{}, p.stdout, p.stderr)
 	}
@@ -116,6 +121,11 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.listenMetrics(); err != nil {
 		return err
 	}
+	if s.spec.Workers.Count > 0 {
+		if err := s.lead(); err != nil {
+			return err
+		}
+	}
 	limit, err := s.concurrencyCap()
 	if err != nil {
 		return err
@@ -156,6 +166,13 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.engine = s.ask(ctx, metrics)
+	start := sweep.OnThisMachine(&loadgen.Runner{Client: s.client, MaxConcurrency: limit})
+	if s.leader != nil {
+		if err := s.gatherWorkers(ctx); err != nil {
+			return err
+		}
+		start, limit = s.leader.Start, s.leader.MaxConcurrency()
+	}
 	if err := s.files.begin(s.model, time.Now()); err != nil {
 		return err
 	}
@@ -174,7 +191,7 @@ func (s *session) open(ctx context.Context) error {
 	stage := s.spec.Limits.Stage()
 	stage.KeepTexts = s.spec.Output.SampleRequests
 	s.plan = &sweep.Plan{
-		Start:          sweep.OnThisMachine(&loadgen.Runner{Client: s.client, MaxConcurrency: limit}),
+		Start:          start,
 		MaxConcurrency: limit,
 
 		Stage:      stage,
@@ -433,9 +450,12 @@ func (s *session) metrics(ctx context.Context) (*enginemetrics.Source, error) {
 // fewStreams is how many requests in flight are too few for the saturation of a usual engine (vLLM runs 256 sequences).
 const fewStreams = 1024
 
+// fileReserve is how many descriptors are kept for files, listeners, /metrics.
+const fileReserve = 100
+
 // concurrencyCap checks the safety cap against the limit of open files: each request in flight holds one.
 func (s *session) concurrencyCap() (int, error) {
-	const reserve = 100 // files, listeners, /metrics
+	const reserve = fileReserve
 	each := 1
 	if s.spec.Endpoint.Sim != "" {
 		each = 2 // the simulated engine in the process holds the other end
@@ -507,6 +527,7 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 		return failed
 	}
 	debug.SetGCPercent(reportGC)
+	s.noteWorkers(measured)
 	result := s.result(measured)
 	file := s.exporter.Export(result)
 	saveErr := s.files.save(file, result, true)
@@ -692,6 +713,9 @@ func (s *session) print(file *guidellm.Report, r *report.Result) error {
 
 func (s *session) close() {
 	s.closeMetrics()
+	if s.leader != nil {
+		s.leader.Close()
+	}
 	if s.work != nil {
 		s.work.Close()
 	}
