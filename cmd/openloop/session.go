@@ -26,6 +26,7 @@ import (
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/loadgen/journal"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/bucket"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
@@ -60,6 +61,7 @@ type session struct {
 	plan     *sweep.Plan
 	files    *resultFiles
 	exporter *guidellm.Exporter
+	store    *bucket.Store   // where the files go in the end; nil: they stay where they are
 	journal  *journal.Writer // nil: none could be begun, or the run has ended
 	measured sweep.Result    // the stages that have ended
 }
@@ -99,7 +101,7 @@ func runSpec(ctx context.Context, s spec.Spec, o runOptions, stdout, stderr io.W
 		return err
 	}
 	result, err := run.send(ctx)
-	return run.finish(result, err)
+	return run.finish(ctx, result, err)
 }
 
 // open looks at everything that a run needs. What it refuses, it refuses before any load.
@@ -113,6 +115,9 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	if err := s.files.refuseEarlier(); err != nil {
+		return err
+	}
+	if err := s.openBucket(ctx); err != nil {
 		return err
 	}
 	if s.spec.Endpoint.Insecure {
@@ -177,6 +182,7 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.spec.Output.Dir = s.files.dir
+	s.beginUpload(ctx)
 	if err := s.files.writeRepeat(s.spec.Output.Repeat); err != nil {
 		s.warn("%s is not written: %v", configFile, err)
 	}
@@ -522,7 +528,7 @@ func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 }
 
 // finish saves and prints what was measured, and settles with which error the command ends.
-func (s *session) finish(measured *sweep.Result, failed error) error {
+func (s *session) finish(ctx context.Context, measured *sweep.Result, failed error) error {
 	if len(measured.Stages) == 0 {
 		return failed
 	}
@@ -540,6 +546,11 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 		s.say("saved %s", name)
 	}
 	s.sayNext()
+	return s.upload(ctx, s.verdict(result, failed, saveErr))
+}
+
+// verdict is the error with which the command ends, whose results are printed.
+func (s *session) verdict(result *report.Result, failed, saveErr error) error {
 	var field *tokens.SpecError
 	if errors.As(failed, &field) { // such as a full disk under --save-workload
 		failed = inFlags(failed)

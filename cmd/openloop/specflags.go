@@ -193,7 +193,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringVarP(&f.outputDir, "output-dir", "o", "",
 		"`DIR`: folder for the results (default: a new one in "+runsFolder+", named after the time and the "+
 			"model); it is made "+
-			"if it does not exist, and must not hold results")
+			"if it does not exist, and must not hold results. s3://BUCKET/PREFIX: uploaded at the end, to a new "+
+			"folder there")
 	set.BoolVar(&f.overwrite, "overwrite", false, "replace the results of an earlier run in --output-dir")
 	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv", "html"},
 		"`FORMS`: files to write: json (benchmarks.json), csv, html (report.html), yaml, screen "+

@@ -64,6 +64,7 @@ var allowed = map[string]string{
 
 	"report":         trying,
 	"report/metrics": trying,
+	"report/bucket":  "endpoint " + engine,
 	"report/compare": showing,
 	"report/live":    showing,
 	"report/page":    showing,
