@@ -210,8 +210,8 @@ func newWorker(p *program) *cobra.Command {
 		Short: "send a share of the load of an openloop that leads (--workers)",
 		Long: `openloop worker lends this machine to a leader: openloop sweep, run or gate with --workers N. It ` +
 			`sends a share of each stage, as the leader says, and ends with the run. The leader says what is sent, ` +
-			`and where to; credentials of the endpoint are this worker's own, given as to any other command, and never come ` +
-			`over the network.`,
+			`and where to; credentials of the endpoint are this worker's own, given as to any other command, and ` +
+			`never come over the network.`,
 		Example: `  openloop worker --join leader.example:4222 --worker-token-file FILE
   openloop worker --join localhost:4222   # beside the leader, without a token`,
 		Annotations: endsWith("leaving the run; once more to quit at once"),
