@@ -125,7 +125,10 @@ func (p *program) root() *cobra.Command {
 	addTo(groupMeasure, newCheck(p), newSweep(p), newRun(p), newGate(p), newWorker(p))
 	addTo(groupResults, newReport(p), newCompare(p))
 	addTo(groupGuideLLM, newBenchmark(p), newParity(p))
-	addTo(groupOther, newAudit(p), newSimulate(p), newVersion(p), newMan(p))
+	addTo(groupOther, newAudit(p), newSimulate(p), newVersion(p))
+	for _, more := range moreCommands {
+		addTo(groupOther, more(p))
+	}
 
 	root.PersistentFlags().Bool(helpAllFlag, false, "list all flags, in groups")
 	root.SetOut(p.stdout)
@@ -143,6 +146,9 @@ func (p *program) root() *cobra.Command {
 	p.finishCommand(root)
 	return root
 }
+
+// moreCommands are those that a build adds by its tags: man.go.
+var moreCommands []func(*program) *cobra.Command
 
 // Groups of commands in the help.
 const (
