@@ -98,6 +98,25 @@ func (s *session) openBucket(ctx context.Context) error {
 	return nil
 }
 
+// checkBucket says whether results can be written where they are to go, if that is a bucket. Its error is an
+// interruption, or something wrong with what was asked for.
+func (c *check) checkBucket(ctx context.Context) error {
+	to, err := parseDestination(c.spec.Output.Dir)
+	if to == nil || err != nil {
+		return err
+	}
+	_, err = bucket.Open(ctx, *to)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		c.fail("results", err)
+	default:
+		c.add("results", checkOK, "can be written to %s", to)
+	}
+	return nil
+}
+
 // beginUpload says where the results are if someone ends the program before they are uploaded.
 func (s *session) beginUpload(ctx context.Context) {
 	if s.store != nil {

@@ -98,8 +98,17 @@ func (s *Store) explainCredentials(ctx context.Context, err error) error {
 	}
 	const hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; " +
 		"in Kubernetes from a Secret, or by the service account"
-	_, explained := endpoint.Explain(err)
+	_, explained := explainNet(err)
 	return s.fail("credentials for "+s.at.String(), explained, hint)
+}
+
+// explainNet says what an error of the network comes from.
+func explainNet(err error) (endpoint.Cause, error) {
+	// The first is minio-go's words for an EOF.
+	if strings.Contains(err.Error(), "Connection closed by foreign host") || errors.Is(err, net.ErrClosed) {
+		return endpoint.CauseClosed, errors.New("the server closed the connection")
+	}
+	return endpoint.Explain(err)
 }
 
 // isInterruption says whether someone ended the context, rather than a limit of ours.
@@ -130,11 +139,7 @@ func (s *Store) explain(ctx context.Context, key string, err error) error {
 	if errors.Is(err, errNotS3) {
 		return s.fail(doing, err, "is it the right server? "+wrong)
 	}
-	// The first is minio-go's words for an EOF.
-	if strings.Contains(err.Error(), "Connection closed by foreign host") || errors.Is(err, net.ErrClosed) {
-		return s.fail(doing, errors.New("the server closed the connection"), "")
-	}
-	cause, explained := endpoint.Explain(err)
+	cause, explained := explainNet(err)
 	hint := ""
 	switch cause {
 	case endpoint.CauseUnknownAuthority:
