@@ -123,26 +123,37 @@ const (
 // A doubling that gains less than 4 % means that no number of streams would gain as much again, where a step of the
 // server costs a constant and a share for each stream.
 func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
+	probe, measured, err := p.tryProbe(ctx, w)
+	if err == nil && measured.Reason == loadgen.StopWorkerLost { // once more, with those that are left
+		probe, measured, err = p.tryProbe(ctx, w)
+		if err == nil && measured.Reason == loadgen.StopWorkerLost {
+			err = lostTwice(measured)
+		}
+	}
+	if err == nil && probe.Streams == 0 {
+		err = fmt.Errorf("saturation probe: no tokens came (%d requests, %s)", len(measured.Records), measured.Reason)
+	}
+	return probe, err
+}
+
+// tryProbe runs the probe once.
+func (p *Plan) tryProbe(ctx context.Context, w work) (Probe, *loadgen.Measured, error) {
 	source, release, err := p.Source(ctx, p.stages)
 	if err != nil {
-		return Probe{}, fmt.Errorf("requests for the saturation probe: %w", err)
+		return Probe{}, nil, fmt.Errorf("requests for the saturation probe: %w", err)
 	}
 	defer release()
 	p.stages++
-	most := p.Runner.MaxConcurrency
-	if most <= 0 {
-		most = loadgen.DefaultMaxConcurrency
-	}
-	most = min(most, probeStreams)
+	most := min(p.maxStreams(), probeStreams)
 
 	stage := p.Stage
 	stage.Load = loadgen.Load{Kind: loadgen.Throughput, Streams: min(2, most)}
 	stage.MaxRequests, stage.MaxDuration = 0, 10*time.Minute // each step has its own limit
 	stage.Warmup, stage.Cooldown = 0, 0
 	stage.Grace, stage.KeepDetails = 0, false
-	run, err := p.Runner.Start(ctx, stage, loadgen.Hooks{Source: source})
+	run, err := p.Start(ctx, stage, loadgen.Hooks{Source: source})
 	if err != nil {
-		return Probe{}, fmt.Errorf("saturation probe: %w", err)
+		return Probe{}, nil, fmt.Errorf("saturation probe: %w", err)
 	}
 	if p.StageStarted != nil {
 		p.StageStarted(-1, stage.Load, run)
@@ -172,10 +183,10 @@ func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
 	run.Stop()
 	measured := run.Wait()
 	if ctx.Err() != nil {
-		return probe, context.Cause(ctx)
+		return probe, measured, context.Cause(ctx)
 	}
 	if err := p.worthGoingOn(ctx, &Stage{Load: stage.Load, Measured: measured}); err != nil {
-		return probe, err
+		return probe, measured, err
 	}
 	probe.Rate = bestRate(probe.Steps)
 	for _, s := range probe.Steps {
@@ -184,11 +195,7 @@ func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
 			break
 		}
 	}
-	if probe.Streams == 0 {
-		return probe, fmt.Errorf("saturation probe: no tokens came (%d requests, %s)", len(measured.Records),
-			measured.Reason)
-	}
-	return probe, nil
+	return probe, measured, nil
 }
 
 func bestRate(steps []ProbeStep) float64 {
@@ -201,7 +208,7 @@ func bestRate(steps []ProbeStep) float64 {
 
 // probeStep lets the prompts of the added streams be processed and then measures a window. running is false if the run
 // ended meanwhile.
-func probeStep(run *loadgen.Run, streams, added int, w work) (step ProbeStep, running bool) {
+func probeStep(run loadgen.Running, streams, added int, w work) (step ProbeStep, running bool) {
 	begin := run.Progress()
 	// Settled: the new streams all have their first token, or none came for a while, because the server has no room
 	// for more, or it took as long as the prompts of all of them one by one.
@@ -237,7 +244,7 @@ func probeStep(run *loadgen.Run, streams, added int, w work) (step ProbeStep, ru
 	return step, true
 }
 
-func tick(run *loadgen.Run) bool {
+func tick(run loadgen.Running) bool {
 	t := time.NewTimer(probeTick)
 	defer t.Stop()
 	select {
@@ -304,8 +311,8 @@ func (p *Plan) settleRate(r *Result, stage float64) float64 {
 }
 
 func (p *Plan) maxStreams() int {
-	if p.Runner.MaxConcurrency > 0 {
-		return p.Runner.MaxConcurrency
+	if p.MaxConcurrency > 0 {
+		return p.MaxConcurrency
 	}
 	return loadgen.DefaultMaxConcurrency
 }

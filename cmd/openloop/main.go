@@ -122,7 +122,7 @@ func (p *program) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	addTo(groupMeasure, newCheck(p), newSweep(p), newRun(p), newGate(p))
+	addTo(groupMeasure, newCheck(p), newSweep(p), newRun(p), newGate(p), newWorker(p))
 	addTo(groupResults, newReport(p), newCompare(p))
 	addTo(groupGuideLLM, newBenchmark(p), newParity(p))
 	addTo(groupOther, newAudit(p), newSimulate(p), newVersion(p))

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/cluster"
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/guidellm/oversaturation"
@@ -56,6 +57,7 @@ type session struct {
 	own      *ownMetrics         // of --metrics-addr; nil: none
 	work     *tokens.Workload
 	client   *loadgen.Client
+	leader   *cluster.Leader // of the workers that send the load; nil: this process does
 	plan     *sweep.Plan
 	files    *resultFiles
 	exporter *guidellm.Exporter
@@ -76,6 +78,9 @@ func (p *program) measuring(cmd *cobra.Command, asked func(args []string) (spec.
 		s, err := asked(args)
 		if err != nil {
 			return err
+		}
+		if w := s.Workers; w.Join != "" && jobIndex() > 0 {
+			return p.work(cmd.Context(), s.Endpoint, w, s.Output.Dir, s.Output.Quiet)
 		}
 		return runSpec(cmd.Context(), s, runOptions{}, p.stdout, p.stderr)
 	}
@@ -121,6 +126,11 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.listenMetrics(); err != nil {
 		return err
 	}
+	if s.spec.Workers.Count > 0 {
+		if err := s.lead(); err != nil {
+			return err
+		}
+	}
 	limit, err := s.concurrencyCap()
 	if err != nil {
 		return err
@@ -161,6 +171,13 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.engine = s.ask(ctx, metrics)
+	start := sweep.OnThisMachine(&loadgen.Runner{Client: s.client, MaxConcurrency: limit})
+	if s.leader != nil {
+		if err := s.gatherWorkers(ctx); err != nil {
+			return err
+		}
+		start, limit = s.leader.Start, s.leader.MaxConcurrency()
+	}
 	if err := s.files.begin(s.model, time.Now()); err != nil {
 		return err
 	}
@@ -180,7 +197,9 @@ func (s *session) open(ctx context.Context) error {
 	stage := s.spec.Limits.Stage()
 	stage.KeepTexts = s.spec.Output.SampleRequests
 	s.plan = &sweep.Plan{
-		Runner:     &loadgen.Runner{Client: s.client, MaxConcurrency: limit},
+		Start:          start,
+		MaxConcurrency: limit,
+
 		Stage:      stage,
 		Source:     s.work.Source,
 		Objectives: s.spec.Objectives, Confidence: s.spec.Confidence,
@@ -437,9 +456,12 @@ func (s *session) metrics(ctx context.Context) (*enginemetrics.Source, error) {
 // fewStreams is how many requests in flight are too few for the saturation of a usual engine (vLLM runs 256 sequences).
 const fewStreams = 1024
 
+// fileReserve is how many descriptors are kept for files, listeners, /metrics.
+const fileReserve = 100
+
 // concurrencyCap checks the safety cap against the limit of open files: each request in flight holds one.
 func (s *session) concurrencyCap() (int, error) {
-	const reserve = 100 // files, listeners, /metrics
+	const reserve = fileReserve
 	each := 1
 	if s.spec.Endpoint.Sim != "" {
 		each = 2 // the simulated engine in the process holds the other end
@@ -511,6 +533,7 @@ func (s *session) finish(ctx context.Context, measured *sweep.Result, failed err
 		return failed
 	}
 	debug.SetGCPercent(reportGC)
+	s.noteWorkers(measured)
 	result := s.result(measured)
 	file := s.exporter.Export(result)
 	saveErr := s.files.save(file, result, true)
@@ -659,7 +682,7 @@ func invalidStages(r *report.Result) error {
 	reason := ""
 	for i := range r.Stages {
 		client := &r.Stages[i].Client
-		if client.Level != audit.Invalid {
+		if client.Level != audit.Invalid || r.Stages[i].Repeated {
 			continue
 		}
 		if name := r.Stages[i].Name; !slices.Contains(names, name) { // a search comes back to a rate
@@ -701,6 +724,9 @@ func (s *session) print(file *guidellm.Report, r *report.Result) error {
 
 func (s *session) close() {
 	s.closeMetrics()
+	if s.leader != nil {
+		s.leader.Close()
+	}
 	if s.work != nil {
 		s.work.Close()
 	}

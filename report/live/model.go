@@ -2,6 +2,7 @@ package live
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,7 +36,7 @@ type Model struct {
 	soFar       string
 	scrape      *enginemetrics.Scrape
 
-	run   *loadgen.Run // the stage under way; nil between two
+	run   loadgen.Running // the stage under way; nil between two
 	index int
 	stage Running // as it was a moment ago: what is made anew once a second
 	made  time.Duration
@@ -53,7 +54,7 @@ func NewModel(h Head, now time.Time) *Model {
 }
 
 // Begin takes note of a stage that has begun; −1 is the index of a sweep's probe.
-func (m *Model) Begin(index int, run *loadgen.Run) {
+func (m *Model) Begin(index int, run loadgen.Running) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.run, m.index, m.scrape = run, index, nil
@@ -96,9 +97,24 @@ func (m *Model) End(s report.Stage) {
 	m.recent = recent{}
 	m.ending.Unlock()
 	m.finished = append(m.finished, s)
+	if s.Reason == loadgen.StopWorkerLost && !m.searching {
+		m.again(len(m.finished) - 1)
+	}
 	if !m.searching {
 		r := report.Result{Asked: report.Asked{Objectives: m.head.Objectives}, Stages: m.finished}
 		m.soFar = r.SoFar()
+	}
+}
+
+// again expects a stage that has ended once more: it is repeated.
+func (m *Model) again(i int) {
+	h := &m.head
+	h.Stages++
+	if i < len(h.Lengths) {
+		h.Lengths = slices.Insert(slices.Clone(h.Lengths), i, h.Lengths[i])
+	}
+	if i < len(h.Rates) {
+		h.Rates = slices.Insert(slices.Clone(h.Rates), i, h.Rates[i])
 	}
 }
 
