@@ -144,7 +144,7 @@ func (l *Leader) MaxConcurrency() int {
 // Close sends the workers home and ends the server.
 func (l *Leader) Close() {
 	var told sync.WaitGroup
-	for _, m := range l.able() {
+	for _, m := range l.present() { // also who stands by
 		told.Go(func() {
 			_, _ = l.order(m, order{Kind: goHome}) // who does not hear it notices that the leader is gone
 		})
@@ -306,15 +306,21 @@ func (l *Leader) giveUp(m *member, why string) {
 
 // able are the workers that send the next stage: the first of those that are there.
 func (l *Leader) able() []*member {
+	present := l.present()
+	return present[:min(len(present), l.config.Workers)]
+}
+
+// present are the workers that were not lost.
+func (l *Leader) present() []*member {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var able []*member
+	var present []*member
 	for _, m := range l.members {
-		if m.why == "" && len(able) < l.config.Workers {
-			able = append(able, m)
+		if m.why == "" {
+			present = append(present, m)
 		}
 	}
-	return able
+	return present
 }
 
 // order tells a worker what to do, and waits until it is done, or the worker is lost.
