@@ -221,11 +221,11 @@ func (l *Leader) admit(h hello) welcome {
 		}
 	}
 	l.members = append(l.members, m)
-	late := l.stages > 0
+	late := l.stages
 	go func() {
 		switch {
-		case late:
-			l.note(true, "worker %s joined late, after %d stages", m.name, l.stages)
+		case late > 0:
+			l.note(true, "worker %s joined late, when stage %d had begun", m.name, late)
 		case present >= l.config.Workers:
 			l.note(false, "worker %s stands by: there are %d already", m.name, l.config.Workers)
 		default:

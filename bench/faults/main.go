@@ -262,3 +262,12 @@ func (c *campaigner) print(r *row, o outcome) {
 		os.RemoveAll(c.dir(r))
 	}
 }
+
+// buildOther builds a binary of another version beside the one to be tried.
+func buildOther(dir string) (string, error) {
+	name := filepath.Join(dir, "openloop-other")
+	build := exec.Command("go", "build", "-ldflags", "-X main.version=other", "-o", name,
+		"github.com/openloop/openloop/cmd/openloop")
+	build.Stderr = os.Stderr
+	return name, build.Run()
+}

@@ -11,7 +11,7 @@ import (
 )
 
 // workerRows are of a load that several processes send, who can die, hang, be cut off, or be somebody else.
-func workerRows() []row { return slices.Concat(lostWorkerRows(), leaderRows()) }
+func workerRows() []row { return slices.Concat(lostWorkerRows(), leaderRows(), joiningRows()) }
 
 // A leader of workers, and what it sends in a stage.
 const (
