@@ -71,7 +71,8 @@ type member struct {
 
 // NewLeader starts to listen. Workers can join once Open is called.
 func NewLeader(c Config) (*Leader, error) {
-	s, err := startServer(c.Listen, c.Token, c.TLS)
+	l := &Leader{config: c, clock: newClock(), refused: map[string]bool{}, joined: make(chan struct{}, 1)}
+	s, err := startServer(c.Listen, c.Token, c.TLS, func(host, why string) { l.refuse("a worker at "+host, why) })
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +81,8 @@ func NewLeader(c Config) (*Leader, error) {
 		s.Shutdown()
 		return nil, err
 	}
-	return &Leader{config: c, server: s, nc: nc, clock: newClock(), refused: map[string]bool{},
-		joined: make(chan struct{}, 1)}, nil
+	l.server, l.nc = s, nc
+	return l, nil
 }
 
 // Address is where workers join.
@@ -181,16 +182,26 @@ func (l *Leader) join(msg *nats.Msg) {
 	}
 	w := l.admit(h)
 	if w.Refused != "" {
-		l.mu.Lock()
-		text := fmt.Sprintf("worker %s was refused: %s", h.Name, w.Refused)
-		known := l.refused[text]
-		l.refused[text] = true
-		l.mu.Unlock()
-		if !known {
-			l.note(true, "%s", text)
-		}
+		l.refuse("worker "+h.Name, w.Refused)
 	}
 	_ = msg.Respond(encode(w)) // who does not hear it asks again
+}
+
+// mostRefused is how many refusals are told: whoever can reach the port can be refused.
+const mostRefused = 50
+
+// refuse takes note, once, of who was not let in.
+func (l *Leader) refuse(who, why string) {
+	text := fmt.Sprintf("%s was refused: %s", who, why)
+	l.mu.Lock()
+	known := l.refused[text] || len(l.refused) >= mostRefused
+	if !known {
+		l.refused[text] = true
+	}
+	l.mu.Unlock()
+	if !known {
+		l.note(true, "%s", text)
+	}
 }
 
 // admit says what becomes of a worker that wants to join.
