@@ -15,6 +15,8 @@ type Item struct {
 	PrefixTokens, PromptTokens int
 	// OutputTokens is how many tokens to ask for; 0 leaves the length to the model.
 	OutputTokens int
+	// fields are the item's own fields of the request body. Those of every body ([BodyConfig].Extra) go over them.
+	fields []field
 	// Body is the request body, once a [Body] made it or a saved workload gave it.
 	Body []byte
 }
