@@ -49,7 +49,8 @@ type DataSpec struct {
 	Shuffle bool  // take the records in random order; with Samples a random selection
 	Seed    int64 // of that order
 	Output  int   // tokens to ask for where a record does not say; 0: as many as the model likes
-	// GuideLLM takes of records what GuideLLM 0.5.0 takes and no more: its names of columns, and no fields of the request.
+	// GuideLLM takes of records what GuideLLM 0.5.0 takes and no more: its names of columns, and no fields of the
+	// request.
 	GuideLLM bool
 }
 

@@ -353,6 +353,7 @@ func (w *Workload) Records() (count, withOutput int) {
 	}
 	return 0, 0
 }
+
 // Sent is told how many requests a stage began, after its end: those are saved.
 func (w *Workload) Sent(n int) {
 	w.sent -= max(0, w.handed-n) // those were fetched ahead
