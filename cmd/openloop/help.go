@@ -43,7 +43,7 @@ var flagGroups = []flagGroup{
 	{"Objectives and gates", []string{"slo", "gate", "confidence"}},
 	{"Sweep and search", []string{"sweep-size", "fast", "no-search", "precision", "budget", "max-stages",
 		"max-seconds-per-stage", "early-stop"}},
-	{"Results", []string{"output-dir", "overwrite", "outputs", "records", "hlog", "sample-requests", "label", "cost",
+	{"Results", []string{"output-dir", "overwrite", "outputs", "records", "hlog", "log-report", "sample-requests", "label", "cost",
 		"console-style", "wide", "json", "allow-invalid"}},
 	{"Progress", []string{"quiet", "progress", "no-color", "metrics-addr"}},
 	{"Configuration", []string{"config", "print-config", "help-all", "help"}},

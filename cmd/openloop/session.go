@@ -19,12 +19,14 @@ import (
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/guidellm/oversaturation"
+	"github.com/openloop/openloop/internal/armor"
 	"github.com/openloop/openloop/internal/atomicfile"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/llmsim"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/loadgen/journal"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/live"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
@@ -513,6 +515,12 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	if err := s.print(file, result); err != nil {
 		saveErr = errors.Join(saveErr, fmt.Errorf("what is to be printed at the end: %w", err))
 	}
+	if s.spec.Output.LogReport {
+		err := armor.Write(s.stdout, func(w io.Writer) error { return guidellm.Write(w, guidellm.JSON, file) })
+		if err != nil {
+			saveErr = errors.Join(saveErr, fmt.Errorf("--log-report: %w", err))
+		}
+	}
 	for _, name := range s.files.saved {
 		s.say("saved %s", name)
 	}
@@ -704,6 +712,15 @@ func (s *session) close() {
 
 func (s *session) warn(format string, args ...any) {
 	s.message("warning", fmt.Sprintf(format, args...))
+}
+
+// sayWhen is say with the time of day, which the lines of a log about the run have, too.
+func (s *session) sayWhen(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if s.progressMode() == spec.PlainProgress {
+		text = live.Timed(time.Now(), text)
+	}
+	s.say("%s", text)
 }
 
 func (s *session) say(format string, args ...any) {
