@@ -2,6 +2,7 @@
 
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 FUZZTIME ?= 10s
 FUZZJOBS ?= 1
 SOAK     ?= 1h
@@ -10,6 +11,9 @@ ARGS     ?=
 BIN       := bin/openloop
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+
+# What dates the image and the archives: the commit, so that two builds of it are equal.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 # The image, and where "make bench-openloop" finds its target and leaves its results.
 CONTAINER   ?= docker
@@ -36,6 +40,7 @@ build: ## build bin/openloop for this machine
 
 test: ## run all tests
 	$(GO) test ./...
+	$(GO) test -C tools/image ./...
 
 page-test: ## look at pages in Chromium (ARGS='-keep DIR' keeps what it saw as pictures)
 	$(GO) test ./report/page -count=1 -timeout 20m -v -run 'Browser|UsingAPage|ManyRequests' -browser $(ARGS)
@@ -51,12 +56,14 @@ fmt-check: ## gofmt alone: list the files that it would change
 
 vet: ## go vet alone
 	$(GO) vet ./...
+	$(GO) vet -C tools/image ./...
 
 staticcheck: ## staticcheck alone
 	$(GO) tool staticcheck ./...
 
 golangci-lint: ## golangci-lint alone: .golangci.yml, among it lines of at most 120 columns
 	$(GO) tool -modfile=tools/go.mod golangci-lint run
+	cd tools/image && $(GO) tool -modfile=../go.mod golangci-lint run
 
 lint-lines: ## count the lines over 120 columns, by package
 	@$(GO) tool -modfile=tools/go.mod golangci-lint run --enable-only lll --output.text.print-issued-lines=false | \
@@ -114,8 +121,26 @@ pictures: build ## make the pictures of the README, of a real run (two minutes; 
 	docs/pictures/make.sh $(BIN)
 
 image: ## build the container image IMAGE (openloop:dev) with CONTAINER (docker)
-	$(CONTAINER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) \
-	  -t $(IMAGE) .
+	$(CONTAINER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
+
+# The image's programs are built apart: what a commit's programs hold must not depend on git being there.
+IMAGE_PLATFORMS := linux/amd64 linux/arm64
+IMAGE_ARGS = -name '$(IMAGE)' -version '$(VERSION)' -revision '$(REVISION)' -created $(SOURCE_DATE_EPOCH) \
+  $(foreach p,$(IMAGE_PLATFORMS),$(p)=bin/image/$(p)/openloop)
+
+.PHONY: image-programs image-tar image-push
+image-programs:
+	@set -e; for platform in $(IMAGE_PLATFORMS); do \
+	  CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) build -trimpath -buildvcs=false \
+	    -ldflags '$(LDFLAGS)' -o bin/image/$$platform/openloop ./cmd/openloop; \
+	done
+	@$(GO) build -C tools/image -o $(CURDIR)/bin/image-tool .
+
+image-tar: image-programs ## build the image IMAGE without a container engine, as bin/openloop-image.tar
+	@bin/image-tool -o bin/openloop-image.tar $(IMAGE_ARGS)
+
+image-push: image-programs ## build the image IMAGE without a container engine, and push it to the registry in its name
+	@bin/image-tool -push $(IMAGE_ARGS)
 
 bench-openloop: ## run the Job in the current cluster, fetch its results (IMAGE, NAMESPACE, TARGET)
 	IMAGE='$(IMAGE)' NAMESPACE='$(NAMESPACE)' TARGET='$(TARGET)' RESULTS='$(RESULTS)' deploy/bench.sh
