@@ -259,8 +259,9 @@ if [ "$code" = 2 ]; then
 elif [ -n "$claim" ]; then
   fetch || fail "the reports are on the volume of $claim, in $pod, and could not be fetched: $(same)"
 elif grep -q '^-----END OPENLOOP REPORT-----$' "$log"; then
-  sed -n '/^-----BEGIN OPENLOOP REPORT-----$/,/^-----END/p' "$log" | grep -v '^-----' | base64 -d \
-    >"$RESULTS/$pod/benchmarks.json.gz"
+  sed -n '/^-----BEGIN OPENLOOP REPORT-----$/,/^-----END OPENLOOP REPORT-----$/p' "$log" |
+    grep -E '^[A-Za-z0-9+/=]+$' | base64 -d >"$RESULTS/$pod/benchmarks.json.gz" &&
+    gzip -t "$RESULTS/$pod/benchmarks.json.gz" || fail "the report in the log is not whole: $RESULTS/$pod/openloop.log"
 else
   tell 'there is no volume and no report in the log: what is left is the log'
 fi

@@ -515,16 +515,13 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	if err := s.print(file, result); err != nil {
 		saveErr = errors.Join(saveErr, fmt.Errorf("what is to be printed at the end: %w", err))
 	}
-	if s.spec.Output.LogReport {
-		err := armor.Write(s.stdout, func(w io.Writer) error { return guidellm.Write(w, guidellm.JSON, file) })
-		if err != nil {
-			saveErr = errors.Join(saveErr, fmt.Errorf("--log-report: %w", err))
-		}
-	}
 	for _, name := range s.files.saved {
 		s.say("saved %s", name)
 	}
 	s.sayNext()
+	if err := s.logReport(file); err != nil {
+		saveErr = errors.Join(saveErr, fmt.Errorf("--log-report: %w", err))
+	}
 	var field *tokens.SpecError
 	if errors.As(failed, &field) { // such as a full disk under --save-workload
 		failed = inFlags(failed)
@@ -545,6 +542,21 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 		return invalidStages(result)
 	}
 	return nil
+}
+
+// logPause is how long the program lives after a report went to the log. Who keeps the log of a container reads it from a
+// pipe: what the pipe still holds when the process ends has been seen to be lost, and what is written to stderr at the
+// same time to get in between.
+const logPause = time.Second
+
+// logReport writes the report to stdout as text, where that is asked for.
+func (s *session) logReport(file *guidellm.Report) error {
+	if !s.spec.Output.LogReport {
+		return nil
+	}
+	err := armor.Write(s.stdout, func(w io.Writer) error { return guidellm.Write(w, guidellm.JSON, file) })
+	time.Sleep(logPause)
+	return err
 }
 
 // saveWorkload ends the file of --save-workload.
