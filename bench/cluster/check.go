@@ -75,7 +75,37 @@ func (c *cluster) checkManifests(ctx context.Context, openloop string) error {
 		}
 		fmt.Printf("%s: %s\n", name, said)
 	}
+	targets, err := filepath.Glob(filepath.Join(c.root, "deploy", "targets", "*.yaml"))
+	if err != nil || len(targets) == 0 {
+		return errors.Join(failed, fmt.Errorf("no targets: %w", err))
+	}
+	for _, file := range targets {
+		if err := checkTarget(file); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", file, err))
+			continue
+		}
+		fmt.Printf("deploy/targets/%s: a ConfigMap bench-target\n", filepath.Base(file))
+	}
 	return failed
+}
+
+// checkTarget looks at an example of a target.
+func checkTarget(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	all, err := readManifests(text)
+	if err != nil {
+		return err
+	}
+	if len(all) != 1 || all[0].Kind != "ConfigMap" || all[0].Metadata.Name != "bench-target" {
+		return errors.New("it is not one ConfigMap bench-target")
+	}
+	if _, ok := all[0].Data["MODEL"]; !ok || !strings.HasPrefix(all[0].Data["BASE_URL"], "http") {
+		return errors.New("it has no BASE_URL or no MODEL")
+	}
+	return nil
 }
 
 // build builds a folder.
@@ -91,8 +121,13 @@ func (c *cluster) build(ctx context.Context, folder string) ([]manifest, error) 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", err, &complaint)
 	}
+	return readManifests(out)
+}
+
+// readManifests reads the documents of a file.
+func readManifests(text []byte) ([]manifest, error) {
 	var all []manifest
-	d := yaml.NewDecoder(bytes.NewReader(out))
+	d := yaml.NewDecoder(bytes.NewReader(text))
 	for {
 		var document map[string]any
 		err := d.Decode(&document)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -62,7 +63,7 @@ func FuzzFind(f *testing.F) {
 	f.Fuzz(func(t *testing.T, log, text []byte) {
 		Find(log)
 		// Whatever stands before it, a report is found again.
-		packed, ok := Find(append(append(log, '\n'), written(t, text)...))
+		packed, ok := Find(slices.Concat(log, []byte("\n"), []byte(written(t, text))))
 		if !ok || unpacked(t, packed) != string(text) {
 			t.Fatal("it is not found, or another text")
 		}
