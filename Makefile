@@ -33,8 +33,8 @@ IMPORT      ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run build build-all test page-test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
-        bench bench-truth faults soak parity peers knee-study compare-study man check-deploy check-links image \
-        bench-openloop test-cluster clean
+        bench bench-truth faults soak parity peers knee-study compare-study man check-deploy check-install check-links \
+        image bench-openloop test-cluster clean
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,7 @@ build: ## build bin/openloop for this machine
 test: ## run all tests
 	$(GO) test ./...
 	$(GO) test -C tools/image ./...
+	$(GO) test -C tools/release ./...
 
 page-test: ## look at pages in Chromium (ARGS='-keep DIR' keeps what it saw as pictures)
 	$(GO) test ./report/page -count=1 -timeout 20m -v -run 'Browser|UsingAPage|ManyRequests' -browser $(ARGS)
@@ -65,6 +66,7 @@ fmt-check: ## gofmt alone: list the files that it would change
 vet: ## go vet alone
 	$(GO) vet ./...
 	$(GO) vet -C tools/image ./...
+	$(GO) vet -C tools/release ./...
 
 staticcheck: ## staticcheck alone
 	$(GO) tool staticcheck ./...
@@ -72,6 +74,7 @@ staticcheck: ## staticcheck alone
 golangci-lint: ## golangci-lint alone: .golangci.yml, among it lines of at most 120 columns
 	$(GO) tool -modfile=tools/go.mod golangci-lint run
 	cd tools/image && $(GO) tool -modfile=../go.mod golangci-lint run
+	cd tools/release && $(GO) tool -modfile=../go.mod golangci-lint run
 
 lint-lines: ## count the lines over 120 columns, by package
 	@$(GO) tool -modfile=tools/go.mod golangci-lint run --enable-only lll --output.text.print-issued-lines=false | \
@@ -112,11 +115,19 @@ compare-study: ## test the statistics of openloop compare by simulation, write b
 knee-study: ## compare the search with simulated engines whose true rate is known (about 50 minutes)
 	$(GO) test ./bench/knee -run '^TestKneeStudy$$' -count=1 -timeout 90m -v -args -study $(ARGS)
 
+.PHONY: test-s3
+test-s3: ## test --output-dir s3://… against a server that checks signatures (installs versitygw)
+	.ci/test-s3
+
 check-deploy: build ## check the manifests, and that the command in them is one that openloop takes
 	.ci/check-deploy $(BIN)
 
-man: build ## write the man pages of all commands to bin/man
-	$(BIN) man bin/man
+man: ## write the man pages of all commands to bin/man
+	@rm -rf bin/man
+	@SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(GO) run -tags man -ldflags '$(LDFLAGS)' ./cmd/openloop man bin/man
+
+check-install: ## tag this commit in a copy of the repository, and "go install" the program from there
+	.ci/check-install
 
 check-links: ## check that every relative link of the docs leads to a file
 	.ci/check-links
@@ -131,17 +142,20 @@ pictures: build ## make the pictures of the README, of a real run (two minutes; 
 image: ## build the container image IMAGE (openloop:dev) with CONTAINER (docker)
 	$(CONTAINER) build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
 
-# The image's programs are built apart: what a commit's programs hold must not depend on git being there.
+# What is given away is built apart: it must not depend on whether git is there.
+define programs
+@set -e; for platform in $(1); do \
+  CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) build -trimpath -buildvcs=false \
+    -ldflags '$(LDFLAGS)' -o bin/programs/$$platform/openloop ./cmd/openloop; \
+done
+endef
 IMAGE_PLATFORMS := linux/amd64 linux/arm64
 IMAGE_ARGS = -name '$(IMAGE)' -version '$(VERSION)' -revision '$(REVISION)' -created $(SOURCE_DATE_EPOCH) \
-  $(foreach p,$(IMAGE_PLATFORMS),$(p)=bin/image/$(p)/openloop)
+  $(foreach p,$(IMAGE_PLATFORMS),$(p)=bin/programs/$(p)/openloop)
 
-.PHONY: image-programs image-tar image-push
+.PHONY: image-programs image-tar image-push release-snapshot workflows
 image-programs:
-	@set -e; for platform in $(IMAGE_PLATFORMS); do \
-	  CGO_ENABLED=0 GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) build -trimpath -buildvcs=false \
-	    -ldflags '$(LDFLAGS)' -o bin/image/$$platform/openloop ./cmd/openloop; \
-	done
+	$(call programs,$(IMAGE_PLATFORMS))
 	@$(GO) build -C tools/image -o $(CURDIR)/bin/image-tool .
 
 image-tar: image-programs ## build the image IMAGE without a container engine, as bin/openloop-image.tar
@@ -149,6 +163,26 @@ image-tar: image-programs ## build the image IMAGE without a container engine, a
 
 image-push: image-programs ## build the image IMAGE without a container engine, and push it to the registry in its name
 	@bin/image-tool -push $(IMAGE_ARGS)
+
+release-snapshot: build man ## make what a release has to download, in bin/release: archives, SBOMs, checksums
+	$(call programs,$(PLATFORMS))
+	@rm -rf bin/release bin/release-files
+	@mkdir -p bin/release-files/completions bin/release-files/man/man1
+	@cp README.md LICENSE CHANGELOG.md bin/release-files
+	@cp bin/man/*.1 bin/release-files/man/man1
+	@$(BIN) completion bash > bin/release-files/completions/openloop.bash
+	@$(BIN) completion zsh > bin/release-files/completions/_openloop
+	@$(BIN) completion fish > bin/release-files/completions/openloop.fish
+	@$(BIN) completion powershell > bin/release-files/completions/openloop.ps1
+	@$(GO) build -C tools/release -o $(CURDIR)/bin/release-tool .
+	@CGO_ENABLED=0 $(GO) build -C tools/release -trimpath -o $(CURDIR)/bin/cyclonedx-gomod \
+	  github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+	@bin/release-tool -o bin/release -files bin/release-files -bom bin/cyclonedx-gomod -version '$(VERSION)' \
+	  -created $(SOURCE_DATE_EPOCH) $(foreach p,$(PLATFORMS),$(p)=bin/programs/$(p)/openloop)
+	@.ci/check-release bin/release '$(VERSION)'
+
+workflows: ## check .github/workflows by actionlint
+	$(GO) tool -modfile=tools/release/go.mod actionlint
 
 # An image that nobody asked for does not take the place of the overlay's.
 bench-openloop: ## run an OVERLAY's Job in the current cluster, fetch its results (IMAGE, NAMESPACE, CONFIG, TARGET, RUN)

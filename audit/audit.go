@@ -27,6 +27,21 @@ type Verdict struct {
 	Level        Level        `json:"level"`
 	Reasons      []Reason     `json:"reasons"` // empty where the client is valid
 	Measurements Measurements `json:"measurements"`
+	Workers      []Worker     `json:"workers,omitempty"` // where several processes sent the stage together
+}
+
+// Worker is the verdict on one of several processes that sent a stage together.
+type Worker struct {
+	Name        string        `json:"name"`
+	Version     string        `json:"version"`
+	ClockOffset time.Duration `json:"clock_offset_ns"` // its clock's distance from the leader's
+	ClockError  time.Duration `json:"clock_error_ns"`  // what that is known to
+	Lost        string        `json:"lost,omitempty"`  // why it did not send to the end of the stage
+	Requests    int           `json:"requests"`        // that it was to send
+
+	Level        Level        `json:"level"`
+	Reasons      []Reason     `json:"reasons"` // those of its own
+	Measurements Measurements `json:"measurements"`
 }
 
 // Reason is one check that did not come out well.
@@ -144,6 +159,10 @@ const (
 	// Arrivals that waited for the request source: the prompts were not built fast enough.
 	sourceSuspect = 0.001
 
+	// Workers are as much one load as their clocks agree: a millisecond is also what the audit lets pass of a send's
+	// delay.
+	clockSuspect = time.Millisecond
+
 	// The gaps between sends may differ from the scheduled ones by this Kolmogorov–Smirnov distance: 0.05 moves no
 	// percentile of the gaps by more than five points.
 	ksSuspect = 0.05
@@ -152,6 +171,54 @@ const (
 // Check gives the verdict on a stage.
 func Check(l *loadgen.Measured) Verdict {
 	v := Verdict{Level: Valid, Measurements: measure(l), Reasons: []Reason{}}
+	if len(l.Workers) > 0 {
+		v.checkWorkers(l)
+	} else {
+		v.check(l)
+	}
+	return v
+}
+
+// checkWorkers gives the verdict on a stage that several processes sent together: the worst of theirs.
+func (v *Verdict) checkWorkers(l *loadgen.Measured) {
+	for i := range l.Workers {
+		w := &l.Workers[i]
+		own, requests := Verdict{Level: Valid, Reasons: []Reason{}}, 0
+		if w.Part != nil {
+			own = Check(w.Part)
+			requests = max(w.Part.Offered, len(w.Part.Records))
+		}
+		if w.Lost != "" {
+			own.add("worker", Invalid, 0, 0, "it did not send to the end of the stage: %s", w.Lost)
+		}
+		if w.ClockError > clockSuspect {
+			own.add("clock", Suspect, w.ClockError.Seconds(), clockSuspect.Seconds(),
+				"its clock is known to ±%v only, so that it may have sent that much too early or too late",
+				num.RoundDuration(w.ClockError))
+		}
+		for _, r := range own.Reasons {
+			v.add(r.Check, r.Level, r.Value, r.Limit, "worker %s: %s", w.Name, r.Text)
+		}
+		v.Workers = append(v.Workers, Worker{
+			Name: w.Name, Version: w.Version, ClockOffset: w.ClockOffset, ClockError: w.ClockError, Lost: w.Lost,
+			Requests: requests, Level: own.Level, Reasons: own.Reasons, Measurements: own.Measurements,
+		})
+	}
+	v.checkGaps()
+}
+
+// checkGaps doubts a client whose sends are another process than the schedule.
+func (v *Verdict) checkGaps() {
+	f := &v.Measurements
+	if d := f.KSDistance - f.KSPlanned; d > ksSuspect {
+		v.add("arrival_gaps", Suspect, d, ksSuspect,
+			"the gaps between sends differ from the scheduled ones "+
+				"(Kolmogorov–Smirnov distance %.3f, scheduled %.3f)", f.KSDistance, f.KSPlanned)
+	}
+}
+
+// check gives the verdict on a stage that one process sent.
+func (v *Verdict) check(l *loadgen.Measured) {
 	f, c := &v.Measurements, &l.Client
 	if l.Stage.Load.Kind.Open() {
 		if f.SentShare < SentSuspect {
@@ -180,11 +247,7 @@ func Check(l *loadgen.Measured) Verdict {
 			v.add("request_source", Suspect, share, sourceSuspect, "%d arrivals waited for their request to be built",
 				f.SourceWaits)
 		}
-		if d := f.KSDistance - f.KSPlanned; d > ksSuspect {
-			v.add("arrival_gaps", Suspect, d, ksSuspect,
-				"the gaps between sends differ from the scheduled ones "+
-					"(Kolmogorov–Smirnov distance %.3f, scheduled %.3f)", f.KSDistance, f.KSPlanned)
-		}
+		v.checkGaps()
 	}
 	if c.Stamps == loadgen.KernelStamps {
 		if f.ClientDelayP99 > delaySuspect {
@@ -220,7 +283,6 @@ func Check(l *loadgen.Measured) Verdict {
 	}
 	v.headroom("file_descriptors", c.Files, "file descriptors (ulimit -n)")
 	v.headroom("local_ports", c.Ports, "local ports (net.ipv4.ip_local_port_range)")
-	return v
 }
 
 // headroom doubts a client that has nearly used something up.

@@ -37,7 +37,8 @@ func (run *Run) SetStreams(n int) {
 		}
 		run.streams = append(run.streams, cancel)
 		run.requests.Add(1)
-		go run.stream(ctx, delay, now+int64(delay))
+		free := max(now, run.result.Start) + int64(delay)
+		go run.stream(ctx, time.Duration(free-run.clock.Now()), free)
 	}
 }
 

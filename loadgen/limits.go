@@ -2,9 +2,9 @@ package loadgen
 
 import "time"
 
-// errorWindow applies the limits on errors, as GuideLLM 0.5.0's constraints define them: rates count once windowSize
+// ErrorLimits applies the limits on errors, as GuideLLM 0.5.0's constraints define them: rates count once windowSize
 // requests have ended.
-type errorWindow struct {
+type ErrorLimits struct {
 	last      [windowSize]bool
 	n         int // requests that ended
 	failed    int // among last
@@ -13,7 +13,8 @@ type errorWindow struct {
 
 const windowSize = 30
 
-func (w *errorWindow) add(failed bool, s *Stage) StopReason {
+// Add takes in a request that has ended, and says why the stage is to end for it; "" if it is not.
+func (w *ErrorLimits) Add(failed bool, s *Stage) StopReason {
 	at := w.n % windowSize
 	if w.last[at] {
 		w.failed--

@@ -210,10 +210,10 @@ func TestErrorLimits(t *testing.T) {
 		{"edge", Stage{MaxGlobalErrorRate: 0.5}, 0},
 		{"rnd", Stage{MaxGlobalErrorRate: 0.5}, 0},
 	} {
-		var w errorWindow
+		var w ErrorLimits
 		stop := 0
 		for i, c := range patterns[test.pattern] {
-			if w.add(c == 'x', &test.stage) != "" {
+			if w.Add(c == 'x', &test.stage) != "" {
 				stop = i + 1
 				break
 			}

@@ -29,18 +29,23 @@ func (run *Run) LiveGaps(bounds []int64) (total int64, over []int64) {
 	for i := range run.shard {
 		h := run.shard[i].copyGaps()
 		total += h.TotalCount()
-		if len(bounds) == 0 || h.TotalCount() == 0 {
-			continue
-		}
-		for _, bar := range h.Distribution() {
-			for k, bound := range bounds {
-				if bar.Count > 0 && bar.From >= bound && !h.ValuesAreEquivalent(bar.From, bound) {
-					over[k] += bar.Count
-				}
+		CountOver(h, bounds, over)
+	}
+	return total, over
+}
+
+// CountOver adds to over how many values of a histogram are longer than each of the bounds (ns).
+func CountOver(h *hdr.Histogram, bounds, over []int64) {
+	if len(bounds) == 0 || h.TotalCount() == 0 {
+		return
+	}
+	for _, bar := range h.Distribution() {
+		for k, bound := range bounds {
+			if bar.Count > 0 && bar.From >= bound && !h.ValuesAreEquivalent(bar.From, bound) {
+				over[k] += bar.Count
 			}
 		}
 	}
-	return total, over
 }
 
 // copyGaps copies the histogram, so that whoever counts in it holds up no request that ends.

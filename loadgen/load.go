@@ -53,11 +53,37 @@ type Load struct {
 	RampUp time.Duration `json:"ramp_up_ns,omitempty"`
 
 	Name string `json:"name,omitempty"` // of the stage, where kind and rate do not say it
+
+	// Share is the part of the load that this process sends, where several send it together (package cluster). Rate and
+	// MaxRequests of the stage: those of the whole load, and of the part. The zero value: all of it.
+	Share Share `json:"share,omitzero"`
+}
+
+// Share is one of several equal parts of a load: the arrivals Index, Index+Of, Index+2·Of, …
+type Share struct {
+	Index int `json:"index"` // from 0
+	Of    int `json:"of"`
+}
+
+// Whole says whether the share is the whole load.
+func (s Share) Whole() bool { return s.Of <= 1 }
+
+// Size is how many of the first n arrivals are in the share.
+func (s Share) Size(n int) int {
+	if s.Whole() {
+		return n
+	}
+	return (n - s.Index + s.Of - 1) / s.Of
 }
 
 // Schedule returns when the requests of an open loop are due, nil for a closed loop. Each call returns an instance of
 // its own, which begins at the first request.
 func (l Load) Schedule() Schedule {
+	if !l.Share.Whole() && l.Kind.Open() {
+		whole := l
+		whole.Share = Share{}
+		return part{whole.Schedule(), l.Share}
+	}
 	switch {
 	case !l.Kind.Open():
 		return nil
@@ -107,7 +133,7 @@ func (l Load) String() string {
 func (l Load) check() error {
 	switch l.Kind {
 	case Synchronous, Concurrent, Throughput:
-		if l.Streams < 1 {
+		if l.Streams < 1 && l.Share.Whole() { // a share may wait for streams to be added to it
 			return fmt.Errorf("a %s stage needs at least one stream", l.Kind)
 		}
 	case ConstantGap, PoissonGaps:
@@ -119,6 +145,9 @@ func (l Load) check() error {
 		}
 	default:
 		return fmt.Errorf("%q is not a kind of load", l.Kind)
+	}
+	if l.Share.Index < 0 || l.Share.Of < 0 || l.Share.Index > 0 && l.Share.Index >= l.Share.Of {
+		return fmt.Errorf("share %d of %d: there is none", l.Share.Index, l.Share.Of)
 	}
 	if l.RampUp < 0 {
 		return errors.New("a ramp-up can't be negative")
@@ -136,3 +165,12 @@ func (t times) At(i int) (time.Duration, bool) {
 	}
 	return t[i], true
 }
+
+// part is a share of a schedule.
+type part struct {
+	whole Schedule
+	share Share
+}
+
+// At implements Schedule.
+func (p part) At(i int) (time.Duration, bool) { return p.whole.At(p.share.Index + i*p.share.Of) }

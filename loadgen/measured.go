@@ -30,6 +30,23 @@ type Measured struct {
 	ClientDelay *hdr.Histogram // user-space stamp − kernel stamp of token events; empty without kernel stamps
 
 	Client ClientStats
+
+	// Workers are the processes that sent the stage together, nil where this one did alone.
+	Workers []Worker
+}
+
+// Worker is one of several processes that sent a stage together.
+type Worker struct {
+	Name    string // of the process, for people
+	Version string
+
+	// ClockOffset is its clock's distance from the leader's at the start of the stage, ClockError what that is known
+	// to: half the quickest answer's way there and back, or what the distance changed by over the stage, if that is
+	// more.
+	ClockOffset, ClockError time.Duration
+
+	Lost string    // why it did not send to the end; "" if it did
+	Part *Measured // what it measured, by its own clock; nil if it was lost
 }
 
 // Wall returns a stage time by the wall clock.
@@ -109,6 +126,9 @@ const (
 )
 
 func newHistogram() *hdr.Histogram { return hdr.New(histMin, histMax, histDigits) }
+
+// NewHistogram is an empty histogram of a stage's times.
+func NewHistogram() *hdr.Histogram { return newHistogram() }
 
 // record adds a value; one beyond the bounds counts as the nearest bound rather than not at all.
 func record(h *hdr.Histogram, ns int64) {

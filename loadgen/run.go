@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	hdr "github.com/HdrHistogram/hdrhistogram-go"
+
 	"github.com/openloop/openloop/internal/precise"
 )
 
@@ -34,7 +36,22 @@ const DefaultMaxConcurrency = 10_000
 // shards is the number of histogram sets and token counters that the requests of a stage are spread over.
 const shards = 8
 
-// Run is a stage under way.
+// Running is a stage under way: on this machine (Run), or on several (package cluster).
+type Running interface {
+	Stage() Stage                                        // what was asked of it
+	Origin() time.Time                                   // of the records' clock, by the wall clock
+	Start() int64                                        // when it began, on the records' clock
+	Progress() Progress                                  // at any time
+	Gaps() *hdr.Histogram                                // see Run.Gaps
+	LiveGaps(bounds []int64) (total int64, over []int64) // see Run.LiveGaps
+	SetStreams(n int)                                    // closed loops: requests in flight
+	Stop()                                               // as its time limit would
+	StopFor(reason StopReason)                           // … with a reason of the caller's
+	Done() <-chan struct{}                               // closed when it has ended
+	Wait() *Measured                                     // until then
+}
+
+// Run is a stage under way on this machine.
 type Run struct {
 	runner   *Runner
 	stage    Stage
@@ -63,7 +80,7 @@ type Run struct {
 	line      []job // of an open loop, due and waiting for a slot: while it is not empty, all slots are taken
 	begun     bool  // the first streams were started
 	closed    bool  // no stream may be added any more
-	errors    errorWindow
+	errors    ErrorLimits
 	peak      int
 	shortages int // requests of kind ErrLocal
 
@@ -162,6 +179,9 @@ func (r *Runner) Start(ctx context.Context, s Stage, h Hooks) (*Run, error) {
 	run.sending, run.stopSends = context.WithCancelCause(context.WithoutCancel(ctx))
 	run.flights, run.endFlights = context.WithCancel(context.WithoutCancel(ctx))
 	run.result.Start = run.clock.Now() // nothing that takes time lies between this and the load
+	if !h.StartAt.IsZero() {
+		run.result.Start = int64(h.StartAt.Sub(run.clock.Origin()))
+	}
 	if ctx.Err() != nil {
 		run.stop(StopInterrupted, nil)
 	}
@@ -211,7 +231,7 @@ func (run *Run) stop(reason StopReason, err error) {
 // Progress may be called at any time.
 func (run *Run) Progress() Progress {
 	p := Progress{
-		Elapsed:   time.Duration(run.clock.Now() - run.result.Start),
+		Elapsed:   time.Duration(max(run.clock.Now()-run.result.Start, 0)), // it may begin in a moment
 		Sent:      int(run.sent.Load()),
 		InFlight:  int(run.inFlight.Load()),
 		Completed: int(run.completed.Load()),
@@ -273,7 +293,8 @@ func (run *Run) supervise(ctx context.Context, before processUse) {
 		run.stop(reason, nil)
 	}
 	end := context.Cause(run.sending).(stopped)
-	l.Reason, l.Err, l.Stopped = end.reason, end.err, min(end.at, l.End)
+	l.End = max(l.End, l.Start) // one that was stopped before it began
+	l.Reason, l.Err, l.Stopped = end.reason, end.err, max(min(end.at, l.End), l.Start)
 	if l.Reason == StopDuration {
 		l.Stopped = l.Start + int64(run.stage.MaxDuration) // not the moment at which the timer fired
 	}
@@ -408,7 +429,7 @@ func (run *Run) book(rec *Record, inFlight int, err error) {
 	default:
 		return
 	}
-	reason := run.errors.add(rec.Status == Errored, &run.stage)
+	reason := run.errors.Add(rec.Status == Errored, &run.stage)
 	gone := !shortage && run.gone.add(rec) // what this machine lacks says nothing of the server
 	if reason != "" {
 		run.stop(reason, nil)

@@ -48,13 +48,16 @@ type Hooks struct {
 	Source Source // gives the requests
 
 	// Observe, where set, is told of every request as it is sent and when it has ended. It is called by the requests'
-	// own goroutines, several at a time, and must return at once; it may call Run.StopFor.
+	// own goroutines, several at a time, and must return at once; it may call Running.StopFor.
 	Observe func(Event)
+
+	// StartAt is when the stage begins: the offsets of its schedule count from there. It lies ahead. Zero: at once.
+	StartAt time.Time
 }
 
 // Event is what Hooks.Observe is told.
 type Event struct {
-	Run   *Run
+	Run   Running
 	Index int // of the request, from 0
 
 	// Record is to be read only until Observe returns, and unless Ended only for what is known before the sending:
@@ -105,6 +108,7 @@ const (
 	StopSource          StopReason = "source_error"    // no further request to send
 	StopPacer           StopReason = "pacer_error"     // this machine can't sleep precisely
 	StopOverSaturated   StopReason = "over_saturation" // an observer found that the server does not keep up
+	StopWorkerLost      StopReason = "worker_lost"     // one of the machines that sent it no longer did
 	StopInterrupted     StopReason = "interrupted"     // the caller's context ended
 	StopAsked           StopReason = "stopped"         // Run.Stop was called
 )

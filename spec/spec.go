@@ -23,6 +23,21 @@ type Spec struct {
 	Gates      []slo.Gate
 	Confidence float64 // of every judgement, between 0.5 and 1
 	Output     Output
+	Workers    Workers
+}
+
+// Workers say by whom the load is sent. The zero value: by this process.
+type Workers struct {
+	Count int // processes that send; 0: this one
+
+	Listen            string // address of the leader
+	TokenFile         string // of what the leader asks of workers; "": the environment's, or none
+	CertFile, KeyFile string // for TLS between leader and workers; "": none
+	Patience          time.Duration
+
+	// Join is the leader's address for the other pods of an Indexed Job, which have the same command: the first leads.
+	Join   string
+	CAFile string // that they trust
 }
 
 // Limits say when a stage ends and what of it counts.

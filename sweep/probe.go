@@ -129,18 +129,14 @@ func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
 	}
 	defer release()
 	p.stages++
-	most := p.Runner.MaxConcurrency
-	if most <= 0 {
-		most = loadgen.DefaultMaxConcurrency
-	}
-	most = min(most, probeStreams)
+	most := min(p.maxStreams(), probeStreams)
 
 	stage := p.Stage
 	stage.Load = loadgen.Load{Kind: loadgen.Throughput, Streams: min(2, most)}
 	stage.MaxRequests, stage.MaxDuration = 0, 10*time.Minute // each step has its own limit
 	stage.Warmup, stage.Cooldown = 0, 0
 	stage.Grace, stage.KeepDetails = 0, false
-	run, err := p.Runner.Start(ctx, stage, loadgen.Hooks{Source: source})
+	run, err := p.Start(ctx, stage, loadgen.Hooks{Source: source})
 	if err != nil {
 		return Probe{}, fmt.Errorf("saturation probe: %w", err)
 	}
@@ -201,7 +197,7 @@ func bestRate(steps []ProbeStep) float64 {
 
 // probeStep lets the prompts of the added streams be processed and then measures a window. running is false if the run
 // ended meanwhile.
-func probeStep(run *loadgen.Run, streams, added int, w work) (step ProbeStep, running bool) {
+func probeStep(run loadgen.Running, streams, added int, w work) (step ProbeStep, running bool) {
 	begin := run.Progress()
 	// Settled: the new streams all have their first token, or none came for a while, because the server has no room
 	// for more, or it took as long as the prompts of all of them one by one.
@@ -237,7 +233,7 @@ func probeStep(run *loadgen.Run, streams, added int, w work) (step ProbeStep, ru
 	return step, true
 }
 
-func tick(run *loadgen.Run) bool {
+func tick(run loadgen.Running) bool {
 	t := time.NewTimer(probeTick)
 	defer t.Stop()
 	select {
@@ -304,8 +300,8 @@ func (p *Plan) settleRate(r *Result, stage float64) float64 {
 }
 
 func (p *Plan) maxStreams() int {
-	if p.Runner.MaxConcurrency > 0 {
-		return p.Runner.MaxConcurrency
+	if p.MaxConcurrency > 0 {
+		return p.MaxConcurrency
 	}
 	return loadgen.DefaultMaxConcurrency
 }

@@ -77,7 +77,10 @@ func (r *Result) PlainStages() []*Stage {
 
 // Plan says how the stages of a run are made. Its Stage holds what they share: limits, grace, details.
 type Plan struct {
-	Runner *loadgen.Runner
+	// Start begins a stage on this machine (OnThisMachine) or on several (package cluster).
+	Start func(context.Context, loadgen.Stage, loadgen.Hooks) (loadgen.Running, error)
+	// MaxConcurrency is how many requests may be in flight; 0: loadgen.DefaultMaxConcurrency.
+	MaxConcurrency int
 
 	// Stage is the template of every stage: limits, warm-up, grace. Its schedule, streams and source are set for each
 	// stage.
@@ -90,7 +93,7 @@ type Plan struct {
 	Objectives []slo.Objective
 	Confidence float64 // of the judgements; 0: slo.DefaultConfidence
 
-	// Simulate, where set, stands in for Runner: the study of the search has stages of engines that it knows, as a
+	// Simulate, where set, stands in for Start: the study of the search has stages of engines that it knows, as a
 	// client without fault would record them. The stage ends at the first of the looks at which stop says so of the
 	// stage as it then stands.
 	Simulate func(stage loadgen.Stage, looks []time.Duration, stop func(*loadgen.Measured) bool) *loadgen.Measured
@@ -103,7 +106,7 @@ type Plan struct {
 	Pause time.Duration
 
 	// StageStarted and StageEnded are told of every stage, to show progress; either may be nil.
-	StageStarted func(index int, load loadgen.Load, run *loadgen.Run)
+	StageStarted func(index int, load loadgen.Load, run loadgen.Running)
 	StageEnded   func(index int, l *Stage)
 	// Planned is told of the interpolated rates of a sweep once they are known, req/s; may be nil.
 	Planned func(rates []float64)
@@ -113,10 +116,22 @@ type Plan struct {
 	stages int // sources handed out so far: also those of the probe
 }
 
+// OnThisMachine is Plan.Start of a runner.
+func OnThisMachine(r *loadgen.Runner) func(context.Context, loadgen.Stage, loadgen.Hooks) (loadgen.Running, error) {
+	return func(ctx context.Context, s loadgen.Stage, h loadgen.Hooks) (loadgen.Running, error) {
+		run, err := r.Start(ctx, s, h)
+		if err != nil {
+			return nil, err // not a Running that holds no Run
+		}
+		return run, nil
+	}
+}
+
 // Errors that end a run; what was measured is in the result.
 var (
 	ErrNothingSucceeded = errors.New("no request of the stage succeeded")
 	ErrServerGone       = errors.New("the server no longer accepts connections")
+	ErrWorkerLost       = errors.New("a worker was lost")
 )
 
 // Run runs the given stages in order. When it returns an error, the result still holds the stages that were measured.
@@ -187,7 +202,14 @@ func (p *Plan) stage(ctx context.Context, r *Result, load loadgen.Load) (*Stage,
 		load.RampUp = stage.Load.RampUp
 	}
 	stage.Load = load
-	return p.stageIn(ctx, r, stage, Interpolated, nil)
+	l, err := p.stageIn(ctx, r, stage, Interpolated, nil)
+	if err == nil && l.Reason == loadgen.StopWorkerLost { // once more, with those that are left
+		l, err = p.stageIn(ctx, r, stage, Interpolated, nil)
+		if err == nil && l.Reason == loadgen.StopWorkerLost {
+			err = fmt.Errorf("%w twice (%s): %w", ErrWorkerLost, load, l.Err)
+		}
+	}
+	return l, err
 }
 
 // stageIn runs one stage by a template of its own. Where a watch is given, it looks at the stage as it runs, may stop
@@ -221,7 +243,7 @@ func (p *Plan) stageIn(ctx context.Context, r *Result, stage loadgen.Stage, role
 		}
 	}
 	metrics := p.Metrics.Collect(ctx)
-	run, err := p.Runner.Start(ctx, stage, loadgen.Hooks{Source: source, Observe: observe})
+	run, err := p.Start(ctx, stage, loadgen.Hooks{Source: source, Observe: observe})
 	if err != nil {
 		metrics.Stop()
 		return nil, fmt.Errorf("%s: %w", load, err)
@@ -237,6 +259,9 @@ func (p *Plan) stageIn(ctx context.Context, r *Result, stage loadgen.Stage, role
 	watching.Wait()
 	l.Engine = metrics.Finish(ctx, l.Measured)
 	l.Audit = audit.Check(l.Measured)
+	for i := range l.Workers {
+		l.Workers[i].Part = nil // the audit has what is told of it, and the stage its records
+	}
 	return l, p.take(ctx, r, l, w)
 }
 
@@ -291,6 +316,8 @@ func (p *Plan) worthGoingOn(ctx context.Context, l *Stage) error {
 		return fmt.Errorf("%w (%s): %w", ErrServerGone, l.Load, l.Err)
 	case loadgen.StopSource, loadgen.StopPacer:
 		return fmt.Errorf("%s: %w", l.Load, l.Err)
+	case loadgen.StopWorkerLost:
+		return nil // the stage is run again
 	case loadgen.StopErrors, loadgen.StopErrorRate, loadgen.StopGlobalErrorRate:
 		return nil // the stage ended early as asked; the next rate may still be of use
 	}

@@ -21,6 +21,7 @@ import (
 
 // bench is a simulated engine in virtual time with a plan to load it.
 type bench struct {
+	client *loadgen.Client
 	*Plan
 	config llmsim.Config
 	server *llmsim.Server
@@ -61,9 +62,9 @@ func inBubble(t *testing.T, spec string, prompt, output int, f func(t *testing.T
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := &bench{config: config, server: server, net: wire, Plan: &Plan{
-			Runner: &loadgen.Runner{Client: client, VirtualTime: true},
-			Stage:  loadgen.Stage{MaxDuration: 30 * time.Second, KeepDetails: true},
+		b := &bench{config: config, server: server, net: wire, client: client, Plan: &Plan{
+			Start: OnThisMachine(&loadgen.Runner{Client: client, VirtualTime: true}),
+			Stage: loadgen.Stage{MaxDuration: 30 * time.Second, KeepDetails: true},
 			Source: func(context.Context, int) (loadgen.Source, func(), error) {
 				return func(i int) (loadgen.Request, error) { return requests[i%len(requests)], nil }, func() {}, nil
 			},
@@ -196,7 +197,7 @@ func TestSweepStopsWhenInterrupted(t *testing.T) {
 	inBubble(t, "few-sequences", 64, 32, func(t *testing.T, b *bench) {
 		why := errors.New("Ctrl-C")
 		ctx, cancel := context.WithCancelCause(t.Context())
-		b.StageStarted = func(i int, _ loadgen.Load, _ *loadgen.Run) {
+		b.StageStarted = func(i int, _ loadgen.Load, _ loadgen.Running) {
 			if i == 1 {
 				time.AfterFunc(3*time.Second, func() { cancel(why) })
 			}

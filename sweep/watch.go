@@ -64,7 +64,7 @@ func (w *watch) observe(e loadgen.Event) {
 }
 
 // run looks at the stage.
-func (w *watch) run(run *loadgen.Run) {
+func (w *watch) run(run loadgen.Running) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for _, look := range w.looks {
@@ -96,7 +96,7 @@ func (w *watch) enough(s *loadgen.Measured, gaps slo.GapCount) bool {
 }
 
 // countGaps counts gaps for the objectives on itl.
-func (w *watch) countGaps(run *loadgen.Run) slo.GapCount {
+func (w *watch) countGaps(run loadgen.Running) slo.GapCount {
 	g := slo.GapCount{Over: make([]int64, len(w.objectives))}
 	var bounds []int64
 	for _, o := range w.objectives {

@@ -30,7 +30,7 @@ func TestWatchIsNotKept(t *testing.T) {
 			t.Errorf("%d records are kept a second time", len(w.known))
 		}
 		w = nil
-		b.Runner.Client.Close()
+		b.client.Close()
 		time.Sleep(time.Minute)
 		for range 3 { // what a sync.Pool holds outlives two
 			runtime.GC()

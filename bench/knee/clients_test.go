@@ -26,7 +26,7 @@ func (e engine) body() loadgen.Request {
 }
 
 // plan is a plan against a server of the engine; dial reaches it.
-func (e engine) plan(t *testing.T, target loadgen.Target, virtual bool) *sweep.Plan {
+func (e engine) plan(t *testing.T, target loadgen.Target, virtual bool) (*sweep.Plan, *loadgen.Client) {
 	client, err := loadgen.NewClient(target)
 	if err != nil {
 		t.Fatal(err)
@@ -38,14 +38,14 @@ func (e engine) plan(t *testing.T, target loadgen.Target, virtual bool) *sweep.P
 	}
 	request := e.body()
 	return &sweep.Plan{
-		Runner:     &loadgen.Runner{Client: client, VirtualTime: virtual},
+		Start:      sweep.OnThisMachine(&loadgen.Runner{Client: client, VirtualTime: virtual}),
 		Stage:      loadgen.Stage{MaxDuration: max(10*time.Second, e.timeFor(200))},
 		Objectives: objectives,
 		Source: func(context.Context, int) (loadgen.Source, func(), error) {
 			return func(int) (loadgen.Request, error) { return request, nil }, func() {}, nil
 		},
 		Pause: time.Second,
-	}
+	}, client
 }
 
 // timeFor is how long the engine at capacity takes for so many requests.
@@ -75,7 +75,7 @@ func (e engine) serve(t *testing.T, seed uint64) (target loadgen.Target, end fun
 func (e engine) search(t *testing.T, seed int64, budget time.Duration) (answer *sweep.Answer) {
 	synctest.Test(t, func(t *testing.T) {
 		target, end := e.serve(t, uint64(seed))
-		plan := e.plan(t, target, true)
+		plan, client := e.plan(t, target, true)
 		result, err := plan.Sweep(t.Context(), spec.Sweep{Size: 2})
 		if err != nil {
 			t.Fatalf("%s: %v", e.name, err)
@@ -84,7 +84,7 @@ func (e engine) search(t *testing.T, seed int64, budget time.Duration) (answer *
 		if err != nil {
 			t.Fatalf("%s: %v", e.name, err)
 		}
-		plan.Runner.Client.Close()
+		client.Close()
 		end()
 	})
 	return answer

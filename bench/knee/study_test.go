@@ -278,7 +278,7 @@ func (e engine) overTCP(t *testing.T, budget time.Duration) {
 	if err := server.Start("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	plan := e.plan(t, loadgen.Target{URL: server.URL() + "/v1/chat/completions"}, false)
+	plan, _ := e.plan(t, loadgen.Target{URL: server.URL() + "/v1/chat/completions"}, false)
 	for seed := range *seeds {
 		result, err := plan.Sweep(t.Context(), spec.Sweep{Size: 2})
 		if err != nil {

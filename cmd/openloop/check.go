@@ -116,6 +116,9 @@ func (c *check) run(ctx context.Context) error {
 	if err := c.all(ctx); err != nil {
 		return err
 	}
+	if err := c.checkBucket(ctx); err != nil {
+		return err
+	}
 	c.found.Ready = !slices.ContainsFunc(c.found.Checks, func(f finding) bool { return f.State == checkFailed })
 	if c.found.Ready {
 		c.found.Next = c.next()

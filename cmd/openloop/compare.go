@@ -70,6 +70,9 @@ func (f *compareFlags) run(names []string, stdout, stderr io.Writer) error {
 		return usageError("openloop compare takes two runs or more, the first to compare with; %d were named",
 			len(names))
 	}
+	if err := refuseObjects(names); err != nil {
+		return err
+	}
 	if f.noise < 0 || f.noise >= 100 {
 		return usageError("--noise is a change in percent, at least 0 and below 100")
 	}

@@ -18,13 +18,17 @@ const runsFolder = "openloop-results"
 // latestRun is the name under which the last run is found: in runsFolder, and in the arguments of commands.
 const latestRun = "latest"
 
-// newRunFolder makes a folder for a run that nobody else has: TIME-MODEL, with a number behind it where that is taken.
-// The name latest leads to it.
-func newRunFolder(runs, model string, now time.Time) (string, error) {
+// runName is what the folder of a run is called: TIME-MODEL.
+func runName(model string, now time.Time) string {
+	return now.Format("2006-01-02T1504-") + fileName(model)
+}
+
+// newRunFolder makes a folder for a run that nobody else has, with a number behind its name where that is taken. The
+// name latest leads to it.
+func newRunFolder(runs, base string) (string, error) {
 	if err := os.MkdirAll(runs, 0o755); err != nil {
 		return "", err
 	}
-	base := now.Format("2006-01-02T1504-") + fileName(model)
 	name := base
 	for n := 2; ; n++ {
 		err := os.Mkdir(filepath.Join(runs, name), 0o755)

@@ -23,7 +23,7 @@ func TestRunFolders(t *testing.T) {
 	t.Chdir(t.TempDir())
 	now := time.Date(2026, 11, 24, 16, 43, 10, 0, time.Local)
 	for _, want := range []string{"2026-11-24T1643-m", "2026-11-24T1643-m-2", "2026-11-24T1643-m-3"} {
-		got, err := newRunFolder(runsFolder, "org/M", now)
+		got, err := newRunFolder(runsFolder, runName("org/M", now))
 		if err != nil || got != filepath.Join(runsFolder, want) {
 			t.Fatalf("%s, %v; want %s", got, err, want)
 		}

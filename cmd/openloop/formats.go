@@ -171,6 +171,9 @@ func (f requestFile) output() output {
 
 // allOutputs are all files of a run.
 func allOutputs(o spec.Output) ([]output, error) {
+	if err := refuseObjectNames(o); err != nil {
+		return nil, err
+	}
 	outputs, err := parseOutputs(o.Files)
 	if err != nil {
 		return nil, usageError("--outputs: %w", err)

@@ -46,6 +46,7 @@ type gateFlags struct {
 
 func addGateFlags(set *pflag.FlagSet, p *program) *gateFlags {
 	f := &gateFlags{specFlags: addSpecFlags(set, p)}
+	f.addWorkers(set)
 	set.Var(&f.rates, "rate",
 		"requests per second at which the objectives are to hold; a list decides each in turn")
 	set.StringVar(&f.arrival, "arrival", "poisson", "`ARRIVALS`: how requests arrive: "+loadgen.ArrivalForms)

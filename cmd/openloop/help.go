@@ -40,6 +40,8 @@ var flagGroups = []flagGroup{
 	{"Load", []string{"rate", "profile", "arrival", "ramp", "stages", "trace", "trace-speed", "max-seconds",
 		"max-requests", "warmup", "cooldown", "rampup", "grace", "max-concurrency", "max-errors", "max-error-rate",
 		"max-global-error-rate", "seed"}},
+	{"Several machines", []string{"workers", "listen", "join", "worker-token-file", "worker-cert", "worker-key",
+		"worker-ca", "join-timeout"}},
 	{"Objectives and gates", []string{"slo", "gate", "confidence"}},
 	{"Sweep and search", []string{"sweep-size", "fast", "no-search", "precision", "budget", "max-stages",
 		"max-seconds-per-stage", "early-stop"}},

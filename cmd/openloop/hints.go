@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/openloop/openloop/endpoint"
+	"github.com/openloop/openloop/report/bucket"
 )
 
 // hint says what to do about an error, "" where nothing better is known than the error itself.
@@ -15,6 +16,10 @@ func hint(err error) string {
 	if errors.Is(err, endpoint.ErrLogin) {
 		return "give a key with --api-key-file, and a name and password as http://NAME:PASSWORD@host, " +
 			"with %40 for an @ in them, %3A for a colon, %2F for a slash, %25 for a %"
+	}
+	var store *bucket.Error
+	if errors.As(err, &store) {
+		return store.Hint
 	}
 	var failed *endpoint.Error
 	if !errors.As(err, &failed) {

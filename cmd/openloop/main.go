@@ -122,10 +122,13 @@ func (p *program) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	addTo(groupMeasure, newCheck(p), newSweep(p), newRun(p), newGate(p))
+	addTo(groupMeasure, newCheck(p), newSweep(p), newRun(p), newGate(p), newWorker(p))
 	addTo(groupResults, newReport(p), newCompare(p), newArchive(p))
 	addTo(groupGuideLLM, newBenchmark(p), newParity(p))
-	addTo(groupOther, newAudit(p), newSimulate(p), newVersion(p), newMan(p))
+	addTo(groupOther, newAudit(p), newSimulate(p), newVersion(p))
+	for _, more := range moreCommands {
+		addTo(groupOther, more(p))
+	}
 
 	root.PersistentFlags().Bool(helpAllFlag, false, "list all flags, in groups")
 	root.SetOut(p.stdout)
@@ -143,6 +146,9 @@ func (p *program) root() *cobra.Command {
 	p.finishCommand(root)
 	return root
 }
+
+// moreCommands are those that a build adds by its tags: man.go.
+var moreCommands []func(*program) *cobra.Command
 
 // Groups of commands in the help.
 const (
@@ -238,7 +244,8 @@ func printError(w io.Writer, err error) {
 // withSignals returns a context that the first SIGINT, SIGTERM or SIGHUP ends. The second ends the program. What nobody
 // reads any more, such as the stderr of "2>&1 | head", is an error of the write and ends nothing.
 func withSignals(ctx context.Context, stderr io.Writer, ending string) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
+	words := &lastWords{}
+	ctx, cancel := context.WithCancelCause(context.WithValue(ctx, lastWordsKey{}, words))
 	signals := make(chan os.Signal, 2)
 	all := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
@@ -257,6 +264,9 @@ func withSignals(ctx context.Context, stderr io.Writer, ending string) (context.
 				signal.Reset(all...) // the third ends the program even if its files can't be removed
 				atomicfile.RemoveParts()
 				endScreen(stderr, true)
+				if text := words.text.Load(); text != nil && *text != "" {
+					fmt.Fprintf(stderr, "openloop: %s\n", *text)
+				}
 				os.Exit(128 + int(number))
 			}
 			cancel(interrupted{number})

@@ -48,7 +48,7 @@ func (s *session) serveMetrics() {
 	s.say("serving metrics of the run at http://%s/metrics", s.own.listener.Addr())
 	p := s.plan
 	started, ended := p.StageStarted, p.StageEnded
-	p.StageStarted = func(index int, load loadgen.Load, r *loadgen.Run) {
+	p.StageStarted = func(index int, load loadgen.Load, r loadgen.Running) {
 		run.StageStarted(index, load, r)
 		if started != nil {
 			started(index, load, r)

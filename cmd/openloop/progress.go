@@ -53,7 +53,7 @@ func (s *session) progressMode() spec.Progress {
 // startProgress begins to show the run, and has the plan tell of it.
 func (s *session) startProgress() *progress {
 	p := &progress{s: s, mode: s.progressMode(), stop: make(chan struct{}), ended: make(chan struct{})}
-	s.plan.StageStarted = func(index int, _ loadgen.Load, run *loadgen.Run) {
+	s.plan.StageStarted = func(index int, _ loadgen.Load, run loadgen.Running) {
 		s.begin(index, run)
 		if p.model != nil {
 			p.model.Begin(index, run)
@@ -194,7 +194,7 @@ func (p *progress) note(text string) {
 }
 
 // begin takes note of a stage that has begun; a probe's requests are not kept.
-func (s *session) begin(index int, run *loadgen.Run) {
+func (s *session) begin(index int, run loadgen.Running) {
 	if s.journal != nil && index >= 0 {
 		s.journal.Begin(run)
 	}

@@ -35,18 +35,22 @@ type journaled struct {
 // startJournal begins the run's journal. A run that can have none goes on without.
 func (s *session) startJournal(limit int) {
 	name := s.files.place(journalFile)
-	safe := s.spec
-	safe.Endpoint.Headers, safe.Endpoint.Metrics.Login = nil, endpoint.Secret{}
 	err := s.files.keepEarlier(name)
 	if err == nil {
-		s.journal, err = journal.Create(name, journaled{programVersion(), s.model, safe, s.work.Summary(nil), limit,
-			s.engine})
+		s.journal, err = journal.Create(name, s.journalHead(limit))
 	}
 	if err != nil {
 		s.warn("%s can't be kept, a run that is killed would lose its stage: %v", journalFile, err)
 		return
 	}
 	s.plan.Observe = both(s.journal.Observe, s.plan.Observe)
+}
+
+// journalHead is what is needed to make a report of a journal, without secrets.
+func (s *session) journalHead(limit int) journaled {
+	safe := s.spec
+	safe.Endpoint.Headers, safe.Endpoint.Metrics.Login = nil, endpoint.Secret{}
+	return journaled{programVersion(), s.model, safe, s.work.Summary(nil), limit, s.engine}
 }
 
 // endJournal ends the run's journal: it goes where its results were saved.

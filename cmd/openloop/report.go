@@ -75,6 +75,9 @@ func runReport(f reportFlags, files []string, stdout, stderr io.Writer) error {
 	if len(files) == 0 {
 		return usageError("no report named: openloop report RUN…")
 	}
+	if err := refuseObjects(files); err != nil {
+		return err
+	}
 	if f.recover {
 		if f.recompute || f.format != "" || f.style != "" || f.output != "" || f.records != "" || f.hlog != "" {
 			return usageError("--recover writes the files that the run was to write; give other flags afterwards")

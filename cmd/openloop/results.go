@@ -13,12 +13,15 @@ import (
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/internal/atomicfile"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/bucket"
 	"github.com/openloop/openloop/spec"
 )
 
 // resultFiles are the files of a run.
 type resultFiles struct {
-	dir     string // "" until begin has made a new one
+	dir     string           // "" until begin has made a new one
+	runs    string           // where begin makes it
+	bucket  *bucket.Location // where all goes in the end; nil: it stays in dir
 	earlier spec.Earlier
 	outputs []output
 	saved   []string              // written last
@@ -33,7 +36,19 @@ func openResultFiles(o spec.Output) (*resultFiles, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &resultFiles{dir: o.Dir, earlier: o.Earlier, outputs: outputs, own: map[string]bool{}}
+	f := &resultFiles{dir: o.Dir, runs: runsFolder, earlier: o.Earlier, outputs: outputs, own: map[string]bool{}}
+	if f.bucket, err = parseDestination(o.Dir); err != nil {
+		return nil, err
+	}
+	if f.bucket != nil {
+		if o.Earlier == spec.OverwriteEarlier {
+			return nil, usageError("--overwrite and --output-dir %s contradict each other: "+
+				"each run has a folder of its own in the bucket", f.bucket)
+		}
+		f.dir = ""
+		f.runs, err = localRuns()
+		return f, err
+	}
 	if err := checkFolder(cmp.Or(o.Dir, runsFolder)); err != nil {
 		return nil, usageError("--output-dir: %w", err)
 	}
@@ -90,7 +105,11 @@ func (f *resultFiles) writeRepeat(text string) error {
 func (f *resultFiles) begin(model string, now time.Time) error {
 	var err error
 	if f.dir == "" {
-		f.dir, err = newRunFolder(runsFolder, model, now)
+		name := runName(model, now)
+		if f.bucket != nil {
+			name += "-" + bucketTag()
+		}
+		f.dir, err = newRunFolder(f.runs, name)
 	} else {
 		err = os.MkdirAll(f.dir, 0o755)
 	}

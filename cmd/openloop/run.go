@@ -35,6 +35,7 @@ type runFlags struct {
 
 func addRunFlags(set *pflag.FlagSet, p *program) *runFlags {
 	f := &runFlags{specFlags: addSpecFlags(set, p)}
+	f.addWorkers(set)
 	set.StringVar(&f.profile, "profile", "",
 		"`PROFILE`: synchronous, concurrent, throughput, constant or poisson (default: poisson, with --rate)")
 	set.Var((*ratesValue)(&f.rates), "rate",

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/openloop/openloop/audit"
+	"github.com/openloop/openloop/cluster"
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/guidellm/oversaturation"
@@ -26,6 +27,7 @@ import (
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/loadgen/journal"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/bucket"
 	"github.com/openloop/openloop/report/live"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
@@ -57,9 +59,11 @@ type session struct {
 	own      *ownMetrics         // of --metrics-addr; nil: none
 	work     *tokens.Workload
 	client   *loadgen.Client
+	leader   *cluster.Leader // of the workers that send the load; nil: this process does
 	plan     *sweep.Plan
 	files    *resultFiles
 	exporter *guidellm.Exporter
+	store    *bucket.Store   // where the files go in the end; nil: they stay where they are
 	journal  *journal.Writer // nil: none could be begun, or the run has ended
 	measured sweep.Result    // the stages that have ended
 }
@@ -76,6 +80,9 @@ func (p *program) measuring(cmd *cobra.Command, asked func(args []string) (spec.
 		s, err := asked(args)
 		if err != nil {
 			return err
+		}
+		if w := s.Workers; w.Join != "" && jobIndex() > 0 {
+			return p.work(cmd.Context(), s.Endpoint, w, s.Output.Dir, s.Output.Quiet)
 		}
 		return runSpec(cmd.Context(), s, runOptions{}, p.stdout, p.stderr)
 	}
@@ -96,7 +103,7 @@ func runSpec(ctx context.Context, s spec.Spec, o runOptions, stdout, stderr io.W
 		return err
 	}
 	result, err := run.send(ctx)
-	return run.finish(result, err)
+	return run.finish(ctx, result, err)
 }
 
 // open looks at everything that a run needs. What it refuses, it refuses before any load.
@@ -112,11 +119,19 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.files.refuseEarlier(); err != nil {
 		return err
 	}
+	if err := s.openBucket(ctx); err != nil {
+		return err
+	}
 	if s.spec.Endpoint.Insecure {
 		s.warn("--insecure: the endpoint's certificate is not verified, and the API key could go to someone else")
 	}
 	if err := s.listenMetrics(); err != nil {
 		return err
+	}
+	if s.spec.Workers.Count > 0 {
+		if err := s.lead(); err != nil {
+			return err
+		}
 	}
 	limit, err := s.concurrencyCap()
 	if err != nil {
@@ -158,10 +173,18 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.engine = s.ask(ctx, metrics)
+	start := sweep.OnThisMachine(&loadgen.Runner{Client: s.client, MaxConcurrency: limit})
+	if s.leader != nil {
+		if err := s.gatherWorkers(ctx); err != nil {
+			return err
+		}
+		start, limit = s.leader.Start, s.leader.MaxConcurrency()
+	}
 	if err := s.files.begin(s.model, time.Now()); err != nil {
 		return err
 	}
 	s.spec.Output.Dir = s.files.dir
+	s.beginUpload(ctx)
 	if err := s.files.writeRepeat(s.spec.Output.Repeat); err != nil {
 		s.warn("%s is not written: %v", configFile, err)
 	}
@@ -176,7 +199,9 @@ func (s *session) open(ctx context.Context) error {
 	stage := s.spec.Limits.Stage()
 	stage.KeepTexts = s.spec.Output.SampleRequests
 	s.plan = &sweep.Plan{
-		Runner:     &loadgen.Runner{Client: s.client, MaxConcurrency: limit},
+		Start:          start,
+		MaxConcurrency: limit,
+
 		Stage:      stage,
 		Source:     s.work.Source,
 		Objectives: s.spec.Objectives, Confidence: s.spec.Confidence,
@@ -433,9 +458,12 @@ func (s *session) metrics(ctx context.Context) (*enginemetrics.Source, error) {
 // fewStreams is how many requests in flight are too few for the saturation of a usual engine (vLLM runs 256 sequences).
 const fewStreams = 1024
 
+// fileReserve is how many descriptors are kept for files, listeners, /metrics.
+const fileReserve = 100
+
 // concurrencyCap checks the safety cap against the limit of open files: each request in flight holds one.
 func (s *session) concurrencyCap() (int, error) {
-	const reserve = 100 // files, listeners, /metrics
+	const reserve = fileReserve
 	each := 1
 	if s.spec.Endpoint.Sim != "" {
 		each = 2 // the simulated engine in the process holds the other end
@@ -502,11 +530,12 @@ func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 }
 
 // finish saves and prints what was measured, and settles with which error the command ends.
-func (s *session) finish(measured *sweep.Result, failed error) error {
+func (s *session) finish(ctx context.Context, measured *sweep.Result, failed error) error {
 	if len(measured.Stages) == 0 {
 		return failed
 	}
 	debug.SetGCPercent(reportGC)
+	s.noteWorkers(measured)
 	result := s.result(measured)
 	file := s.exporter.Export(result)
 	saveErr := s.files.save(file, result, true)
@@ -522,6 +551,11 @@ func (s *session) finish(measured *sweep.Result, failed error) error {
 	if err := s.logReport(file); err != nil {
 		saveErr = errors.Join(saveErr, fmt.Errorf("--log-report: %w", err))
 	}
+	return s.upload(ctx, s.verdict(result, failed, saveErr))
+}
+
+// verdict is the error with which the command ends, whose results are printed.
+func (s *session) verdict(result *report.Result, failed, saveErr error) error {
 	var field *tokens.SpecError
 	if errors.As(failed, &field) { // such as a full disk under --save-workload
 		failed = inFlags(failed)
@@ -710,6 +744,9 @@ func (s *session) print(file *guidellm.Report, r *report.Result) error {
 
 func (s *session) close() {
 	s.closeMetrics()
+	if s.leader != nil {
+		s.leader.Close()
+	}
 	if s.work != nil {
 		s.work.Close()
 	}

@@ -65,6 +65,8 @@ type specFlags struct {
 	maxErrorRate, maxGlobalErrorRate float64
 	maxConcurrency                   int
 
+	workers spec.Workers // of sweep, run and gate
+
 	// the result
 	objectives, gates   []string
 	confidence          float64
@@ -123,13 +125,7 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 			"sim:PRESET for the "+
 			"simulated engine")
 	set.StringVar(&f.model, "model", "", "`NAME`: model to ask for (default: the endpoint's first)")
-	set.StringVar(&f.apiKeyFile, "api-key-file", "", "`FILE`: file that holds the API key, such as a mounted Secret")
-	set.StringVar(&f.apiKey, "api-key", "",
-		"`KEY`: the API key; better in a file or in OPENAI_API_KEY, where other users can't see it")
-	set.StringArrayVar(&f.headers, "header", nil, "`'NAME: VALUE'`: further header; may be repeated")
-	set.StringVar(&f.caFile, "ca-file", "",
-		"`FILE`: PEM file of certificate authorities to trust instead of the system's")
-	set.BoolVar(&f.insecure, "insecure", false, "do not verify the endpoint's TLS certificate")
+	f.addCredentials(set)
 	set.BoolVar(&f.http2, "http2", false,
 		"speak HTTP/2 where the endpoint offers it (token times are then taken in user space)")
 	set.StringVar(&f.requestType, "request-type", "chat_completions", "`KIND`: chat_completions or text_completions")
@@ -198,7 +194,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringVarP(&f.outputDir, "output-dir", "o", "",
 		"`DIR`: folder for the results (default: a new one in "+runsFolder+", named after the time and the "+
 			"model); it is made "+
-			"if it does not exist, and must not hold results")
+			"if it does not exist, and must not hold results. s3://BUCKET/PREFIX: uploaded at the end, to a new "+
+			"folder there")
 	set.BoolVar(&f.overwrite, "overwrite", false, "replace the results of an earlier run in --output-dir")
 	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv", "html"},
 		"`FORMS`: files to write: json (benchmarks.json), csv, html (report.html), yaml, screen "+
@@ -225,6 +222,17 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 		"serve the run's own metrics at this `ADDRESS` while it runs, for Prometheus: :9464")
 	f.addScreen(set)
 	return f
+}
+
+// addCredentials adds the flags by which the endpoint knows this client, and this client the endpoint.
+func (f *specFlags) addCredentials(set *pflag.FlagSet) {
+	set.StringVar(&f.apiKeyFile, "api-key-file", "", "`FILE`: file that holds the API key, such as a mounted Secret")
+	set.StringVar(&f.apiKey, "api-key", "",
+		"`KEY`: the API key; better in a file or in OPENAI_API_KEY, where other users can't see it")
+	set.StringArrayVar(&f.headers, "header", nil, "`'NAME: VALUE'`: further header; may be repeated")
+	set.StringVar(&f.caFile, "ca-file", "",
+		"`FILE`: PEM file of certificate authorities to trust instead of the system's")
+	set.BoolVar(&f.insecure, "insecure", false, "do not verify the endpoint's TLS certificate")
 }
 
 // note says what was settled without being asked for.
@@ -362,6 +370,9 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 		AllowInvalid: f.allowInvalid, LogReport: f.logReport, Labels: f.labels, Cost: f.cost.cost,
 		Progress: spec.Progress(f.progress), NoColor: f.noColor, Wide: f.wide, MetricsAddr: f.metricsAddr,
 		Command: append([]string{"openloop"}, endpoint.RedactCommand(f.program.args, secretFlags)...),
+	}
+	if s.Workers, err = f.parseWorkers(s.Endpoint); err != nil {
+		return s, err
 	}
 	if f.overwrite {
 		s.Output.Earlier = spec.OverwriteEarlier

@@ -44,6 +44,7 @@ type sweepFlags struct {
 
 func addSweepFlags(set *pflag.FlagSet, p *program) *sweepFlags {
 	f := &sweepFlags{specFlags: addSpecFlags(set, p)}
+	f.addWorkers(set)
 	set.IntVar(&f.size, "sweep-size", 10, "stages in all: synchronous, throughput, and the open-loop ones between")
 	set.StringVar(&f.arrival, "arrival", "constant",
 		"`ARRIVALS`: how requests arrive in the open-loop stages: "+loadgen.ArrivalForms)

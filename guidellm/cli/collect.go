@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -77,6 +78,10 @@ func (a *arguments) splitOutputPath(hasDir bool) error {
 	}
 	if hasDir {
 		return errors.New("--output-path and --output-dir contradict each other: give one")
+	}
+	if strings.HasPrefix(path, "s3://") {
+		return errors.New("--output-path names a local file or folder: give --output-dir s3://BUCKET/PREFIX, " +
+			"and --outputs")
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		a.outputDir.Null = guidellm.Some(path)

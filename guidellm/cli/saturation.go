@@ -62,7 +62,7 @@ func (c *Command) Observe() func(loadgen.Event) {
 		return nil
 	}
 	var mu sync.Mutex
-	var run *loadgen.Run // whose requests the detector follows: stages run one after the other
+	var run loadgen.Running // whose requests the detector follows: stages run one after the other
 	var detector *oversaturation.Detector
 	return func(e loadgen.Event) {
 		mu.Lock()

@@ -19,13 +19,13 @@ const module = "github.com/openloop/openloop/"
 
 // The rooms, from the ground up, each with those below it that a higher room may use too.
 const (
-	engine  = "loadgen internal"                // how load is sent
-	judging = "slo audit " + engine             // what is made of it
-	asking  = "spec endpoint tokens " + judging // what was asked for, and of whom
-	trying  = "sweep " + asking                 // what to try next
-	showing = "report " + trying                // what came out
-	all     = "guidellm llmsim peer " + showing // what cmd and bench may import
-	tests   = "llmsim internal"                 // what the tests of any package may import, too
+	engine  = "loadgen internal"                        // how load is sent
+	judging = "slo audit " + engine                     // what is made of it
+	asking  = "spec endpoint tokens " + judging         // what was asked for, and of whom
+	trying  = "sweep " + asking                         // what to try next
+	showing = "report " + trying                        // what came out
+	all     = "cluster guidellm llmsim peer " + showing // what cmd and bench may import
+	tests   = "llmsim internal"                         // what the tests of any package may import, too
 )
 
 // allowed lists for each package which packages of the project it may import. A name stands for those under it, too.
@@ -65,10 +65,13 @@ var allowed = map[string]string{
 
 	"report":         trying,
 	"report/metrics": trying,
+	"report/bucket":  "endpoint " + engine,
 	"report/compare": showing,
 	"report/live":    showing,
 	"report/page":    showing,
 	"report/records": showing,
+
+	"cluster": engine,
 
 	"guidellm":                "guidellm/oversaturation guidellm/stats " + showing,
 	"guidellm/cli":            "guidellm guidellm/oversaturation " + showing,
@@ -91,6 +94,7 @@ var allowed = map[string]string{
 
 // inTests lists what the tests of a package may import beside that.
 var inTests = map[string]string{
+	"cluster":     "audit",
 	"report/page": "guidellm", // its reports are shown, too
 }
 

@@ -76,9 +76,9 @@ type Writer struct {
 	idle sync.WaitGroup
 
 	mu     sync.Mutex
-	run    *loadgen.Run // the stage under way; nil between stages
-	number int          // of that stage, −1 before the first
-	buf    []byte       // frames that are to be written
+	run    loadgen.Running // the stage under way; nil between stages
+	number int             // of that stage, −1 before the first
+	buf    []byte          // frames that are to be written
 	spare  []byte
 	err    error
 }
@@ -119,7 +119,7 @@ func Open(name string) (*os.File, error) {
 }
 
 // Begin takes note of a stage that has begun. Its requests may have come before.
-func (w *Writer) Begin(run *loadgen.Run) {
+func (w *Writer) Begin(run loadgen.Running) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.enter(run)
@@ -127,7 +127,7 @@ func (w *Writer) Begin(run *loadgen.Run) {
 }
 
 // enter makes a run the stage under way.
-func (w *Writer) enter(run *loadgen.Run) {
+func (w *Writer) enter(run loadgen.Running) {
 	if w.run != run {
 		w.run = run
 		w.number++

@@ -35,7 +35,7 @@ type Model struct {
 	soFar       string
 	scrape      *enginemetrics.Scrape
 
-	run   *loadgen.Run // the stage under way; nil between two
+	run   loadgen.Running // the stage under way; nil between two
 	index int
 	stage Running // as it was a moment ago: what is made anew once a second
 	made  time.Duration
@@ -53,7 +53,7 @@ func NewModel(h Head, now time.Time) *Model {
 }
 
 // Begin takes note of a stage that has begun; −1 is the index of a sweep's probe.
-func (m *Model) Begin(index int, run *loadgen.Run) {
+func (m *Model) Begin(index int, run loadgen.Running) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.run, m.index, m.scrape = run, index, nil

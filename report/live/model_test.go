@@ -145,7 +145,7 @@ func TestClientLevel(t *testing.T) {
 }
 
 // begun is a stage under way, which ends with the test. Its requests wait.
-func begun(t testing.TB) *loadgen.Run {
+func begun(t testing.TB) loadgen.Running {
 	t.Helper()
 	over := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-over }))

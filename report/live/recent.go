@@ -28,14 +28,14 @@ const (
 
 // recent holds the requests of a stage that ended last, in a ring. The requests' own goroutines fill it, one each.
 type recent struct {
-	of      *loadgen.Run // the stage
+	of      loadgen.Running // the stage
 	records []loadgen.Record
 	next    int // where the next goes, once the ring is full
 	errors  map[string]int
 }
 
 // follow begins anew with another stage.
-func (r *recent) follow(run *loadgen.Run) {
+func (r *recent) follow(run loadgen.Running) {
 	if r.of != run {
 		*r = recent{of: run}
 	}
@@ -120,7 +120,7 @@ func latest(records []loadgen.Record, at int64) []loadgen.Record {
 }
 
 // clientLevel is what the audit says of the requests that ended last: whether they were sent when they were due.
-func clientLevel(run *loadgen.Run, records []loadgen.Record, ttft, empty *hdr.Histogram) audit.Level {
+func clientLevel(run loadgen.Running, records []loadgen.Record, ttft, empty *hdr.Histogram) audit.Level {
 	if len(records) == 0 {
 		return audit.Valid
 	}

@@ -29,9 +29,9 @@ type Run struct {
 	asked                                  prometheus.Gauge
 	stageInfo, stageOutcome, client, limit *prometheus.GaugeVec
 
-	current atomic.Pointer[loadgen.Run] // the stage or probe under way
+	current atomic.Pointer[loadgen.Running] // the stage or probe under way
 	mu      sync.Mutex
-	stages  map[*loadgen.Run]*stage // those that may still be told of requests
+	stages  map[loadgen.Running]*stage // those that may still be told of requests
 }
 
 // stage are the metrics of one stage, looked up once.
@@ -49,7 +49,7 @@ type outcome struct {
 
 // New makes the metrics of a run; target is without credentials.
 func New(version, target, model string) *Run {
-	m := &Run{registry: prometheus.NewRegistry(), stages: map[*loadgen.Run]*stage{}}
+	m := &Run{registry: prometheus.NewRegistry(), stages: map[loadgen.Running]*stage{}}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "openloop_" + name, Help: help}, labels)
 		m.registry.MustRegister(v)
@@ -101,14 +101,14 @@ func (m *Run) Handler() http.Handler {
 
 func (m *Run) inFlight() float64 {
 	if run := m.current.Load(); run != nil {
-		return float64(run.Progress().InFlight)
+		return float64((*run).Progress().InFlight)
 	}
 	return 0
 }
 
 // StageStarted takes note of a stage; a probe's index is below 0.
-func (m *Run) StageStarted(index int, load loadgen.Load, run *loadgen.Run) {
-	m.current.Store(run)
+func (m *Run) StageStarted(index int, load loadgen.Load, run loadgen.Running) {
+	m.current.Store(&run)
 	m.asked.Set(load.Rate)
 	if index < 0 {
 		return
@@ -120,7 +120,7 @@ func (m *Run) StageStarted(index int, load loadgen.Load, run *loadgen.Run) {
 }
 
 // stageOf are the metrics of a stage, made if it has none yet.
-func (m *Run) stageOf(run *loadgen.Run, load loadgen.Load) *stage {
+func (m *Run) stageOf(run loadgen.Running, load loadgen.Load) *stage {
 	if s := m.stages[run]; s != nil {
 		return s
 	}

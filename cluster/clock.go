@@ -1,0 +1,45 @@
+package cluster
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// clock counts ns from the start of the process, by its monotonic clock.
+type clock struct{ origin time.Time }
+
+func newClock() clock { return clock{time.Now()} }
+
+func (c clock) now() int64 { return int64(time.Since(c.origin)) }
+
+// at is the instant of a time on the clock.
+func (c clock) at(t int64) time.Time { return c.origin.Add(time.Duration(t)) }
+
+// distance is how far a worker's clock is from the leader's (worker − leader), and what that is known to.
+type distance struct{ offset, error int64 }
+
+// rounds is how often a worker's clock is asked for: the quickest answer says most.
+const rounds = 25
+
+// measureDistance asks a worker for its clock. An answer that took d was made at some moment of d, so that the distance
+// is known to d/2, by the quickest of some answers (Cristian's algorithm).
+func measureDistance(nc *nats.Conn, own clock, worker string) (distance, error) {
+	var best distance
+	for i := range rounds {
+		before := own.now()
+		reply, err := nc.Request(pingSubject(worker), nil, answerIn)
+		after := own.now()
+		if err != nil {
+			return best, err
+		}
+		p, err := decode[pong](reply.Data)
+		if err != nil {
+			return best, err
+		}
+		if half := (after - before) / 2; i == 0 || half < best.error {
+			best = distance{p.Clock - (before + half), half}
+		}
+	}
+	return best, nil
+}
