@@ -24,9 +24,9 @@ func (r *Result) parts() (value, how string) {
 	best, fails := r.Bracket()
 	open, invalid := 0, 0
 	for i := range r.Stages {
-		if r.Stages[i].Load.Kind.Open() {
+		if s := &r.Stages[i]; s.Load.Kind.Open() && !s.Repeated {
 			open++
-			if r.Stages[i].Client.Level == audit.Invalid {
+			if s.Client.Level == audit.Invalid {
 				invalid++
 			}
 		}

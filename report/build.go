@@ -47,6 +47,7 @@ func New(s spec.Spec, run Run) *Result {
 		stage.Search = i >= plain
 		r.Stages = append(r.Stages, stage)
 	}
+	markRepeated(r.Stages)
 	if n := len(measured.Stages); n > 0 {
 		first, last := measured.Stages[0], measured.Stages[n-1]
 		r.Began = first.Wall(first.Start)
@@ -69,6 +70,18 @@ func New(s spec.Spec, run Run) *Result {
 		r.Warnings = append(r.Warnings, sweep.Warning{Stage: -1, Text: text})
 	}
 	return r
+}
+
+// markRepeated marks the stages of which a worker was lost, and which were run again to their end.
+func markRepeated(stages []Stage) {
+	whole := map[string]bool{}
+	for i := len(stages) - 1; i >= 0; i-- {
+		s := &stages[i]
+		if s.Reason != loadgen.StopWorkerLost {
+			whole[s.Name] = true
+		}
+		s.Repeated = s.Reason == loadgen.StopWorkerLost && whole[s.Name]
+	}
 }
 
 // requestKind names a kind of request as GuideLLM does.

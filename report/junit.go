@@ -44,7 +44,7 @@ func WriteJUnit(w io.Writer, r *Result) error {
 	}
 	for i := range r.Stages {
 		s := &r.Stages[i]
-		if !s.Judged() {
+		if !s.Judged() || s.Repeated {
 			continue
 		}
 		class := fmt.Sprintf("stage %d: %s", i+1, s.Name)

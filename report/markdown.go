@@ -94,7 +94,7 @@ func (r *Result) markdownRemarks() []string {
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		judged := ""
-		if s.Judged() && s.Judgement.Outcome != slo.Pass {
+		if s.Judged() && !s.Repeated && s.Judgement.Outcome != slo.Pass {
 			judged = why(s)
 			add("%s: %s", s.Name, judged)
 		}

@@ -115,6 +115,8 @@ type Stage struct {
 	Probe bool `json:"probe,omitempty"`
 	// Search says whether the stage belongs to the search, and not to GuideLLM's plain sweep.
 	Search bool `json:"search,omitempty"`
+	// Repeated says that a worker was lost in the stage, and that a later one was run in its place.
+	Repeated bool `json:"repeated,omitempty"`
 
 	log []Request // see Log
 }

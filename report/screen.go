@@ -165,15 +165,18 @@ func (r *Result) inFlightAt(rate float64) float64 {
 // clientLine is the worst level of the client, and of how many stages.
 func (r *Result) clientLine() (sign, text string) {
 	counts := map[audit.Level]int{}
-	delay := num.Absent()
+	delay, all := num.Absent(), 0
 	for i := range r.Stages {
 		s := &r.Stages[i]
+		if s.Repeated {
+			continue
+		}
+		all++
 		counts[s.Client.Level]++
 		if d := s.SendDelay.P99; !d.IsAbsent() && (delay.IsAbsent() || d > delay) {
 			delay = d
 		}
 	}
-	all := len(r.Stages)
 	switch invalid, suspect := counts[audit.Invalid], counts[audit.Suspect]; {
 	case invalid > 0:
 		sign, text = SignBad, "invalid"+ofStages(invalid, all)
@@ -208,7 +211,10 @@ func (s *Stage) Judged() bool { return len(s.Judgement.Objectives) > 0 && !s.Pro
 
 // outcomeText is the outcome of a stage in the table.
 func (s *Stage) outcomeText() string {
-	if s.Judged() {
+	switch {
+	case s.Repeated:
+		return "repeated"
+	case s.Judged():
 		return string(s.Judgement.Outcome)
 	}
 	return "-"
@@ -355,7 +361,7 @@ func (r *Result) writeRemarks(b *strings.Builder) {
 	_, lowest := r.Bracket()
 	for i := range r.Stages {
 		s := &r.Stages[i]
-		if s.Judged() && s.Judgement.Outcome != slo.Pass && (r.Search == nil || s == lowest) {
+		if s.Judged() && !s.Repeated && s.Judgement.Outcome != slo.Pass && (r.Search == nil || s == lowest) {
 			shown := *s
 			if len(s.Client.Reasons) > 0 { // which are listed below
 				shown.Judgement.Reasons = slices.DeleteFunc(slices.Clone(s.Judgement.Reasons),

@@ -40,7 +40,7 @@ func (p *Plan) decide(ctx context.Context, r *Result, g slo.Gate, load loadgen.L
 	whole := 1 - slo.WithDefault(p.Confidence)
 	alpha := whole
 	o := GateOutcome{Gate: g, Outcome: slo.Undecided, Text: "no stage was run"}
-	for tries := 0; ; tries++ {
+	for tries, lost := 0, false; ; tries++ {
 		stage := p.Stage
 		stage.Load = load
 		stage.Load.Seed += int64(tries)
@@ -65,9 +65,13 @@ func (p *Plan) decide(ctx context.Context, r *Result, g slo.Gate, load loadgen.L
 		if !st.Judgement.ClientAtFault { // else what the looks saw is thrown away, whatever it was
 			alpha -= w.interim.spent()
 		}
+		if err == nil && lost && st.Reason == loadgen.StopWorkerLost {
+			err = lostTwice(st.Measured)
+		}
+		lost = st.Reason == loadgen.StopWorkerLost
 		again := o.Outcome == slo.Undecided && (st.Judgement.ClientAtFault || w.interim.stopped)
 		if err != nil || !again || tries >= stalls || left < stage.Warmup+firstInterim(load.Rate) ||
-			st.Reason != loadgen.StopAsked && st.Reason != loadgen.StopDuration {
+			!lost && st.Reason != loadgen.StopAsked && st.Reason != loadgen.StopDuration {
 			return o, err
 		}
 	}

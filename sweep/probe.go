@@ -123,9 +123,24 @@ const (
 // A doubling that gains less than 4 % means that no number of streams would gain as much again, where a step of the
 // server costs a constant and a share for each stream.
 func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
+	probe, measured, err := p.tryProbe(ctx, w)
+	if err == nil && measured.Reason == loadgen.StopWorkerLost { // once more, with those that are left
+		probe, measured, err = p.tryProbe(ctx, w)
+		if err == nil && measured.Reason == loadgen.StopWorkerLost {
+			err = lostTwice(measured)
+		}
+	}
+	if err == nil && probe.Streams == 0 {
+		err = fmt.Errorf("saturation probe: no tokens came (%d requests, %s)", len(measured.Records), measured.Reason)
+	}
+	return probe, err
+}
+
+// tryProbe runs the probe once.
+func (p *Plan) tryProbe(ctx context.Context, w work) (Probe, *loadgen.Measured, error) {
 	source, release, err := p.Source(ctx, p.stages)
 	if err != nil {
-		return Probe{}, fmt.Errorf("requests for the saturation probe: %w", err)
+		return Probe{}, nil, fmt.Errorf("requests for the saturation probe: %w", err)
 	}
 	defer release()
 	p.stages++
@@ -138,7 +153,7 @@ func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
 	stage.Grace, stage.KeepDetails = 0, false
 	run, err := p.Start(ctx, stage, loadgen.Hooks{Source: source})
 	if err != nil {
-		return Probe{}, fmt.Errorf("saturation probe: %w", err)
+		return Probe{}, nil, fmt.Errorf("saturation probe: %w", err)
 	}
 	if p.StageStarted != nil {
 		p.StageStarted(-1, stage.Load, run)
@@ -168,10 +183,10 @@ func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
 	run.Stop()
 	measured := run.Wait()
 	if ctx.Err() != nil {
-		return probe, context.Cause(ctx)
+		return probe, measured, context.Cause(ctx)
 	}
 	if err := p.worthGoingOn(ctx, &Stage{Load: stage.Load, Measured: measured}); err != nil {
-		return probe, err
+		return probe, measured, err
 	}
 	probe.Rate = bestRate(probe.Steps)
 	for _, s := range probe.Steps {
@@ -180,11 +195,7 @@ func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
 			break
 		}
 	}
-	if probe.Streams == 0 {
-		return probe, fmt.Errorf("saturation probe: no tokens came (%d requests, %s)", len(measured.Records),
-			measured.Reason)
-	}
-	return probe, nil
+	return probe, measured, nil
 }
 
 func bestRate(steps []ProbeStep) float64 {

@@ -64,6 +64,7 @@ type search struct {
 	began    time.Time
 	ended    EndReason
 	why      string
+	lost     bool // a worker was lost in the last stage, and it is run again
 }
 
 // take takes in a stage.
@@ -133,6 +134,11 @@ func (s *search) try(ctx context.Context, n step) error {
 	l, err := s.plan.stageIn(ctx, s.result, stage, n.role, w)
 	if l != nil {
 		s.take(len(s.result.Stages)-1, l, n)
+		if lost := l.Reason == loadgen.StopWorkerLost; lost && s.lost && err == nil {
+			err = lostTwice(l.Measured)
+		} else {
+			s.lost = lost
+		}
 	}
 	if l != nil && s.plan.Estimated != nil {
 		s.plan.Estimated(s.answer())

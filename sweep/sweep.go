@@ -206,10 +206,15 @@ func (p *Plan) stage(ctx context.Context, r *Result, load loadgen.Load) (*Stage,
 	if err == nil && l.Reason == loadgen.StopWorkerLost { // once more, with those that are left
 		l, err = p.stageIn(ctx, r, stage, Interpolated, nil)
 		if err == nil && l.Reason == loadgen.StopWorkerLost {
-			err = fmt.Errorf("%w twice (%s): %w", ErrWorkerLost, load, l.Err)
+			err = lostTwice(l.Measured)
 		}
 	}
 	return l, err
+}
+
+// lostTwice ends a run of which a stage lost a worker, and one more when it was run again.
+func lostTwice(l *loadgen.Measured) error {
+	return fmt.Errorf("%w twice (%s): %w", ErrWorkerLost, l.Stage.Load, l.Err)
 }
 
 // stageIn runs one stage by a template of its own. Where a watch is given, it looks at the stage as it runs, may stop

@@ -702,7 +702,7 @@ func invalidStages(r *report.Result) error {
 	reason := ""
 	for i := range r.Stages {
 		client := &r.Stages[i].Client
-		if client.Level != audit.Invalid {
+		if client.Level != audit.Invalid || r.Stages[i].Repeated {
 			continue
 		}
 		if name := r.Stages[i].Name; !slices.Contains(names, name) { // a search comes back to a rate

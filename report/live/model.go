@@ -2,6 +2,7 @@ package live
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,9 +97,24 @@ func (m *Model) End(s report.Stage) {
 	m.recent = recent{}
 	m.ending.Unlock()
 	m.finished = append(m.finished, s)
+	if s.Reason == loadgen.StopWorkerLost && !m.searching {
+		m.again(len(m.finished) - 1)
+	}
 	if !m.searching {
 		r := report.Result{Asked: report.Asked{Objectives: m.head.Objectives}, Stages: m.finished}
 		m.soFar = r.SoFar()
+	}
+}
+
+// again expects a stage that has ended once more: it is repeated.
+func (m *Model) again(i int) {
+	h := &m.head
+	h.Stages++
+	if i < len(h.Lengths) {
+		h.Lengths = slices.Insert(slices.Clone(h.Lengths), i, h.Lengths[i])
+	}
+	if i < len(h.Rates) {
+		h.Rates = slices.Insert(slices.Clone(h.Rates), i, h.Rates[i])
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/sweep/enginemetrics"
 )
@@ -235,5 +236,20 @@ func BenchmarkObserve(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Observe(e)
+	}
+}
+
+// A stage that lost a worker is run again: there is one more than was planned, and the rates after it stay theirs.
+func TestStageIsRepeated(t *testing.T) {
+	m := NewModel(Head{Stages: 3, Rates: []float64{1, 2, 3}, Lengths: []time.Duration{10e9, 20e9, 30e9}}, at)
+	m.End(report.Stage{Reason: loadgen.StopDuration})
+	m.End(report.Stage{Reason: loadgen.StopWorkerLost})
+	s := m.State(at)
+	if s.Stages != 4 || s.Next != 2 || s.Total != 50*time.Second {
+		t.Errorf("%d stages, the next at %v/s, %v in all", s.Stages, s.Next, s.Total)
+	}
+	m.End(report.Stage{Reason: loadgen.StopDuration})
+	if s := m.State(at); s.Stages != 4 || s.Next != 3 {
+		t.Errorf("%d stages, the next at %v/s", s.Stages, s.Next)
 	}
 }
