@@ -179,32 +179,55 @@ func Check(l *loadgen.Measured) Verdict {
 	return v
 }
 
-// checkWorkers gives the verdict on a stage that several processes sent together: the worst of theirs.
+// checkWorkers gives the verdict on a stage that several processes sent together: the worst of theirs. What is wrong
+// with several of them is said once, of the worst.
 func (v *Verdict) checkWorkers(l *loadgen.Measured) {
+	worst, count := map[string]Reason{}, map[string]int{}
+	var checks []string
 	for i := range l.Workers {
-		w := &l.Workers[i]
-		own, requests := Verdict{Level: Valid, Reasons: []Reason{}}, 0
-		if w.Part != nil {
-			own = Check(w.Part)
-			requests = max(w.Part.Offered, len(w.Part.Records))
+		w := checkWorker(&l.Workers[i])
+		v.Workers = append(v.Workers, w)
+		for _, r := range w.Reasons {
+			r.Text = fmt.Sprintf("worker %s: %s", w.Name, r.Text)
+			before, known := worst[r.Check]
+			if !known {
+				checks = append(checks, r.Check)
+			}
+			if !known || r.Level == before.Level && r.Value > before.Value || r.Level == Invalid && before.Level != Invalid {
+				worst[r.Check] = r
+			}
+			count[r.Check]++
 		}
-		if w.Lost != "" {
-			own.add("worker", Invalid, 0, 0, "it did not send to the end of the stage: %s", w.Lost)
+	}
+	for _, check := range checks {
+		r, also := worst[check], ""
+		if n := count[check]; n > 1 {
+			also = fmt.Sprintf(" (%d of %d workers in all)", n, len(l.Workers))
 		}
-		if w.ClockError > clockSuspect {
-			own.add("clock", Suspect, w.ClockError.Seconds(), clockSuspect.Seconds(),
-				"its clock is known to ±%v only, so that it may have sent that much too early or too late",
-				num.RoundDuration(w.ClockError))
-		}
-		for _, r := range own.Reasons {
-			v.add(r.Check, r.Level, r.Value, r.Limit, "worker %s: %s", w.Name, r.Text)
-		}
-		v.Workers = append(v.Workers, Worker{
-			Name: w.Name, Version: w.Version, ClockOffset: w.ClockOffset, ClockError: w.ClockError, Lost: w.Lost,
-			Requests: requests, Level: own.Level, Reasons: own.Reasons, Measurements: own.Measurements,
-		})
+		v.add(check, r.Level, r.Value, r.Limit, "%s%s", r.Text, also)
 	}
 	v.checkGaps()
+}
+
+// checkWorker gives the verdict on one of several processes.
+func checkWorker(w *loadgen.Worker) Worker {
+	own, requests := Verdict{Level: Valid, Reasons: []Reason{}}, 0
+	if w.Part != nil {
+		own = Check(w.Part)
+		requests = max(w.Part.Offered, len(w.Part.Records))
+	}
+	if w.Lost != "" {
+		own.add("worker", Invalid, 0, 0, "it did not send to the end of the stage: %s", w.Lost)
+	}
+	if w.ClockError > clockSuspect {
+		own.add("clock", Suspect, w.ClockError.Seconds(), clockSuspect.Seconds(),
+			"its clock is known to ±%v only, so that it may have sent that much too early or too late",
+			num.RoundDuration(w.ClockError))
+	}
+	return Worker{
+		Name: w.Name, Version: w.Version, ClockOffset: w.ClockOffset, ClockError: w.ClockError, Lost: w.Lost,
+		Requests: requests, Level: own.Level, Reasons: own.Reasons, Measurements: own.Measurements,
+	}
 }
 
 // checkGaps doubts a client whose sends are another process than the schedule.

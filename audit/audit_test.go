@@ -230,3 +230,39 @@ func TestDispersion(t *testing.T) {
 		t.Errorf("equal gaps at a distance of %v only", d)
 	}
 }
+
+// The verdict on a stage that several processes sent is the worst of theirs, and what is wrong with several is said once.
+func TestWorkers(t *testing.T) {
+	part := func(late time.Duration) *loadgen.Measured {
+		m := &loadgen.Measured{
+			Stage: loadgen.Stage{Load: loadgen.Load{Kind: loadgen.ConstantGap, Rate: 100}, MaxDuration: 2 * time.Second},
+			Start: 1, Stopped: 2e9, End: 2e9, Offered: 199, Client: loadgen.ClientStats{Stamps: loadgen.KernelStamps},
+		}
+		for i := range 199 {
+			due := int64(i+1) * 10e6
+			m.Records = append(m.Records, loadgen.Record{Scheduled: due, Sent: due + int64(late),
+				FirstToken: due + int64(late) + 10e6, End: due + 20e6, Status: loadgen.Completed})
+		}
+		m.Rebuild()
+		return m
+	}
+	all := part(0)
+	for name, late := range map[string]time.Duration{"a": 0, "b": 2 * time.Millisecond, "c": 3 * time.Millisecond} {
+		all.Workers = append(all.Workers, loadgen.Worker{Name: name, Part: part(late), ClockError: time.Microsecond})
+	}
+	v := Check(all)
+	if v.Level != Suspect || len(v.Reasons) != 1 || v.Reasons[0].Check != "send_delay" ||
+		!strings.Contains(v.Reasons[0].Text, "worker c: ") || !strings.Contains(v.Reasons[0].Text, "2 of 3 workers") {
+		t.Errorf("%s: %+v", v.Level, v.Reasons)
+	}
+	all.Workers[0].ClockError = 2 * time.Millisecond
+	all.Workers[1].Lost, all.Workers[1].Part = "it was stopped", nil
+	v = Check(all)
+	levels := map[string]Level{}
+	for _, r := range v.Reasons {
+		levels[r.Check] = r.Level
+	}
+	if v.Level != Invalid || levels["worker"] != Invalid || levels["clock"] != Suspect || len(v.Workers) != 3 {
+		t.Errorf("%s: %+v", v.Level, v.Reasons)
+	}
+}

@@ -165,7 +165,11 @@ func (s *sending) begin(at int64) (a answer, err error) {
 		w.journal.Begin(run)
 	}
 	go s.tell(run)
-	w.note("stage %d: %s, share %d of %d", s.number, s.stage.Load, s.stage.Load.Share.Index+1, s.stage.Load.Share.Of)
+	name := s.stage.Load.String()
+	if !s.stage.Load.Kind.Open() {
+		name = fmt.Sprintf("%s, %d streams", s.stage.Load.Kind, s.stage.Load.Streams)
+	}
+	w.note("stage %d: %s, share %d of %d", s.number, name, s.stage.Load.Share.Index+1, s.stage.Load.Share.Of)
 	return answer{Start: run.Start()}, nil
 }
 

@@ -95,6 +95,7 @@ func Work(ctx context.Context, c WorkerConfig) error {
 		err = w.join(true)
 	}
 	if err == nil {
+		w.note("joined the leader at %s as %s", c.Leader, c.Name)
 		err = w.wait(ctx)
 	}
 	return errors.Join(err, w.endJournal(err == nil))

@@ -436,7 +436,28 @@ func (r *Result) writeAsked(b *strings.Builder) {
 	}
 	add("when", fmt.Sprintf("%s, %v: %s requests in %s", r.Began.Format("2006-01-02 15:04:05 -0700"),
 		r.Took.Round(time.Second), num.Thousands(requests), num.Count(len(r.Stages), "stage")))
+	add("workers", r.SentBy())
 	add("openloop", r.Version)
+}
+
+// SentBy says which processes sent the load, and how well their clocks are known; "" where the program did alone.
+func (r *Result) SentBy() string {
+	var names []string
+	worst := time.Duration(0)
+	for i := range r.Stages {
+		for _, w := range r.Stages[i].Client.Workers {
+			if !slices.Contains(names, w.Name) {
+				names = append(names, w.Name)
+			}
+			worst = max(worst, w.ClockError)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	slices.Sort(names)
+	return fmt.Sprintf("%d (%s), clocks known to ±%v or better", len(names), strings.Join(names, ", "),
+		num.RoundDuration(worst))
 }
 
 // arrivals are the arrival processes of the open-loop stages.

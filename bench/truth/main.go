@@ -12,8 +12,8 @@
 // request was lost or the audit's verdict was wrong (check.go); times are not checked, for they depend on what else the
 // machine does.
 //
-// rows.go lists the loads. process.go starts the processes, send.go is the client's and serve.go the server's. table.go
-// prints.
+// rows.go lists the loads. process.go starts the processes, send.go is the client's and serve.go the server's;
+// workers.go has several of the client's send together. table.go prints.
 package main
 
 import (
@@ -43,6 +43,8 @@ func runProcess(args []string) {
 		exit(send(args[1]))
 	case "bare":
 		exit(bare(args[1]))
+	case "work":
+		exit(work(args[1]))
 	}
 }
 
@@ -79,6 +81,7 @@ func bench() error {
 	flag.StringVar(&o.Trace, "trace", "", "write the client's execution trace of the last run to this file")
 	flag.BoolVar(&o.bare, "bare", false, "run a bare net/http reader after every run, as a yardstick for CPU time")
 	flag.BoolVar(&o.Screen, "screen", false, "draw the command's screen on stderr while load is sent")
+	flag.IntVar(&o.Workers, "workers", 0, "have the client's process lead this number of further ones, which send")
 	flag.BoolVar(&o.Apart, "apart", false, "give server and client a processor each (by taskset), "+
 		"so that neither takes the other's")
 	flag.Float64Var(&o.quiet, "quiet", 0, "begin a run only when other processes use less than this many cores, "+

@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"math"
 	"os"
+	"slices"
 
 	"github.com/openloop/openloop/llmsim"
 )
@@ -29,6 +31,7 @@ type serverMeasured struct {
 	Handling   [2]float64 // µs from the kernel's receipt of a request to its handler
 	Behind     [2]float64 // µs that the server wrote its first token late, by its own schedule
 	Late       [2]float64 // ms that requests reached it late, by a steady schedule; open loop
+	Gaps       [2]float64 // µs that the gaps between arrivals there differ from the schedule's, either way; open loop
 	Reached    int        // requests that reached the server
 	TrueTokens int
 }
@@ -66,5 +69,13 @@ func (s *server) measured(rate float64) (m serverMeasured, err error) {
 	m.TrueTTFT, m.TrueITL = twoPercentiles(ttft), span/gaps
 	m.Handling, m.Behind = twoPercentiles(handling), twoPercentiles(behind)
 	m.Late = lateArrivals(arrivals, rate)
+	if rate > 0 {
+		slices.Sort(arrivals)
+		var gapErrors []float64
+		for i := 1; i < len(arrivals); i++ {
+			gapErrors = append(gapErrors, math.Abs(float64(arrivals[i]-arrivals[i-1])/1e3-1e6/rate))
+		}
+		m.Gaps = twoPercentiles(gapErrors)
+	}
 	return m, nil
 }

@@ -35,6 +35,7 @@ type clientOptions struct {
 	Profile string // file for its processor profile; "" for none
 	Trace   string // file for its execution trace; "" for none
 	Screen  bool   // draw the command's screen while it sends
+	Workers int    // processes that send while this one leads; 0: it sends itself
 }
 
 // clientArgs are the arguments of the client's process: the load, the options, and the server's base URL.
@@ -59,7 +60,8 @@ type clientMeasured struct {
 	Connect   [2]float64 // µs, of the requests that opened a connection
 	NewConns  int
 	Delay     [2]float64 // µs from the kernel's receipt of a token to the client's reading it
-	CPU       float64    // s
+	CPU       float64    // s; of workers, all of them
+	LeaderCPU float64    // s, of their leader
 	Elapsed   float64    // s
 	GCs       int
 
@@ -142,14 +144,19 @@ func send(arg string) error {
 	minute, end := make(chan float64, 1), make(chan float64, 1)
 	time.AfterFunc(time.Minute, func() { minute <- residentMB() })
 	time.AfterFunc(stage.MaxDuration-100*time.Millisecond, func() { end <- residentMB() })
-	left, err := sendStage(runner, stage, hooks, a.Screen)
+	var m clientMeasured
+	var left *loadgen.Measured
+	if a.Workers > 0 {
+		left, m.LeaderCPU, err = sendByWorkers(a.Workers, a.URL, stage, hooks)
+	} else {
+		left, err = sendStage(runner, stage, hooks, a.Screen)
+	}
 	if err != nil {
 		return err
 	}
 	verdict := audit.Check(left)
-	var m clientMeasured
 	if a.Report > 0 {
-		if m, err = writeReport(left, verdict); err != nil {
+		if m.ReportSeconds, m.ReportMB, err = writeReport(left, verdict); err != nil {
 			return err
 		}
 	}
@@ -292,10 +299,10 @@ func stallOnce(after, by time.Duration) func(time.Duration) {
 }
 
 // writeReport writes what the command writes of a stage, and takes the time.
-func writeReport(stage *loadgen.Measured, verdict audit.Verdict) (m clientMeasured, err error) {
+func writeReport(stage *loadgen.Measured, verdict audit.Verdict) (seconds, megabytes float64, err error) {
 	dir, err := os.MkdirTemp("", "openloop-bench-truth")
 	if err != nil {
-		return m, err
+		return 0, 0, err
 	}
 	defer os.RemoveAll(dir)
 	debug.SetGCPercent(50) // as the command does after its load
@@ -309,19 +316,18 @@ func writeReport(stage *loadgen.Measured, verdict audit.Verdict) (m clientMeasur
 	r := exporter.Export(report.New(asked, report.Run{Model: "llmsim", Measured: made}))
 	outputs, err := guidellm.ParseOutputs([]string{"json", "csv"})
 	if err != nil {
-		return m, err
+		return 0, 0, err
 	}
 	for _, o := range outputs {
 		name := filepath.Join(dir, o.File)
 		if err := guidellm.WriteFile(name, o.Format, r); err != nil {
-			return m, err
+			return 0, 0, err
 		}
 		info, err := os.Stat(name)
 		if err != nil {
-			return m, err
+			return 0, 0, err
 		}
-		m.ReportMB += float64(info.Size()) / 1e6
+		megabytes += float64(info.Size()) / 1e6
 	}
-	m.ReportSeconds = time.Since(start).Seconds()
-	return m, nil
+	return time.Since(start).Seconds(), megabytes, nil
 }

@@ -65,6 +65,10 @@ func (r *row) table(results []runResult) table {
 		line("  requests that had to connect", "%.0f", func(r *runResult) float64 { return float64(r.NewConns) })
 		line("late at the server, p99 (µs)", "%.0f", func(r *runResult) float64 { return 1e3 * r.Late[1] })
 	}
+	if r.Rate > 0 {
+		line("gaps at the server, off, p50 (µs)", "%.0f", func(r *runResult) float64 { return r.Gaps[0] })
+		line("gaps at the server, off, p99 (µs)", "%.0f", func(r *runResult) float64 { return r.Gaps[1] })
+	}
 	line("client delay p50 (µs)", "%.0f", func(r *runResult) float64 { return r.Delay[0] })
 	line("client delay p99 (µs)", "%.0f", func(r *runResult) float64 { return r.Delay[1] })
 	line("client CPU a token (µs)", "%.2f", func(r *runResult) float64 { return 1e6 * r.CPU / float64(r.Tokens) })
@@ -74,6 +78,10 @@ func (r *row) table(results []runResult) table {
 			func(r *runResult) float64 { return r.CPU / float64(r.Tokens) / r.BareCPU })
 	}
 	line("client CPU (cores)", "%.2f", func(r *runResult) float64 { return r.CPU / r.Elapsed })
+	if results[0].LeaderCPU > 0 {
+		line("leader CPU a token (µs)", "%.2f",
+			func(r *runResult) float64 { return 1e6 * r.LeaderCPU / float64(r.Tokens) })
+	}
 	line("server CPU a token (µs)", "%.2f", func(r *runResult) float64 { return 1e6 * r.ServerCPU / float64(r.Tokens) })
 	line("server late by itself, p99 (µs)", "%.0f", func(r *runResult) float64 { return r.Behind[1] })
 	line("other processes, steal (cores)", "%.2f", func(r *runResult) float64 { return r.Others })

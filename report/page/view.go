@@ -567,6 +567,7 @@ func factsOf(r *report.Result) []pair {
 		add("objectives", fmt.Sprintf("%s (%s confidence)", r.Asked.SLO(),
 			percent(slo.WithDefault(r.Asked.Confidence))))
 	}
+	add("workers", r.SentBy())
 	add("seeds", fmt.Sprintf("arrivals %d, prompts %d", r.Asked.Seed, r.Workload.PromptSeed))
 	add("engine", r.Engine.String())
 	if p := r.Probes; p != nil {

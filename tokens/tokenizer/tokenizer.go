@@ -1,12 +1,14 @@
 // Package tokenizer is whose tokens are counted: tokenizers that are embedded or read from files, and the words of
 // which texts of an exact length are made.
 //
-//	tokenizer.go    Tokenizer, Open; encodings and files of tiktoken
-//	huggingface.go  the byte-level BPE of a tokenizer.json
-//	split.go        how a text is cut into pieces before tokens are merged, for the regular expressions that are known
-//	merge.go        merging the bytes of a piece
-//	words.go        Vocabulary: words that are one token each for whoever counts
-//	genwords.go     how words.txt was made
+//	tokenizer.go        Tokenizer, Open; files of tiktoken
+//	embedded.go         the encodings that are part of the program
+//	huggingface.go      the byte-level BPE of a tokenizer.json
+//	split.go            how a text is cut into pieces before merging, for the regular expressions that are known
+//	merge.go            merging the bytes of a piece
+//	words.go            Vocabulary: words that are one token each for whoever counts
+//	genvocabularies.go  how the files of embedded.go were made
+//	genwords.go         how words.txt was made
 //
 // It knows nothing of prompts, and asks no server.
 package tokenizer
@@ -23,7 +25,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/pkoukk/tiktoken-go"
-	loader "github.com/pkoukk/tiktoken-go-loader"
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/openloop/openloop/internal/infile"
@@ -99,20 +100,6 @@ type tiktokenBPE struct {
 	name string
 	bpe  *tiktoken.Tiktoken
 	nfc  bool
-}
-
-// openEmbedded loads o200k_base or cl100k_base from the program itself. It takes some 0.2 s; who only needs prompts by
-// o200k_base uses [EmbeddedWords], which needs no tokenizer.
-func openEmbedded(name string) (*tiktokenBPE, error) {
-	pattern, ok := map[string]string{"o200k_base": patternO200K, "cl100k_base": patternCL100K}[name]
-	if !ok {
-		return nil, fmt.Errorf("there is not an embedded tokenizer %q; there are o200k_base and cl100k_base", name)
-	}
-	ranks, err := loader.NewOfflineLoader().LoadTiktokenBpe(name + ".tiktoken")
-	if err != nil {
-		return nil, fmt.Errorf("embedded tokenizer %s: %w", name, err)
-	}
-	return newTiktoken(name, ranks, pattern)
 }
 
 // openTiktoken reads a .tiktoken file: lines of a token in base64 and its rank. The file does not hold its
