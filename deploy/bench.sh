@@ -143,9 +143,9 @@ pods="batch.kubernetes.io/job-name=$job"
 
 # why_not says why the pod does not start, as far as the cluster knows.
 why_not() {
-  k get pods --selector="$pods" --output=jsonpath='{range .items[*]}{.status.conditions[?(@.status=="False")].message
-    } {.status.containerStatuses[*].state.waiting.reason} {.status.containerStatuses[*].state.waiting.message}{end}' |
-    tr -s ' \n' ' '
+  local waiting='.status.containerStatuses[*].state.waiting'
+  k get pods --selector="$pods" --output=jsonpath="{range .items[*]}{.status.conditions[?(@.status==\"False\")].message}\
+ {$waiting.reason} {$waiting.message}{end}" | tr -s ' \n' ' '
   k get events --field-selector="involvedObject.kind=Job,involvedObject.name=$job,type=Warning" \
     --output=jsonpath='{.items[-1:].message}' || true
 }

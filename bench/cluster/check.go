@@ -207,8 +207,12 @@ func (c *cluster) checkOverlay(ctx context.Context, folder, openloop string) (st
 			case from.ConfigMapKeyRef != nil && *from.ConfigMapKeyRef == keyRef{"bench-target", "MODEL", true}:
 			case from.SecretKeyRef != nil && *from.SecretKeyRef == keyRef{"bench-target-auth", "api-key", true}:
 				value = "sk-check"
+			case from.SecretKeyRef != nil && *from.SecretKeyRef == keyRef{"openloop-workers", "token", false}:
+				value = "token-check"
 			case from.FieldRef != nil && from.FieldRef.FieldPath == "metadata.name":
 				value = "openloop-sweep-x7k2p"
+			case from.FieldRef != nil && from.FieldRef.FieldPath == "metadata.labels['batch.kubernetes.io/job-name']":
+				value = "openloop-sweep"
 			case value == "":
 				return "", fmt.Errorf("the variable %s has no value, or one from elsewhere than is documented", e.Name)
 			}

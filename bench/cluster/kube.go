@@ -28,6 +28,7 @@ const (
 	fixedEngine = "engine-fixed" // answers at any load after the same time
 	goodKey     = "sk-canary-41c7e09b"
 	wrongKey    = "sk-canary-wrong-7d2f"
+	workerToken = "token-canary-b1d9"
 )
 
 // What is simulated: 4 requests at a time, about 80 a second of the cases' size; and an engine without limits.
@@ -36,7 +37,7 @@ const (
 	fixedTimes   = "fixed?ttft=30ms&itl=5ms"
 )
 
-// namespaceManifest makes the namespace and what all cases need in it: NAMESPACE and KEY are replaced.
+// namespaceManifest makes the namespace and what all cases need in it: NAMESPACE, KEY and TOKEN are replaced.
 const namespaceManifest = `
 apiVersion: v1
 kind: Namespace
@@ -50,6 +51,11 @@ apiVersion: v1
 kind: Secret
 metadata: {name: engine-key, namespace: NAMESPACE}
 stringData: {key: KEY}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: openloop-workers, namespace: NAMESPACE}
+stringData: {token: TOKEN}
 ---
 apiVersion: v1
 kind: Secret
@@ -111,7 +117,7 @@ func (c *cluster) prepare(ctx context.Context) error {
 	if _, err := c.raw(ctx, nil, "get", "namespace", c.namespace); err == nil {
 		return fmt.Errorf("the namespace %s exists already: name another with -namespace", c.namespace)
 	}
-	manifest := strings.ReplaceAll(namespaceManifest, "KEY", goodKey)
+	manifest := strings.NewReplacer("KEY", goodKey, "TOKEN", workerToken).Replace(namespaceManifest)
 	for _, e := range []struct{ name, engine, replicas, args string }{
 		{openEngine, fewSequences, "1", ""},
 		{keyedEngine, fewSequences, "1", ", --api-key-file=/key/key"},

@@ -140,7 +140,7 @@ func (c *cluster) try(ctx context.Context, chosen []testCase, imports, tarFile s
 
 // one runs a case.
 func (c *cluster) one(ctx context.Context, number int, t *testCase) (note string, err error) {
-	ctx, stop := context.WithTimeout(ctx, 4*time.Minute)
+	ctx, stop := context.WithTimeout(ctx, 8*time.Minute)
 	defer stop()
 	s := &scene{cluster: c, number: number, dir: filepath.Join(c.scratch, fmt.Sprintf("case%02d", number))}
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {

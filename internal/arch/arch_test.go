@@ -86,6 +86,7 @@ var allowed = map[string]string{
 
 	"cmd/openloop":  all,
 	"bench/compare": all,
+	"bench/cluster": "",
 	"bench/faults":  "bench/faults/server " + all,
 	"bench/knee":    all,
 	"bench/peers":   all,
