@@ -49,9 +49,10 @@ func ReadFile(name string) (*Report, error) {
 }
 
 // Read reads a report, GuideLLM's or openloop's, as JSON or YAML, compressed by gzip or not, or in the log of a run
-// (--log-report); which of them it is, it sees. Fields that GuideLLM 0.5.0 does not have, and those that it has with a value of another kind, are kept in
-// Report.Unknown; those of its fields that could not be read are listed in Report.Missing. So a report of another
-// version is read as far as it means the same. The error, for a document that is not a report, is a *ReadError.
+// (--log-report); which of them it is, it sees. Fields that GuideLLM 0.5.0 does not have, and those that it has with a
+// value of another kind, are kept in Report.Unknown; those of its fields that could not be read are listed in
+// Report.Missing. So a report of another version is read as far as it means the same. The error, for a document that is
+// not a report, is a *ReadError.
 func Read(r io.Reader) (*Report, error) {
 	in, err := openJSON(r)
 	if err != nil {
@@ -110,7 +111,8 @@ func ReadOpenLoop(r io.Reader) (json.RawMessage, error) {
 	return nil, &ReadError{"openloop", err}
 }
 
-// openJSON undoes compression, finds the report in a log, and turns YAML into JSON. It stands before the document's first byte then.
+// openJSON undoes compression, finds the report in a log, and turns YAML into JSON. It stands before the document's
+// first byte then.
 func openJSON(r io.Reader) (*bufio.Reader, error) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {

@@ -18,8 +18,8 @@ type testCase struct {
 	do   func(ctx context.Context, s *scene) (note string)
 }
 
-// The configurations of the cases. On a small test cluster the engine and the client share processors; where the verdict
-// on the client is not what a case is about, an invalid one does not fail it.
+// The configurations of the cases. On a small test cluster the engine and the client share processors; where the
+// verdict on the client is not what a case is about, an invalid one does not fail it.
 const (
 	request = "prompt-tokens: 16\noutput-tokens: 8\nallow-invalid: true\n"
 	// long finds an answer that is decided.
@@ -286,8 +286,8 @@ func overlay(name, field, want string) func(ctx context.Context, s *scene) strin
 	}
 }
 
-// besideEngine has the engine's own label in the place of the overlay's example. Where the cluster has one node, there is
-// none for the client.
+// besideEngine has the engine's own label in the place of the overlay's example. Where the cluster has one node, there
+// is none for the client.
 func besideEngine(ctx context.Context, s *scene) string {
 	nodes := s.get(ctx, "get", "nodes", "--output=name")
 	patches := `
@@ -305,8 +305,6 @@ func besideEngine(ctx context.Context, s *scene) string {
 }
 
 func networkPolicy(ctx context.Context, s *scene) string {
-	// The engine's label and port; the overlay has vLLM's.
-	s.runs++
 	note := overlay("networkpolicy", "restartPolicy", "Never")(ctx, s)
 	if got := s.get(ctx, "get", "networkpolicy", "openloop", "--output=jsonpath={.spec.policyTypes}"); !strings.Contains(
 		got, "Egress") {
@@ -337,8 +335,8 @@ func cronJob(ctx context.Context, s *scene) string {
 	}))
 	e = s.until(ctx, ask{overlay: "cronjob", config: strings.Replace(gate, "rate: 20", "rate: 200", 1)}, said)
 	e.expect(3, "(?i)fail")
-	if state := s.get(ctx, "get", "job", e.job(), "--output=jsonpath={.status.conditions[*].type}"); !strings.Contains(state,
-		"Failed") {
+	state := s.get(ctx, "get", "job", e.job(), "--output=jsonpath={.status.conditions[*].type}")
+	if !strings.Contains(state, "Failed") {
 		s.failf("the Job is %s", state)
 	}
 	s.get(ctx, "delete", "cronjob", "openloop-gate")
@@ -351,7 +349,8 @@ func emptyDir(ctx context.Context, s *scene) string {
 	if strings.Contains(e.out, "OPENLOOP REPORT") {
 		s.failf("the report passes over the screen\n%s", tail(e.out))
 	}
-	if claims := s.get(ctx, "get", "pod", e.pod, "--output=jsonpath={.spec.volumes[*].persistentVolumeClaim}"); claims != "" {
+	claims := s.get(ctx, "get", "pod", e.pod, "--output=jsonpath={.spec.volumes[*].persistentVolumeClaim}")
+	if claims != "" {
 		s.failf("the pod has a claim: %s", claims)
 	}
 	info, err := os.Stat(filepath.Join(e.dir, "benchmarks.json.gz"))

@@ -54,8 +54,9 @@ type keyRef struct {
 	Optional  bool
 }
 
-// checkManifests builds every overlay and runs the command of its pod as its container would, with the same openloop.yaml
-// and the same variables, up to connecting: every flag must be known, every value accepted, every variable defined.
+// checkManifests builds every overlay and runs the command of its pod as its container would, with the same
+// openloop.yaml and the same variables, up to connecting: every flag must be known, every value accepted, every
+// variable defined.
 func (c *cluster) checkManifests(ctx context.Context, openloop string) error {
 	openloop, err := filepath.Abs(openloop)
 	if err != nil {

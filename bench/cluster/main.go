@@ -46,7 +46,8 @@ func campaign() error {
 	keep := flag.Bool("keep", false, "keep the namespace, and what the cases leave")
 	flag.BoolVar(&c.verbose, "v", false, "print what bench.sh prints")
 	check := flag.String("check", "", "look at the manifests alone, with this openloop")
-	flag.StringVar(&c.kustomize, "kustomize", "", "command that builds a folder, for -check (default: kubectl kustomize)")
+	flag.StringVar(&c.kustomize, "kustomize", "",
+		"command that builds a folder, for -check (default: kubectl kustomize)")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))

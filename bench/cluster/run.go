@@ -223,8 +223,8 @@ func (e *ended) job() string {
 		`--output=jsonpath={.metadata.labels.batch\.kubernetes\.io/job-name}`)
 }
 
-// answered is what a run says of the maximum rate: it must have come to its end, and its report must be there. Where the
-// machine is too busy to measure, the answer may be that there is none.
+// answered is what a run says of the maximum rate: it must have come to its end, and its report must be there. Where
+// the machine is too busy to measure, the answer may be that there is none.
 func (e *ended) answered() string {
 	e.expect(0, "(?m)^. max rate at SLO")
 	if e.report == nil || len(e.report.OpenLoop.Stages) < 3 {

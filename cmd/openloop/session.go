@@ -578,9 +578,9 @@ func (s *session) verdict(result *report.Result, failed, saveErr error) error {
 	return nil
 }
 
-// logPause is how long the program lives after a report went to the log. Who keeps the log of a container reads it from a
-// pipe: what the pipe still holds when the process ends has been seen to be lost, and what is written to stderr at the
-// same time to get in between.
+// logPause is how long the program lives after a report went to the log. Who keeps the log of a container reads it from
+// a pipe: what the pipe still holds when the process ends has been seen to be lost, and what is written to stderr at
+// the same time to get in between.
 const logPause = time.Second
 
 // logReport writes the report to stdout as text, where that is asked for.

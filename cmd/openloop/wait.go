@@ -99,8 +99,8 @@ func (w *waiter) ended(ctx context.Context) error {
 	return fmt.Errorf("the endpoint is not ready after %v: %w", w.limit, w.lastError())
 }
 
-// tell says every now and then what is waited for, also while nothing is known but that no answer came yet: the log of a
-// Job that is silent for minutes looks like one that hangs, and what carries it may cut it.
+// tell says every now and then what is waited for, also while nothing is known but that no answer came yet: the log of
+// a Job that is silent for minutes looks like one that hangs, and what carries it may cut it.
 func (w *waiter) tell(ctx context.Context) {
 	tick := time.NewTicker(waitTold)
 	defer tick.Stop()

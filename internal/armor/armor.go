@@ -17,8 +17,8 @@ const (
 	begin     = "-----BEGIN " + blockType + "-----"
 	end       = "-----END " + blockType + "-----"
 
-	// lineLength is that of a report's lines. What keeps a container's log adds some fifty bytes to every line, and splits
-	// those that are longer than 16 kB.
+	// lineLength is that of a report's lines. What keeps a container's log adds some fifty bytes to every line, and
+	// splits those that are longer than 16 kB.
 	lineLength = 4096
 )
 
@@ -44,8 +44,8 @@ func Write(w io.Writer, write func(io.Writer) error) error {
 	return err
 }
 
-// Find finds the last report in a log; it is still compressed. ok is false where there is none that is whole. Lines that
-// got among those of a report, as those of stderr do in a container's log, are left out.
+// Find finds the last report in a log; it is still compressed. ok is false where there is none that is whole. Lines
+// that got among those of a report, as those of stderr do in a container's log, are left out.
 func Find(log []byte) (packed []byte, ok bool) {
 	var report bytes.Buffer
 	inside := false
