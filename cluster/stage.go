@@ -271,7 +271,7 @@ func (s *stage) indexOf(p *part, own int) int {
 // shift moves the times of a record to another clock; 0 means never.
 func shift(r *loadgen.Record, by int64) {
 	for _, t := range []*int64{&r.Scheduled, &r.Started, &r.Sent, &r.FirstEvent, &r.FirstToken, &r.LastToken,
-		&r.LastEvent, &r.End} {
+		&r.LastEvent, &r.End, &r.Began} {
 		if *t != 0 {
 			*t += by
 		}

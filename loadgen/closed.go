@@ -57,6 +57,7 @@ func (run *Run) stream(ctx context.Context, delay time.Duration, free int64) {
 			return
 		}
 		a.rec.noteRequest(a.req, free)
+		a.session.mark(a.rec)
 		a.rec.Started = run.clock.Now()
 		if !run.takeSlot(a.rec) {
 			if a.session != nil {
@@ -126,7 +127,6 @@ func (run *Run) nextOfStream(ctx context.Context) (a job, ok bool) {
 	run.next++
 	a.i = run.arena.count
 	a.rec, a.detail = run.arena.add()
-	a.session.mark(a.rec)
 	return a, true
 }
 

@@ -57,6 +57,7 @@ func (s *Session) Request() Request {
 type conversation struct {
 	session *Session
 	number  int32  // from 1, in the order of the schedule
+	began   int64  // when its first turn was due
 	turn    int    // that is under way
 	history []byte // messages of the turns before it, their answers included, each with a comma behind
 }
@@ -93,7 +94,10 @@ func appendAnswer(b, text []byte) []byte {
 // mark notes in a record which turn of a session it is of.
 func (c *conversation) mark(r *Record) {
 	if c != nil {
-		r.Session, r.Turn, r.Turns = c.number, int16(c.turn), int16(len(c.session.Turns))
+		if c.began == 0 {
+			c.began = r.Scheduled
+		}
+		r.Began, r.Session, r.Turn, r.Turns = c.began, c.number, int16(c.turn), int16(len(c.session.Turns))
 	}
 }
 
