@@ -318,7 +318,7 @@ func (run *Run) supervise(ctx context.Context, before processUse) {
 	l.Records, l.Details = run.arena.flatten()
 	l.Sessions = run.sessionCount
 	run.countOffered()
-	l.sortRecords()
+	l.SortRecords()
 	l.Gaps, l.TTFT, l.ClientDelay = newHistogram(), newHistogram(), newHistogram()
 	for i := range run.shard {
 		h := &run.shard[i].hists

@@ -312,9 +312,9 @@ func (run *Run) endSessions() {
 	}
 }
 
-// sortRecords puts records in the order in which they were due, with their details. Turns are made when answers have
-// come, and so between arrivals that were made before them.
-func (m *Measured) sortRecords() {
+// SortRecords puts records in the order in which they were due, with their details. Turns are made when answers have
+// come, and so between arrivals that were made before them. Without turns it does nothing.
+func (m *Measured) SortRecords() {
 	if !slices.ContainsFunc(m.Records, func(r Record) bool { return r.Session > 0 }) {
 		return
 	}

@@ -67,7 +67,8 @@ func TestSessions(t *testing.T) {
 			w := &wire{answer: h.listening(serve(50*time.Millisecond, 10*time.Millisecond, 3))}
 			inBubble(t, w, func(t *testing.T, r *Runner) {
 				m := mustRun(t, r, Stage{Load: constantLoad(4), MaxRequests: 6}, talks(3, c.think, c.answer))
-				if want := (Sessions{Started: 6, Done: 6}); m.Sessions != want || m.Offered != 6 || len(m.Records) != 18 {
+				want := Sessions{Started: 6, Done: 6}
+				if m.Sessions != want || m.Offered != 6 || len(m.Records) != 18 {
 					t.Fatalf("%+v, %d offered, %d records", m.Sessions, m.Offered, len(m.Records))
 				}
 				last := map[int32]*Record{}
@@ -111,7 +112,8 @@ func TestSessions(t *testing.T) {
 				for _, m := range asked.Messages {
 					said = append(said, m.Role+":"+m.Content)
 				}
-				want := fmt.Sprintf("user:%[1]s q0,assistant:%[2]s,user:%[1]s q1,assistant:%[2]s,user:%[1]s q2", session, c.said)
+				want := fmt.Sprintf("user:%[1]s q0,assistant:%[2]s,user:%[1]s q1,assistant:%[2]s,user:%[1]s q2",
+					session, c.said)
 				if got := strings.Join(said, ","); got != want {
 					t.Errorf("%s\nwant %s", got, want)
 				}

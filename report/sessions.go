@@ -86,45 +86,50 @@ func mean(values []float64) num.Value {
 // mostTurnsShown is how many turns stand on the screen.
 const mostTurnsShown = 8
 
-// writeSessions writes what became of sessions, by stage and turn.
+// writeSessions writes what became of sessions, by stage and by turn.
 func (r *Result) writeSessions(b *strings.Builder) {
-	rows := [][]string{
-		{"  sessions", "started/s", "done", "abandoned", "unfinished", "p95 s", "turn", "TTFT p95", "prompt", "cached"},
-	}
-	whole := func(v num.Value) string {
-		if v.IsAbsent() {
-			return "–"
-		}
-		return fmt.Sprintf("%.0f", float64(v))
-	}
+	sessions := [][]string{{"  sessions", "started/s", "done", "abandoned", "unfinished", "e2e p95 (s)"}}
+	turns := [][]string{{"  turns", "turn", "answered", "TTFT p95", "prompt", "cached"}}
 	more := 0
 	for i := range r.Stages {
 		s := r.Stages[i].Sessions
 		if s == nil {
 			continue
 		}
-		head := []string{"  " + r.Stages[i].Name, num.Three(s.Rate), fmt.Sprint(s.Done), fmt.Sprint(s.Abandoned),
-			fmt.Sprint(s.Unfinished), num.Three(float64(s.E2E.P95) / 1e3)}
+		name := "  " + r.Stages[i].Name
+		sessions = append(sessions, []string{name, num.Three(s.Rate), num.Thousands(s.Done), num.Thousands(s.Abandoned),
+			num.Thousands(s.Unfinished), num.Three(float64(s.E2E.P95) / 1e3)})
 		for k, t := range s.Turns {
 			if k == mostTurnsShown {
 				more = max(more, len(s.Turns)-k)
 				break
 			}
-			share := "–"
-			if !t.Cached.IsAbsent() && t.Prompt > 0 {
-				share = fmt.Sprintf("%.0f %%", 100*float64(t.Cached/t.Prompt))
-			}
-			rows = append(rows, append(head, fmt.Sprint(t.Turn), num.Three(float64(t.TTFT.P95)), whole(t.Prompt), share))
-			head = []string{"", "", "", "", "", ""}
+			turns = append(turns, append([]string{name, fmt.Sprint(t.Turn), num.Thousands(t.Requests),
+				num.Three(float64(t.TTFT.P95))}, t.lengths()...))
+			name = ""
 		}
 	}
-	if len(rows) == 1 {
+	if len(sessions) == 1 {
 		return
 	}
 	b.WriteByte('\n')
-	writeTable(b, rows)
+	writeTable(b, sessions)
+	b.WriteByte('\n')
+	writeTable(b, turns)
 	if more > 0 {
-		fmt.Fprintf(b, "  and up to %d further turns: in the report\n", more)
+		fmt.Fprintf(b, "  and up to %d further turns, which are in the report\n", more)
 	}
-	b.WriteString("\n  TTFT in ms, prompt in tokens; cached is the share of it that the server had\n")
+	b.WriteString("\n  rates are sessions a second; prompt in tokens, cached is the share that the server had of it\n")
+}
+
+// lengths are the turn's mean prompt, and how much of it the server had.
+func (t *Turn) lengths() []string {
+	prompt, cached := "–", "–"
+	if !t.Prompt.IsAbsent() {
+		prompt = fmt.Sprintf("%.0f", float64(t.Prompt))
+		if !t.Cached.IsAbsent() && t.Prompt > 0 {
+			cached = fmt.Sprintf("%.0f %%", 100*float64(t.Cached/t.Prompt))
+		}
+	}
+	return []string{prompt, cached}
 }

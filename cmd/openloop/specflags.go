@@ -144,7 +144,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.IntVar(&f.prefixCount, "prefix-count", 1, "number of different prefixes")
 	f.turns.add(set, "turns", "requests of a session, each with all that was said before it; sessions then arrive in "+
 		"the place of requests (0: none)", 0)
-	f.turnTokens.add(set, "turn-tokens", "length of the prompts of the turns after the first one (0: as --prompt-tokens)", 0)
+	f.turnTokens.add(set, "turn-tokens",
+		"length of the prompts of the turns after the first one (0: as --prompt-tokens)", 0)
 	set.StringVar(&f.thinkTime, "think-time", "0",
 		"`TIME` from the end of an answer until the turn after it is due: "+tokens.ThinkForms)
 	set.StringVar(&f.history, "history", "recorded",
