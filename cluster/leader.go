@@ -71,7 +71,8 @@ type member struct {
 
 // NewLeader starts to listen. Workers can join once Open is called.
 func NewLeader(c Config) (*Leader, error) {
-	s, err := startServer(c.Listen, c.Token, c.TLS)
+	l := &Leader{config: c, clock: newClock(), refused: map[string]bool{}, joined: make(chan struct{}, 1)}
+	s, err := startServer(c.Listen, c.Token, c.TLS, func(host, why string) { l.refuse("a worker at "+host, why) })
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +81,8 @@ func NewLeader(c Config) (*Leader, error) {
 		s.Shutdown()
 		return nil, err
 	}
-	return &Leader{config: c, server: s, nc: nc, clock: newClock(), refused: map[string]bool{},
-		joined: make(chan struct{}, 1)}, nil
+	l.server, l.nc = s, nc
+	return l, nil
 }
 
 // Address is where workers join.
@@ -144,7 +145,7 @@ func (l *Leader) MaxConcurrency() int {
 // Close sends the workers home and ends the server.
 func (l *Leader) Close() {
 	var told sync.WaitGroup
-	for _, m := range l.able() {
+	for _, m := range l.present() { // also who stands by
 		told.Go(func() {
 			_, _ = l.order(m, order{Kind: goHome}) // who does not hear it notices that the leader is gone
 		})
@@ -181,16 +182,26 @@ func (l *Leader) join(msg *nats.Msg) {
 	}
 	w := l.admit(h)
 	if w.Refused != "" {
-		l.mu.Lock()
-		text := fmt.Sprintf("worker %s was refused: %s", h.Name, w.Refused)
-		known := l.refused[text]
-		l.refused[text] = true
-		l.mu.Unlock()
-		if !known {
-			l.note(true, "%s", text)
-		}
+		l.refuse("worker "+h.Name, w.Refused)
 	}
 	_ = msg.Respond(encode(w)) // who does not hear it asks again
+}
+
+// mostRefused is how many refusals are told: whoever can reach the port can be refused.
+const mostRefused = 50
+
+// refuse takes note, once, of who was not let in.
+func (l *Leader) refuse(who, why string) {
+	text := fmt.Sprintf("%s was refused: %s", who, why)
+	l.mu.Lock()
+	known := l.refused[text] || len(l.refused) >= mostRefused
+	if !known {
+		l.refused[text] = true
+	}
+	l.mu.Unlock()
+	if !known {
+		l.note(true, "%s", text)
+	}
 }
 
 // admit says what becomes of a worker that wants to join.
@@ -221,11 +232,11 @@ func (l *Leader) admit(h hello) welcome {
 		}
 	}
 	l.members = append(l.members, m)
-	late := l.stages > 0
+	late := l.stages
 	go func() {
 		switch {
-		case late:
-			l.note(true, "worker %s joined late, after %d stages", m.name, l.stages)
+		case late > 0:
+			l.note(true, "worker %s joined late, when stage %d had begun", m.name, late)
 		case present >= l.config.Workers:
 			l.note(false, "worker %s stands by: there are %d already", m.name, l.config.Workers)
 		default:
@@ -306,15 +317,21 @@ func (l *Leader) giveUp(m *member, why string) {
 
 // able are the workers that send the next stage: the first of those that are there.
 func (l *Leader) able() []*member {
+	present := l.present()
+	return present[:min(len(present), l.config.Workers)]
+}
+
+// present are the workers that were not lost.
+func (l *Leader) present() []*member {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var able []*member
+	var present []*member
 	for _, m := range l.members {
-		if m.why == "" && len(able) < l.config.Workers {
-			able = append(able, m)
+		if m.why == "" {
+			present = append(present, m)
 		}
 	}
-	return able
+	return present
 }
 
 // order tells a worker what to do, and waits until it is done, or the worker is lost.

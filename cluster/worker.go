@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ var (
 	ErrLeaderGone = errors.New("the leader is gone")
 	ErrGivenUp    = errors.New("the leader goes on without this worker")
 	ErrNoLeader   = errors.New("no leader answers")
+	ErrUntrusted  = errors.New("the leader's certificate is not trusted")
 )
 
 // WorkerConfig says whom a worker works for.
@@ -98,6 +100,9 @@ func Work(ctx context.Context, c WorkerConfig) error {
 		w.note("joined the leader at %s as %s", c.Leader, c.Name)
 		err = w.wait(ctx)
 	}
+	if err == nil {
+		w.note("the run is over")
+	}
 	return errors.Join(err, w.endJournal(err == nil))
 }
 
@@ -161,14 +166,14 @@ func (w *worker) join(ready bool) error {
 		Most: w.config.Most, Headers: w.config.Headers})
 	var last error
 	for said := false; ; {
-		err := w.connect()
+		err := w.connect(ctx)
 		if err == nil {
 			err = w.ask(ctx, h)
 		}
 		switch {
 		case err == nil:
 			return nil
-		case errors.Is(err, ErrRefused):
+		case errors.Is(err, ErrRefused) || errors.Is(err, ErrUntrusted):
 			return err
 		}
 		if last = err; !said {
@@ -187,18 +192,30 @@ func (w *worker) join(ready bool) error {
 }
 
 // connect connects to the leader, if it is not done yet.
-func (w *worker) connect() error {
+func (w *worker) connect(ctx context.Context) error {
 	if w.nc != nil {
 		return nil
 	}
-	o := append(options(w.config.Token), nats.Timeout(5*time.Second))
+	timeout := 5 * time.Second
+	if end, ok := ctx.Deadline(); ok {
+		timeout = max(min(timeout, time.Until(end)), time.Millisecond)
+	}
+	o := append(options(w.config.Token), nats.Timeout(timeout))
 	url := "nats://" + w.config.Leader
 	if w.config.TLS != nil {
 		o = append(o, nats.Secure(w.config.TLS))
 		url = "tls://" + w.config.Leader
 	}
 	nc, err := nats.Connect(url, o...)
+	var untrusted *tls.CertificateVerificationError
+	var slow net.Error
 	switch {
+	case errors.As(err, &untrusted):
+		return fmt.Errorf("%w: %w", ErrUntrusted, untrusted.Err)
+	case errors.Is(err, nats.ErrNoServers):
+		return errors.New("nothing listens there")
+	case errors.Is(err, nats.ErrTimeout) || errors.As(err, &slow) && slow.Timeout():
+		return errors.New("it can't be reached, or is something else than a leader")
 	case errors.Is(err, nats.ErrAuthorization):
 		return fmt.Errorf("%w: it asks for another token", ErrRefused)
 	case errors.Is(err, nats.ErrSecureConnRequired):

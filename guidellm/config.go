@@ -304,17 +304,27 @@ func (e *Exporter) profile(result *report.Result) profile {
 		}
 	}
 	rates := ratesOf(plan)
+	if plan.Profile == "sweep" {
+		p.StrategyTypes = sweepTypes(arrivals, max(plan.Sweep.Size, len(p.StrategyTypes)))
+	}
 	switch plan.Profile {
 	case "sweep":
 		probes := report.Probes{}
 		if result.Probes != nil {
 			probes = *result.Probes
 		}
-		p.SweepSize, p.StrategyType = Some(int64(max(2, plan.Sweep.Size))), arrivals
+		p.SweepSize, p.StrategyType = Some(int64(len(p.StrategyTypes))), arrivals
 		p.MaxConcurrency, p.RandomSeed = &Null[int64]{}, Some(a.RandomSeed)
 		p.SynchronousRate = Some(orMinusOne(probes.SynchronousRate))
 		p.ThroughputRate = Some(orMinusOne(probes.SaturationRate))
 		p.AsyncRates, p.MeasuredRates = []float64{}, append([]float64{}, probes.Rates...)
+		if len(probes.Rates) == 0 { // --fast: the search chose them
+			for _, s := range p.CompletedStrategies {
+				if s.Open() {
+					p.MeasuredRates = append(p.MeasuredRates, s.Rate.Value)
+				}
+			}
+		}
 	case "constant", "poisson":
 		p.StrategyType, p.Rate = plan.Profile, append([]float64{}, rates...)
 		p.MaxConcurrency, p.RandomSeed = &Null[int64]{}, Some(a.RandomSeed)
@@ -330,6 +340,15 @@ func (e *Exporter) profile(result *report.Result) profile {
 		}
 	}
 	return p
+}
+
+// sweepTypes are the kinds of a sweep's benchmarks, as GuideLLM computes them: the two probes, then the rates between.
+func sweepTypes(arrivals string, size int) []string {
+	types := []string{string(loadgen.Synchronous), string(loadgen.Throughput)}
+	for len(types) < size {
+		types = append(types, arrivals)
+	}
+	return types
 }
 
 func orMinusOne(v float64) float64 {

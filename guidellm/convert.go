@@ -1,9 +1,11 @@
 package guidellm
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -272,16 +274,88 @@ func notSentOf(m *loadgen.Measured) (all []notSent) {
 
 // stageEnd is how a constraint ended a stage (scheduler/schemas.py, SchedulerUpdateAction).
 type stageEnd struct {
-	RequestQueuing    string           `json:"request_queuing"`
-	RequestProcessing string           `json:"request_processing"`
-	Metadata          stageEndMetadata `json:"metadata"`
-	Progress          Progress         `json:"progress"`
+	RequestQueuing    string   `json:"request_queuing"`
+	RequestProcessing string   `json:"request_processing"`
+	Metadata          any      `json:"metadata"`
+	Progress          Progress `json:"progress"`
 }
 
-type stageEndMetadata struct {
-	StartTime float64 `json:"start_time"`
-	StopTime  float64 `json:"stop_time"`
+// endMetadata is what GuideLLM's constraints say of the end of a stage, each in its own fields
+// (scheduler/constraints/request.py and error.py). Times are seconds since the epoch, durations seconds.
+func endMetadata(m *loadgen.Measured, s *SchedulerState) Object {
+	stage := &m.Stage
+	start, stopped := s.StartTime, epoch(m, m.Stopped)
+	ended := s.SuccessfulRequests + s.ErroredRequests
+	rate := 0.0
+	if ended > 0 {
+		rate = float64(s.ErroredRequests) / float64(ended)
+	}
+	stop := Member{"stop_time", stopped}
+	switch m.Reason {
+	case loadgen.StopDuration:
+		return Object{
+			{"max_duration", stage.MaxDuration.Seconds()}, {"elapsed_time", seconds(m.Stopped - m.Start)},
+			{"duration_exceeded", true}, {"start_time", start}, {"current_time", stopped},
+			{"stop_time", start + stage.MaxDuration.Seconds()},
+		}
+	case loadgen.StopRequests:
+		return Object{
+			{"max_number", int64(stage.MaxRequests)}, {"create_exceeded", true},
+			{"processed_exceeded", ended >= int64(stage.MaxRequests)}, {"created_requests", s.CreatedRequests},
+			{"processed_requests", s.ProcessedRequests},
+			{"remaining_requests", max(0, int64(stage.MaxRequests)-s.ProcessedRequests)}, stop,
+		}
+	case loadgen.StopErrors:
+		return Object{
+			{"max_errors", int64(stage.MaxErrors)}, {"errors_exceeded", true},
+			{"current_errors", s.ErroredRequests}, stop,
+		}
+	case loadgen.StopErrorRate:
+		last := lastEnded(m, errorWindow)
+		failed := 0
+		for _, status := range last {
+			if status == loadgen.Errored {
+				failed++
+			}
+		}
+		return Object{
+			{"max_error_rate", stage.MaxErrorRate}, {"window_size", int64(errorWindow)},
+			{"error_count", int64(failed)}, {"processed_count", s.ProcessedRequests},
+			{"current_window_size", int64(len(last))},
+			{"current_error_rate", float64(failed) / float64(max(1, len(last)))},
+			{"exceeded_min_processed", true}, {"exceeded_error_rate", true}, {"exceeded", true}, stop,
+		}
+	case loadgen.StopGlobalErrorRate:
+		return Object{
+			{"max_error_rate", stage.MaxGlobalErrorRate}, {"min_processed", int64(errorWindow)},
+			{"processed_requests", s.ProcessedRequests}, {"errored_requests", s.ErroredRequests},
+			{"error_rate", rate}, {"exceeded_min_processed", true}, {"exceeded_error_rate", true},
+			{"exceeded", true}, stop,
+		}
+	}
+	return Object{{"start_time", start}, stop} // no constraint of GuideLLM's ended it
 }
+
+// errorWindow is how many requests GuideLLM's limits of an error rate look at.
+const errorWindow = 30
+
+// lastEnded are the outcomes of the last n requests that ended by themselves before the stage stopped.
+func lastEnded(m *loadgen.Measured, n int) []loadgen.Status {
+	var ended []*loadgen.Record
+	for i := range m.Records {
+		if r := &m.Records[i]; r.End <= m.Stopped && (r.Status == loadgen.Completed || r.Status == loadgen.Errored) {
+			ended = append(ended, r)
+		}
+	}
+	slices.SortStableFunc(ended, func(a, b *loadgen.Record) int { return cmp.Compare(a.End, b.End) })
+	var last []loadgen.Status
+	for _, r := range ended[max(0, len(ended)-n):] {
+		last = append(last, r.Status)
+	}
+	return last
+}
+
+func seconds(ns int64) float64 { return float64(ns) / 1e9 }
 
 // schedulerState is where the scheduler stood at the end of a stage.
 func schedulerState(m *loadgen.Measured) SchedulerState {
@@ -314,9 +388,14 @@ func schedulerState(m *loadgen.Measured) SchedulerState {
 	if m.Reason == loadgen.StopDuration {
 		by = "max_seconds" // the constraint's name in GuideLLM
 	}
+	processing := "stop_local"
+	switch m.Reason {
+	case loadgen.StopErrors, loadgen.StopErrorRate, loadgen.StopGlobalErrorRate:
+		processing = "stop_all"
+	}
 	ended := objectOf(Object{{by, stageEnd{
-		RequestQueuing: "stop", RequestProcessing: "stop_local",
-		Metadata: stageEndMetadata{StartTime: s.StartTime, StopTime: epoch(m, m.Stopped)}, Progress: s.Progress,
+		RequestQueuing: "stop", RequestProcessing: processing,
+		Metadata: endMetadata(m, &s), Progress: s.Progress,
 	}}})
 	s.EndQueuingConstraints, s.EndProcessingConstraints, s.SchedulerConstraints = ended, ended, ended
 	return s

@@ -249,3 +249,71 @@ func TestBuildAgain(t *testing.T) {
 		t.Error("ids have changed")
 	}
 }
+
+// The end of a stage is told in the fields that GuideLLM's constraint of that name has, in its order.
+func TestStageEnds(t *testing.T) {
+	for reason, want := range map[loadgen.StopReason]string{
+		loadgen.StopDuration: "max_seconds: max_duration elapsed_time duration_exceeded start_time current_time " +
+			"stop_time",
+		loadgen.StopRequests: "max_requests: max_number create_exceeded processed_exceeded created_requests " +
+			"processed_requests remaining_requests stop_time",
+		loadgen.StopErrors: "max_errors: max_errors errors_exceeded current_errors stop_time",
+		loadgen.StopErrorRate: "max_error_rate: max_error_rate window_size error_count processed_count " +
+			"current_window_size current_error_rate exceeded_min_processed exceeded_error_rate exceeded stop_time",
+		loadgen.StopGlobalErrorRate: "max_global_error_rate: max_error_rate min_processed processed_requests " +
+			"errored_requests error_rate exceeded_min_processed exceeded_error_rate exceeded stop_time",
+		loadgen.StopServerGone: "server_gone: start_time stop_time",
+	} {
+		m := measured(everyLoad["constant"])
+		m.Reason = reason
+		state := schedulerState(m)
+		var ends map[string]struct {
+			RequestProcessing string          `json:"request_processing"`
+			Metadata          json.RawMessage `json:"metadata"`
+		}
+		if err := json.Unmarshal(state.EndQueuingConstraints, &ends); err != nil || len(ends) != 1 {
+			t.Fatalf("%s: %v %v", reason, ends, err)
+		}
+		for name, end := range ends {
+			if got := name + ": " + strings.Join(keys(t, end.Metadata), " "); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+			if byErrors := strings.Contains(name, "error"); byErrors != (end.RequestProcessing == "stop_all") {
+				t.Errorf("%s: %s", name, end.RequestProcessing)
+			}
+			if reason == loadgen.StopErrorRate {
+				var window struct {
+					Errors int64   `json:"error_count"`
+					Size   int64   `json:"current_window_size"`
+					Rate   float64 `json:"current_error_rate"`
+				}
+				if json.Unmarshal(end.Metadata, &window); window.Errors != 1 || window.Size != 3 ||
+					window.Rate < 0.33 || window.Rate > 0.34 {
+					t.Errorf("%+v", window)
+				}
+			}
+		}
+	}
+}
+
+// A sweep has as many strategies as benchmarks, also one whose rates a search chose, and its measured rates are
+// theirs.
+func TestSweepOfASearch(t *testing.T) {
+	load := everyLoad["constant"]
+	e := exporter(load, "sweep")
+	e.Spec.Plan.Sweep.Size = 2
+	result := resultOf(measured(everyLoad["synchronous"]), measured(everyLoad["throughput"]), measured(load))
+	result.Probes.Rates = nil
+	var p struct {
+		SweepSize     int64           `json:"sweep_size"`
+		StrategyTypes json.RawMessage `json:"strategy_types"`
+		MeasuredRates json.RawMessage `json:"measured_rates"`
+	}
+	if err := json.Unmarshal(e.Export(result).Benchmarks[2].Config.Profile, &p); err != nil {
+		t.Fatal(err)
+	}
+	if p.SweepSize != 3 || string(p.StrategyTypes) != `["synchronous", "throughput", "constant"]` ||
+		string(p.MeasuredRates) != `[10.0]` {
+		t.Errorf("%d %s %s", p.SweepSize, p.StrategyTypes, p.MeasuredRates)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"reflect"
 	"strconv"
+	"strings"
 
 	"github.com/openloop/openloop/guidellm/stats"
 )
@@ -31,25 +32,61 @@ type NotRecomputed struct {
 
 // Recomputed is what came of recomputing a report's metrics.
 type Recomputed struct {
-	// Benchmarks are the metrics made from each stage's requests; nil where they could not be.
-	Benchmarks    []*stats.Metrics
-	Differences   []Difference
+	// Benchmarks are the metrics made from each stage's requests; nil where they could not be, or where the report's
+	// schema defines them in another way.
+	Benchmarks  []*stats.Metrics
+	Differences []Difference
+	// Redefined are metrics that came out differently in a report of another schema: they say how its definitions
+	// depart from GuideLLM 0.5.0's, not that a value is wrong.
+	Redefined     []Difference
 	NotRecomputed []NotRecomputed
 	Compared      int // values
+
+	missing map[string]bool // fields that the report does not have, by path: there is nothing to compare
 }
+
+// Schema is the version of the schema that is GuideLLM 0.5.0's, in Metadata.Version. GuideLLM 0.7 and later write 2.
+const Schema = 1
 
 // Recompute makes the metrics, the scheduler's delays and what each request derives from its own timings once more from
 // the requests that a report holds, and compares them with the stored ones. It does not change the report.
 //
 // Where the report claims to hold all of its requests, those that are missing are a difference: it is openloop's, or
 // its sample_requests is null or no less than their number.
+//
+// Fields that the report does not have are not compared. In a report of another schema than 1, metrics that come out
+// differently are Redefined, and the counts of its requests and what each of them derives from its own times alone can
+// be Differences.
 func Recompute(r *Report) Recomputed {
-	var out Recomputed
+	out := Recomputed{missing: map[string]bool{}}
+	for _, path := range r.Missing {
+		out.missing[path] = true
+	}
 	holdsAll := IsOpenLoop(r)
 	for i, b := range r.Benchmarks {
-		out.Benchmarks = append(out.Benchmarks, out.benchmark(b, elementPath("benchmarks", i), holdsAll))
+		path := elementPath("benchmarks", i)
+		metrics := out.benchmark(b, path, holdsAll)
+		if r.Metadata.Version != Schema && out.redefine(path+".metrics.") {
+			metrics = nil
+		}
+		out.Benchmarks = append(out.Benchmarks, metrics)
 	}
 	return out
+}
+
+// redefine makes the differences below a path redefinitions, but for those of counts, and says whether there were any.
+func (out *Recomputed) redefine(path string) bool {
+	before := len(out.Redefined)
+	var kept []Difference
+	for _, d := range out.Differences {
+		if strings.HasPrefix(d.Path, path) && !strings.HasPrefix(d.Path, path+"request_totals.") {
+			out.Redefined = append(out.Redefined, d)
+		} else {
+			kept = append(kept, d)
+		}
+	}
+	out.Differences = kept
+	return len(out.Redefined) > before
 }
 
 func (out *Recomputed) benchmark(b *Benchmark, path string, holdsAll bool) *stats.Metrics {
@@ -146,6 +183,9 @@ func (out *Recomputed) compare(stored, computed any, path string) {
 }
 
 func (out *Recomputed) walk(stored, computed reflect.Value, path string) {
+	if out.missing[path] {
+		return
+	}
 	switch a := stored.Addr().Interface().(type) {
 	case *Null[float64]:
 		compareNull(out, *a, *computed.Addr().Interface().(*Null[float64]), path, out.float)

@@ -14,14 +14,16 @@ import (
 )
 
 // saver writes the requests that were sent, so that [Open] gives the same bytes again. It holds back the one that was
-// handed out last: whether that was sent shows later. The file gets its name at the end, and only if a request was
+// handed out last: whether that was sent shows later. Several processes that send together have fetched more ahead, and
+// what they did not send is taken back. The file gets its name at the end, and only if a request was
 // sent: until then, what had the name stays.
 type saver struct {
 	file    *atomicfile.File
 	out     *savedWriter
 	pending *ready
-	handed  int  // requests of this stage
-	failed  bool // the error was returned, and the file is gone: what fills a disk is not to keep its place
+	handed  int     // requests of this stage
+	begins  []int64 // where the last of them begin in the file, oldest first
+	failed  bool    // the error was returned, and the file is gone: what fills a disk is not to keep its place
 }
 
 func newSaver(path string, format Format) (*saver, error) {
@@ -37,10 +39,14 @@ func (s *saver) hand(r ready) error {
 	s.handed++
 	before := s.pending
 	s.pending = &r
-	if before == nil {
-		return nil
+	var err error
+	if before != nil {
+		err = s.out.write(*before)
 	}
-	err := s.out.write(*before)
+	s.begins = append(s.begins, s.out.size)
+	if len(s.begins) > 2*mostAhead {
+		s.begins = append(s.begins[:0], s.begins[mostAhead:]...)
+	}
 	if err != nil && !s.failed {
 		s.failed = true
 		s.file.Abandon()
@@ -48,12 +54,22 @@ func (s *saver) hand(r ready) error {
 	return err
 }
 
+// mostAhead is how many requests can be taken back, at least: more than any processes fetch ahead.
+const mostAhead = 1 << 16
+
+// begin begins a stage.
+func (s *saver) begin() { s.handed, s.begins = 0, s.begins[:0] }
+
 // sent is told how many requests a stage began.
 func (s *saver) sent(n int) {
 	if s.pending != nil && n >= s.handed {
 		_ = s.out.write(*s.pending) // the error comes again from flush
 	}
 	s.pending = nil
+	if written := s.handed - 1; written > n && s.handed-n <= len(s.begins) {
+		s.out.takeBack(s.file, s.begins[len(s.begins)-(s.handed-n)])
+	}
+	s.begin()
 }
 
 // save gives the file its name, and before that calls keep, for what has the name now. Without a request there is
@@ -77,7 +93,8 @@ type savedWriter struct {
 	out  *bufio.Writer
 	path string
 	line []byte
-	any  bool // a request was written
+	any  bool  // a request was written
+	size int64 // bytes written
 	err  error
 }
 
@@ -112,7 +129,9 @@ func (w *savedWriter) write(r ready) error {
 		}
 		w.line = append(append(w.line, `","body_base64":`...), packed...)
 	}
-	_, w.err = w.out.Write(append(w.line, '}', '\n'))
+	n := 0
+	n, w.err = w.out.Write(append(w.line, '}', '\n'))
+	w.size += int64(n)
 	return w.err
 }
 
@@ -120,6 +139,13 @@ func (w *savedWriter) write(r ready) error {
 func exactInJSON(body []byte) bool {
 	return len(body) > 0 && body[0] == '{' && body[len(body)-1] == '}' && !bytes.ContainsRune(body, '\n') &&
 		utf8.Valid(body) && json.Valid(body)
+}
+
+// takeBack takes back what stands behind a place in the file.
+func (w *savedWriter) takeBack(file *atomicfile.File, size int64) {
+	if w.flush() == nil {
+		w.err, w.size, w.any = file.Truncate(size), size, size > 0
+	}
 }
 
 // flush writes what is buffered and returns the first error of all writes.

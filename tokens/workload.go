@@ -28,8 +28,9 @@ type Workload struct {
 	trace     *trace
 	going     *ahead // of data and traces: one for all stages, which go on where the last one ended
 
-	saver *saver
-	sent  int // requests handed out in all stages
+	saver  *saver
+	sent   int // requests handed out in all stages
+	handed int // … in this one
 }
 
 // autoTokenizer asks the endpoint for its own count. Until it has answered, the embedded words serve.
@@ -295,8 +296,9 @@ func (w *Workload) Source(ctx context.Context, stage int) (next loadgen.Source, 
 		release()
 		return nil, nil, err
 	}
+	w.handed = 0
 	if w.saver != nil {
-		w.saver.handed = 0
+		w.saver.begin()
 	}
 	return func(int) (loadgen.Request, error) {
 		r, err := requests.next()
@@ -304,6 +306,7 @@ func (w *Workload) Source(ctx context.Context, stage int) (next loadgen.Source, 
 			return loadgen.Request{}, err
 		}
 		w.sent++
+		w.handed++
 		if w.saver != nil {
 			if err := w.saver.hand(r); err != nil {
 				return loadgen.Request{}, &SpecError{"SaveTo", err}
@@ -378,6 +381,8 @@ func (w *Workload) Records() (count, withOutput int, err error) {
 
 // Sent is told how many requests a stage began, after its end: those are saved.
 func (w *Workload) Sent(n int) {
+	w.sent -= max(0, w.handed-n) // those were fetched ahead
+	w.handed = 0
 	if w.saver != nil {
 		w.saver.sent(n)
 	}

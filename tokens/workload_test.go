@@ -273,36 +273,51 @@ func TestTraceLoad(t *testing.T) {
 	}
 }
 
-// A request that was handed out and not sent is not saved.
+// Requests that were handed out and not sent are not saved: one, or as many as several processes fetch ahead.
 func TestWhatIsSavedIsWhatWasSent(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "saved.jsonl")
-	spec := synthetic(8, 4)
-	spec.SaveTo = path
-	w, err := Open(spec, "m")
-	if err != nil {
-		t.Fatal(err)
+	type stage struct{ handed, sent int }
+	for name, stages := range map[string][]stage{
+		"one ahead":         {{3, 2}, {2, 2}},
+		"many ahead":        {{40, 2}, {30, 30}, {500, 3}},
+		"none of the first": {{9, 0}, {2, 2}},
+		"none of the last":  {{2, 2}, {9, 0}},
+		"a probe between":   {{20, 5}, {7, -1}, {20, 5}}, // of which nobody is told
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "saved.jsonl")
+			spec := synthetic(8, 4)
+			spec.SaveTo = path
+			w, err := Open(spec, "m")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []loadgen.Request
+			for i, s := range stages {
+				handed := take(t, w, i, s.handed)
+				if s.sent < 0 {
+					want = append(want, handed...)
+					continue
+				}
+				w.Sent(s.sent)
+				want = append(want, handed[:s.sent]...)
+			}
+			if saved, err := w.Save(keepNothing); !saved || err != nil {
+				t.Fatal(saved, err)
+			}
+			w.Close()
+			w.Close()
+			again := mustOpen(t, Spec{Data: &DataSpec{Source: path}, Tokenizer: "none"})
+			if n, withOutput, err := again.Records(); n != len(want) || withOutput != n || err != nil {
+				t.Fatal(n, withOutput, err)
+			}
+			for i, r := range take(t, again, 0, len(want)) {
+				want[i].PromptWords, want[i].PromptChars = 0, 0 // of a body nobody knows them
+				if !reflect.DeepEqual(r, want[i]) {
+					t.Errorf("request %d\n got %+v\nwant %+v", i, r, want[i])
+				}
+			}
+		})
 	}
-	first := take(t, w, 0, 3)
-	w.Sent(2)
-	second := take(t, w, 1, 2)
-	w.Sent(2)
-	if saved, err := w.Save(keepNothing); !saved || err != nil {
-		t.Fatal(saved, err)
-	}
-	w.Close()
-	w.Close()
-	again := mustOpen(t, Spec{Data: &DataSpec{Source: path}, Tokenizer: "none"})
-	if n, withOutput, err := again.Records(); n != 4 || withOutput != 4 || err != nil {
-		t.Fatal(n, withOutput, err)
-	}
-	for i, r := range take(t, again, 0, 4) {
-		want := append(first[:2:2], second...)[i]
-		want.PromptWords, want.PromptChars = 0, 0 // of a body nobody knows them
-		if !reflect.DeepEqual(r, want) {
-			t.Errorf("request %d\n got %+v\nwant %+v", i, r, want)
-		}
-	}
-
 }
 
 func keepNothing(string) error { return nil }

@@ -7,9 +7,9 @@
 //	go run ./bench/faults -openloop /path/to/another/openloop
 //	go run ./bench/faults -soak 1h                      # descriptors and memory over time, with faults all along
 //
-// The rows are Go literals, one file for each part of what they guard: truth.go, secrets.go, limits.go, lost.go and
-// held.go. row.go says what a row can hold, run.go runs it, report.go reads what it left. The servers are those of the
-// package server; soak.go uses llmsim. It exits with 1 if a row fails. docs/faults.md says how to add a row.
+// The rows are Go literals, one file for each part of what they guard: truth.go, secrets.go, limits.go, lost.go,
+// held.go and workers.go. row.go says what a row can hold, run.go runs it, hands.go its workers, report.go reads what it
+// left. The servers are those of the package server; soak.go uses llmsim. It exits with 1 if a row fails. docs/faults.md says how to add a row.
 package main
 
 import (
@@ -38,7 +38,7 @@ func main() {
 
 // rows are all rows, in the order of the points that they belong to.
 func rows() []row {
-	all := slices.Concat(truthRows(), secretRows(), limitRows(), lostRows(), heldRows())
+	all := slices.Concat(truthRows(), secretRows(), limitRows(), lostRows(), heldRows(), workerRows())
 	for i := range all {
 		all[i].number = i + 1
 	}
@@ -261,4 +261,13 @@ func (c *campaigner) print(r *row, o outcome) {
 	} else if !c.keep {
 		os.RemoveAll(c.dir(r))
 	}
+}
+
+// buildOther builds a binary of another version beside the one to be tried.
+func buildOther(dir string) (string, error) {
+	name := filepath.Join(dir, "openloop-other")
+	build := exec.Command("go", "build", "-ldflags", "-X main.version=other", "-o", name,
+		"github.com/openloop/openloop/cmd/openloop")
+	build.Stderr = os.Stderr
+	return name, build.Run()
 }

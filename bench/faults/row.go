@@ -12,7 +12,7 @@ import (
 // In args, shell, env and files these names are replaced: $URL, $ADDR and $PORT of the server, $URL2, $ADDR2 and
 // $PORT2 of
 // the second one; $OUT, the folder for results; $IN, the folder of files; $OPENLOOP, the binary; $KEY, the API key;
-// $PASS, a password.
+// $PASS, a password; $LEAD, the address at which a leader can listen; $DIR, the row's folder.
 type row struct {
 	number int    // in the table, from 1: the name of its folder, in which no word of the row may stand
 	point  string // of the issue
@@ -28,6 +28,7 @@ type row struct {
 	env    []string            // variables, beside PATH, HOME and OPENAI_API_KEY=$KEY
 	shell  string              // bash that runs the command as "$@"; "": the command alone
 	args   string              // the command line without the program; single quotes keep blanks together
+	hands  []hand              // workers, of a command that leads
 	act    func(e *env)        // what happens beside the command; it must return when the command has ended
 	then   []step              // further commands
 	within time.Duration       // the first command must end in this time; 0: 30 s

@@ -39,9 +39,14 @@ type env struct {
 	text    string // stdout and stderr so far, of all commands
 	outcome *outcome
 
+	lead  string // where a leader listens: $LEAD
+	Relay *relay // before it; nil unless a hand needs it
+
 	mu      sync.Mutex
 	process *os.Process
+	hands   []*process
 	ended   chan struct{} // closed when the first command has ended
+	over    time.Time     // when it had
 }
 
 // run runs a row in a folder of its own.
@@ -66,7 +71,9 @@ func (r *row) run(ctx context.Context, binary, dir string) (o outcome) {
 	if limit == 0 {
 		limit = 30 * time.Second
 	}
+	defer e.Relay.close()
 	text := e.command(ctx, r.args, limit, "")
+	e.endHands()
 	e.expect(text, r.exit, r.says, r.not)
 	e.checkReport(r.report)
 	for i, s := range r.then {
@@ -113,6 +120,15 @@ func (e *env) prepare() (err error) {
 		e.Server.Close()
 		return err
 	}
+	if len(e.row.hands) > 0 || strings.Contains(e.row.args, "$LEAD") {
+		e.hands = make([]*process, len(e.row.hands))
+		if e.lead, err = freeAddress(); err != nil {
+			return err
+		}
+		if e.Relay, err = newRelay(e.lead); err != nil {
+			return err
+		}
+	}
 	for name, text := range e.row.files {
 		if err := os.WriteFile(filepath.Join(e.In, name), []byte(e.expand(text)), 0o666); err != nil {
 			return err
@@ -141,6 +157,10 @@ func (e *env) expand(text string) string {
 			return e.Second.Addr()
 		case "PORT2":
 			return port(e.Second.Addr())
+		case "LEAD":
+			return e.lead
+		case "DIR":
+			return e.Dir
 		case "OUT":
 			return e.Out
 		case "IN":
@@ -205,11 +225,7 @@ func (e *env) command(ctx context.Context, line string, limit time.Duration, n s
 	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = e.Dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + e.Dir, "TMPDIR=" + os.TempDir(), "OPENAI_API_KEY=" +
-		apiKey}
-	for _, v := range e.row.env {
-		cmd.Env = append(cmd.Env, e.expand(v))
-	}
+	cmd.Env = e.environment(nil)
 	ownGroup(cmd)
 	cmd.Cancel = func() error { return killGroup(cmd.Process) }
 	cmd.WaitDelay = time.Second
@@ -236,6 +252,7 @@ func (e *env) command(ctx context.Context, line string, limit time.Duration, n s
 		e.mu.Lock()
 		e.process = cmd.Process
 		e.mu.Unlock()
+		e.startHands()
 		go func() {
 			defer close(acted)
 			if e.row.act != nil {
@@ -249,6 +266,7 @@ func (e *env) command(ctx context.Context, line string, limit time.Duration, n s
 	close(stop)
 	peak := <-watched
 	if first {
+		e.over = time.Now()
 		close(e.ended)
 	}
 	<-acted
@@ -265,6 +283,15 @@ func (e *env) command(ctx context.Context, line string, limit time.Duration, n s
 	e.text += text
 	code := cmd.ProcessState.ExitCode()
 	return fmt.Sprintf("%s\n[exit %d]", text, code)
+}
+
+// environment is that of a command, with further variables.
+func (e *env) environment(more []string) []string {
+	all := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + e.Dir, "TMPDIR=" + os.TempDir(), "OPENAI_API_KEY=" + apiKey}
+	for _, v := range slices.Concat(e.row.env, more) {
+		all = append(all, e.expand(v))
+	}
+	return all
 }
 
 func (e *env) create(name string) *os.File {

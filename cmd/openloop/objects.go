@@ -120,7 +120,7 @@ func (c *check) checkBucket(ctx context.Context) error {
 // beginUpload says where the results are if someone ends the program before they are uploaded.
 func (s *session) beginUpload(ctx context.Context) {
 	if s.store != nil {
-		setLastWords(ctx, "not uploaded; what was saved is in "+s.files.dir)
+		setLastWords(ctx, "the upload has not ended; what was saved is in "+s.files.dir)
 	}
 }
 

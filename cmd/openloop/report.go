@@ -391,6 +391,12 @@ func writeUnknown(w io.Writer, name string, r *guidellm.Report) {
 	for _, f := range r.Unknown {
 		unknown = append(unknown, f.Path)
 	}
+	if n := len(unknown); n > 0 && r.Metadata.Version != guidellm.Schema {
+		fmt.Fprintf(w, "%s: schema %d, of %s: what it shares with GuideLLM 0.5.0's (schema %d) is read; %d further "+
+			"fields are kept where the report is written again\n",
+			name, r.Metadata.Version, writerOf(r), guidellm.Schema, n)
+		unknown = nil
+	}
 	tellFields(w, name+": not known to GuideLLM 0.5.0, kept where the report is written again", unknown)
 	tellFields(w, name+": expected and not there, taken as empty", r.Missing)
 }
@@ -406,6 +412,38 @@ func tellFields(w io.Writer, title string, paths []string) {
 	}
 }
 
+// writeRedefined says which metrics a report of another schema defines in another way.
+func writeRedefined(w io.Writer, r *guidellm.Report, redefined []guidellm.Difference) {
+	if r.Metadata.Version == guidellm.Schema {
+		return
+	}
+	fmt.Fprintf(w, "  the report has schema %d, of %s; its metrics are recomputed as GuideLLM 0.5.0 (schema %d) "+
+		"defines them; those that come out otherwise are not replaced\n", r.Metadata.Version, writerOf(r), guidellm.Schema)
+	if len(redefined) == 0 {
+		return
+	}
+	count := map[string]int{}
+	var names []string
+	for _, d := range redefined {
+		name, _, _ := strings.Cut(d.Path[strings.Index(d.Path, ".metrics.")+len(".metrics."):], ".")
+		if count[name]++; count[name] == 1 {
+			names = append(names, name)
+		}
+	}
+	fmt.Fprintf(w, "  defined in another way there, which is no error:\n")
+	for _, name := range names {
+		fmt.Fprintf(w, "    %s (%d values)\n", name, count[name])
+	}
+}
+
+// writerOf names what wrote a report.
+func writerOf(r *guidellm.Report) string {
+	if v := r.Metadata.GuideLLMVersion; v != "" {
+		return fmt.Sprintf("GuideLLM %.40q", v)
+	}
+	return "an unknown version"
+}
+
 // mostDifferences is how many values that differ are listed one by one.
 const mostDifferences = 50
 
@@ -414,7 +452,9 @@ const mostDifferences = 50
 func writeRecomputed(w io.Writer, name string, r *guidellm.Report) int {
 	out := guidellm.Recompute(r)
 	differ := len(out.Differences)
-	fmt.Fprintf(w, "%s: %d values recomputed from the requests, %d differ\n", name, out.Compared, differ)
+	fmt.Fprintf(w, "%s: %d values recomputed from the requests, %d differ\n", name, out.Compared,
+		differ+len(out.Redefined))
+	writeRedefined(w, r, out.Redefined)
 	for i, d := range out.Differences {
 		if i == mostDifferences {
 			fmt.Fprintf(w, "  and %d more\n", differ-i)

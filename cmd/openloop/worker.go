@@ -293,6 +293,8 @@ func (p *program) work(ctx context.Context, own endpoint.Config, w spec.Workers,
 		}
 	}
 	switch {
+	case errors.Is(err, cluster.ErrUntrusted):
+		return withHint(&exitError{exitUsage, err}, "--worker-ca names a file with the authority that signed it")
 	case errors.Is(err, cluster.ErrRefused) || errors.Is(err, cluster.ErrNoLeader):
 		return &exitError{exitUsage, err}
 	}

@@ -81,6 +81,22 @@ func (f *File) Write(p []byte) (int, error) {
 	return n, underName(err, f.name)
 }
 
+// Truncate takes back what was written beyond so many bytes. Of a device or a pipe nothing can be taken back.
+func (f *File) Truncate(size int64) error {
+	out, ok := f.out.(interface {
+		Truncate(int64) error
+		io.Seeker
+	})
+	if f.part == "" || !ok {
+		return nil
+	}
+	err := out.Truncate(size)
+	if err == nil {
+		_, err = out.Seek(size, io.SeekStart)
+	}
+	return underName(err, f.name)
+}
+
 // Commit ends the file and gives it its name, in the place of what had it. The content is on the disk when it returns
 // nil; else nothing is left of it, and what had the name is still there.
 func (f *File) Commit() error {
