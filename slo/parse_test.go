@@ -196,7 +196,7 @@ func TestSessionE2E(t *testing.T) {
 	}
 	m := &loadgen.Measured{
 		Stage: loadgen.Stage{Load: loadgen.Load{Kind: loadgen.ConstantGap, Rate: 1}}, Start: 1, Stopped: 20e9,
-		End: 20e9,
+		End:      20e9,
 		Sessions: loadgen.Sessions{Started: 4, Done: 1, Abandoned: 1}, Offered: 4,
 		Records: []loadgen.Record{
 			turn(1, 0, 1e9, 1e9, 2e9, loadgen.Completed),
