@@ -375,7 +375,7 @@ func measure(l *loadgen.Measured) Measurements {
 	}
 	var delays []time.Duration
 	var sent, planned []int64
-	offered := 0
+	offered, arrived := 0, 0 // requests, and of them those that came by the schedule: no later turns of sessions
 	for i := range l.Records {
 		rec := &l.Records[i]
 		if rec.Err == loadgen.ErrReset {
@@ -383,9 +383,12 @@ func measure(l *loadgen.Measured) Measurements {
 		}
 		if at := rec.Offered(); at > 0 && at <= l.Stopped {
 			offered++
+			if rec.Turn == 0 {
+				arrived++
+			}
 			delays = append(delays, rec.OwnDelay())
 		}
-		if rec.Sent > 0 && rec.Sent <= l.Stopped {
+		if rec.Sent > 0 && rec.Sent <= l.Stopped && rec.Turn == 0 {
 			sent = append(sent, rec.Sent-l.Start)
 			planned = append(planned, rec.Scheduled-l.Start)
 		}
@@ -394,7 +397,7 @@ func measure(l *loadgen.Measured) Measurements {
 	slices.Sort(sent)
 	f.SendDelayP50, f.SendDelayP99 = num.Quantile(delays, 0.5), num.Quantile(delays, 0.99)
 	f.SendDelayMax = num.Quantile(delays, 1)
-	f.Unsent = unsent(l, offered)
+	f.Unsent = unsent(l, arrived)
 	if seconds > 0 {
 		f.SentRate = float64(offered) / seconds
 		f.AskedRate = f.SentRate

@@ -258,7 +258,7 @@ func (s *sending) tell(run *loadgen.Run) {
 	}
 	s.cancel()
 	l := &left{
-		Start: m.Start, Stopped: m.Stopped, End: m.End, Reason: m.Reason, Offered: m.Offered,
+		Start: m.Start, Stopped: m.Stopped, End: m.End, Reason: m.Reason, Offered: m.Offered, Sessions: m.Sessions,
 		Gaps: m.Gaps.Export(), TTFT: m.TTFT.Export(), Delay: m.ClientDelay.Export(), Client: m.Client,
 	}
 	if m.Err != nil {

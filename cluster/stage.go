@@ -257,7 +257,7 @@ func (s *stage) take(p *part, b *batch) (told []loadgen.Event, reason loadgen.St
 		shift(&e.Record, s.start-p.start)
 		r := p.request(e.Index)
 		if r.index < 0 {
-			r.index = s.indexOf(p, e.Index)
+			r.index = s.indexOf(p, e.Index, &e.Record)
 		}
 		r.record = e.Record
 		if e.Detail != nil {
@@ -284,9 +284,10 @@ func (p *part) request(index int) *request {
 	return &p.requests[index]
 }
 
-// indexOf is which request of the stage a worker's own request is. s.mu is held.
-func (s *stage) indexOf(p *part, own int) int {
-	if s.asked.Load.Kind.Open() {
+// indexOf is which request of the stage a worker's own request is. Turns of sessions and the requests of a closed loop
+// are counted as they are told of. s.mu is held.
+func (s *stage) indexOf(p *part, own int, r *loadgen.Record) int {
+	if s.asked.Load.Kind.Open() && r.Session == 0 {
 		return p.share.Index + own*p.share.Of
 	}
 	s.indices++
@@ -296,7 +297,7 @@ func (s *stage) indexOf(p *part, own int) int {
 // shift moves the times of a record to another clock; 0 means never.
 func shift(r *loadgen.Record, by int64) {
 	for _, t := range []*int64{&r.Scheduled, &r.Started, &r.Sent, &r.FirstEvent, &r.FirstToken, &r.LastToken,
-		&r.LastEvent, &r.End} {
+		&r.LastEvent, &r.End, &r.Began} {
 		if *t != 0 {
 			*t += by
 		}

@@ -157,6 +157,7 @@ type left struct {
 	Reason              loadgen.StopReason
 	Error               string
 	Offered             int
+	Sessions            loadgen.Sessions
 	Unsent              []event // the records that no event told of
 	Gaps, TTFT, Delay   *hdr.Snapshot
 	Client              loadgen.ClientStats

@@ -15,6 +15,9 @@ type Item struct {
 	PrefixTokens, PromptTokens int
 	// OutputTokens is how many tokens to ask for; 0 leaves the length to the model.
 	OutputTokens int
+	// Turns follow the request, as a session. Answer stands for its answer in them; "": the model's own.
+	Turns  []Turn
+	Answer string
 	// Body is the request body, once a [Body] made it or a saved workload gave it.
 	Body []byte
 }
