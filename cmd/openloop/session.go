@@ -179,6 +179,9 @@ func (s *session) open(ctx context.Context) error {
 			return err
 		}
 		start, limit = s.leader.Start, s.leader.MaxConcurrency()
+		if most := s.spec.Limits.MaxConcurrency; most > 0 {
+			limit = min(limit, most)
+		}
 	}
 	if err := s.files.begin(s.model, time.Now()); err != nil {
 		return err
