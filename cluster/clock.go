@@ -19,15 +19,22 @@ func (c clock) at(t int64) time.Time { return c.origin.Add(time.Duration(t)) }
 // distance is how far a worker's clock is from the leader's (worker − leader), and what that is known to.
 type distance struct{ offset, error int64 }
 
-// rounds is how often a worker's clock is asked for: the quickest answer says most.
-const rounds = 25
+// A worker's clock is asked for so often, as long as it takes no longer than that: the quickest answer says most.
+const (
+	rounds    = 25
+	roundTime = time.Second / 2
+)
 
 // measureDistance asks a worker for its clock. An answer that took d was made at some moment of d, so that the distance
 // is known to d/2, by the quickest of some answers (Cristian's algorithm).
 func measureDistance(nc *nats.Conn, own clock, worker string) (distance, error) {
 	var best distance
+	began := own.now()
 	for i := range rounds {
 		before := own.now()
+		if i > 0 && before-began > int64(roundTime) {
+			break
+		}
 		reply, err := nc.Request(pingSubject(worker), nil, answerIn)
 		after := own.now()
 		if err != nil {

@@ -354,3 +354,36 @@ func TestMissingWorkers(t *testing.T) {
 		t.Error("two leaders listen at one address")
 	}
 }
+
+// A session is sent by one worker, from its first turn to its last.
+func TestSessionsOfWorkers(t *testing.T) {
+	c := newCrew(t, 2)
+	session := &loadgen.Session{}
+	for range 3 {
+		head, tail, _ := strings.Cut(body, `{"role":"user","content":"one two three"}`)
+		session.Turns = append(session.Turns, loadgen.Turn{
+			Think: 20 * time.Millisecond, Head: []byte(head), Tail: []byte(tail), PromptTokens: -1, OutputTokens: 4,
+			Messages: []byte(`{"role":"user","content":"one two three"}`),
+		})
+	}
+	m := c.run(t, loadgen.Stage{Load: loadgen.Load{Kind: loadgen.ConstantGap, Rate: 20}, MaxRequests: 10},
+		loadgen.Hooks{Source: func(int) (loadgen.Request, error) { return session.Request(), nil }})
+	want := loadgen.Sessions{Started: 10, Done: 10}
+	if m.Sessions != want || len(m.Records) != 30 || m.Offered != 10 {
+		t.Fatalf("%+v, %d records, %d offered", m.Sessions, len(m.Records), m.Offered)
+	}
+	turns := map[int32]int16{}
+	for i := range m.Records {
+		r := &m.Records[i]
+		if i > 0 && r.Scheduled < m.Records[i-1].Scheduled || r.Turn != turns[r.Session] {
+			t.Errorf("request %d is turn %d of session %d", i, r.Turn, r.Session)
+		}
+		turns[r.Session]++
+		if due := m.Start + int64(r.Session)*50e6; r.Began != due {
+			t.Errorf("session %d began at %d instead of %d", r.Session, r.Began, due)
+		}
+	}
+	if len(turns) != 10 {
+		t.Errorf("%d sessions", len(turns))
+	}
+}

@@ -32,6 +32,9 @@ func (s *stage) merge(after []distance) *loadgen.Measured {
 			m.TTFT.Merge(w.Part.TTFT)
 			m.ClientDelay.Merge(w.Part.ClientDelay)
 			m.End, m.Stopped = max(m.End, w.Part.End), max(m.Stopped, w.Part.Stopped)
+			m.Sessions.Started += p.left.Sessions.Started
+			m.Sessions.Done += p.left.Sessions.Done
+			m.Sessions.Abandoned += p.left.Sessions.Abandoned
 			addClient(&m.Client, &w.Part.Client, m.Client.Stamps == "")
 		}
 		w.ClockError = time.Duration(error)
@@ -95,6 +98,7 @@ func (s *stage) gather(m *loadgen.Measured) {
 	}
 	slices.SortFunc(all, func(a, b *request) int { return cmp.Compare(a.index, b.index) })
 	schedule := m.Stage.Load.Schedule()
+	sessions := m.Sessions.Started > 0
 	add := func(r *request) {
 		m.Records = append(m.Records, r.record)
 		if keep {
@@ -102,13 +106,17 @@ func (s *stage) gather(m *loadgen.Measured) {
 		}
 	}
 	for _, r := range all {
-		for schedule != nil && len(m.Records) < r.index {
+		for schedule != nil && !sessions && len(m.Records) < r.index {
 			offset, _ := schedule.At(len(m.Records))
 			add(&request{record: loadgen.Record{Scheduled: m.Start + int64(offset)}})
 		}
 		add(r)
 	}
 	m.Offered = len(m.Records)
+	if sessions {
+		m.SortRecords()
+		m.Offered = m.Sessions.Started
+	}
 	if schedule == nil {
 		return
 	}
@@ -127,7 +135,7 @@ func (p *part) measured(s *stage) *loadgen.Measured {
 	l, by := p.left, s.start-p.start
 	m := &loadgen.Measured{
 		Stage: p.stage, Origin: s.clock.Origin(), Start: l.Start + by, Stopped: l.Stopped + by, End: l.End + by,
-		Reason: l.Reason, Offered: l.Offered, Client: l.Client,
+		Reason: l.Reason, Offered: l.Offered, Sessions: l.Sessions, Client: l.Client,
 		Gaps: hdr.Import(l.Gaps), TTFT: hdr.Import(l.TTFT), ClientDelay: hdr.Import(l.Delay),
 	}
 	for i := range p.requests {

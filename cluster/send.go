@@ -36,13 +36,14 @@ type sending struct {
 }
 
 func newSending(w *worker, o order) *sending {
+	ahead := min(max(o.Ahead, 1), mostAhead)
 	s := &sending{
 		worker: w, number: o.Stage, stage: o.Load,
-		queue: make(chan loadgen.Request, max(o.Ahead, 1)), full: make(chan struct{}), told: make(chan struct{}),
+		queue: make(chan loadgen.Request, ahead), full: make(chan struct{}), told: make(chan struct{}),
 		over: map[int]bool{},
 	}
 	s.flight, s.cancel = context.WithCancel(context.Background())
-	go s.fetch(o.Ahead)
+	go s.fetch(ahead)
 	return s
 }
 
@@ -257,7 +258,7 @@ func (s *sending) tell(run *loadgen.Run) {
 	}
 	s.cancel()
 	l := &left{
-		Start: m.Start, Stopped: m.Stopped, End: m.End, Reason: m.Reason, Offered: m.Offered,
+		Start: m.Start, Stopped: m.Stopped, End: m.End, Reason: m.Reason, Offered: m.Offered, Sessions: m.Sessions,
 		Gaps: m.Gaps.Export(), TTFT: m.TTFT.Export(), Delay: m.ClientDelay.Export(), Client: m.Client,
 	}
 	if m.Err != nil {

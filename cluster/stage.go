@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,7 +45,8 @@ type part struct {
 	stage    loadgen.Stage
 	reports  *nats.Subscription
 	distance distance
-	start    int64 // of the stage, by the clock of the worker's records
+	begun    chan struct{} // closed when start is known
+	start    int64         // of the stage, by the clock of the worker's records
 
 	// Guarded by stage.mu.
 	batches  int
@@ -62,7 +64,7 @@ type request struct {
 	detail loadgen.Detail
 }
 
-// headStart is how long before a stage begins its workers are told when.
+// headStart is how long before a stage begins its workers are told when, beside the way there.
 const headStart = 200 * time.Millisecond
 
 // begin begins a stage with the given workers.
@@ -110,7 +112,7 @@ func shares(asked loadgen.Stage, able []*member) []*part {
 	}
 	var parts []*part
 	for i, m := range able {
-		p := &part{member: m, share: loadgen.Share{Index: i, Of: len(able)}, stage: asked}
+		p := &part{member: m, share: loadgen.Share{Index: i, Of: len(able)}, stage: asked, begun: make(chan struct{})}
 		own := &p.stage
 		own.Load.Share = p.share
 		own.Load.Streams = p.share.Size(asked.Load.Streams)
@@ -148,9 +150,12 @@ func (s *stage) prepare() error {
 	})
 }
 
+// mostAhead is how many requests a worker fetches ahead at most.
+const mostAhead = 4096
+
 // ahead is how many requests a worker has fetched before they are due: of about two seconds.
 func ahead(own loadgen.Stage) int {
-	const fewest, most = 16, 4096
+	const fewest, most = 16, mostAhead
 	load := own.Load
 	n := 2 * load.Streams
 	if load.Kind.Open() {
@@ -176,13 +181,18 @@ func (s *stage) launch() error {
 			return fmt.Errorf("the clock of worker %s: %w", p.member.name, err)
 		}
 	}
-	at := l.clock.now() + int64(headStart)
+	way := int64(0) // there and back, of the farthest
+	for _, p := range s.parts {
+		way = max(way, 2*p.distance.error)
+	}
+	at := l.clock.now() + int64(headStart) + 2*way
 	s.start = int64(l.clock.at(at).Sub(s.clock.Origin()))
 	return s.each(func(p *part) error {
 		a, err := l.order(p.member, order{Kind: beginStage, Stage: s.number, At: at + p.distance.offset})
-		s.mu.Lock() // its first report may be there already
-		p.start = a.Start
-		s.mu.Unlock()
+		if err == nil {
+			p.start = a.Start
+			close(p.begun)
+		}
 		return err
 	})
 }
@@ -193,35 +203,61 @@ func (s *stage) report(p *part, msg *nats.Msg) {
 	if err != nil || b.Stage != s.number {
 		return
 	}
-	s.mu.Lock()
-	if p.ended {
-		s.mu.Unlock()
+	select { // the first may be here before the answer to the order to begin
+	case <-p.begun:
+	case <-s.done:
 		return
 	}
-	if b.Number != p.batches {
-		s.mu.Unlock()
-		go s.leader.giveUp(p.member, "some of what it told of its requests did not arrive")
+	told, reason, last, err := s.take(p, &b)
+	if err != nil {
+		go s.leader.giveUp(p.member, err.Error())
 		return
+	}
+	if s.hooks.Observe != nil {
+		for _, e := range told {
+			s.hooks.Observe(e)
+		}
+	}
+	if reason != "" {
+		s.stop(reason, nil, false)
+	}
+	if last {
+		s.partEnded(p)
+	}
+}
+
+// take adds what a worker told to what is known of its part. It returns the events that others are to be told of, why
+// the stage is to end, if it is, and whether the part ends with it.
+func (s *stage) take(p *part, b *batch) (told []loadgen.Event, reason loadgen.StopReason, last bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.ended || p.left != nil {
+		return nil, "", false, nil
+	}
+	if b.Number != p.batches {
+		return nil, "", false, errors.New("some of what it told of its requests did not arrive")
+	}
+	if err := b.check(len(p.requests), p.start, s.clock.Now()-s.start); err != nil {
+		return nil, "", false, fmt.Errorf("what it told of its requests can't be: %w", err)
 	}
 	p.batches++
 	p.progress = b.Progress
 	events := b.Events
 	if b.Left != nil {
 		p.left = b.Left
-		events = append(events, b.Left.Unsent...)
+		events = slices.Concat(events, b.Left.Unsent)
 	}
 	inFlight := 0
 	for _, other := range s.parts {
 		inFlight += other.progress.InFlight
 	}
-	var reason loadgen.StopReason
-	told := make([]loadgen.Event, 0, len(b.Events))
+	told = make([]loadgen.Event, 0, len(b.Events))
 	for i := range events {
 		e := &events[i]
 		shift(&e.Record, s.start-p.start)
 		r := p.request(e.Index)
 		if r.index < 0 {
-			r.index = s.indexOf(p, e.Index)
+			r.index = s.indexOf(p, e.Index, &e.Record)
 		}
 		r.record = e.Record
 		if e.Detail != nil {
@@ -237,18 +273,7 @@ func (s *stage) report(p *part, msg *nats.Msg) {
 				Ended: e.Ended, At: e.At, InFlight: inFlight})
 		}
 	}
-	s.mu.Unlock()
-	if s.hooks.Observe != nil {
-		for _, e := range told {
-			s.hooks.Observe(e)
-		}
-	}
-	if reason != "" {
-		s.stop(reason, nil, false)
-	}
-	if b.Left != nil {
-		s.partEnded(p)
-	}
+	return told, reason, b.Left != nil, nil
 }
 
 // request is the worker's own request of an index.
@@ -259,9 +284,10 @@ func (p *part) request(index int) *request {
 	return &p.requests[index]
 }
 
-// indexOf is which request of the stage a worker's own request is. s.mu is held.
-func (s *stage) indexOf(p *part, own int) int {
-	if s.asked.Load.Kind.Open() {
+// indexOf is which request of the stage a worker's own request is. Turns of sessions and the requests of a closed loop
+// are counted as they are told of. s.mu is held.
+func (s *stage) indexOf(p *part, own int, r *loadgen.Record) int {
+	if s.asked.Load.Kind.Open() && r.Session == 0 {
 		return p.share.Index + own*p.share.Of
 	}
 	s.indices++
@@ -271,7 +297,7 @@ func (s *stage) indexOf(p *part, own int) int {
 // shift moves the times of a record to another clock; 0 means never.
 func shift(r *loadgen.Record, by int64) {
 	for _, t := range []*int64{&r.Scheduled, &r.Started, &r.Sent, &r.FirstEvent, &r.FirstToken, &r.LastToken,
-		&r.LastEvent, &r.End} {
+		&r.LastEvent, &r.End, &r.Began} {
 		if *t != 0 {
 			*t += by
 		}
@@ -438,7 +464,7 @@ func (s *stage) Gaps() *hdr.Histogram {
 	var mu sync.Mutex
 	_ = s.each(func(p *part) error {
 		a, err := s.leader.order(p.member, order{Kind: tellGaps, Stage: s.number})
-		if err != nil || a.Gaps == nil {
+		if err != nil || checkHistogram(a.Gaps) != nil {
 			return err
 		}
 		mu.Lock()

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 const (
 	supplyBytes = 4 << 20
 	supplyTime  = time.Second
+	maxBody     = maxMessage - supplyBytes - 1<<20 // of one request
 )
 
 // supply hands out the requests of a stage. Of an open loop, request i belongs to arrival i, whoever sends that; in a
@@ -78,6 +80,10 @@ func (s *supply) make() (loadgen.Request, bool) {
 	var r loadgen.Request
 	if r, s.err = s.source(s.next); s.err != nil {
 		return r, false
+	}
+	if n := len(r.Body); n > maxBody {
+		s.err = fmt.Errorf("request %d has %d MB, and workers can be sent %d MB at most", s.next+1, n>>20, maxBody>>20)
+		return loadgen.Request{}, false
 	}
 	s.next++
 	return r, true

@@ -6,6 +6,7 @@
 //	server.go  the NATS server in the leader
 //	leader.go  the leader: who has joined, who still answers
 //	stage.go   a stage that the leader has under way
+//	check.go   what a worker tells, before it is believed
 //	supply.go  the requests of a stage, handed to whoever sends them
 //	merge.go   what the workers measured, as one
 //	worker.go  a worker
@@ -156,6 +157,7 @@ type left struct {
 	Reason              loadgen.StopReason
 	Error               string
 	Offered             int
+	Sessions            loadgen.Sessions
 	Unsent              []event // the records that no event told of
 	Gaps, TTFT, Delay   *hdr.Snapshot
 	Client              loadgen.ClientStats

@@ -224,6 +224,8 @@ type requestNotes struct {
 	// PromptUnknown says that the server gave no count of prompt tokens; GuideLLM's field has what was asked for.
 	PromptUnknown bool        `json:"prompt_tokens_unknown,omitempty"`
 	CachedTokens  Null[int64] `json:"cached_tokens,omitempty"` // of the prompt, by the server
+	Session       int64       `json:"session,omitempty"`       // that it is a turn of, from 1
+	Turn          int64       `json:"turn,omitempty"`          // which one, from 1
 	Retried       bool        `json:"retried,omitempty"`
 	DelayedByCap  bool        `json:"delayed_by_cap,omitempty"`
 }
@@ -234,6 +236,9 @@ func notesOf(rec *loadgen.Record, index int) *requestNotes {
 		HTTPStatus: int64(rec.HTTPStatus), ErrorKind: rec.Err.String(), AskedOutput: int64(rec.AskedOutput),
 		PromptUnknown: rec.PromptTokens < 0, Retried: rec.Flags&loadgen.Retried != 0,
 		DelayedByCap: rec.Flags&loadgen.DelayedByCap != 0,
+	}
+	if rec.Session > 0 {
+		n.Session, n.Turn = int64(rec.Session), int64(rec.Turn)+1
 	}
 	if rec.CachedTokens >= 0 {
 		n.CachedTokens = Some(int64(rec.CachedTokens))

@@ -134,6 +134,7 @@ func (r *Request) request(status loadgen.Status, began time.Time) (q report.Requ
 		AskedOutput: int(notes.AskedOutput), Status: status.String(), HTTPStatus: int(notes.HTTPStatus),
 		ErrorKind: notes.ErrorKind, Error: r.Info.Error.Value, ResponseID: r.ResponseID.Value,
 	}
+	q.Session, q.Turn = int(notes.Session), int(notes.Turn)
 	if notes.PromptUnknown {
 		q.PromptTokens = -1
 	}

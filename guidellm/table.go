@@ -94,6 +94,8 @@ func requestColumns() []requestColumn {
 			func(q *tableRow) *int { return &q.AskedOutput }),
 		count("token_events", func(r *record) int { return int(r.TokenEvents) },
 			func(q *tableRow) *int { return &q.events }),
+		count("session", func(r *record) int { return int(r.Session) }, func(q *tableRow) *int { return &q.Session }),
+		count("turn", turnOf, func(q *tableRow) *int { return &q.Turn }),
 		count("http_status", func(r *record) int { return int(r.HTTPStatus) },
 			func(q *tableRow) *int { return &q.HTTPStatus }),
 		text("error_kind", func(r *record, _ *detail) string { return r.Err.String() },
@@ -103,6 +105,14 @@ func requestColumns() []requestColumn {
 		text("response_id", func(_ *record, d *detail) string { return d.ResponseID },
 			func(q *tableRow) *string { return &q.ResponseID }),
 	}
+}
+
+// turnOf is which turn of a session a request is, from 1; 0 for none.
+func turnOf(r *loadgen.Record) int {
+	if r.Session == 0 {
+		return 0
+	}
+	return int(r.Turn) + 1
 }
 
 // tableOf is the table of a stage's requests.

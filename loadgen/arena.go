@@ -4,6 +4,7 @@ package loadgen
 type arena struct {
 	details bool
 	slabs   []slab
+	count   int // handed out
 }
 
 type slab struct {
@@ -14,6 +15,7 @@ type slab struct {
 const slabSize = 1024
 
 func (a *arena) add() (*Record, *Detail) {
+	a.count++
 	if n := len(a.slabs); n == 0 || len(a.slabs[n-1].records) == slabSize {
 		s := slab{records: make([]Record, 0, slabSize)}
 		if a.details {

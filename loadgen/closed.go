@@ -57,8 +57,12 @@ func (run *Run) stream(ctx context.Context, delay time.Duration, free int64) {
 			return
 		}
 		a.rec.noteRequest(a.req, free)
+		a.session.mark(a.rec)
 		a.rec.Started = run.clock.Now()
 		if !run.takeSlot(a.rec) {
+			if a.session != nil {
+				run.sessions.Done()
+			}
 			return
 		}
 		run.mu.Lock()
@@ -66,6 +70,9 @@ func (run *Run) stream(ctx context.Context, delay time.Duration, free int64) {
 		run.mu.Unlock()
 		r.exchange.Encode(a.req.Body)
 		run.send(r, a)
+		for next, ok := run.follow(r, a); ok && run.sendTurn(r, &next); next, ok = run.follow(r, a) {
+			a = next
+		}
 		run.leave(r)
 		free = run.clock.Now()
 		if (a.rec.Err == ErrConnect || a.rec.Err == ErrLocal) && !wait(ctx, afterRefusal) {
@@ -116,7 +123,9 @@ func (run *Run) nextOfStream(ctx context.Context) (a job, ok bool) {
 	}
 	run.mu.Lock()
 	defer run.mu.Unlock()
+	a.session = run.begin(a.req, run.next)
 	run.next++
+	a.i = run.arena.count
 	a.rec, a.detail = run.arena.add()
 	return a, true
 }

@@ -29,6 +29,8 @@ type Measured struct {
 	TTFT        *hdr.Histogram // from Sent
 	ClientDelay *hdr.Histogram // user-space stamp − kernel stamp of token events; empty without kernel stamps
 
+	Sessions Sessions // what became of them; the zero value where requests stand alone
+
 	Client ClientStats
 
 	// Workers are the processes that sent the stage together, nil where this one did alone.
@@ -75,11 +77,15 @@ func (m *Measured) Rebuild() {
 // AllRecords returns the records with those of the arrivals that were due and that the pacer never got to.
 func (m *Measured) AllRecords() []Record {
 	schedule := m.Stage.Load.Schedule()
-	if schedule == nil || m.Offered <= len(m.Records) {
+	arrived := len(m.Records)
+	if m.Sessions.Started > 0 { // turns do not arrive by the schedule
+		arrived = m.Sessions.Started
+	}
+	if schedule == nil || m.Offered <= arrived {
 		return m.Records
 	}
 	records := slices.Clip(m.Records)
-	for i := len(m.Records); i < m.Offered; i++ {
+	for i := arrived; i < m.Offered; i++ {
 		offset, ok := schedule.At(i)
 		if !ok {
 			break
@@ -107,6 +113,7 @@ type ClientStats struct {
 	CPULimit       float64       // processors that the control groups leave the process; 0: no limit, or not known
 	CPUPeriods     int           // periods of that limit in which the process ran …
 	CPUThrottled   int           // … and of them, those in which it was stopped for having used it up
+	CPUStopped     time.Duration // for how long it was stopped in them, summed over processors
 	GCPause        time.Duration // sum of stop-the-world pauses
 	GCs            int
 	SchedP99       time.Duration // 99th percentile of the time goroutines waited, runnable, for a processor

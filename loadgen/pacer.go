@@ -17,10 +17,12 @@ const lead = time.Millisecond
 
 // job is one request to be sent, and where to write down what happens. Without a record, it is not to be sent.
 type job struct {
-	i      int
-	rec    *Record
-	detail *Detail
-	req    Request
+	i       int // the index of its record
+	due     int64
+	rec     *Record
+	detail  *Detail
+	req     Request
+	session *conversation // nil: it is no turn of one
 }
 
 // pacerSleep returns how the pacer sleeps until a time on the stage's clock, and what to call when it sleeps no more.
@@ -146,30 +148,45 @@ func (run *Run) idleReader() *reader {
 // come free since, or waits in line for those that others leave.
 func (run *Run) arrive(r *reader, i int, due int64, req Request) {
 	run.mu.Lock()
-	rec, detail := run.arena.add()
+	a := job{due: due, req: req, session: run.begin(req, i)}
 	run.next = i + 1
-	rec.noteRequest(req, due)
-	a := job{i, rec, detail, req}
-	if r == nil {
-		select {
-		case run.slots <- struct{}{}:
-			r = run.idleReader()
-			run.requests.Add(1)
-			go run.fire(r, req.Body)
-		default:
-			rec.Started = run.clock.Now()
-			rec.Flags |= DelayedByCap
-			run.delayedByCap.Add(1)
-			run.line = append(run.line, a)
-		}
-	}
+	run.record(&a)
+	r = run.queue(r, a)
 	run.mu.Unlock()
 	if r != nil {
 		r.jobs <- a
 	}
 }
 
-// fire sends one arrival of an open loop when it has come, and then those that wait in line for its slot.
+// record gives a request that is due its record. run.mu is held.
+func (run *Run) record(a *job) {
+	a.i = run.arena.count
+	a.rec, a.detail = run.arena.add()
+	a.rec.noteRequest(a.req, a.due)
+	a.session.mark(a.rec)
+}
+
+// queue finds a reader for a request that is due and has none, or has it wait in line: nil. run.mu is held.
+func (run *Run) queue(r *reader, a job) *reader {
+	if r != nil {
+		return r
+	}
+	select {
+	case run.slots <- struct{}{}:
+		r = run.idleReader()
+		run.requests.Add(1)
+		go run.fire(r, a.req.Body)
+	default:
+		a.rec.Started = run.clock.Now()
+		a.rec.Flags |= DelayedByCap
+		run.delayedByCap.Add(1)
+		run.line = append(run.line, a)
+	}
+	return r
+}
+
+// fire sends one request of an open loop when it is due, then those of its session that are due at once, and then those
+// that wait in line for its slot.
 func (run *Run) fire(r *reader, body []byte) {
 	defer run.requests.Done()
 	r.exchange.Encode(body)
@@ -185,7 +202,41 @@ func (run *Run) fire(r *reader, body []byte) {
 			r.exchange.Encode(a.req.Body)
 		}
 		run.send(r, a)
+		for ok := true; ok; {
+			a, ok = run.sendFollowing(r, a)
+		}
 	}
+}
+
+// sendFollowing sends the turn that follows a request that has ended, if it is due at once; a later one waits for its
+// time elsewhere.
+func (run *Run) sendFollowing(r *reader, a job) (next job, ok bool) {
+	if next, ok = run.follow(r, a); !ok {
+		return next, false
+	}
+	if time.Duration(next.due-run.clock.Now()) > shortThink {
+		run.await(next)
+		return next, false
+	}
+	if !run.sendTurn(r, &next) {
+		return next, false
+	}
+	return next, true
+}
+
+// sendTurn sends a turn when it is due, with the reader and the slot of the one before; false if sending has ended.
+func (run *Run) sendTurn(r *reader, a *job) bool {
+	if !wait(run.sending, time.Duration(a.due-run.clock.Now())) {
+		run.sessions.Done()
+		return false
+	}
+	run.mu.Lock()
+	run.record(a)
+	run.mu.Unlock()
+	a.rec.Started = run.clock.Now()
+	r.exchange.Encode(a.req.Body)
+	run.send(r, *a)
+	return true
 }
 
 // leave gives a reader's slot to the arrival that has waited longest in line, and returns that. If there is none, or
@@ -198,7 +249,12 @@ func (run *Run) leave(r *reader) (next job, ok bool) {
 		run.line = run.line[1:]
 		return next, true
 	}
-	run.line = nil // whoever still waits is not sent
+	for i := range run.line { // whoever still waits is not sent
+		if run.line[i].session != nil {
+			run.sessions.Done()
+		}
+	}
+	run.line = nil
 	run.idle = append(run.idle, r)
 	<-run.slots
 	return job{}, false

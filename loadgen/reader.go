@@ -42,7 +42,8 @@ type reader struct {
 	events   stream.Splitter
 	delta    stream.Delta
 	template stream.Template
-	keep     bool      // the text of the answer at hand is kept
+	forNext  bool      // the text of the answer at hand is part of a later request
+	keep     bool      // … is kept
 	text     []byte    // what was generated so far, as far as it is kept
 	counted  textCount // of all that was generated
 	unescape []byte    // the text of the event at hand
@@ -90,7 +91,7 @@ func (r *reader) roundTrip() {
 	r.finish()
 	r.events.Trim(bufferLimit)
 	for _, buffer := range []*[]byte{&r.text, &r.unescape, &r.whole} {
-		if cap(*buffer) > bufferLimit {
+		if cap(*buffer) > bufferLimit && !(buffer == &r.text && r.forNext) {
 			*buffer = nil
 		}
 	}
@@ -332,13 +333,14 @@ func (r *reader) applyDelta() {
 func (r *reader) takeText() {
 	r.unescape = r.delta.AppendText(r.unescape[:0])
 	r.counted.add(r.unescape)
-	if r.keep && len(r.text) < textLimit {
-		part := r.unescape[:min(len(r.unescape), textLimit-len(r.text))]
-		if r.keptTexts != nil && r.keptTexts.Add(int64(len(part))) > allTextsLimit {
-			return
-		}
-		r.text = append(r.text, part...)
+	if !r.keep && !r.forNext || len(r.text) >= textLimit {
+		return
 	}
+	part := r.unescape[:min(len(r.unescape), textLimit-len(r.text))]
+	if r.keep && r.keptTexts != nil && r.keptTexts.Add(int64(len(part))) > allTextsLimit && !r.forNext {
+		return
+	}
+	r.text = append(r.text, part...)
 }
 
 // errorLength is the most characters of an error that are kept.

@@ -123,6 +123,11 @@ type Record struct {
 	OutputWords  int32
 	OutputChars  int32
 
+	Began int64 // when the session was due that it is a turn of; 0: of none
+
+	Session     int32 // that it is a turn of, from 1 in the order of arrivals; 0: of none
+	Turn, Turns int16 // which one, from 0, and how many the session has
+
 	HTTPStatus int16
 	Status     Status
 	Err        ErrorKind

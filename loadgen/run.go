@@ -70,6 +70,8 @@ type Run struct {
 	slots    chan struct{} // the concurrency cap
 	turn     chan struct{} // to ask the source of a closed loop, one stream at a time
 	requests sync.WaitGroup
+	sessions sync.WaitGroup // under way
+	turns    *turnPacer
 	ahead    sync.WaitGroup // connections being opened ahead
 
 	mu        sync.Mutex // guards the following, once a request
@@ -83,6 +85,8 @@ type Run struct {
 	errors    ErrorLimits
 	peak      int
 	shortages int // requests of kind ErrLocal
+
+	sessionCount Sessions
 
 	inFlight, completed, errored, sent     atomic.Int64
 	delayedByCap, newConns, retries, waits atomic.Int64
@@ -169,6 +173,7 @@ func (r *Runner) Start(ctx context.Context, s Stage, h Hooks) (*Run, error) {
 		allSent:  make(chan struct{}),
 		slots:    make(chan struct{}, limit),
 		turn:     make(chan struct{}, 1),
+		turns:    newTurnPacer(),
 	}
 	run.arena.details = s.KeepDetails
 	run.result = &Measured{Stage: s, Origin: run.clock.Origin()}
@@ -277,6 +282,7 @@ func (run *Run) supervise(ctx context.Context, before processUse) {
 	} else {
 		run.closedLoop()
 	}
+	run.endSessions()
 	run.mu.Lock()
 	run.closed = true
 	run.mu.Unlock()
@@ -310,7 +316,9 @@ func (run *Run) supervise(ctx context.Context, before processUse) {
 	run.endFlights()
 	run.ahead.Wait()
 	l.Records, l.Details = run.arena.flatten()
+	l.Sessions = run.sessionCount
 	run.countOffered()
+	l.SortRecords()
 	l.Gaps, l.TTFT, l.ClientDelay = newHistogram(), newHistogram(), newHistogram()
 	for i := range run.shard {
 		h := &run.shard[i].hists
@@ -361,7 +369,7 @@ func (run *Run) send(r *reader, a job) {
 
 	sh := &run.shard[a.i%shards]
 	r.shard, r.rec, r.detail = sh, rec, a.detail
-	r.keptTexts = &run.keptTexts
+	r.keptTexts, r.forNext = &run.keptTexts, a.session.wantsText()
 	r.roundTrip()
 	r.rec, r.detail = nil, nil
 

@@ -13,6 +13,8 @@ type Request struct {
 	OutputTokens int32  // asked for; 0 for as many as the model likes
 	PromptWords  int32
 	PromptChars  int32
+
+	Session *Session // of which it is the first turn (Session.Request); nil: it stands alone
 }
 
 // Source gives request i of a stage. It is called with i in order, by one goroutine at a time, and ahead of the time at

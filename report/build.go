@@ -140,6 +140,7 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 		s.observedGaps(j)
 	}
 	s.Errors = countErrors(m)
+	s.Sessions = sessionsOf(m, m.Start+int64(st.Judgement.WarmUp))
 	s.Series = seriesOf(m)
 	return s
 }

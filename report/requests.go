@@ -25,6 +25,9 @@ type Request struct {
 	ITL           num.Value `json:"itl_mean_s"`       // mean gap between its token events
 	Latency       num.Value `json:"latency_s"`        // end − sent; of completed requests
 
+	Session int `json:"session"` // that it is a turn of, from 1; 0: of none
+	Turn    int `json:"turn"`    // which one, from 1; 0: none
+
 	PromptTokens int    `json:"prompt_tokens"` // −1: not known
 	CachedTokens int    `json:"cached_tokens"` // of them, found in the server's prefix cache; −1: not known
 	OutputTokens int    `json:"output_tokens"`
@@ -98,6 +101,9 @@ func requestOf(m *loadgen.Measured, i int) Request {
 		PromptTokens: int(r.PromptTokens), CachedTokens: int(r.CachedTokens), OutputTokens: r.Tokens(),
 		AskedOutput: int(r.AskedOutput), Status: r.Status.String(), HTTPStatus: int(r.HTTPStatus),
 		ErrorKind: r.Err.String(),
+	}
+	if r.Session > 0 {
+		q.Session, q.Turn = int(r.Session), int(r.Turn)+1
 	}
 	if d, ok := r.TPOT(); ok {
 		q.TPOT = num.Value(d.Seconds())

@@ -95,6 +95,8 @@ type Stage struct {
 	Requests Requests     `json:"requests"`
 	Errors   []ErrorCount `json:"errors,omitempty"` // by what went wrong, the most frequent first
 
+	Sessions *Sessions `json:"sessions,omitempty"` // nil where requests stand alone
+
 	// TTFT and TPOT are over the requests that were judged, those that failed left out; TTFT counts from the scheduled
 	// time. A percentile that an objective bounds is the objective's observed value: no latency has two values.
 	TTFT Latency `json:"ttft"`

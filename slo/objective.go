@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/openloop/openloop/internal/num"
+	"github.com/openloop/openloop/loadgen"
 )
 
 // Metric is what an objective bounds.
@@ -39,6 +40,9 @@ const (
 	E2E     Metric = "e2e"     // to the end
 	Errors  Metric = "errors"  // share of requests that failed
 	Goodput Metric = "goodput" // share of requests that meet all bounds of the objective
+
+	// SessionE2E is from when a session was due until its last turn was answered; one observation a session.
+	SessionE2E Metric = "session_e2e"
 )
 
 // Latency says whether the metric is a time; the others are shares.
@@ -111,13 +115,40 @@ type Objective struct {
 	Op        Op
 	Bound     float64        // latencies: ns; errors and goodput: a share between 0 and 1
 	Each      []RequestBound // Goodput: what a good request meets
+	Turns     Turns          // of sessions, that it is about; the zero value: all requests
 
 	Text string // as it was written; Objective.String is the canonical form
 }
 
+// Turns are turns of sessions, from one to another, both counted from 1. 0 is no end; the zero value is every request,
+// also one that is no turn.
+type Turns struct{ First, Last int }
+
+// has says whether a request is among them.
+func (t Turns) has(r *loadgen.Record) bool {
+	if t == (Turns{}) {
+		return true
+	}
+	turn := int(r.Turn) + 1
+	return r.Session > 0 && turn >= t.First && (t.Last == 0 || turn <= t.Last)
+}
+
+// String writes the turns as an objective does: "{turn>1}", "" for all.
+func (t Turns) String() string {
+	switch {
+	case t == (Turns{}):
+		return ""
+	case t.First == t.Last:
+		return fmt.Sprintf("{turn=%d}", t.First)
+	case t.Last == 0:
+		return fmt.Sprintf("{turn>=%d}", t.First)
+	}
+	return fmt.Sprintf("{turn<=%d}", t.Last)
+}
+
 // String returns the canonical form, which ParseObjectives reads again.
 func (o Objective) String() string {
-	head := string(o.Metric)
+	head := string(o.Metric) + o.Turns.String()
 	switch {
 	case o.Metric == Goodput:
 		parts := make([]string, len(o.Each))
@@ -134,9 +165,9 @@ func (o Objective) String() string {
 // Name is the objective without its bound: "ttft:p95", "errors".
 func (o Objective) Name() string {
 	if o.Metric.Latency() {
-		return string(o.Metric) + ":" + o.Statistic.String()
+		return string(o.Metric) + o.Turns.String() + ":" + o.Statistic.String()
 	}
-	return string(o.Metric)
+	return string(o.Metric) + o.Turns.String()
 }
 
 // Unit is the unit of the objective's figures: "ns" for latencies, else "share".

@@ -145,7 +145,7 @@ func (o Objective) window(s *loadgen.Measured, from, to int64) []observation {
 	horizon := o.horizon()
 	for i := range s.Records {
 		r := &s.Records[i]
-		if r.Scheduled < from || r.Scheduled > to {
+		if r.Scheduled < from || r.Scheduled > to || !o.Turns.has(r) {
 			continue
 		}
 		ob, counts := o.observe(r, s)
@@ -250,6 +250,11 @@ func measure(metric Metric, r *loadgen.Record, s *loadgen.Measured) measurement 
 	origin, divisor := r.Scheduled, 1
 	final := r.Status == loadgen.Completed
 	switch metric {
+	case SessionE2E:
+		if r.Session == 0 || final && r.Turn+1 < r.Turns { // a later turn says it
+			return measurement{}
+		}
+		origin, sent = r.Began, r.Began
 	case TTFT:
 		if r.FirstToken > 0 {
 			final, end = true, r.FirstToken
@@ -288,7 +293,7 @@ func measure(metric Metric, r *loadgen.Record, s *loadgen.Measured) measurement 
 func (j StageJudgement) Values(m *loadgen.Measured, metric Metric) []float64 {
 	o := Objective{Metric: metric, Statistic: Statistic{Kind: Max}, Op: AtMost, Bound: math.MaxFloat64}
 	for _, judged := range j.Objectives {
-		if judged.Objective.Metric == metric {
+		if judged.Objective.Metric == metric && judged.Objective.Turns == (Turns{}) {
 			o = judged.Objective
 			break
 		}

@@ -125,8 +125,17 @@ func (p *objectiveParser) item() ([]Objective, error) {
 	start := p.at
 	name := p.take(isNameChar)
 	o := Objective{Metric: Metric(strings.ToLower(name))}
+	if p.at < len(p.in) && p.in[p.at] == '{' {
+		if o.Metric == ITL || o.Metric == SessionE2E || o.Metric == Goodput {
+			return nil, p.fail(p.at, "%s can't be asked of single turns", o.Metric)
+		}
+		var err error
+		if o.Turns, err = p.turns(); err != nil {
+			return nil, err
+		}
+	}
 	switch o.Metric {
-	case TTFT, ITL, TPOT, NTPOT, E2E:
+	case TTFT, ITL, TPOT, NTPOT, E2E, SessionE2E:
 		return p.latencyObjective(o)
 	case Errors:
 		o.Statistic.Kind = Share
@@ -147,8 +156,44 @@ func (p *objectiveParser) item() ([]Objective, error) {
 	for _, preset := range presets() {
 		names = append(names, preset.Name)
 	}
-	return nil, p.fail(start, "an objective begins with ttft, itl, tpot, ntpot, e2e, errors or goodput; presets are %s",
+	return nil, p.fail(start,
+		"an objective begins with ttft, itl, tpot, ntpot, e2e, session_e2e, errors or goodput; presets are %s",
 		strings.Join(names, ", "))
+}
+
+// turns reads "{turn>1}".
+func (p *objectiveParser) turns() (Turns, error) {
+	const form = "turns are {turn=1}, {turn>1}, {turn>=2}, {turn<4} or {turn<=3}"
+	start := p.at
+	end := strings.IndexByte(p.in[start:], '}')
+	if end < 0 {
+		return Turns{}, p.fail(start, form)
+	}
+	p.at = start + end + 1
+	text, ok := strings.CutPrefix(p.in[start+1:start+end], "turn")
+	if !ok {
+		return Turns{}, p.fail(start, form)
+	}
+	number := strings.TrimLeft(text, "<>=")
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || n > math.MaxInt16 {
+		return Turns{}, p.fail(start, form)
+	}
+	switch strings.TrimSuffix(text, number) {
+	case "=":
+		return Turns{n, n}, nil
+	case ">":
+		return Turns{First: n + 1}, nil
+	case ">=":
+		return Turns{First: n}, nil
+	case "<":
+		if n > 1 {
+			return Turns{1, n - 1}, nil
+		}
+	case "<=":
+		return Turns{1, n}, nil
+	}
+	return Turns{}, p.fail(start, form)
 }
 
 // latencyObjective reads ":p95<250ms".

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/openloop/openloop/loadgen"
 )
 
 func TestParseObjectives(t *testing.T) {
@@ -113,7 +115,7 @@ func TestParseObjectiveErrors(t *testing.T) {
 func FuzzParseObjectives(f *testing.F) {
 	for _, s := range []string{"ttft:p95<250ms,errors<1%", "goodput:ttft<250ms,tpot<50ms >=90%", "chat rag",
 		"itl:p99.9<=1.5µs",
-		"goodput>=90% e2e:max<3s", "ttft:p95<\x80", "errors<1e9%"} {
+		"goodput>=90% e2e:max<3s", "ttft:p95<\x80", "errors<1e9%", "ttft{turn>1}:p95<1s session_e2e:p95<60s"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -139,4 +141,75 @@ func FuzzParseObjectives(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestTurns(t *testing.T) {
+	for text, want := range map[string]Turns{
+		"ttft{turn=1}:p95<1s": {1, 1}, "ttft{turn>1}:p95<1s": {First: 2}, "ttft{turn>=3}:p95<1s": {First: 3},
+		"errors{turn<4}<1%": {1, 3}, "tpot{turn<=3}:mean<1s": {1, 3}, "ttft:p95<1s": {},
+	} {
+		got, err := ParseObjectives(text)
+		if err != nil || len(got) != 1 || got[0].Turns != want {
+			t.Errorf("%s: %+v, %v", text, got, err)
+			continue
+		}
+		if again, err := ParseObjectives(got[0].String()); err != nil || again[0].Turns != want {
+			t.Errorf("%s is written as %s, which is read as %+v (%v)", text, got[0], again, err)
+		}
+	}
+	for _, text := range []string{"ttft{turn=0}:p95<1s", "ttft{turn<1}:p95<1s", "ttft{turn>1:p95<1s",
+		"ttft{x=1}:p95<1s", "itl{turn=1}:p95<1s", "session_e2e{turn=1}:p95<1s", "ttft{turn=99999999999}:p95<1s"} {
+		if got, err := ParseObjectives(text); err == nil {
+			t.Errorf("%s is read as %v", text, got)
+		}
+	}
+	first, third := loadgen.Record{Session: 1}, loadgen.Record{Session: 1, Turn: 2}
+	alone := loadgen.Record{}
+	for _, c := range []struct {
+		turns Turns
+		of    *loadgen.Record
+		has   bool
+	}{
+		{Turns{}, &alone, true}, {Turns{}, &third, true}, {Turns{1, 1}, &first, true}, {Turns{1, 1}, &third, false},
+		{Turns{First: 2}, &third, true}, {Turns{First: 2}, &first, false}, {Turns{1, 1}, &alone, false},
+	} {
+		if got := c.turns.has(c.of); got != c.has {
+			t.Errorf("%v of turn %d of session %d: %v", c.turns, c.of.Turn, c.of.Session, got)
+		}
+	}
+}
+
+// A session is observed once, when its last turn is answered, or when it is known to take too long.
+func TestSessionE2E(t *testing.T) {
+	o, err := ParseObjectives("session_e2e:max<10s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	turn := func(session int32, k int16, began, due, end int64, status loadgen.Status) loadgen.Record {
+		r := loadgen.Record{Session: session, Turn: k, Turns: 2, Began: began, Scheduled: due, Sent: due}
+		r.Status = status
+		if status == loadgen.Completed {
+			r.FirstToken, r.LastToken = end-1, end
+		}
+		r.End = end
+		return r
+	}
+	m := &loadgen.Measured{
+		Stage: loadgen.Stage{Load: loadgen.Load{Kind: loadgen.ConstantGap, Rate: 1}}, Start: 1, Stopped: 20e9,
+		End:      20e9,
+		Sessions: loadgen.Sessions{Started: 4, Done: 1, Abandoned: 1}, Offered: 4,
+		Records: []loadgen.Record{
+			turn(1, 0, 1e9, 1e9, 2e9, loadgen.Completed),
+			turn(2, 0, 2e9, 2e9, 3e9, loadgen.Completed),
+			turn(3, 0, 3e9, 3e9, 4e9, loadgen.Errored),
+			turn(1, 1, 1e9, 4e9, 6e9, loadgen.Completed),    // 5 s
+			turn(2, 1, 2e9, 5e9, 0, loadgen.Incomplete),     // 18 s so far: a miss
+			turn(4, 0, 15e9, 15e9, 16e9, loadgen.Completed), // goes on
+			turn(4, 1, 15e9, 17e9, 0, loadgen.Incomplete),   // 5 s so far: not known
+		},
+	}
+	got := Observe(m, o[0])
+	if got.N != 3 || got.Misses != 2 || got.Failed != 1 {
+		t.Errorf("%d observed, %d misses, %d failed", got.N, got.Misses, got.Failed)
+	}
 }

@@ -15,7 +15,15 @@ type ready struct {
 }
 
 // size is what a request holds in memory, in bytes, near enough to bound a buffer by it.
-func (r ready) size() int { return 160 + len(r.request.Body) }
+func (r ready) size() int {
+	n := 160 + len(r.request.Body)
+	if s := r.request.Session; s != nil {
+		for i := range s.Turns {
+			n += 160 + len(s.Turns[i].Head) + len(s.Turns[i].Messages) + len(s.Turns[i].Answer)
+		}
+	}
+	return n
+}
 
 // bounds limit what an ahead keeps ready; one request is kept ready however large it is.
 type bounds struct{ items, bytes int }

@@ -32,6 +32,7 @@ type Spec struct {
 type SyntheticSpec struct {
 	Prompt, Output Length // of the prompt without its prefix, and of the output; an Output.Mean of 0 leaves it free
 	Prefixes       []PrefixBucket
+	Sessions       *SessionSpec // nil: each prompt stands alone
 }
 
 // DataSpec describes requests that are read.
@@ -107,6 +108,10 @@ func (s SyntheticSpec) describe() string {
 	}
 	length("prompt_tokens", s.Prompt)
 	length("output_tokens", s.Output)
+	if s.Sessions != nil {
+		length("turns", s.Sessions.Turns)
+		length("turn_tokens", s.Sessions.Prompt)
+	}
 	shared := len(s.Prefixes) == 1
 	if shared {
 		b := s.Prefixes[0]

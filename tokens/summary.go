@@ -86,16 +86,31 @@ func (w *Workload) Warnings(stages []*loadgen.Measured) []string {
 
 // lengths compares the asked lengths of made-up prompts with what the endpoint counted.
 func (w *Workload) lengths(stages []*loadgen.Measured) LengthCheck {
-	var asked, counted []int
+	type lengths struct{ asked, counted []int }
+	var turns []lengths // the chat template adds as much to every prompt of so many messages
 	if w.data == nil && w.spec.Tokenizer != "none" {
 		for _, m := range stages {
 			for i := range m.Records {
-				asked = append(asked, int(m.Records[i].AskedPrompt))
-				counted = append(counted, int(m.Records[i].PromptTokens))
+				r := &m.Records[i]
+				for len(turns) <= int(r.Turn) {
+					turns = append(turns, lengths{})
+				}
+				t := &turns[r.Turn]
+				t.asked, t.counted = append(t.asked, int(r.AskedPrompt)), append(t.counted, int(r.PromptTokens))
 			}
 		}
 	}
-	return checkLengths(asked, counted)
+	var all LengthCheck
+	for i, t := range turns {
+		c := checkLengths(t.asked, t.counted)
+		if i == 0 {
+			all.Template = c.Template
+		}
+		all.Requests += c.Requests
+		all.Exact += c.Exact
+		all.Error = max(all.Error, c.Error)
+	}
+	return all
 }
 
 // checkLengths compares the asked lengths of prompts with usage.prompt_tokens of the same requests; 0 or less in either

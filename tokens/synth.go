@@ -86,6 +86,7 @@ type SynthConfig struct {
 	Prompt   Length // of the prompt without its prefix; a Mean is needed
 	Output   Length // Mean 0: free
 	Prefixes []PrefixBucket
+	Sessions *SessionSpec // nil: each prompt stands alone
 	Seed     uint64
 	// Words is whose tokens are counted; the zero value means the embedded words.
 	Words tokenizer.Vocabulary
@@ -112,6 +113,9 @@ const (
 	streamStart
 	streamPrefix
 	streamBlock
+	streamSession
+	streamTurn
+	streamAnswer
 )
 
 // NewSynth checks the configuration and makes the prefixes.
@@ -130,6 +134,11 @@ func NewSynth(cfg SynthConfig) (*Synth, error) {
 	}
 	if err := cfg.Output.check("output tokens"); err != nil {
 		return nil, err
+	}
+	if cfg.Sessions != nil {
+		if err := cfg.Sessions.check(); err != nil {
+			return nil, err
+		}
 	}
 	cfg.Prefixes = slices.Clone(cfg.Prefixes)
 	s := &Synth{cfg: cfg, first: slices.Clone(cfg.Words.First)}
@@ -192,6 +201,7 @@ func (s *Synth) Item(i int) Item {
 	// Behind a prefix a text completion's prompt goes on in the same string: with its space the first word stays one
 	// token.
 	it.PromptText = s.text(i, s.words(it.PromptTokens), streamWords, it.PrefixText != "")
+	s.turns(&it)
 	return it
 }
 

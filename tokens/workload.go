@@ -77,6 +77,9 @@ func Open(spec Spec, model string) (*Workload, error) {
 }
 
 func (w *Workload) openSynthetic() error {
+	if w.spec.Synthetic.Sessions != nil && w.spec.Format != ChatCompletions {
+		return &SpecError{"Synthetic", errors.New("sessions are of chat requests")}
+	}
 	if err := w.chooseWords(); err != nil {
 		return err
 	}
@@ -198,6 +201,7 @@ func (w *Workload) synth(stage int) (*Synth, error) {
 	cfg := SynthConfig{Seed: w.seed(stage), Words: w.words, TokensPerWord: w.perWord}
 	if w.synthetic != nil {
 		cfg.Prompt, cfg.Output, cfg.Prefixes = w.synthetic.Prompt, w.synthetic.Output, w.synthetic.Prefixes
+		cfg.Sessions = w.synthetic.Sessions
 	} else {
 		cfg.Prompt = Length{Mean: 1} // not used: a trace has its own lengths
 	}
@@ -314,6 +318,10 @@ func (w *Workload) Source(ctx context.Context, stage int) (next loadgen.Source, 
 
 // prepare makes a request of an item. The texts are in the body, and not kept beside it.
 func (w *Workload) prepare(it Item) ready {
+	if len(it.Turns) > 0 {
+		return ready{request: w.body.session(it).Request(), index: it.Index, prefixTokens: it.PrefixTokens,
+			promptTokens: it.PromptTokens}
+	}
 	asked := int32(it.InputTokens())
 	if asked == 0 {
 		asked = -1 // not known

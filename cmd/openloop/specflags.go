@@ -46,6 +46,8 @@ type specFlags struct {
 	requestType                string
 	promptTokens, outputTokens lengthFlags
 	prefixTokens, prefixCount  int
+	turns, turnTokens          lengthFlags
+	thinkTime, history         string
 	seed, promptSeed           int64
 	extraBody                  string
 	noIgnoreEOS                bool
@@ -81,6 +83,7 @@ type specFlags struct {
 	hlog                string
 	sampleRequests      int
 	allowInvalid, quiet bool
+	logReport           bool
 	consoleStyle        string
 	screenFlags
 }
@@ -142,6 +145,15 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	f.outputTokens.add(set, "output-tokens", "length of the responses in tokens", 128)
 	set.IntVar(&f.prefixTokens, "prefix-tokens", 0, "length of a prefix that prompts share, sent as the system message")
 	set.IntVar(&f.prefixCount, "prefix-count", 1, "number of different prefixes")
+	f.turns.add(set, "turns", "requests of a session, each with all that was said before it; sessions then arrive in "+
+		"the place of requests (0: none)", 0)
+	f.turnTokens.add(set, "turn-tokens",
+		"length of the prompts of the turns after the first one (0: as --prompt-tokens)", 0)
+	set.StringVar(&f.thinkTime, "think-time", "0",
+		"`TIME` from the end of an answer until the turn after it is due: "+tokens.ThinkForms)
+	set.StringVar(&f.history, "history", "recorded",
+		"`WHOSE` answers are in the turns after them: recorded (made up, of exactly --output-tokens), or real (what "+
+			"the model answered)")
 	set.Int64Var(&f.seed, "seed", defaultSeed, "seed of arrivals, and of prompts where it is given")
 	set.Int64Var(&f.promptSeed, "prompt-seed", 0,
 		"seed of the prompts (default: --seed where that is given, else another in every run, so that no prompt is "+
@@ -205,6 +217,9 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringVar(&f.records, "records", "",
 		"write every request as a line of this `FILE` too: .parquet, .jsonl or .csv")
 	set.StringVar(&f.hlog, "hlog", "", "write the latencies as an HdrHistogram log to this `FILE`, too")
+	set.BoolVar(&f.logReport, "log-report", false,
+		"print the report itself, too, compressed and as text, at the end: for where the log is all that outlives a "+
+			"run; openloop report reads it from the log")
 	set.Var(&f.labels, "label",
 		"your own word about the run, kept in the report: gpu=1xL4, change=chunked-prefill; may be repeated")
 	set.Var(&f.cost, "cost",
@@ -365,7 +380,7 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 	s.Output = spec.Output{
 		Dir: f.outputDir, Earlier: spec.RefuseEarlier, Files: f.outputs, Records: f.records, HLog: f.hlog,
 		SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle), Quiet: f.quiet,
-		AllowInvalid: f.allowInvalid, Labels: f.labels, Cost: f.cost.cost,
+		AllowInvalid: f.allowInvalid, LogReport: f.logReport, Labels: f.labels, Cost: f.cost.cost,
 		Progress: spec.Progress(f.progress), NoColor: f.noColor, Wide: f.wide, MetricsAddr: f.metricsAddr,
 		Command: append([]string{"openloop"}, endpoint.RedactCommand(f.program.args, secretFlags)...),
 	}
@@ -538,11 +553,52 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 		}
 	default:
 		w.Synthetic = &tokens.SyntheticSpec{Prompt: f.promptTokens.length(), Output: f.outputTokens.length()}
+		sessions, err := f.sessions()
+		if err != nil {
+			return w, err
+		}
+		w.Synthetic.Sessions = sessions
 		if f.prefixTokens > 0 {
 			w.Synthetic.Prefixes = []tokens.PrefixBucket{{Weight: 100, Count: f.prefixCount, Tokens: f.prefixTokens}}
 		}
 	}
 	return w, nil
+}
+
+// sessions are what --turns asks for; nil where it does not.
+func (f *specFlags) sessions() (*tokens.SessionSpec, error) {
+	if f.turns.mean == 0 {
+		for _, name := range []string{"turns-stdev", "turns-min", "turns-max", "turn-tokens", "turn-tokens-stdev",
+			"turn-tokens-min", "turn-tokens-max", "think-time", "history"} {
+			if f.set.Changed(name) {
+				return nil, usageError("--%s needs --turns: how many requests a session has", name)
+			}
+		}
+		return nil, nil
+	}
+	if err := f.turns.check("turns"); err != nil {
+		return nil, err
+	}
+	if f.turnTokens.mean > 0 {
+		if err := f.turnTokens.check("turn-tokens"); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case f.history != "real" && f.history != "recorded":
+		return nil, usageError("--history %q: it is real or recorded", f.history)
+	case f.requestType != "chat_completions":
+		return nil, usageError("--turns and --request-type %s contradict each other: sessions are of chat requests",
+			f.requestType)
+	case f.saveWorkload != "":
+		return nil, usageError("--turns and --save-workload contradict each other: sessions can't be saved")
+	}
+	think, err := tokens.ParseThinkTime(f.thinkTime, parseTime)
+	if err != nil {
+		return nil, withHint(usageError("--think-time: %w", err), "it is "+tokens.ThinkForms)
+	}
+	return &tokens.SessionSpec{Turns: f.turns.length(), Think: think, Prompt: f.turnTokens.length(),
+		Recorded: f.history == "recorded"}, nil
 }
 
 // columnsJSON is --data-column-mapper as JSON, which it is, or pairs: text_column=prompt,prefix_column=system.

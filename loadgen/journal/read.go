@@ -241,6 +241,7 @@ func (s *stage) finish() Stage {
 			details[i].Error = "Request was cancelled"
 		}
 	}
+	m.SortRecords()
 	m.Rebuild()
 	return Stage{Measured: m, Whole: s.ended}
 }

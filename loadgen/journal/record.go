@@ -8,18 +8,18 @@ import (
 	"github.com/openloop/openloop/loadgen/stream"
 )
 
-// recordSize is how many bytes a record takes: eleven of 64 bits, eleven of 32, and the rest.
-const recordSize = 11*8 + 11*4 + 2 + 1 + 1 + 1 + 2
+// recordSize is how many bytes a record takes: twelve of 64 bits, twelve of 32, and the rest.
+const recordSize = 12*8 + 12*4 + 3*2 + 1 + 1 + 1 + 2
 
 // wide and narrow are the fields of a record, in the order of the file.
-func wide(r *loadgen.Record) [11]*int64 {
+func wide(r *loadgen.Record) [12]*int64 {
 	return [...]*int64{&r.Scheduled, &r.Started, &r.Connecting, &r.Sent, &r.FirstEvent, &r.FirstToken, &r.LastToken,
-		&r.LastEvent, &r.End, &r.DelaySum, &r.DelayMax}
+		&r.LastEvent, &r.End, &r.DelaySum, &r.DelayMax, &r.Began}
 }
 
-func narrow(r *loadgen.Record) [11]*int32 {
+func narrow(r *loadgen.Record) [12]*int32 {
 	return [...]*int32{&r.Lines, &r.TokenEvents, &r.PromptTokens, &r.OutputTokens, &r.CachedTokens, &r.AskedPrompt,
-		&r.AskedOutput, &r.PromptWords, &r.PromptChars, &r.OutputWords, &r.OutputChars}
+		&r.AskedOutput, &r.PromptWords, &r.PromptChars, &r.OutputWords, &r.OutputChars, &r.Session}
 }
 
 // appendRecord writes a record.
@@ -30,7 +30,9 @@ func appendRecord(b []byte, r *loadgen.Record) []byte {
 	for _, f := range narrow(r) {
 		b = binary.LittleEndian.AppendUint32(b, uint32(*f))
 	}
-	b = binary.LittleEndian.AppendUint16(b, uint16(r.HTTPStatus))
+	for _, v := range []int16{r.HTTPStatus, r.Turn, r.Turns} {
+		b = binary.LittleEndian.AppendUint16(b, uint16(v))
+	}
 	b = append(b, byte(r.Status), byte(r.Err), byte(r.Finish))
 	return binary.LittleEndian.AppendUint16(b, uint16(r.Flags))
 }
@@ -50,10 +52,13 @@ func readRecord(b []byte) (r loadgen.Record, rest []byte, err error) {
 		*f = int32(binary.LittleEndian.Uint32(b))
 		b = b[4:]
 	}
-	r.HTTPStatus = int16(binary.LittleEndian.Uint16(b))
-	r.Status, r.Err, r.Finish = loadgen.Status(b[2]), loadgen.ErrorKind(b[3]), stream.Finish(b[4])
-	r.Flags = loadgen.Flags(binary.LittleEndian.Uint16(b[5:]))
-	return r, b[7:], nil
+	for _, v := range []*int16{&r.HTTPStatus, &r.Turn, &r.Turns} {
+		*v = int16(binary.LittleEndian.Uint16(b))
+		b = b[2:]
+	}
+	r.Status, r.Err, r.Finish = loadgen.Status(b[0]), loadgen.ErrorKind(b[1]), stream.Finish(b[2])
+	r.Flags = loadgen.Flags(binary.LittleEndian.Uint16(b[3:]))
+	return r, b[5:], nil
 }
 
 // appendText writes a text with its length.

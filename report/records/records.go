@@ -76,6 +76,9 @@ type row struct {
 	ITL           *float64 `json:"itl_mean_s" parquet:"itl_mean_s,optional"`
 	Latency       *float64 `json:"latency_s" parquet:"latency_s,optional"`
 
+	Session *int32 `json:"session" parquet:"session,optional"`
+	Turn    *int32 `json:"turn" parquet:"turn,optional"`
+
 	PromptTokens *int32  `json:"prompt_tokens" parquet:"prompt_tokens,optional"`
 	CachedTokens *int32  `json:"cached_tokens" parquet:"cached_tokens,optional"`
 	OutputTokens int32   `json:"output_tokens" parquet:"output_tokens"`
@@ -147,6 +150,7 @@ func (r *row) fill(q *report.Request) {
 	r.LastToken, r.End = seconds(q.LastToken), seconds(q.End)
 	r.SendDelay, r.TTFT, r.ScheduledTTFT = seconds(q.SendDelay), seconds(q.TTFT), seconds(q.ScheduledTTFT)
 	r.TPOT, r.ITL, r.Latency = seconds(q.TPOT), seconds(q.ITL), seconds(q.Latency)
+	r.Session, r.Turn = count(q.Session, 1), count(q.Turn, 1)
 	r.PromptTokens, r.CachedTokens = count(q.PromptTokens, 0), count(q.CachedTokens, 0)
 	r.OutputTokens, r.AskedOutput = *count(max(q.OutputTokens, 0), 0), count(q.AskedOutput, 1)
 	r.HTTPStatus = count(q.HTTPStatus, 1)
