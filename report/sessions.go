@@ -105,7 +105,7 @@ func (r *Result) writeSessions(b *strings.Builder) {
 				break
 			}
 			turns = append(turns, append([]string{name, fmt.Sprint(t.Turn), num.Thousands(t.Requests),
-				num.Three(float64(t.TTFT.P95))}, t.lengths()...))
+				num.Three(float64(t.TTFT.P95))}, t.Lengths()...))
 			name = ""
 		}
 	}
@@ -122,8 +122,8 @@ func (r *Result) writeSessions(b *strings.Builder) {
 	b.WriteString("\n  rates are sessions a second; prompt in tokens, cached is the share that the server had of it\n")
 }
 
-// lengths are the turn's mean prompt, and how much of it the server had.
-func (t *Turn) lengths() []string {
+// Lengths are the turn's mean prompt, and how much of it the server had, for people.
+func (t *Turn) Lengths() []string {
 	prompt, cached := "–", "–"
 	if !t.Prompt.IsAbsent() {
 		prompt = fmt.Sprintf("%.0f", float64(t.Prompt))

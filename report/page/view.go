@@ -105,6 +105,8 @@ type stageView struct {
 	Unprinted   bool // there is no room for it on a sheet of paper
 	Sent        string
 	Bounds      []boundRow
+	Sessions    string
+	Turns       [][]string
 	Percentiles chartView
 	Errors      []report.ErrorCount
 	ErrorsLeft  int
@@ -485,6 +487,7 @@ func newStageView(r *report.Result, i int, a *answer) *stageView {
 	for _, j := range s.Judgement.Objectives {
 		v.Bounds = append(v.Bounds, boundOf(j))
 	}
+	v.Sessions, v.Turns = sessionsOf(s.Sessions)
 	v.Percentiles = percentilesOf(s)
 	v.Errors = s.Errors
 	v.ErrorsLeft = s.Requests.Errored
@@ -741,4 +744,22 @@ var glossary = []pair{
 	{"open loop", "requests are sent on a schedule that does not wait for the server, as independent users do"},
 	{"closed loop", "a fixed number of requests in flight: the next one waits for an answer"},
 	{"saturation", "the most requests a second that the server did, however many it had to do"},
+}
+
+// sessionsOf says what became of a stage's sessions, as a whole and by turn.
+func sessionsOf(s *report.Sessions) (text string, turns [][]string) {
+	if s == nil {
+		return "", nil
+	}
+	text = fmt.Sprintf("%s sessions a second; %s done, %s abandoned, %s unfinished", num.Three(s.Rate),
+		num.Thousands(s.Done), num.Thousands(s.Abandoned), num.Thousands(s.Unfinished))
+	if !s.E2E.P95.IsAbsent() {
+		text += fmt.Sprintf("; a whole one took %s s at the 95th percentile", num.Three(float64(s.E2E.P95)/1e3))
+	}
+	for i := range s.Turns {
+		t := &s.Turns[i]
+		turns = append(turns, append([]string{fmt.Sprint(t.Turn), num.Thousands(t.Requests), num.Three(float64(t.TTFT.P50)),
+			num.Three(float64(t.TTFT.P95))}, t.Lengths()...))
+	}
+	return text + ".", turns
 }

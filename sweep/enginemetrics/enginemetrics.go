@@ -324,7 +324,8 @@ type Window struct {
 	ITL  EngineLatency `json:"inter_token_latency_s"`
 
 	// Contaminated: more than 1 % of the prompt tokens came out of the prefix cache. With synthetic prompts, of which
-	// none is like another, that means that the cache held them from an earlier run.
+	// none is like another, that means that the cache held them from an earlier run. Never of sessions, whose turns are
+	// to be found there.
 	Contaminated bool `json:"contaminated"`
 
 	Series []Sample `json:"series"`
@@ -434,6 +435,9 @@ func (w *Collector) Finish(ctx context.Context, l *loadgen.Measured) *Window {
 		w.take(w.source.Scrape(ctx))
 	}
 	e := summarize(w.scrapes, l.Wall(l.Start))
+	if l.Sessions.Started > 0 { // a turn is to find the ones before it in the cache
+		e.Contaminated = false
+	}
 	e.Errors = w.errors
 	if w.last != nil {
 		e.Error = w.last.Error()
