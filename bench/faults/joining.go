@@ -94,6 +94,7 @@ func refusedRows() []row {
 			hands: []hand{with(untrusting, "--worker-ca system")}, says: missing, check: untried},
 		{name: "TLS", args: oneLead + secure, make: certificates, env: token, exit: []int{0},
 			hands: []hand{{args: "--worker-ca $IN/cert.pem", relay: true, exit: []int{0}}}, report: complete,
+			not: []string{`is not one of openloop's`},
 			check: func(e *env) string {
 				return e.onTheWire("INFO", true) + e.onTheWire("right", false) + e.onTheWire("Authorization", false)
 			}},
