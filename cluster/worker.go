@@ -59,6 +59,7 @@ type worker struct {
 	end     context.CancelCauseFunc
 
 	mu      sync.Mutex
+	began   bool      // a stage: something was measured
 	heard   time.Time // of the leader
 	current *sending  // the stage under way; nil between two
 }
@@ -84,11 +85,7 @@ func Work(ctx context.Context, c WorkerConfig) error {
 		return err
 	}
 	defer client.Close()
-	most := w.setup.MaxConcurrency
-	if most == 0 || most > c.Most {
-		most = c.Most
-	}
-	w.runner = &loadgen.Runner{Client: client, MaxConcurrency: most}
+	w.runner = &loadgen.Runner{Client: client, MaxConcurrency: c.Most}
 	if w.config.Journal != nil {
 		w.journal = w.config.Journal(w.setup.About)
 	}
@@ -103,7 +100,10 @@ func Work(ctx context.Context, c WorkerConfig) error {
 	if err == nil {
 		w.note("the run is over")
 	}
-	return errors.Join(err, w.endJournal(err == nil))
+	w.mu.Lock()
+	nothing := !w.began
+	w.mu.Unlock()
+	return errors.Join(err, w.endJournal(err == nil || nothing))
 }
 
 // wait works until there is a reason to end.
