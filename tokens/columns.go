@@ -304,15 +304,18 @@ func conversation(value any) ([]turn, bool) {
 	if s, isText := value.(string); isText && strings.HasPrefix(s, `[{"`) { // CSV
 		raw, ok = json.RawMessage(s), true
 	}
-	var parts []json.RawMessage
-	if !ok || json.Unmarshal(raw, &parts) != nil {
+	var turns []turn
+	if raw = bytes.TrimSpace(raw); !ok || len(raw) == 0 || raw[0] != '[' || json.Unmarshal(raw, &turns) != nil {
 		return nil, false
 	}
-	turns := make([]turn, len(parts))
+	if len(turns) > 0 && turns[0].From != "" {
+		return turns, true // of ShareGPT's no message is sent as it is
+	}
+	var parts []json.RawMessage
+	if json.Unmarshal(raw, &parts) != nil {
+		return nil, false
+	}
 	for i, part := range parts {
-		if json.Unmarshal(part, &turns[i]) != nil {
-			return nil, false
-		}
 		turns[i].raw = part
 	}
 	return turns, true

@@ -205,7 +205,13 @@ func jsonRecords(path string, input io.Reader) func() (record, place, error) {
 			return nil, place{}, io.EOF
 		}
 		var raw json.RawMessage
-		err := d.Decode(&raw)
+		var fields map[string]json.RawMessage
+		var err error
+		if first == '{' { // at once, not first as a whole
+			err = d.Decode(&fields)
+		} else {
+			err = d.Decode(&raw)
+		}
 		switch {
 		case errors.Is(err, io.EOF) && !array:
 			return nil, place{}, io.EOF
@@ -214,8 +220,7 @@ func jsonRecords(path string, input io.Reader) func() (record, place, error) {
 		case err != nil:
 			return bad(err)
 		}
-		var fields map[string]json.RawMessage
-		if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
+		if fields == nil {
 			return bad(fmt.Errorf("want a JSON object, got %.80s", raw))
 		}
 		r := make(record, len(fields))

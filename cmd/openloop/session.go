@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -248,10 +249,18 @@ func unlessDone(ctx context.Context, do func() error) error {
 	}
 }
 
+// largeData is from how many bytes on it is said that data is read: it takes seconds.
+const largeData = 100 << 20
+
 // openWork opens what is to be sent, and reads its first request.
 func (s *session) openWork(ctx context.Context) (tokens.Item, error) {
 	var work *tokens.Workload
 	var first tokens.Item
+	if d := s.spec.Workload.Data; d != nil {
+		if info, err := os.Stat(d.Source); err == nil && info.Size() >= largeData {
+			s.say("reading %s, %d MB", d.Source, info.Size()>>20)
+		}
+	}
 	err := unlessDone(ctx, func() (err error) {
 		if work, err = tokens.Open(s.spec.Workload, s.model); err != nil {
 			return refuse(err)
