@@ -126,7 +126,7 @@ func TestBadRecordsNameTheirLine(t *testing.T) {
 	good := `{"prompt":"x"}` + "\n"
 	for _, c := range []struct{ name, file, want string }{
 		{"a.jsonl", good + good + `{"prompt":`, "a.jsonl:3: unexpected EOF"},
-		{"a.jsonl", good + "\n" + good + `{"prompt" "x"}`, "a.jsonl:4: invalid character"},
+		{"a.jsonl", good + "\n" + good + `{"prompt" "x"}`, "a.jsonl:4: record 3: invalid character"},
 		{"a.jsonl", good + "7\n", "a.jsonl:2: want a JSON object, got 7"},
 		{"a.jsonl", good + `{"other":"x","more":1}`, "a.jsonl:2: it has no prompt: none of its columns (more, other)"},
 		{"a.jsonl", good + `{"prompt":""}`, "a.jsonl:2: it has no prompt"},
@@ -141,9 +141,9 @@ func TestBadRecordsNameTheirLine(t *testing.T) {
 		{"a.jsonl", good + `{"messages":[{"role":"user"}]}`, "a.jsonl:2: message 1 of its conversation is"},
 		{"a.jsonl", good + `{"conversations":[{"from":"gpt","value":"x"}]}`,
 			"a.jsonl:2: its conversation has no turn of a human"},
-		{"a.json", "[\n" + good + ",\n" + good + ",\n\n  {\"prompt\" }]", "a.json:7: invalid character"},
+		{"a.json", "[\n" + good + ",\n" + good + ",\n\n  {\"prompt\" }]", "a.json:7: record 3: invalid character"},
 		{"a.json", "[" + good + "," + good, "a.json:3: the JSON array does not end"},
-		{"a.json", "[\n" + good + ",\n[]]", "a.json:4: want a JSON object, got []"},
+		{"a.json", "[\n" + good + ",\n[]]", "a.json:4: record 2: want a JSON object, got []"},
 		{"a.csv", "prompt,n\nx,1\n\"two\nlines\",2\nx,1,3\n", "a.csv:5: wrong number of fields"},
 		{"a.csv", "prompt,n\nx,1\n\"two\nlines\",2\n,3\n", "a.csv:5: it has no prompt"},
 		{"a.csv", "prompt,n\nx,1\nx\"y,1\n", "a.csv:3: bare \""},

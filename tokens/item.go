@@ -18,6 +18,8 @@ type Item struct {
 	// Turns follow the request, as a session. Answer stands for its answer in them; "": the model's own.
 	Turns  []Turn
 	Answer string
+	// fields are the item's own fields of the request body. Those of every body ([BodyConfig].Extra) go over them.
+	fields []field
 	// Body is the request body, once a [Body] made it or a saved workload gave it.
 	Body []byte
 }

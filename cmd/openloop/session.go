@@ -142,6 +142,13 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	notes, warnings := s.work.Notes()
+	for _, text := range notes {
+		s.say("%s", text)
+	}
+	for _, text := range warnings {
+		s.warn("%s", text)
+	}
 	if s.spec.Workload.Trace != nil {
 		load := s.work.TraceLoad()
 		s.spec.Plan.Stages = []loadgen.Load{load}

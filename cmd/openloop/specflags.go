@@ -58,6 +58,8 @@ type specFlags struct {
 	saveWorkload               string
 	trace                      string // of run alone
 	traceSpeed                 float64
+	traceBlock                 int
+	traceUnit                  string
 
 	// the load
 	stageTime, rampup, grace         time.Duration
@@ -531,7 +533,9 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 	}
 	switch {
 	case f.trace != "":
-		w.Trace = &tokens.TraceSpec{File: f.trace, Speed: f.traceSpeed, Requests: f.maxRequests}
+		w.Trace = &tokens.TraceSpec{
+			File: f.trace, Speed: f.traceSpeed, Requests: f.maxRequests, BlockTokens: f.traceBlock, TimeUnit: f.traceUnit,
+		}
 	case f.data != "":
 		columns, err := tokens.ParseColumns(columnsJSON(f.dataColumns))
 		if err != nil {
