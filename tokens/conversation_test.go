@@ -17,11 +17,13 @@ func TestConversationsAsSessions(t *testing.T) {
 	}{
 		"OpenAI": {
 			`{"messages":[{"role":"system","content":"be kind"},{"role":"user","content":"a b"},` +
-				`{"role":"assistant","content":"c d e"},{"role":"user","content":"f"},{"role":"assistant","content":"g"}]}`,
+				`{"role":"assistant","content":"c d e"},{"role":"user","content":"f"},` +
+				`{"role":"assistant","content":"g"}]}`,
 			[]string{"system user", "system user assistant user"}, []string{"c d e", "g"},
 		},
 		"a question at the end": {
-			`{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]}`,
+			`{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},` +
+				`{"role":"user","content":"c"}]}`,
 			[]string{"user", "user assistant user"}, []string{"b", ""},
 		},
 		"tools": {
@@ -35,8 +37,8 @@ func TestConversationsAsSessions(t *testing.T) {
 			[]string{"assistant user"}, []string{"b"},
 		},
 		"ShareGPT": {
-			`{"conversations":[{"from":"human","value":"a"},{"from":"gpt","value":"b c"},{"from":"human","value":"d"},` +
-				`{"from":"gpt","value":"e"}]}`,
+			`{"conversations":[{"from":"human","value":"a"},{"from":"gpt","value":"b c"},` +
+				`{"from":"human","value":"d"},{"from":"gpt","value":"e"}]}`,
 			[]string{"user", "user assistant user"}, []string{"b c", "e"},
 		},
 	} {

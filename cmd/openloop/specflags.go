@@ -576,7 +576,8 @@ func (f *specFlags) sessions() (*tokens.SessionSpec, error) {
 	case f.data != "":
 		for _, name := range sizes {
 			if f.set.Changed(name) {
-				return nil, withHint(usageError("--%s and --data contradict each other: the data has its own turns", name),
+				return nil, withHint(
+					usageError("--%s and --data contradict each other: the data has its own turns", name),
 					"--sessions sends them")
 			}
 		}
@@ -584,8 +585,8 @@ func (f *specFlags) sessions() (*tokens.SessionSpec, error) {
 	if !f.asksForSessions() {
 		for _, name := range append(sizes[1:], "think-time", "history") {
 			if f.set.Changed(name) {
-				return nil, usageError("--%s needs --turns (how many requests a session has), or --sessions with --data",
-					name)
+				return nil, usageError(
+					"--%s needs --turns (how many requests a session has), or --sessions with --data", name)
 			}
 		}
 		return nil, nil
