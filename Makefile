@@ -22,11 +22,19 @@ NAMESPACE   ?=
 # A file of deploy/targets, such as deploy/targets/vllm.yaml.
 TARGET      ?=
 RESULTS     ?= openloop-results
+OVERLAY     ?= deploy/overlays/plain
+# An openloop.yaml in place of the overlay's.
+CONFIG      ?=
+RUN         ?=
+KUBECTL     ?= kubectl
+# What takes an image file into the cluster of "make test-cluster", where its nodes can't pull IMAGE: "kind load
+# image-archive", "minikube image load", "ctr --namespace k8s.io images import". Its last argument is the file.
+IMPORT      ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run build build-all test page-test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
         bench bench-truth faults soak parity peers knee-study compare-study man check-deploy check-install check-links \
-        image bench-openloop clean
+        image bench-openloop test-cluster clean
 
 help: ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -177,8 +185,14 @@ release-snapshot: build man ## make what a release has to download, in bin/relea
 workflows: ## check .github/workflows by actionlint
 	$(GO) tool -modfile=tools/release/go.mod actionlint
 
-bench-openloop: ## run the Job in the current cluster, fetch its results (IMAGE, NAMESPACE, TARGET)
-	IMAGE='$(IMAGE)' NAMESPACE='$(NAMESPACE)' TARGET='$(TARGET)' RESULTS='$(RESULTS)' deploy/bench.sh
+# An image that nobody asked for does not take the place of the overlay's.
+bench-openloop: ## run an OVERLAY's Job in the current cluster, fetch its results (IMAGE, NAMESPACE, CONFIG, TARGET, RUN)
+	@IMAGE='$(if $(filter file,$(origin IMAGE)),,$(IMAGE))' OVERLAY='$(OVERLAY)' NAMESPACE='$(NAMESPACE)' \
+	  CONFIG='$(CONFIG)' TARGET='$(TARGET)' RUN='$(RUN)' RESULTS='$(RESULTS)' KUBECTL='$(KUBECTL)' deploy/bench.sh
+
+test-cluster: $(if $(IMPORT),image-tar) ## try deploy/ in the cluster that kubectl reaches, about 6 minutes (IMAGE or IMPORT; ARGS='-run cron')
+	$(GO) run ./bench/cluster -kubectl '$(KUBECTL)' -image '$(IMAGE)' \
+	  $(if $(IMPORT),-import '$(IMPORT)' -tar bin/openloop-image.tar) $(ARGS)
 
 clean: ## remove what was built; results stay
 	rm -rf bin

@@ -84,7 +84,9 @@ type Measurements struct {
 	// Periods of the control groups' limit in which openloop ran …
 	CPUPeriods int `json:"cpu_periods"`
 	// … and those in which it was stopped for having used it up.
-	CPUThrottled   int           `json:"cpu_throttled_periods"`
+	CPUThrottled int `json:"cpu_throttled_periods"`
+	// For how long it was stopped in them, summed over processors.
+	CPUStopped     time.Duration `json:"cpu_throttled_ns"`
 	SchedP99       time.Duration `json:"sched_p99_ns"` // how long runnable goroutines waited for a processor
 	GCPause        time.Duration `json:"gc_pause_ns"`  // sum of the stage's stop-the-world pauses
 	DelayedByCap   int           `json:"delayed_by_cap"`
@@ -288,8 +290,8 @@ func (v *Verdict) check(l *loadgen.Measured) {
 	}
 	if share := float64(f.CPUThrottled) / float64(max(1, f.CPUPeriods)); share > throttledSuspect {
 		v.add("cpu_limit", Suspect, share, throttledSuspect,
-			"openloop was stopped in %d of %d periods for having used up its CPU limit of %.3g processors",
-			f.CPUThrottled, f.CPUPeriods, c.CPULimit)
+			"openloop was throttled in %d of %d periods, for %v summed over processors: it had used up its CPU limit "+
+				"of %.3g processors", f.CPUThrottled, f.CPUPeriods, num.RoundDuration(f.CPUStopped), c.CPULimit)
 	}
 	if share := frozenShare(l); share > frozenSuspect {
 		v.add("frozen", pick(share > frozenInvalid), share, frozenSuspect,
@@ -363,6 +365,7 @@ func measure(l *loadgen.Measured) Measurements {
 		PeakInFlight:   c.PeakInFlight,
 		CPUPeriods:     c.CPUPeriods,
 		CPUThrottled:   c.CPUThrottled,
+		CPUStopped:     c.CPUStopped,
 		LocalFailures:  c.LocalFailures,
 		Frozen:         c.Frozen,
 		FrozenMax:      c.FrozenMax,

@@ -115,6 +115,7 @@ func TestAudit(t *testing.T) {
 			Valid, ""},
 		{"stopped by the container's limit", func(l *loadgen.Measured) {
 			l.Client.CPULimit, l.Client.CPUPeriods, l.Client.CPUThrottled = 0.5, 100, 7
+			l.Client.CPUStopped = 300 * time.Millisecond
 		}, Suspect, "cpu_limit"},
 		{"a request without a descriptor", func(l *loadgen.Measured) { l.Client.LocalFailures = 1 }, Suspect,
 			"local_failures"},
@@ -157,6 +158,19 @@ func TestAudit(t *testing.T) {
 				t.Errorf("%s, %s: %s for %v, want %s for %q", c.name, kind, v.Level, checks, c.level, c.checks)
 			}
 		}
+	}
+}
+
+// A container that is throttled is told so, with what it lost and its limit: that is what can be changed.
+func TestAuditNamesThrottling(t *testing.T) {
+	l := fitStage(loadgen.Load{Kind: loadgen.ConstantGap, Rate: 100})
+	l.Client.CPULimit, l.Client.CPUPeriods, l.Client.CPUThrottled = 0.2, 100, 45
+	l.Client.CPUStopped = 3200 * time.Millisecond
+	want := "openloop was throttled in 45 of 100 periods, for 3.2s summed over processors: it had used up its CPU " +
+		"limit of 0.2 processors"
+	v := Check(l)
+	if len(v.Reasons) != 1 || v.Reasons[0].Text != want || v.Measurements.CPUStopped != l.Client.CPUStopped {
+		t.Errorf("%+v, want %q", v, want)
 	}
 }
 

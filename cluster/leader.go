@@ -308,7 +308,7 @@ func (l *Leader) giveUp(m *member, why string) {
 	s := l.current
 	l.mu.Unlock()
 	m.lose()
-	l.note(true, "worker %s was lost: %s", m.name, why)
+	l.note(true, "worker %s was lost: %s (%d left)", m.name, why, len(l.present()))
 	_ = l.nc.Publish(orderSubject(m.id), encode(order{Kind: giveUp, Text: why})) // it may hear it, or not
 	if s != nil {
 		s.lose(m, why)

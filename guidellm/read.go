@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/openloop/openloop/internal/armor"
 	"github.com/openloop/openloop/internal/infile"
 )
 
@@ -47,10 +48,11 @@ func ReadFile(name string) (*Report, error) {
 	return r, nil
 }
 
-// Read reads a report, GuideLLM's or openloop's, as JSON or YAML, compressed by gzip or not; which of them it is, it
-// sees. Fields that GuideLLM 0.5.0 does not have, and those that it has with a value of another kind, are kept in
-// Report.Unknown; those of its fields that could not be read are listed in Report.Missing. So a report of another
-// version is read as far as it means the same. The error, for a document that is not a report, is a *ReadError.
+// Read reads a report, GuideLLM's or openloop's, as JSON or YAML, compressed by gzip or not, or in the log of a run
+// (--log-report); which of them it is, it sees. Fields that GuideLLM 0.5.0 does not have, and those that it has with a
+// value of another kind, are kept in Report.Unknown; those of its fields that could not be read are listed in
+// Report.Missing. So a report of another version is read as far as it means the same. The error, for a document that is
+// not a report, is a *ReadError.
 func Read(r io.Reader) (*Report, error) {
 	in, err := openJSON(r)
 	if err != nil {
@@ -109,7 +111,8 @@ func ReadOpenLoop(r io.Reader) (json.RawMessage, error) {
 	return nil, &ReadError{"openloop", err}
 }
 
-// openJSON undoes compression and turns YAML into JSON. It stands before the document's first byte then.
+// openJSON undoes compression, finds the report in a log, and turns YAML into JSON. It stands before the document's
+// first byte then.
 func openJSON(r io.Reader) (*bufio.Reader, error) {
 	in := bufio.NewReaderSize(r, 64<<10)
 	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
@@ -137,7 +140,18 @@ func openJSON(r io.Reader) (*bufio.Reader, error) {
 		if c == '{' {
 			return in, nil
 		}
-		text, err := yamlToJSON(in)
+		text, err := io.ReadAll(in)
+		if err != nil {
+			return nil, err
+		}
+		if packed, ok := armor.Find(text); ok {
+			report, err := infile.Gunzip(bytes.NewReader(packed))
+			if err != nil {
+				return nil, err
+			}
+			return bufio.NewReaderSize(report, 64<<10), nil
+		}
+		text, err = yamlToJSON(text)
 		return bufio.NewReader(bytes.NewReader(text)), err
 	}
 }

@@ -91,11 +91,7 @@ const (
 )
 
 // yamlToJSON reads a YAML document as a whole. Keys keep their order.
-func yamlToJSON(r io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(r)
-	if err != nil {
-		return nil, err
-	}
+func yamlToJSON(text []byte) ([]byte, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(text, &document); err != nil {
 		return nil, fmt.Errorf("it is neither JSON nor YAML: %w", err)
@@ -104,7 +100,7 @@ func yamlToJSON(r io.Reader) ([]byte, error) {
 		return nil, errors.New("it is empty")
 	}
 	y := yamlReader{most: mostYAMLGrowth * len(text)}
-	err = y.value(document.Content[0], 0)
+	err := y.value(document.Content[0], 0)
 	return y.json, err
 }
 

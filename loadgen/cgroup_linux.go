@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/openloop/openloop/internal/machine"
 )
@@ -16,6 +17,9 @@ type cgroupCPU struct {
 	// periods counts the periods (100 ms, usually) in which a group with a limit ran, throttled those in which it was
 	// stopped because its share of the period was used up. Both since the group was made.
 	periods, throttled int
+	// stopped is for how long, summed over processors: that of the group that was stopped longest, for a container and
+	// its pod have the same limit and are stopped together.
+	stopped time.Duration
 }
 
 func readCgroup() cgroupCPU { return cgroupOf(os.DirFS("/")) }
@@ -48,6 +52,7 @@ func (c *cgroupCPU) add(root fs.FS, dir string) {
 	if err != nil {
 		return
 	}
+	stopped := time.Duration(0)
 	for line := range strings.Lines(string(b)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		n, err := strconv.ParseUint(value, 10, 48)
@@ -59,8 +64,13 @@ func (c *cgroupCPU) add(root fs.FS, dir string) {
 			c.periods += int(n)
 		case "nr_throttled":
 			c.throttled += int(n)
+		case "throttled_usec":
+			stopped = time.Duration(n) * time.Microsecond
+		case "throttled_time": // of version 1, in nanoseconds
+			stopped = time.Duration(n)
 		}
 	}
+	c.stopped = max(c.stopped, stopped)
 }
 
 // quotient is 0 where either is not a whole number, as the kernel writes them.

@@ -2,6 +2,8 @@
 
 package loadgen
 
+import "time"
+
 func files() Headroom    { return Headroom{} }
 func ports(int) Headroom { return Headroom{} }
 
@@ -9,6 +11,7 @@ func ports(int) Headroom { return Headroom{} }
 type cgroupCPU struct {
 	limit              float64
 	periods, throttled int
+	stopped            time.Duration
 }
 
 func readCgroup() cgroupCPU { return cgroupCPU{} }

@@ -113,6 +113,7 @@ type ClientStats struct {
 	CPULimit       float64       // processors that the control groups leave the process; 0: no limit, or not known
 	CPUPeriods     int           // periods of that limit in which the process ran …
 	CPUThrottled   int           // … and of them, those in which it was stopped for having used it up
+	CPUStopped     time.Duration // for how long it was stopped in them, summed over processors
 	GCPause        time.Duration // sum of stop-the-world pauses
 	GCs            int
 	SchedP99       time.Duration // 99th percentile of the time goroutines waited, runnable, for a processor

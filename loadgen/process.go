@@ -32,7 +32,8 @@ func (u processUse) since(before processUse) ClientStats {
 	s := ClientStats{
 		CPU: u.cpu - before.cpu, Procs: runtime.GOMAXPROCS(0), CPULimit: u.group.limit,
 		CPUPeriods: u.group.periods - before.group.periods, CPUThrottled: u.group.throttled - before.group.throttled,
-		GCPause: u.pause - before.pause, GCs: u.gcs - before.gcs,
+		CPUStopped: u.group.stopped - before.group.stopped,
+		GCPause:    u.pause - before.pause, GCs: u.gcs - before.gcs,
 	}
 	if u.sched == nil || before.sched == nil || len(u.sched.Counts) != len(before.sched.Counts) {
 		return s

@@ -172,6 +172,7 @@ type Output struct {
 	Files          []string // forms, or file names whose ending is one
 	Records        string   // file for the requests, one line each; "": none
 	HLog           string   // file for their latencies as an HdrHistogram log; "": none
+	LogReport      bool     // print the report, too, as text that a log can hold
 	SampleRequests int      // keep prompt and response of so many requests of a stage
 	Style          Style    // what is printed at the end
 	MetricsAddr    string   // where the run's own metrics are served while it runs; "" for nowhere

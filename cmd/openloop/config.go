@@ -226,7 +226,7 @@ var serviceVariable = regexp.MustCompile(`(^|_)(SERVICE_HOST|SERVICE_PORT(_.*)?|
 
 // unknownVariable warns of a variable that seems to be meant for openloop and is not.
 func (p *program) unknownVariable(name string, known []string) {
-	if serviceVariable.MatchString(name) {
+	if serviceVariable.MatchString(name) || name == workerTokenVariable {
 		return
 	}
 	variables := make([]string, 0, len(known))

@@ -155,7 +155,8 @@ func (p *progress) show(now time.Time) {
 		drawScreen(p.s.stderr, live.Screen(state, max(width-1, 1), max(height-1, 1)), p.paint)
 		return
 	}
-	if now.Sub(time.Unix(0, p.last.Load())) < lineEvery || state.Running == nil {
+	// A look that comes a moment early is not to make it eleven seconds.
+	if now.Sub(time.Unix(0, p.last.Load())) < lineEvery-lookEvery/2 || state.Running == nil {
 		return
 	}
 	p.last.Store(now.UnixNano())

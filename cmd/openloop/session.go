@@ -20,6 +20,7 @@ import (
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/guidellm/oversaturation"
+	"github.com/openloop/openloop/internal/armor"
 	"github.com/openloop/openloop/internal/atomicfile"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/llmsim"
@@ -27,6 +28,7 @@ import (
 	"github.com/openloop/openloop/loadgen/journal"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/report/bucket"
+	"github.com/openloop/openloop/report/live"
 	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
@@ -556,6 +558,9 @@ func (s *session) finish(ctx context.Context, measured *sweep.Result, failed err
 		s.say("saved %s", name)
 	}
 	s.sayNext()
+	if err := s.logReport(file); err != nil {
+		saveErr = errors.Join(saveErr, fmt.Errorf("--log-report: %w", err))
+	}
 	return s.upload(ctx, s.verdict(result, failed, saveErr))
 }
 
@@ -581,6 +586,21 @@ func (s *session) verdict(result *report.Result, failed, saveErr error) error {
 		return invalidStages(result)
 	}
 	return nil
+}
+
+// logPause is how long the program lives after a report went to the log. Who keeps the log of a container reads it from
+// a pipe: what the pipe still holds when the process ends has been seen to be lost, and what is written to stderr at
+// the same time to get in between.
+const logPause = time.Second
+
+// logReport writes the report to stdout as text, where that is asked for.
+func (s *session) logReport(file *guidellm.Report) error {
+	if !s.spec.Output.LogReport {
+		return nil
+	}
+	err := armor.Write(s.stdout, func(w io.Writer) error { return guidellm.Write(w, guidellm.JSON, file) })
+	time.Sleep(logPause)
+	return err
 }
 
 // saveWorkload ends the file of --save-workload.
@@ -751,6 +771,15 @@ func (s *session) close() {
 
 func (s *session) warn(format string, args ...any) {
 	s.message("warning", fmt.Sprintf(format, args...))
+}
+
+// sayWhen is say with the time of day, which the lines of a log about the run have, too.
+func (s *session) sayWhen(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if s.progressMode() == spec.PlainProgress {
+		text = live.Timed(time.Now(), text)
+	}
+	s.say("%s", text)
 }
 
 func (s *session) say(format string, args ...any) {

@@ -84,6 +84,7 @@ type specFlags struct {
 	hlog                string
 	sampleRequests      int
 	allowInvalid, quiet bool
+	logReport           bool
 	consoleStyle        string
 	screenFlags
 }
@@ -219,6 +220,9 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringVar(&f.records, "records", "",
 		"write every request as a line of this `FILE` too: .parquet, .jsonl or .csv")
 	set.StringVar(&f.hlog, "hlog", "", "write the latencies as an HdrHistogram log to this `FILE`, too")
+	set.BoolVar(&f.logReport, "log-report", false,
+		"print the report itself, too, compressed and as text, at the end: for where the log is all that outlives a "+
+			"run; openloop report reads it from the log")
 	set.Var(&f.labels, "label",
 		"your own word about the run, kept in the report: gpu=1xL4, change=chunked-prefill; may be repeated")
 	set.Var(&f.cost, "cost",
@@ -379,7 +383,7 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 	s.Output = spec.Output{
 		Dir: f.outputDir, Earlier: spec.RefuseEarlier, Files: f.outputs, Records: f.records, HLog: f.hlog,
 		SampleRequests: f.sampleRequests, Style: spec.Style(f.consoleStyle), Quiet: f.quiet,
-		AllowInvalid: f.allowInvalid, Labels: f.labels, Cost: f.cost.cost,
+		AllowInvalid: f.allowInvalid, LogReport: f.logReport, Labels: f.labels, Cost: f.cost.cost,
 		Progress: spec.Progress(f.progress), NoColor: f.noColor, Wide: f.wide, MetricsAddr: f.metricsAddr,
 		Command: append([]string{"openloop"}, endpoint.RedactCommand(f.program.args, secretFlags)...),
 	}

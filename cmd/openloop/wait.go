@@ -50,6 +50,12 @@ func (w *waiter) until(ctx context.Context, do func(context.Context) error) erro
 	if w.began.IsZero() {
 		w.began = time.Now()
 	}
+	w.note(nil)
+	telling, silence := context.WithCancel(ctx)
+	var told sync.WaitGroup
+	told.Go(func() { w.tell(telling) })
+	defer told.Wait()
+	defer silence()
 	err := do(ctx)
 	if err == nil || w.limit <= 0 || !worthWaiting(err) {
 		return err
@@ -57,10 +63,6 @@ func (w *waiter) until(ctx context.Context, do func(context.Context) error) erro
 	w.note(err)
 	w.say("waiting for the endpoint, at most %v: %v", w.limit, err)
 	ctx, cancel := context.WithDeadlineCause(ctx, w.began.Add(w.limit), errWaited)
-	defer cancel()
-	var telling sync.WaitGroup
-	telling.Go(func() { w.tell(ctx) })
-	defer telling.Wait()
 	defer cancel()
 	pause := time.NewTimer(waitEvery)
 	defer pause.Stop()
@@ -97,18 +99,31 @@ func (w *waiter) ended(ctx context.Context) error {
 	return fmt.Errorf("the endpoint is not ready after %v: %w", w.limit, w.lastError())
 }
 
-// tell says every now and then what is waited for.
+// tell says every now and then what is waited for, also while nothing is known but that no answer came yet: the log of
+// a Job that is silent for minutes looks like one that hangs, and what carries it may cut it.
 func (w *waiter) tell(ctx context.Context) {
 	tick := time.NewTicker(waitTold)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			w.say("waiting for the endpoint, %v of %v: %v", w.waited(), w.limit, w.lastError())
+			w.say("waiting for the endpoint, %s", w.state())
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// state is how long it was waited, and what came of it.
+func (w *waiter) state() string {
+	text := w.waited().String()
+	if w.limit > 0 {
+		text += fmt.Sprintf(" of %v", w.limit)
+	}
+	if err := w.lastError(); err != nil {
+		return fmt.Sprintf("%s: %v", text, err)
+	}
+	return text + ": no answer yet"
 }
 
 func (w *waiter) waited() time.Duration { return time.Since(w.began).Round(time.Second) }
@@ -162,7 +177,7 @@ func names(models []endpoint.Model) string {
 // waiter waits for the endpoint of the session.
 func (s *session) waiter() *waiter {
 	if s.waiting == nil {
-		s.waiting = &waiter{limit: s.spec.Endpoint.WaitReady, say: s.say}
+		s.waiting = &waiter{limit: s.spec.Endpoint.WaitReady, say: s.sayWhen}
 	}
 	return s.waiting
 }

@@ -64,6 +64,29 @@ func TestWaiter(t *testing.T) {
 	}
 }
 
+// While nothing comes, the log says so every ten seconds, from the first attempt on.
+func TestWaiterTells(t *testing.T) {
+	for _, limit := range []time.Duration{0, time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			var lines []string
+			w := &waiter{limit: limit, say: func(format string, args ...any) {
+				lines = append(lines, fmt.Sprintf(format, args...))
+			}}
+			err := w.until(t.Context(), func(context.Context) error {
+				time.Sleep(25 * time.Second)
+				return nil
+			})
+			want := "waiting for the endpoint, 10s: no answer yet|waiting for the endpoint, 20s: no answer yet"
+			if limit > 0 {
+				want = strings.ReplaceAll(want, "0s:", "0s of 1m0s:")
+			}
+			if err != nil || strings.Join(lines, "|") != want {
+				t.Errorf("limit %v: %v, %q, want %q", limit, err, lines, want)
+			}
+		})
+	}
+}
+
 // An attempt that hangs does not keep the waiting from its end, or from Ctrl-C; the limit counts over several calls.
 func TestWaiterEnds(t *testing.T) {
 	refused := &endpoint.Error{Doing: "GET x", Cause: endpoint.CauseRefused, Err: errors.New("refused")}
