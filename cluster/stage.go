@@ -143,8 +143,11 @@ func (s *stage) prepare() error {
 			err = p.reports.SetPendingLimits(-1, -1)
 		}
 		if err == nil {
-			_, err = s.leader.order(p.member, order{Kind: prepareStage, Stage: s.number, Load: p.stage,
-				Ahead: ahead(p.stage)})
+			o := order{Kind: prepareStage, Stage: s.number, Load: p.stage, Ahead: ahead(p.stage)}
+			if n := s.leader.setup.MaxConcurrency; n > 0 {
+				o.Most = max(1, p.share.Size(n))
+			}
+			_, err = s.leader.order(p.member, o)
 		}
 		return err
 	})
@@ -177,7 +180,7 @@ func (s *stage) launch() error {
 	l := s.leader
 	for _, p := range s.parts { // one after the other: what answers one holds up another's answer
 		var err error
-		if p.distance, err = measureDistance(l.nc, l.clock, p.member.id); err != nil {
+		if p.distance, err = l.measureDistance(p.member); err != nil {
 			return fmt.Errorf("the clock of worker %s: %w", p.member.name, err)
 		}
 	}
@@ -361,7 +364,7 @@ func (s *stage) finish() {
 	for i, p := range s.parts {
 		if p.lost == "" {
 			var err error
-			if after[i], err = measureDistance(s.leader.nc, s.leader.clock, p.member.id); err != nil {
+			if after[i], err = s.leader.measureDistance(p.member); err != nil {
 				after[i] = p.distance // it was lost since; the stage was sent
 			}
 		}
@@ -390,7 +393,9 @@ func (s *stage) release() {
 // stop has all workers end the stage.
 func (s *stage) stop(reason loadgen.StopReason, err error, cancel bool) {
 	s.mu.Lock()
-	if s.reason == "" {
+	// A stage that was to end early anyway is not whole without the worker either.
+	early := s.reason == loadgen.StopAsked || s.reason == loadgen.StopOverSaturated
+	if s.reason == "" || early && reason == loadgen.StopWorkerLost {
 		s.reason, s.err = reason, err
 	} else if !cancel {
 		s.mu.Unlock()

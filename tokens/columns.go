@@ -234,8 +234,8 @@ func userMessages(prefix string, texts []string) []byte {
 	return append(messages, ']')
 }
 
-// measure counts what the record does not say. The answer, where there is one, is how long the output is to be; where the
-// record bounds the length itself, it is left to the model.
+// measure counts what the record does not say. The answer, where there is one, is how long the output is to be; where
+// the record bounds the length itself, it is left to the model.
 func (f *fileSource) measure(it *Item, answer string) {
 	if it.OutputTokens == 0 && !it.isBounded() {
 		it.OutputTokens = f.cfg.output

@@ -406,7 +406,11 @@ func fuzzRecords(f *testing.F, name string, seeds ...string) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		d, err := openData(path, dataConfig{count: words})
+		found, scanErr := scanData(path, dataConfig{})
+		if scanErr == nil {
+			found.notes(&DataSpec{})
+		}
+		d, err := openData(path, dataConfig{count: words, skip: true})
 		if err != nil {
 			return
 		}
@@ -418,6 +422,9 @@ func fuzzRecords(f *testing.F, name string, seeds ...string) {
 		for i := range 1000 {
 			it, err := d.source(i)
 			if err != nil {
+				if scanErr == nil && (err != io.EOF || i != found.records) {
+					t.Fatalf("%d records, then %v; the scan found %d", i, err, found.records)
+				}
 				return
 			}
 			if it.Body == nil && it.PromptText == "" && len(it.Messages) == 0 || it.OutputTokens < 0 ||
@@ -435,11 +442,13 @@ func FuzzJSONRecords(f *testing.F) {
 	fuzzRecords(f, "a.json", `{"prompt":"x"}`, `[{"text":"x","output_tokens_count":3},{}]`,
 		`{"messages":[{"role":"user","content":[{"text":"x"}]}]}`,
 		`{"conversations":[{"from":"human","value":"x"},{"from":"gpt","value":"y"}]}`,
+		`{"prompt":"x","max_tokens":3,"temperature":0.5,"tools":"[{}]","stop":"a"}{"prompt":"y","n":2}`,
+		`{"custom_id":"a","body":{"messages":[{"role":"user","content":"x"}],"seed":null}}`,
 		`{"path":"/v1/completions","body":{"a":1}}`, `{"path":"/v1/completions","body_base64":"eA=="}`)
 }
 
 func FuzzCSVRecords(f *testing.F) {
-	fuzzRecords(f, "a.csv", "prompt,output_tokens_count\nx,1\n\"y\nz\",2\n",
+	fuzzRecords(f, "a.csv", "prompt,output_tokens_count\nx,1\n\"y\nz\",2\n", "prompt,stop,logprobs\nx,y,true\n",
 		"messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"x\"\"}]\"\n")
 }
 

@@ -87,8 +87,8 @@ func (s *dataScan) notes(spec *DataSpec) (notes, warnings []string) {
 			s.skipped, s.skipped+s.records, strings.Join(named, "; "), more))
 	}
 	if s.further > 0 {
-		notes = append(notes, fmt.Sprintf("%d of %d conversations have further turns: the first question of each is sent "+
-			"alone (--sessions sends them whole)", s.further, s.records))
+		notes = append(notes, fmt.Sprintf("%d of %d conversations have further turns: the first question of each is "+
+			"sent alone (--sessions sends them whole)", s.further, s.records))
 	}
 	if taken := slices.Sorted(maps.Keys(s.taken)); len(taken) > 0 {
 		limit := ""

@@ -52,7 +52,8 @@ type DataSpec struct {
 	// Sessions sends whole conversations as sessions, with its Think and Recorded; nil: each as one request.
 	Sessions *SessionSpec
 	Output   int // tokens to ask for where a record does not say; 0: as many as the model likes
-	// GuideLLM takes of records what GuideLLM 0.5.0 takes and no more: its names of columns, and no fields of the request.
+	// GuideLLM takes of records what GuideLLM 0.5.0 takes and no more: its names of columns, and no fields of the
+	// request.
 	GuideLLM bool
 }
 

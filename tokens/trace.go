@@ -208,7 +208,7 @@ func readAzure(r record) (q traceRequest, err error) {
 func readBurstGPT(r record) (q traceRequest, err error) {
 	stamp, err := realNumber(r["Timestamp"])
 	if err != nil || math.Abs(stamp) > longestStamp {
-		return q, fmt.Errorf("Timestamp: %s; want seconds", show(r["Timestamp"]))
+		return q, fmt.Errorf("the column Timestamp: %s; want seconds", show(r["Timestamp"]))
 	}
 	q.offset = stampOffset(stamp, Seconds)
 	return q, q.lengths(r, "Request tokens", "Response tokens")

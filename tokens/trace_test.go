@@ -158,6 +158,10 @@ func FuzzTrace(f *testing.F) {
 	f.Add([]byte(mooncake))
 	f.Add([]byte(`{"TIMESTAMP":"x"}{"timestamp":-1e12,"input_length":2,"output_length":1,"hash_ids":[-1,` +
 		`9223372036854775807]}`))
+	f.Add([]byte(`{"timestamp":0.5,"input_length":33,"output_length":1,"hash_ids":[1,2,3],"chat_id":1,` +
+		`"parent_chat_id":0}{"timestamp":1.5,"input_length":17,"output_length":0,"hash_ids":[1,4]}`))
+	f.Add([]byte(`{"Timestamp":5,"Request tokens":3,"Response tokens":0}{"Timestamp":1,"Request tokens":0,` +
+		`"Response tokens":1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		path := filepath.Join(t.TempDir(), "t.jsonl")
 		if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -166,6 +170,12 @@ func FuzzTrace(f *testing.F) {
 		trace, err := readTrace(TraceSpec{File: path})
 		if err != nil {
 			return
+		}
+		if notes := trace.notes(TraceSpec{File: path}); len(notes) == 0 || !strings.Contains(notes[0], "request") {
+			t.Fatal(notes)
+		}
+		if n := trace.peak(); n < 1 || n > len(trace.requests) {
+			t.Fatal("at most", n)
 		}
 		trace.form.block = 3
 		source := trace.source(traceSynth(t))

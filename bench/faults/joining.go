@@ -291,14 +291,14 @@ func wireRows() []row {
 		{name: "a network that is slow in one direction", alone: true, args: twoLead, hands: []hand{worker, far},
 			exit: []int{0}, make: delayed(10*time.Millisecond, 0),
 			report: append(suspect(5*time.Millisecond), completed(180, 200))},
-		{name: "a network of 300 ms", alone: true, args: twoLead, hands: []hand{worker, far}, exit: []int{0},
+		{name: "a network of 300 ms", args: twoLead, hands: []hand{worker, far}, exit: []int{0},
 			make: delayed(300*time.Millisecond, 300*time.Millisecond), within: time.Minute,
 			report: append(suspect(300*time.Millisecond), completed(180, 200))},
 		{name: "prompts of 100000 tokens from the leader", alone: true, within: 2 * time.Minute, maxMB: 1500,
 			args: strings.Replace(leads, "--prompt-tokens 16", "--prompt-tokens 100000", 1) +
 				" --workers 4 --profile constant --rate 20 --max-seconds 4",
 			hands: []hand{worker, worker, worker, worker}, exit: []int{0}, report: []check{completed(70, 80)}},
-		{name: "a worker that can't reach the target", alone: true,
+		{name: "a worker that can't reach the target",
 			args: strings.ReplaceAll(twoLead, "$URL", "http://engine.test:8000"), env: []string{"HTTP_PROXY=$URL"},
 			hands: []hand{worker, {exit: []int{0}, env: []string{"HTTP_PROXY=http://127.0.0.1:1"}}},
 			exit:  []int{0, 1}, says: []string{`worker \S+[^\n]*(refused|connect)`}},
@@ -337,19 +337,19 @@ func searchRows() []row {
 	)
 	lost := warned(`worker \S+ was lost: its connection was gone`)
 	rows := []row{
-		{name: "a worker lost in a gate", args: "gate" + fast + " --rate 20 --budget 40s",
+		{name: "a worker lost in a gate", args: "gate" + fast + " --rate 20 --budget 24s",
 			act:  kill(`gate`, 6*time.Second),
 			exit: []int{0, 3}, report: []check{stages(2, 4), lost, warned(`"repeated": *true`)}},
-		{name: "a worker lost in a search", args: "sweep" + fast + " --fast --budget 40s" + short,
-			act: kill(`search stage|searching`, 4*time.Second), exit: []int{0, 1, 3},
+		{name: "a worker lost in a search", args: "sweep" + fast + " --fast --budget 24s" + short,
+			act: kill(`searching`, 1500*time.Millisecond), exit: []int{0, 1, 3},
 			report: []check{stages(4, many), lost, warned(`"repeated": *true`)}},
-		{name: "a worker lost in the saturation probe", args: "sweep" + fast + " --fast --budget 20s" + short,
+		{name: "a worker lost in the saturation probe", args: "sweep" + fast + " --fast --budget 12s" + short,
 			act: kill(`stage 1/`, 1500*time.Millisecond), exit: []int{0, 1, 3},
 			report: []check{stages(3, many), lost}, not: []string{`no tokens came`}},
 	}
 	for i := range rows {
 		r := &rows[i]
-		r.alone, r.dies, r.within, r.server, r.hands = true, true, 3*time.Minute, slow, []hand{worker, killed}
+		r.dies, r.within, r.server, r.hands = true, 3*time.Minute, slow, []hand{worker, killed}
 	}
 	return named(rows)
 }
@@ -373,7 +373,7 @@ func sameRows() []row {
 		"poisson":         synthetic + " --profile poisson --rate 50 --max-seconds 2",
 		"max-requests":    synthetic + " --profile constant --rate 50 --max-requests 61",
 		"data":            " --data $IN/prompts.jsonl --profile constant --rate 50 --max-requests 60",
-		"a trace":         " --trace $IN/trace.jsonl",
+		"a trace":         " --trace $IN/trace.jsonl --trace-time-unit ms",
 		"concurrent":      synthetic + " --profile concurrent --rate 5 --max-requests 60",
 		"synchronous":     synthetic + " --profile synchronous --max-requests 30",
 		"warm-up":         synthetic + " --profile poisson --rate 50 --max-seconds 3 --warmup 1 --cooldown 0.5",

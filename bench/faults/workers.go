@@ -71,7 +71,7 @@ func lostWorkerRows() []row {
 	}
 	rows := []row{
 		{
-			name: "SIGKILL of a worker", args: strings.Replace(twoLead, " --allow-invalid", "", 1),
+			name: "SIGKILL of a worker", alone: true, args: strings.Replace(twoLead, " --allow-invalid", "", 1),
 			hands: []hand{worker, killed}, act: lose(30, kill(1)), exit: []int{0}, dies: true,
 			says:   []string{`worker \S+ was lost: its connection was gone`, `repeated`},
 			report: repeated("its connection was gone", 200),
@@ -193,6 +193,17 @@ func lostWorkerRows() []row {
 			}),
 		},
 		{
+			name: "SIGKILL of a worker between two stages", dies: true, hands: []hand{worker, killed},
+			args: strings.Replace(twoLead, "--rate 40 --max-seconds 5", "--rate 40,50 --max-seconds 2", 1),
+			act: func(e *env) {
+				if e.Says(`stage 1/2`) {
+					kill(1)(e)
+				}
+			},
+			exit: []int{0}, says: []string{`50\.00 could not begin: worker \S+ was lost`},
+			report: []check{stages(2, 2), warned(`worker \S+ was lost: its connection was gone`), completed(165, 180)},
+		},
+		{
 			name: "a worker joins late", args: leads + " --workers 1 --profile constant --rate 40,50 --max-seconds 2",
 			hands: []hand{worker, {exit: []int{0}, late: true}},
 			act: func(e *env) {
@@ -204,7 +215,7 @@ func lostWorkerRows() []row {
 		},
 	}
 	for i := range rows {
-		rows[i].point, rows[i].alone, rows[i].within = "workers", true, time.Minute
+		rows[i].point, rows[i].within = "workers", time.Minute
 	}
 	return rows
 }
@@ -266,7 +277,7 @@ func leaderRows() []row {
 		})
 	}
 	for i := range rows {
-		rows[i].point, rows[i].alone, rows[i].within = "workers", true, time.Minute
+		rows[i].point, rows[i].within = "workers", time.Minute
 	}
 	return rows
 }

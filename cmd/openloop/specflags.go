@@ -548,7 +548,8 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 	switch {
 	case f.trace != "":
 		w.Trace = &tokens.TraceSpec{
-			File: f.trace, Speed: f.traceSpeed, Requests: f.maxRequests, BlockTokens: f.traceBlock, TimeUnit: f.traceUnit,
+			File: f.trace, Speed: f.traceSpeed, Requests: f.maxRequests,
+			BlockTokens: f.traceBlock, TimeUnit: f.traceUnit,
 		}
 	case f.data != "":
 		columns, err := tokens.ParseColumns(columnsJSON(f.dataColumns))
