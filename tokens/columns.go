@@ -327,6 +327,9 @@ func (f *fileSource) conversationItem(it Item, turns []turn) (Item, error) {
 	if len(turns) == 0 {
 		return Item{}, errors.New("its conversation is empty")
 	}
+	if f.cfg.sessions != nil {
+		return f.sessionItem(it, turns)
+	}
 	answer := ""
 	if turns[0].From != "" {
 		for i, t := range turns {

@@ -35,6 +35,8 @@ type dataConfig struct {
 	guideLLM bool
 	// skip leaves out records that can't be sent; else they are errors.
 	skip bool
+	// sessions sends whole conversations as sessions; nil: each as one request.
+	sessions *SessionSpec
 }
 
 // data is an open file of records.
@@ -218,11 +220,12 @@ func wholeNumber(value any) (int, error) {
 
 // fileSource reads the records of a file one by one.
 type fileSource struct {
-	cfg  dataConfig
-	name string
-	rows *records
-	read int    // items so far
-	path string // that a saved workload was sent to
+	cfg   dataConfig
+	name  string
+	rows  *records
+	read  int    // items so far
+	talks int    // sessions so far
+	path  string // that a saved workload was sent to
 
 	found *dataScan       // what a scan has found; nil: this is none
 	used  map[string]bool // the columns of this record that are used

@@ -88,7 +88,7 @@ func (s *dataScan) notes(spec *DataSpec) (notes, warnings []string) {
 	}
 	if s.further > 0 {
 		notes = append(notes, fmt.Sprintf("%d of %d conversations have further turns: the first question of each is "+
-			"sent alone", s.further, s.records))
+			"sent alone (--sessions sends them whole)", s.further, s.records))
 	}
 	if taken := slices.Sorted(maps.Keys(s.taken)); len(taken) > 0 {
 		limit := ""

@@ -49,7 +49,9 @@ type DataSpec struct {
 	Samples int
 	Shuffle bool  // take the records in random order; with Samples a random selection
 	Seed    int64 // of that order
-	Output  int   // tokens to ask for where a record does not say; 0: as many as the model likes
+	// Sessions sends whole conversations as sessions, with its Think and Recorded; nil: each as one request.
+	Sessions *SessionSpec
+	Output   int // tokens to ask for where a record does not say; 0: as many as the model likes
 	// GuideLLM takes of records what GuideLLM 0.5.0 takes and no more: its names of columns, and no fields of the
 	// request.
 	GuideLLM bool

@@ -185,7 +185,7 @@ func (w *Workload) dataConfig() dataConfig {
 	spec := w.spec.Data
 	return dataConfig{
 		columns: spec.Columns, samples: spec.Samples, shuffle: spec.Shuffle, seed: uint64(spec.Seed),
-		output: spec.Output, count: w.count, guideLLM: spec.GuideLLM, skip: true,
+		output: spec.Output, count: w.count, guideLLM: spec.GuideLLM, skip: true, sessions: spec.Sessions,
 	}
 }
 
@@ -318,7 +318,7 @@ func (w *Workload) Source(ctx context.Context, stage int) (next loadgen.Source, 
 
 // prepare makes a request of an item. The texts are in the body, and not kept beside it.
 func (w *Workload) prepare(it Item) ready {
-	if len(it.Turns) > 0 {
+	if it.whole {
 		return ready{request: w.body.session(it).Request(), index: it.Index, prefixTokens: it.PrefixTokens,
 			promptTokens: it.PromptTokens}
 	}

@@ -36,7 +36,7 @@ var flagGroups = []flagGroup{
 	{"Requests", []string{"prompt-tokens", "prompt-tokens-stdev", "prompt-tokens-min", "prompt-tokens-max",
 		"output-tokens", "output-tokens-stdev", "output-tokens-min", "output-tokens-max", "prefix-tokens",
 		"prefix-count", "turns", "turns-stdev", "turns-min", "turns-max", "turn-tokens", "turn-tokens-stdev",
-		"turn-tokens-min", "turn-tokens-max", "think-time", "history", "prompt-seed", "extra-body",
+		"turn-tokens-min", "turn-tokens-max", "sessions", "think-time", "history", "prompt-seed", "extra-body",
 		"no-ignore-eos", "tokenizer", "data", "data-column-mapper",
 		"data-samples", "data-shuffle", "save-workload"}},
 	{"Load", []string{"rate", "profile", "arrival", "ramp", "stages", "trace", "trace-speed", "trace-time-unit",
