@@ -166,7 +166,8 @@ func ArgsOf(s spec.Spec) Args {
 	return a
 }
 
-// meanRate is the rate of an open loop, as GuideLLM's schema has it: above 0, and of a trace or a changing rate the mean.
+// meanRate is the rate of an open loop, as GuideLLM's schema has it: above 0, and of a trace or a changing rate the
+// mean.
 func meanRate(load loadgen.Load) float64 {
 	if load.Rate > 0 {
 		return load.Rate

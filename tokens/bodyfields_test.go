@@ -141,3 +141,33 @@ func FuzzBodyValue(f *testing.F) {
 		}
 	})
 }
+
+// Several files are one: their records follow each other, errors name the file, and empty ones are passed over.
+func TestSeveralFiles(t *testing.T) {
+	first, empty := write(t, "a.txt", "a\nb\n"), write(t, "e.jsonl", "")
+	last := write(t, "c.jsonl", `{"prompt":"c","output_tokens":3}`+"\n"+`{"prompt":7}`)
+	spec := Spec{Data: &DataSpec{Source: first, Further: []string{empty, last}}, Tokenizer: "none"}
+	w := mustOpen(t, spec)
+	if n, withOutput := w.Records(); n != 3 || withOutput != 1 {
+		t.Error(n, withOutput)
+	}
+	if _, warnings := w.Notes(); len(warnings) != 1 || !strings.Contains(warnings[0], "c.jsonl:2: text_column") {
+		t.Error(warnings)
+	}
+	var got string
+	for _, r := range take(t, w, 0, 5) { // and begin again
+		_, text, _ := strings.Cut(string(r.Body), `"text":"`)
+		got += text[:1]
+	}
+	if got != "abcab" {
+		t.Error(got)
+	}
+	spec.Data.Samples = 4
+	if _, err := Open(spec, "m"); err == nil || !strings.Contains(err.Error(), "3 files: 4 samples are asked for") {
+		t.Error(err)
+	}
+	spec.Data.Samples, spec.Data.Further = 0, []string{"nosuch.jsonl"}
+	if _, err := Open(spec, "m"); err == nil || !strings.Contains(err.Error(), "nosuch.jsonl") {
+		t.Error(err)
+	}
+}

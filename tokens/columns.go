@@ -308,8 +308,9 @@ func conversation(value any) ([]turn, bool) {
 	if raw = bytes.TrimSpace(raw); !ok || len(raw) == 0 || raw[0] != '[' || json.Unmarshal(raw, &turns) != nil {
 		return nil, false
 	}
-	if len(turns) > 0 && turns[0].From != "" {
-		return turns, true // of ShareGPT's no message is sent as it is
+	isOther := func(t turn) bool { return !slices.Contains(shareGPTRoles, t.From) }
+	if !slices.ContainsFunc(turns, isOther) {
+		return turns, true // no message of ShareGPT's is sent as it is: the second reading is saved
 	}
 	var parts []json.RawMessage
 	if json.Unmarshal(raw, &parts) != nil {
@@ -385,6 +386,9 @@ func (f *fileSource) conversationItem(it Item, turns []turn) (Item, error) {
 	f.measure(&it, answer)
 	return it, nil
 }
+
+// shareGPTRoles are the values of from that are known.
+var shareGPTRoles = []string{"system", "human", "user", "gpt", "chatgpt", "assistant"}
 
 // isHuman says whether a turn of ShareGPT's is a question.
 func (t turn) isHuman() bool { return t.From == "human" || t.From == "user" }

@@ -35,6 +35,8 @@ type dataConfig struct {
 	guideLLM bool
 	// skip leaves out records that can't be sent; else they are errors.
 	skip bool
+	// further are files whose records follow.
+	further []string
 	// sessions sends whole conversations as sessions; nil: each as one request.
 	sessions *SessionSpec
 }
@@ -60,7 +62,7 @@ func openSource(spec string, cfg dataConfig) (*fileSource, error) {
 	if spec = strings.TrimSpace(spec); spec == "" {
 		return nil, errors.New("no data: want a file, or synthetic data such as prompt_tokens=256,output_tokens=128")
 	}
-	f := &fileSource{cfg: cfg, name: spec}
+	f := &fileSource{cfg: cfg, name: spec, further: cfg.further}
 	if !strings.HasPrefix(spec, "[") {
 		var err error
 		f.rows, err = openRecords(spec)
@@ -220,12 +222,13 @@ func wholeNumber(value any) (int, error) {
 
 // fileSource reads the records of a file one by one.
 type fileSource struct {
-	cfg   dataConfig
-	name  string
-	rows  *records
-	read  int    // items so far
-	talks int    // sessions so far
-	path  string // that a saved workload was sent to
+	cfg     dataConfig
+	name    string
+	rows    *records
+	further []string // files to be read after this one
+	read    int      // items so far
+	talks   int      // sessions so far
+	path    string   // that a saved workload was sent to
 
 	found *dataScan       // what a scan has found; nil: this is none
 	used  map[string]bool // the columns of this record that are used
@@ -238,16 +241,16 @@ func (f *fileSource) start() (*data, error) {
 		err = fmt.Errorf("%s: it holds no records", f.name)
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.rows.close())
+		return nil, errors.Join(err, f.close())
 	}
-	d := &data{close: f.rows.close, saved: f.path != ""}
+	d := &data{close: f.close, saved: f.path != ""}
 	if f.path == TextCompletions.Path() {
 		d.format = TextCompletions
 	}
 	if f.cfg.shuffle {
 		items, err := f.shuffled(first)
 		if err != nil {
-			return nil, errors.Join(err, f.rows.close())
+			return nil, errors.Join(err, f.close())
 		}
 		d.source = func(i int) (Item, error) {
 			if i >= len(items) {
@@ -286,6 +289,37 @@ func (f *fileSource) next() (Item, error) {
 	}
 }
 
+// open goes on to the next file.
+func (f *fileSource) open() error {
+	if err := f.close(); err != nil {
+		return err
+	}
+	f.name, f.further = f.further[0], f.further[1:]
+	rows, err := openRecords(f.name)
+	if err == nil {
+		f.rows = rows
+	}
+	return err
+}
+
+// close closes the file that is open.
+func (f *fileSource) close() error {
+	if f.rows == nil {
+		return nil
+	}
+	err := f.rows.close()
+	f.rows = nil
+	return err
+}
+
+// all names all files.
+func (f *fileSource) all() string {
+	if n := len(f.cfg.further); n > 0 {
+		return fmt.Sprintf("%d files", n+1)
+	}
+	return f.name
+}
+
 // nextOf returns the next item. A place beside an error is that of a record that could be read and not be sent.
 func (f *fileSource) nextOf() (Item, place, error) {
 	// With a shuffle the samples are drawn from all records.
@@ -294,9 +328,14 @@ func (f *fileSource) nextOf() (Item, place, error) {
 	if !enough {
 		r, at, err = f.rows.next()
 	}
+	for !enough && errors.Is(err, io.EOF) && len(f.further) > 0 {
+		if err = f.open(); err == nil {
+			r, at, err = f.rows.next()
+		}
+	}
 	if errors.Is(err, io.EOF) && f.read < f.cfg.samples && f.read > 0 {
 		return Item{}, place{}, fmt.Errorf("%s: %d samples are asked for, but it holds %d records",
-			f.name, f.cfg.samples, f.read)
+			f.all(), f.cfg.samples, f.read)
 	}
 	if err != nil {
 		return Item{}, place{}, err

@@ -33,7 +33,7 @@ func scanData(spec string, cfg dataConfig) (*dataScan, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.rows.close() }() // all that is wanted was read
+	defer func() { _ = f.close() }() // all that is wanted was read
 	found := &dataScan{taken: map[string]int{}, unused: map[string]int{}}
 	f.found = found
 	for {
@@ -54,7 +54,7 @@ func scanData(spec string, cfg dataConfig) (*dataScan, error) {
 	}
 	switch {
 	case found.records == 0 && found.skipped == 0:
-		return nil, fmt.Errorf("%s: it holds no records", f.name)
+		return nil, fmt.Errorf("%s: it holds no records", f.all())
 	case found.records == 0 && found.skipped == 1:
 		return nil, found.bad[0]
 	case found.records == 0:
@@ -87,8 +87,12 @@ func (s *dataScan) notes(spec *DataSpec) (notes, warnings []string) {
 			s.skipped, s.skipped+s.records, strings.Join(named, "; "), more))
 	}
 	if s.further > 0 {
+		whole := " (--sessions sends them whole)"
+		if spec.GuideLLM {
+			whole = ""
+		}
 		notes = append(notes, fmt.Sprintf("%d of %d conversations have further turns: the first question of each is "+
-			"sent alone (--sessions sends them whole)", s.further, s.records))
+			"sent alone%s", s.further, s.records, whole))
 	}
 	if taken := slices.Sorted(maps.Keys(s.taken)); len(taken) > 0 {
 		limit := ""

@@ -40,6 +40,8 @@ type DataSpec struct {
 	// Source is a file of records, an array of records as JSON text, or a description of synthetic data as
 	// [ParseSynthetic] reads it.
 	Source string
+	// Further are files of records whose records follow those of Source, in their order.
+	Further []string
 	// Columns maps GuideLLM's column types (text_column, prefix_column, prompt_tokens_count_column,
 	// output_tokens_count_column) to names of columns, instead of the default names of all of them. A type that is left
 	// out is then not read, as in GuideLLM.
@@ -86,7 +88,7 @@ func (e *SpecError) Unwrap() error { return e.Err }
 func (s Spec) Describe() string {
 	switch {
 	case s.Data != nil:
-		return s.Data.Source
+		return strings.Join(append([]string{s.Data.Source}, s.Data.Further...), " ")
 	case s.Trace != nil:
 		return s.Trace.File
 	case s.Synthetic != nil:

@@ -107,6 +107,10 @@ func (w *Workload) openData() error {
 	if err != nil {
 		return &SpecError{"Data", err}
 	}
+	if isSynthetic && len(spec.Further) > 0 {
+		return &SpecError{"Data", fmt.Errorf("%s has no end, so that nothing can follow it: want files of records",
+			spec.Source)}
+	}
 	if isSynthetic {
 		if err := w.chooseWords(); err != nil {
 			return err
@@ -185,7 +189,8 @@ func (w *Workload) dataConfig() dataConfig {
 	spec := w.spec.Data
 	return dataConfig{
 		columns: spec.Columns, samples: spec.Samples, shuffle: spec.Shuffle, seed: uint64(spec.Seed),
-		output: spec.Output, count: w.count, guideLLM: spec.GuideLLM, skip: true, sessions: spec.Sessions,
+		output: spec.Output, count: w.count, guideLLM: spec.GuideLLM, skip: true,
+		further: spec.Further, sessions: spec.Sessions,
 	}
 }
 

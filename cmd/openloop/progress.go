@@ -271,6 +271,9 @@ func (s *session) stageLength(load loadgen.Load) time.Duration {
 func (s *session) workloadText() string {
 	switch w := s.spec.Workload; {
 	case w.Data != nil:
+		if n := len(w.Data.Further); n > 0 {
+			return fmt.Sprintf("%s and %d more", filepath.Base(w.Data.Source), n)
+		}
 		return filepath.Base(w.Data.Source)
 	case w.Trace != nil:
 		return filepath.Base(w.Trace.File)

@@ -131,7 +131,7 @@ func (l loadFlags) traceLoad(f *specFlags) ([]loadgen.Load, error) {
 	switch {
 	case l.arrival != "" || l.profile != "":
 		return nil, usageError("--trace has its own arrivals: leave out --profile and --arrival")
-	case f.data != "":
+	case len(f.data) > 0:
 		return nil, usageError("--trace and --data contradict each other: a trace has its own requests")
 	case f.traceUnit != "" && f.traceUnit != tokens.Milliseconds && f.traceUnit != tokens.Seconds:
 		return nil, usageError("--trace-time-unit %q: it is ms or s", f.traceUnit)

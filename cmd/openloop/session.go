@@ -257,8 +257,10 @@ func (s *session) openWork(ctx context.Context) (tokens.Item, error) {
 	var work *tokens.Workload
 	var first tokens.Item
 	if d := s.spec.Workload.Data; d != nil {
-		if info, err := os.Stat(d.Source); err == nil && info.Size() >= largeData {
-			s.say("reading %s, %d MB", d.Source, info.Size()>>20)
+		for _, name := range append([]string{d.Source}, d.Further...) {
+			if info, err := os.Stat(name); err == nil && info.Size() >= largeData {
+				s.say("reading %s, %d MB", name, info.Size()>>20)
+			}
 		}
 	}
 	err := unlessDone(ctx, func() (err error) {
@@ -288,7 +290,9 @@ func (s *session) checkFiles() error {
 	}
 	switch {
 	case w.Data != nil:
-		taken[w.Data.Source] = "is to be sent"
+		for _, name := range append([]string{w.Data.Source}, w.Data.Further...) {
+			taken[name] = "is to be sent"
+		}
 	case w.Trace != nil:
 		taken[w.Trace.File] = "is to be sent"
 	}

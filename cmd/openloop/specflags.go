@@ -53,7 +53,8 @@ type specFlags struct {
 	extraBody                  string
 	noIgnoreEOS                bool
 	tokenizer                  string
-	data, dataColumns          string
+	data                       []string
+	dataColumns                string
 	dataSamples                int
 	dataShuffle                bool
 	saveWorkload               string
@@ -168,10 +169,11 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringVar(&f.tokenizer, "tokenizer", "auto",
 		"`TOKENIZER`: whose tokens prompts are made of: auto (the endpoint's own count), o200k_base, cl100k_base, a "+
 			"tokenizer.json or .tiktoken file, or none")
-	set.StringVar(&f.data, "data", "",
+	set.StringArrayVar(&f.data, "data", nil,
 		"`DATA`: requests to send instead of synthetic ones: a file (jsonl, json, csv, txt, parquet, each "+
 			"also gzipped; one "+
-			"of --save-workload), or synthetic data as GuideLLM writes it (prompt_tokens=256,output_tokens=128)")
+			"of --save-workload), or synthetic data as GuideLLM writes it (prompt_tokens=256,output_tokens=128); "+
+			"repeated: the records of all files, one file after the other")
 	set.StringVar(&f.dataColumns, "data-column-mapper", "",
 		"`COLUMNS`: those of --data: text_column=question,output_tokens_count_column=n, or the same as a JSON object")
 	set.IntVar(&f.dataSamples, "data-samples", 0, "use this number of records of --data (0: all)")
@@ -315,7 +317,7 @@ func (f *specFlags) check() error {
 		return usageError("--prefix-tokens can't be negative, and --prefix-count must be at least 1")
 	case f.tokenizer == "":
 		return usageError("--tokenizer is empty: it is auto, o200k_base, cl100k_base, none, or a file")
-	case f.data == "" && (f.dataColumns != "" || f.dataSamples != 0 || f.dataShuffle):
+	case len(f.data) == 0 && (f.dataColumns != "" || f.dataSamples != 0 || f.dataShuffle):
 		return usageError("--data-column-mapper, --data-samples and --data-shuffle need --data")
 	case f.dataSamples < 0:
 		return usageError("--data-samples %d: it can't be negative", f.dataSamples)
@@ -328,7 +330,7 @@ func (f *specFlags) check() error {
 	case f.overwrite && f.outputDir == "":
 		return usageError("--overwrite needs --output-dir: a new folder holds nothing")
 	}
-	if f.data != "" {
+	if len(f.data) > 0 {
 		for _, name := range []string{"prompt-tokens", "prompt-tokens-stdev", "prompt-tokens-min", "prompt-tokens-max",
 			"prefix-tokens", "prefix-count"} {
 			if f.set.Changed(name) {
@@ -551,13 +553,13 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 			File: f.trace, Speed: f.traceSpeed, Requests: f.maxRequests,
 			BlockTokens: f.traceBlock, TimeUnit: f.traceUnit,
 		}
-	case f.data != "":
+	case len(f.data) > 0:
 		columns, err := tokens.ParseColumns(columnsJSON(f.dataColumns))
 		if err != nil {
 			return w, usageError("--data-column-mapper: %w", err)
 		}
-		w.Data = &tokens.DataSpec{Source: f.data, Columns: columns, Samples: f.dataSamples, Shuffle: f.dataShuffle,
-			Seed: f.seed, Sessions: sessions}
+		w.Data = &tokens.DataSpec{Source: f.data[0], Further: f.data[1:], Columns: columns, Samples: f.dataSamples,
+			Shuffle: f.dataShuffle, Seed: f.seed, Sessions: sessions}
 		if f.set.Changed("output-tokens") {
 			w.Data.Output = f.outputTokens.mean
 		}
@@ -576,9 +578,9 @@ func (f *specFlags) sessions() (*tokens.SessionSpec, error) {
 	sizes := []string{"turns", "turns-stdev", "turns-min", "turns-max", "turn-tokens", "turn-tokens-stdev",
 		"turn-tokens-min", "turn-tokens-max"}
 	switch {
-	case f.wholeTalks && f.data == "":
+	case f.wholeTalks && len(f.data) == 0:
 		return nil, usageError("--sessions needs --data: whose conversations are sent (--turns makes them up)")
-	case f.data != "":
+	case len(f.data) > 0:
 		for _, name := range sizes {
 			if f.set.Changed(name) {
 				return nil, withHint(
