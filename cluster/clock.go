@@ -1,10 +1,6 @@
 package cluster
 
-import (
-	"time"
-
-	"github.com/nats-io/nats.go"
-)
+import "time"
 
 // clock counts ns from the start of the process, by its monotonic clock.
 type clock struct{ origin time.Time }
@@ -27,7 +23,8 @@ const (
 
 // measureDistance asks a worker for its clock. An answer that took d was made at some moment of d, so that the distance
 // is known to d/2, by the quickest of some answers (Cristian's algorithm).
-func measureDistance(nc *nats.Conn, own clock, worker string) (distance, error) {
+func (l *Leader) measureDistance(m *member) (distance, error) {
+	own := l.clock
 	var best distance
 	began := own.now()
 	for i := range rounds {
@@ -35,7 +32,7 @@ func measureDistance(nc *nats.Conn, own clock, worker string) (distance, error) 
 		if i > 0 && before-began > int64(roundTime) {
 			break
 		}
-		reply, err := nc.Request(pingSubject(worker), nil, answerIn)
+		reply, err := l.request(m, pingSubject(m.id), nil)
 		after := own.now()
 		if err != nil {
 			return best, err

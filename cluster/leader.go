@@ -308,7 +308,7 @@ func (l *Leader) giveUp(m *member, why string) {
 	s := l.current
 	l.mu.Unlock()
 	m.lose()
-	l.note(true, "worker %s was lost: %s", m.name, why)
+	l.note(true, "worker %s was lost: %s (%d left)", m.name, why, len(l.present()))
 	_ = l.nc.Publish(orderSubject(m.id), encode(order{Kind: giveUp, Text: why})) // it may hear it, or not
 	if s != nil {
 		s.lose(m, why)
@@ -334,9 +334,24 @@ func (l *Leader) present() []*member {
 	return present
 }
 
+// request asks a worker something, until it answers or is lost. One whose connection is gone may come back.
+func (l *Leader) request(m *member, subject string, data []byte) (*nats.Msg, error) {
+	for {
+		reply, err := l.nc.RequestWithContext(m.gone, subject, data)
+		if !errors.Is(err, nats.ErrNoResponders) {
+			return reply, err
+		}
+		select {
+		case <-time.After(heartbeat):
+		case <-m.gone.Done():
+			return nil, m.gone.Err()
+		}
+	}
+}
+
 // order tells a worker what to do, and waits until it is done, or the worker is lost.
 func (l *Leader) order(m *member, o order) (answer, error) {
-	reply, err := l.nc.RequestWithContext(m.gone, orderSubject(m.id), encode(o))
+	reply, err := l.request(m, orderSubject(m.id), encode(o))
 	switch {
 	case m.gone.Err() != nil:
 		l.mu.Lock()

@@ -51,6 +51,9 @@ func (s *stage) merge(after []distance) *loadgen.Measured {
 		m.Stopped = m.End
 	case loadgen.StopWorkerLost:
 		m.End = max(m.End, s.lastEnd())
+		if m.Stopped == 0 { // nobody is left who knows
+			m.Stopped = m.End
+		}
 		m.Stopped = max(m.Stopped, m.Start)
 	}
 	s.gather(m)

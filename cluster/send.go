@@ -165,6 +165,9 @@ func (s *sending) begin(at int64) (a answer, err error) {
 	if w.journal != nil {
 		w.journal.Begin(run)
 	}
+	w.mu.Lock()
+	w.began = true
+	w.mu.Unlock()
 	go s.tell(run)
 	name := s.stage.Load.String()
 	if !s.stage.Load.Kind.Open() {

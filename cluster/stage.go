@@ -177,7 +177,7 @@ func (s *stage) launch() error {
 	l := s.leader
 	for _, p := range s.parts { // one after the other: what answers one holds up another's answer
 		var err error
-		if p.distance, err = measureDistance(l.nc, l.clock, p.member.id); err != nil {
+		if p.distance, err = l.measureDistance(p.member); err != nil {
 			return fmt.Errorf("the clock of worker %s: %w", p.member.name, err)
 		}
 	}
@@ -361,7 +361,7 @@ func (s *stage) finish() {
 	for i, p := range s.parts {
 		if p.lost == "" {
 			var err error
-			if after[i], err = measureDistance(s.leader.nc, s.leader.clock, p.member.id); err != nil {
+			if after[i], err = s.leader.measureDistance(p.member); err != nil {
 				after[i] = p.distance // it was lost since; the stage was sent
 			}
 		}

@@ -59,6 +59,7 @@ type worker struct {
 	end     context.CancelCauseFunc
 
 	mu      sync.Mutex
+	began   bool      // a stage: something was measured
 	heard   time.Time // of the leader
 	current *sending  // the stage under way; nil between two
 }
@@ -103,7 +104,10 @@ func Work(ctx context.Context, c WorkerConfig) error {
 	if err == nil {
 		w.note("the run is over")
 	}
-	return errors.Join(err, w.endJournal(err == nil))
+	w.mu.Lock()
+	nothing := !w.began
+	w.mu.Unlock()
+	return errors.Join(err, w.endJournal(err == nil || nothing))
 }
 
 // wait works until there is a reason to end.

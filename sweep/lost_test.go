@@ -94,7 +94,8 @@ func TestLostWorker(t *testing.T) {
 					if s.Judgement.Outcome != slo.Undecided || !s.Judgement.ClientAtFault {
 						t.Errorf("the stage is %s, %v", s.Judgement.Outcome, s.Judgement.Reasons)
 					}
-					if last := i+1 == len(r.Stages); last && !tc.failed || !last && r.Stages[i+1].Load.Rate != s.Load.Rate {
+					last := i+1 == len(r.Stages)
+					if last && !tc.failed || !last && r.Stages[i+1].Load.Rate != s.Load.Rate {
 						t.Errorf("stage %d of %d at %v req/s is not repeated", i+1, len(r.Stages), s.Load.Rate)
 					}
 				}

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/csv"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -70,7 +71,8 @@ func refusedRows() []row {
 			hands: []hand{with(refused(`another token`), "", tokenVariable+"=wrong")},
 			says:  append(missing, `a worker at 127\.0\.0\.1 was refused: it has no token`), check: untried},
 		{name: "a worker without a token", args: soon, env: token, exit: []int{2},
-			hands: []hand{with(refused(`token`), "", noToken...)}, says: append(missing, `a worker at 127\.0\.0\.1 was refused: it has no token`), check: untried},
+			hands: []hand{with(refused(`token`), "", noToken...)},
+			says:  append(missing, `a worker at 127\.0\.0\.1 was refused: it has no token`), check: untried},
 		{name: "a token that the leader does not ask for", args: oneLead, exit: []int{0},
 			hands: []hand{with(worker, "", token...)}, report: complete},
 		{name: "a token in a file", args: oneLead + " --worker-token-file $IN/token", exit: []int{0},
@@ -81,16 +83,21 @@ func refusedRows() []row {
 		{name: "no token for all addresses", args: strings.Replace(oneLead, "$LEAD", "0.0.0.0:0", 1), exit: []int{2},
 			says: []string{`--listen`, `token`}, check: unasked},
 		{name: "TLS at the leader alone", args: soon + secure, make: certificates, exit: []int{2},
-			hands: []hand{untrusting}, says: append(missing, `a worker at 127\.0\.0\.1 was refused:[^\n]*TLS`), check: untried},
+			hands: []hand{untrusting},
+			says:  append(missing, `a worker at 127\.0\.0\.1 was refused:[^\n]*TLS`), check: untried},
 		{name: "TLS at the worker alone", args: soon, make: certificates, exit: []int{2},
-			hands: []hand{with(refused(`does not speak TLS`), "--worker-ca $IN/cert.pem")}, says: missing, check: untried},
+			hands: []hand{with(refused(`does not speak TLS`), "--worker-ca $IN/cert.pem")}, says: missing,
+			check: untried},
 		{name: "TLS by another authority", args: soon + secure, make: certificates, exit: []int{2},
 			hands: []hand{with(untrusting, "--worker-ca $IN/other.pem")}, says: missing, check: untried},
 		{name: "TLS by authorities of the system", args: soon + secure, make: certificates, exit: []int{2},
 			hands: []hand{with(untrusting, "--worker-ca system")}, says: missing, check: untried},
 		{name: "TLS", args: oneLead + secure, make: certificates, env: token, exit: []int{0},
 			hands: []hand{{args: "--worker-ca $IN/cert.pem", relay: true, exit: []int{0}}}, report: complete,
-			check: func(e *env) string { return e.onTheWire("right", false) }},
+			not: []string{`is not one of openloop's`},
+			check: func(e *env) string {
+				return e.onTheWire("INFO", true) + e.onTheWire("right", false) + e.onTheWire("Authorization", false)
+			}},
 		{name: "a worker without the API key", args: soon, exit: []int{2},
 			hands: []hand{with(refused(`no Authorization header`), "", "OPENAI_API_KEY=")},
 			says:  append(missing, `no Authorization header`), check: untried},
@@ -185,17 +192,17 @@ func strangerRows() []row {
 	rows := []row{
 		{name: "100 connections that say nothing", act: quiet(func(*env, net.Conn) {})},
 		{name: "HTTP at the leader's port", act: quiet(func(_ *env, c net.Conn) {
-			io.WriteString(c, "GET / HTTP/1.1\r\nHost: leader\r\n\r\n")
+			_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: leader\r\n\r\n")
 		})},
 		{name: "noise at the leader's port", act: quiet(func(_ *env, c net.Conn) {
 			noise := make([]byte, 8192)
 			for i := range noise {
 				noise[i] = byte(i * i * 7)
 			}
-			c.Write(noise)
+			_, _ = c.Write(noise)
 		})},
 		{name: "half a message at the leader's port", act: quiet(func(_ *env, c net.Conn) {
-			io.WriteString(c, "CONNECT {\"verbose\":false}\r\nPUB openloop.join 5000\r\nabc")
+			_, _ = io.WriteString(c, "CONNECT {\"verbose\":false}\r\nPUB openloop.join 5000\r\nabc")
 		})},
 	}
 	for i := range rows {
@@ -216,19 +223,31 @@ func strangerRows() []row {
 			}
 			defer nc.Close()
 			e.StartHand(0)
-			text := []byte(strings.Repeat("\x07\xff\x80what", 50))
-			nc.Subscribe("openloop.>", func(m *nats.Msg) { // whoever speaks is answered with the same, and with noise
-				if m.Reply == "" || m.Sub == nil {
-					return
-				}
-				nc.Publish(m.Subject+".x", m.Data)
+			var mu sync.Mutex
+			seen := map[string]bool{}
+			for _, subject := range []string{"join", "leave", "requests", "worker.x.order", "worker.x.report"} {
+				seen["openloop."+subject] = true
+			}
+			_, err = nc.Subscribe("openloop.>", func(m *nats.Msg) { // those of the real worker, too
+				mu.Lock()
+				defer mu.Unlock()
+				seen[m.Subject] = true
 			})
-			for e.Sleep(20 * time.Millisecond) {
-				for _, subject := range []string{"join", "leave", "requests", "worker.x.order", "worker.x.report", "worker"} {
+			text := []byte(strings.Repeat("\x07\xff\x80what", 50))
+			for err == nil && e.Sleep(20*time.Millisecond) {
+				mu.Lock()
+				for subject := range seen {
 					for _, data := range [][]byte{nil, text, text[:3]} {
-						nc.PublishRequest("openloop."+subject, "openloop.answers", data)
+						err = errors.Join(err, nc.PublishRequest(subject, "openloop.answers", data))
 					}
 				}
+				mu.Unlock()
+			}
+			if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+				e.wrong("%v", err)
+			}
+			if len(seen) < 8 {
+				e.wrong("it saw %d subjects alone", len(seen))
 			}
 		},
 	}))
@@ -267,26 +286,19 @@ func wireRows() []row {
 			hands: []hand{{relay: true, args: "--header 'X-Tenant: tenant-secret-canary'", exit: []int{0}}},
 			exit:  []int{0}, report: complete, check: key},
 		{name: "a network of 5 ms", alone: true, args: twoLead, hands: []hand{worker, far}, exit: []int{0},
-			make: delayed(5*time.Millisecond, 5*time.Millisecond), report: append(suspect(5*time.Millisecond), completed(180, 200))},
+			make:   delayed(5*time.Millisecond, 5*time.Millisecond),
+			report: append(suspect(5*time.Millisecond), completed(180, 200))},
 		{name: "a network that is slow in one direction", alone: true, args: twoLead, hands: []hand{worker, far},
 			exit: []int{0}, make: delayed(10*time.Millisecond, 0),
 			report: append(suspect(5*time.Millisecond), completed(180, 200))},
-		{name: "a network of 300 ms", alone: true, args: twoLead, hands: []hand{worker, far}, exit: []int{0},
+		{name: "a network of 300 ms", args: twoLead, hands: []hand{worker, far}, exit: []int{0},
 			make: delayed(300*time.Millisecond, 300*time.Millisecond), within: time.Minute,
 			report: append(suspect(300*time.Millisecond), completed(180, 200))},
 		{name: "prompts of 100000 tokens from the leader", alone: true, within: 2 * time.Minute, maxMB: 1500,
 			args: strings.Replace(leads, "--prompt-tokens 16", "--prompt-tokens 100000", 1) +
 				" --workers 4 --profile constant --rate 20 --max-seconds 4",
 			hands: []hand{worker, worker, worker, worker}, exit: []int{0}, report: []check{completed(70, 80)}},
-		{name: "a body that no message holds", within: time.Minute, maxMB: 3000, exit: []int{1, 2},
-			make: func(e *env) error {
-				big := `{"prompt": "` + strings.Repeat("word ", 14<<20) + `", "output_tokens_count": 4}`
-				return os.WriteFile(filepath.Join(e.In, "big.jsonl"), []byte(big+"\n"), 0o600)
-			},
-			args: strings.Replace(leads, " --prompt-tokens 16 --output-tokens 8", "", 1) +
-				" --data $IN/big.jsonl --workers 1 --profile constant --rate 1 --max-requests 1",
-			hands: []hand{{exit: []int{0, 1}}}, says: []string{`MB|bytes|too large|message`}},
-		{name: "a worker that can't reach the target", alone: true,
+		{name: "a worker that can't reach the target",
 			args: strings.ReplaceAll(twoLead, "$URL", "http://engine.test:8000"), env: []string{"HTTP_PROXY=$URL"},
 			hands: []hand{worker, {exit: []int{0}, env: []string{"HTTP_PROXY=http://127.0.0.1:1"}}},
 			exit:  []int{0, 1}, says: []string{`worker \S+[^\n]*(refused|connect)`}},
@@ -301,7 +313,9 @@ func numbers(text, key string) (all []float64) {
 			return all
 		}
 		var f float64
-		fmt.Sscan(rest, &f)
+		if _, err := fmt.Sscan(rest, &f); err != nil {
+			return all
+		}
 		all, text = append(all, f), rest
 	}
 }
@@ -317,31 +331,39 @@ func searchRows() []row {
 			}
 		}
 	}
-	const fast = common + " --listen $LEAD --allow-invalid --workers 2"
+	const (
+		fast  = common + " --listen $LEAD --allow-invalid --workers 2"
+		short = " --max-seconds 4 --max-concurrency 8"
+	)
 	lost := warned(`worker \S+ was lost: its connection was gone`)
 	rows := []row{
-		{name: "a worker lost in a gate", args: "gate" + fast + " --rate 20 --max-seconds 25", act: kill(`gate`, 6*time.Second),
+		{name: "a worker lost in a gate", args: "gate" + fast + " --rate 20 --budget 24s",
+			act:  kill(`gate`, 6*time.Second),
 			exit: []int{0, 3}, report: []check{stages(2, 4), lost, warned(`"repeated": *true`)}},
-		{name: "a worker lost in a search", args: "sweep" + fast + " --fast --budget 40s --max-seconds 4 --max-concurrency 8",
-			act: kill(`search stage|searching`, 4*time.Second), exit: []int{0, 1, 3},
+		{name: "a worker lost in a search", args: "sweep" + fast + " --fast --budget 24s" + short,
+			act: kill(`searching`, 1500*time.Millisecond), exit: []int{0, 1, 3},
 			report: []check{stages(4, many), lost, warned(`"repeated": *true`)}},
-		{name: "a worker lost in the saturation probe", args: "sweep" + fast + " --fast --budget 20s --max-seconds 4 --max-concurrency 8",
+		{name: "a worker lost in the saturation probe", args: "sweep" + fast + " --fast --budget 12s" + short,
 			act: kill(`stage 1/`, 1500*time.Millisecond), exit: []int{0, 1, 3},
 			report: []check{stages(3, many), lost}, not: []string{`no tokens came`}},
 	}
 	for i := range rows {
 		r := &rows[i]
-		r.alone, r.dies, r.within, r.server, r.hands = true, true, 3*time.Minute, slow, []hand{worker, killed}
+		r.dies, r.within, r.server, r.hands = true, 3*time.Minute, slow, []hand{worker, killed}
 	}
 	return named(rows)
 }
 
 // sameRows say that several processes send what one does.
 func sameRows() []row {
-	const plain = " --target $URL --tokenizer none --server-metrics off --outputs json --records r.csv --allow-invalid --seed 7"
+	const (
+		plain = "run --target $URL --tokenizer none --server-metrics off --outputs json --records r.csv" +
+			" --allow-invalid --seed 7"
+		three = " --output-dir $OUT --workers 3 --listen $LEAD"
+	)
 	var trace, prompts strings.Builder
 	for i := range 60 {
-		fmt.Fprintf(&trace, `{"timestamp":%d,"input_length":%d,"output_length":%d}`+"\n", i*i, 20+i, 2+i%3)
+		fmt.Fprintf(&trace, `{"timestamp":%d,"input_length":%d,"output_length":%d}`+"\n", i*i/4, 20+i, 2+i%3)
 		fmt.Fprintf(&prompts, `{"prompt": "this is prompt %d", "output_tokens_count": %d}`+"\n", i, 2+i%5)
 	}
 	files := map[string]string{"trace.jsonl": trace.String(), "prompts.jsonl": prompts.String()}
@@ -359,18 +381,20 @@ func sameRows() []row {
 		"fewer than they": synthetic + " --profile constant --rate 50 --max-requests 2",
 	} {
 		r := row{
-			name: "as one process: " + name, args: "run" + plain + plan + " --output-dir $OUT --save-workload $DIR/many.jsonl --workers 3 --listen $LEAD",
+			name: "as one process: " + name, args: plain + plan + " --save-workload $DIR/many.jsonl" + three,
 			hands: []hand{worker, worker, worker}, files: files, exit: []int{0},
-			then:  []step{{args: "run" + plain + plan + " --output-dir $DIR/one --save-workload $DIR/one.jsonl", exit: []int{0}}},
+			then: []step{{args: plain + plan + " --save-workload $DIR/one.jsonl --output-dir $DIR/one",
+				exit: []int{0}}},
 			check: sameLoad,
 		}
 		rows = append(rows, r)
 	}
 	rows = append(rows, row{
 		name: "as one process: max-errors", hands: []hand{worker, worker, worker},
-		args:   "run" + plain + synthetic + " --output-dir $OUT --profile constant --rate 50 --max-seconds 5 --max-errors 4 --workers 3 --listen $LEAD",
-		server: server.Config{Chat: server.AfterTrial(server.Every(5, server.JSON(500, `{"error":{"message":"down"}}`)))},
-		exit:   []int{0, 1}, report: []check{stages(1, 1), warned(`"stop_reason": *"max_errors"`), errored(4, 7),
+		args: plain + synthetic + " --profile constant --rate 50 --max-seconds 5 --max-errors 4" + three,
+		server: server.Config{Chat: server.AfterTrial(server.Every(5, server.JSON(500,
+			`{"error":{"message":"down"}}`)))},
+		exit: []int{0, 1}, report: []check{stages(1, 1), warned(`"stop_reason": *"max_errors"`), errored(4, 7),
 			completed(12, 60)},
 	})
 	for i := range rows {

@@ -8,8 +8,9 @@
 //	go run ./bench/faults -soak 1h                      # descriptors and memory over time, with faults all along
 //
 // The rows are Go literals, one file for each part of what they guard: truth.go, secrets.go, limits.go, lost.go,
-// held.go and workers.go. row.go says what a row can hold, run.go runs it, hands.go its workers, report.go reads what it
-// left. The servers are those of the package server; soak.go uses llmsim. It exits with 1 if a row fails. docs/faults.md says how to add a row.
+// held.go, workers.go and joining.go. row.go says what a row can hold, run.go runs it, hands.go its workers, relay.go
+// the network to them, report.go reads what it left. The servers are those of the package server; soak.go uses llmsim.
+// It exits with 1 if a row fails. docs/faults.md says how to add a row.
 package main
 
 import (

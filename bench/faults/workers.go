@@ -71,7 +71,7 @@ func lostWorkerRows() []row {
 	}
 	rows := []row{
 		{
-			name: "SIGKILL of a worker", args: strings.Replace(twoLead, " --allow-invalid", "", 1),
+			name: "SIGKILL of a worker", alone: true, args: strings.Replace(twoLead, " --allow-invalid", "", 1),
 			hands: []hand{worker, killed}, act: lose(30, kill(1)), exit: []int{0}, dies: true,
 			says:   []string{`worker \S+ was lost: its connection was gone`, `repeated`},
 			report: repeated("its connection was gone", 200),
@@ -97,6 +97,21 @@ func lostWorkerRows() []row {
 				}
 			},
 			exit: []int{0}, report: []check{stages(1, 1), level("invalid"), warned(`worker \S+: `)},
+		},
+		{
+			name: "SIGSTOP of a worker before the first stage", args: strings.Replace(twoLead, "5", "2", 1),
+			hands: []hand{worker, {exit: []int{1}, says: []string{`the leader (goes on without this worker|is gone)`},
+				not: []string{`--recover`}}},
+			act: func(e *env) {
+				if e.Says(`joined \(2 of 2\)`) {
+					e.SignalHand(1, syscall.SIGSTOP)
+					e.Within(lostSoon, `was lost`, func() {})
+					e.Says(`stage 1/1`)
+					e.SignalHand(1, syscall.SIGCONT)
+				}
+			},
+			exit: []int{0}, says: []string{`could not begin`},
+			report: []check{stages(1, 1), completed(70, 80), warned(`was lost: it did not answer`)},
 		},
 		{
 			name: "a worker that is cut off", args: twoLead,
@@ -154,7 +169,12 @@ func lostWorkerRows() []row {
 			name: "all workers die", args: twoLead, hands: []hand{killed, killed}, dies: true,
 			act:  lose(30, func(e *env) { kill(0)(e); kill(1)(e) }),
 			exit: []int{1}, says: []string{`no worker is left`, `was lost: its connection was gone`},
-			report: []check{stages(1, 1), level("invalid"), completed(10, many)},
+			report: []check{stages(1, 1), level("invalid"), completed(10, many), func(r *report) string {
+				if sent := numbers(r.stages[0].raw, "sent"); len(sent) == 0 || sent[0] < 10 {
+					return complaint("about 40 requests a second to be sent", sent)
+				}
+				return ""
+			}},
 		},
 		{
 			name: "a worker that stands by takes the place of one that dies", dies: true,
@@ -168,8 +188,20 @@ func lostWorkerRows() []row {
 				lose(60, kill(1))(e)
 			},
 			exit: []int{0}, report: append(repeated("its connection was gone", 200), func(r *report) string {
-				return between("workers in the repeated stage", strings.Count(r.stages[1].raw, `"clock_offset_ns"`), 3, 3)
+				n := strings.Count(r.stages[1].raw, `"clock_offset_ns"`)
+				return between("workers in the repeated stage", n, 3, 3)
 			}),
+		},
+		{
+			name: "SIGKILL of a worker between two stages", dies: true, hands: []hand{worker, killed},
+			args: strings.Replace(twoLead, "--rate 40 --max-seconds 5", "--rate 40,50 --max-seconds 2", 1),
+			act: func(e *env) {
+				if e.Says(`stage 1/2`) {
+					kill(1)(e)
+				}
+			},
+			exit: []int{0}, says: []string{`50\.00 could not begin: worker \S+ was lost`},
+			report: []check{stages(2, 2), warned(`worker \S+ was lost: its connection was gone`), completed(165, 180)},
 		},
 		{
 			name: "a worker joins late", args: leads + " --workers 1 --profile constant --rate 40,50 --max-seconds 2",
@@ -183,7 +215,7 @@ func lostWorkerRows() []row {
 		},
 	}
 	for i := range rows {
-		rows[i].point, rows[i].alone, rows[i].within = "workers", true, time.Minute
+		rows[i].point, rows[i].within = "workers", time.Minute
 	}
 	return rows
 }
@@ -245,7 +277,7 @@ func leaderRows() []row {
 		})
 	}
 	for i := range rows {
-		rows[i].point, rows[i].alone, rows[i].within = "workers", true, time.Minute
+		rows[i].point, rows[i].within = "workers", time.Minute
 	}
 	return rows
 }

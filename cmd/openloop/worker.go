@@ -21,6 +21,7 @@ import (
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/loadgen/journal"
+	"github.com/openloop/openloop/report/live"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
 )
@@ -140,7 +141,12 @@ func jobIndex() int {
 func (s *session) lead() error {
 	w := s.spec.Workers
 	config := cluster.Config{Listen: w.Listen, Workers: w.Count, Version: programVersion(),
-		Note: func(text string) { s.say("%s", text) }}
+		Note: func(text string) {
+			if s.progressMode() == spec.PlainProgress {
+				text = live.Timed(time.Now(), text)
+			}
+			s.say("%s", text)
+		}}
 	var err error
 	if config.Token, err = workerToken(w.TokenFile); err != nil {
 		return err
@@ -177,7 +183,8 @@ func (s *session) gatherWorkers(ctx context.Context) error {
 		return err
 	}
 	setup.About = about
-	s.say("waiting for %d workers at %s: openloop worker --join %s", w.Count, s.leader.Address(), s.leader.Address())
+	s.say("waiting for %d workers at %s: openloop worker --join %s", w.Count, s.leader.Address(),
+		joinAddress(s.leader.Address()))
 	err = s.leader.Open(ctx, setup, w.Patience)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -186,6 +193,18 @@ func (s *session) gatherWorkers(ctx context.Context) error {
 		return withHint(usageError("%w", err), "start the workers, or give them more time (--join-timeout)")
 	}
 	return nil
+}
+
+// joinAddress is an address as workers give it: one of all of this machine's is one by its name.
+func joinAddress(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
+		return listen
+	}
+	if host, err = os.Hostname(); err != nil {
+		return listen
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // noteWorkers adds to a result what happened to workers.
@@ -262,7 +281,7 @@ func (p *program) work(ctx context.Context, own endpoint.Config, w spec.Workers,
 		Patience: w.Patience,
 		Note: func(text string) {
 			if !quiet {
-				writeMessage(p.stderr, spec.PlainProgress, "note", text)
+				writeMessage(p.stderr, spec.PlainProgress, "note", live.Timed(time.Now(), text))
 			}
 		},
 	}
@@ -285,9 +304,9 @@ func (p *program) work(ctx context.Context, own endpoint.Config, w spec.Workers,
 	}
 	err = cluster.Work(ctx, config)
 	if kept != "" {
-		if err == nil {
+		if !exists(kept) {
 			_ = os.Remove(filepath.Dir(kept)) // it stays where something is in it
-		} else {
+		} else if err != nil {
 			err = withHint(err, fmt.Sprintf("what this worker measured is in %s; openloop report --recover makes a "+
 				"report of it", kept))
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"testing"
 
 	"github.com/openloop/openloop/audit"
@@ -18,5 +19,20 @@ func TestRepeatedStageIsNoFault(t *testing.T) {
 	}
 	if err := invalidStages(&report.Result{Stages: []report.Stage{lost, bad}}); err == nil {
 		t.Error("a stage that lost a worker, and was not run again, is taken for valid")
+	}
+}
+
+func TestJoinAddress(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for listen, want := range map[string]string{
+		"[::]:4222": host + ":4222", "0.0.0.0:4222": host + ":4222", "127.0.0.1:4222": "127.0.0.1:4222",
+		"[::1]:4222": "[::1]:4222",
+	} {
+		if got := joinAddress(listen); got != want {
+			t.Errorf("%s: %s, want %s", listen, got, want)
+		}
 	}
 }
