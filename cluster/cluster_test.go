@@ -387,3 +387,42 @@ func TestSessionsOfWorkers(t *testing.T) {
 		t.Errorf("%d sessions", len(turns))
 	}
 }
+
+// The cap on requests in flight is one of all workers, also when one of them is lost.
+func TestCapIsDealtOut(t *testing.T) {
+	c := newCrew(t, 2)
+	c.setup.MaxConcurrency = 8
+	var asked []int
+	stage := loadgen.Stage{Load: loadgen.Load{Kind: loadgen.Throughput, Streams: 30}, MaxDuration: time.Second}
+	if m := c.run(t, stage, loadgen.Hooks{Source: source(&asked)}); m.Client.PeakInFlight != 8 {
+		t.Errorf("two workers had %d requests in flight, of 8", m.Client.PeakInFlight)
+	}
+	c.quit[0]()
+	for len(c.able()) == 2 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	m := c.run(t, stage, loadgen.Hooks{Source: source(&asked)})
+	if m.Client.PeakInFlight != 8 || len(m.Workers) != 1 {
+		t.Errorf("%d worker had %d requests in flight, of 8", len(m.Workers), m.Client.PeakInFlight)
+	}
+}
+
+// A worker that is lost when the stage was told to end already was lost all the same.
+func TestLostAtTheEnd(t *testing.T) {
+	c := newCrew(t, 2)
+	var asked []int
+	load := loadgen.Load{Kind: loadgen.ConstantGap, Rate: 50}
+	run, err := c.Start(t.Context(), loadgen.Stage{Load: load, MaxDuration: time.Minute},
+		loadgen.Hooks{Source: source(&asked)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := run.(*stage)
+	s.mu.Lock()
+	s.reason = loadgen.StopAsked // the order is on its way
+	s.mu.Unlock()
+	c.giveUp(c.members[0], "it died")
+	if m := run.Wait(); m.Reason != loadgen.StopWorkerLost || m.Err == nil {
+		t.Errorf("ended by %s: %v", m.Reason, m.Err)
+	}
+}

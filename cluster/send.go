@@ -18,6 +18,7 @@ type sending struct {
 	worker *worker
 	number int
 	stage  loadgen.Stage
+	runner loadgen.Runner
 	flight context.Context // ends when what is in flight is to be cancelled
 	cancel context.CancelFunc
 	queue  chan loadgen.Request // fetched ahead
@@ -38,9 +39,12 @@ type sending struct {
 func newSending(w *worker, o order) *sending {
 	ahead := min(max(o.Ahead, 1), mostAhead)
 	s := &sending{
-		worker: w, number: o.Stage, stage: o.Load,
+		worker: w, number: o.Stage, stage: o.Load, runner: *w.runner,
 		queue: make(chan loadgen.Request, ahead), full: make(chan struct{}), told: make(chan struct{}),
 		over: map[int]bool{},
+	}
+	if o.Most > 0 {
+		s.runner.MaxConcurrency = min(s.runner.MaxConcurrency, o.Most)
 	}
 	s.flight, s.cancel = context.WithCancel(context.Background())
 	go s.fetch(ahead)
@@ -156,7 +160,7 @@ func (s *sending) begin(at int64) (a answer, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	run, err := w.runner.Start(s.flight, s.stage,
+	run, err := s.runner.Start(s.flight, s.stage,
 		loadgen.Hooks{Source: s.source, Observe: s.observe, StartAt: w.clock.at(at)})
 	if err != nil {
 		return a, err

@@ -143,8 +143,11 @@ func (s *stage) prepare() error {
 			err = p.reports.SetPendingLimits(-1, -1)
 		}
 		if err == nil {
-			_, err = s.leader.order(p.member, order{Kind: prepareStage, Stage: s.number, Load: p.stage,
-				Ahead: ahead(p.stage)})
+			o := order{Kind: prepareStage, Stage: s.number, Load: p.stage, Ahead: ahead(p.stage)}
+			if n := s.leader.setup.MaxConcurrency; n > 0 {
+				o.Most = max(1, p.share.Size(n))
+			}
+			_, err = s.leader.order(p.member, o)
 		}
 		return err
 	})
@@ -390,7 +393,9 @@ func (s *stage) release() {
 // stop has all workers end the stage.
 func (s *stage) stop(reason loadgen.StopReason, err error, cancel bool) {
 	s.mu.Lock()
-	if s.reason == "" {
+	// A stage that was to end early anyway is not whole without the worker either.
+	early := s.reason == loadgen.StopAsked || s.reason == loadgen.StopOverSaturated
+	if s.reason == "" || early && reason == loadgen.StopWorkerLost {
 		s.reason, s.err = reason, err
 	} else if !cancel {
 		s.mu.Unlock()

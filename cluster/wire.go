@@ -78,7 +78,7 @@ type Setup struct {
 	RequestTimeout time.Duration
 	// Headers are the names of those that every request has, and that a worker must have by itself.
 	Headers        []string
-	MaxConcurrency int    // requests in flight, of each worker; 0: what it can
+	MaxConcurrency int    // requests in flight, of all together; 0: as many as they can
 	About          []byte // head of the journal
 }
 
@@ -92,6 +92,7 @@ type order struct {
 
 	Load    loadgen.Stage // prepareStage: the worker's share
 	Ahead   int           // … requests that it is to have fetched
+	Most    int           // … and may have in flight; 0: as many as it can
 	At      int64         // beginStage: when, by the worker's clock
 	Streams int           // setStreams
 	Reason  loadgen.StopReason

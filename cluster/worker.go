@@ -85,11 +85,7 @@ func Work(ctx context.Context, c WorkerConfig) error {
 		return err
 	}
 	defer client.Close()
-	most := w.setup.MaxConcurrency
-	if most == 0 || most > c.Most {
-		most = c.Most
-	}
-	w.runner = &loadgen.Runner{Client: client, MaxConcurrency: most}
+	w.runner = &loadgen.Runner{Client: client, MaxConcurrency: c.Most}
 	if w.config.Journal != nil {
 		w.journal = w.config.Journal(w.setup.About)
 	}

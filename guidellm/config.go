@@ -249,9 +249,9 @@ func strategyOf(load loadgen.Load, limit int) Strategy {
 	case loadgen.Throughput:
 		s.MaxConcurrency, s.RampupDuration = Some(int64(load.Streams)), rampUp
 	case loadgen.ConstantGap:
-		s.MaxConcurrency, s.Rate = Some(int64(limit)), Some(load.Rate)
+		s.MaxConcurrency, s.Rate = Some(int64(limit)), Some(meanRate(load))
 	case loadgen.PoissonGaps:
-		s.MaxConcurrency, s.Rate, s.RandomSeed = Some(int64(limit)), Some(load.Rate), Some(load.Seed)
+		s.MaxConcurrency, s.Rate, s.RandomSeed = Some(int64(limit)), Some(meanRate(load)), Some(load.Seed)
 	}
 	return s
 }

@@ -166,6 +166,14 @@ func ArgsOf(s spec.Spec) Args {
 	return a
 }
 
+// meanRate is the rate of an open loop, as GuideLLM's schema has it: above 0, and of a trace or a changing rate the mean.
+func meanRate(load loadgen.Load) float64 {
+	if load.Rate > 0 {
+		return load.Rate
+	}
+	return float64(max(1, len(load.Times))) // a trace of one moment: as within a second
+}
+
 // ratesOf is the value of GuideLLM's --rate: rates, streams, or the size of a sweep.
 func ratesOf(p spec.Plan) []float64 {
 	if p.Sweep != nil {
@@ -174,9 +182,9 @@ func ratesOf(p spec.Plan) []float64 {
 	var rates []float64
 	for _, load := range p.Stages {
 		switch {
-		case load.Replays() || load.Profile != nil || load.Kind == loadgen.Synchronous:
+		case load.Kind == loadgen.Synchronous:
 		case load.Kind.Open():
-			rates = append(rates, load.Rate)
+			rates = append(rates, meanRate(load))
 		default:
 			rates = append(rates, float64(load.Streams))
 		}

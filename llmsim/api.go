@@ -166,6 +166,7 @@ type request struct {
 	minTokens    int
 	ignoreEOS    bool
 	prefix       prefixSource
+	cached       *promptTokensDetails // of its prompt, for the usage; nil: not told
 }
 
 // readBody reads and decodes a JSON body into v.

@@ -20,6 +20,7 @@ var errCut = errors.New("connection cut")
 // listener), takes no more (a slow client), or is to stall on demand, the bytes go to pending and the handler writes
 // them.
 type stream struct {
+	cached  *promptTokensDetails // of its prompt, for the usage; nil: not told
 	seq     Sequence
 	server  *Server
 	truth   *Truth
@@ -76,6 +77,8 @@ func (s *Server) newStream(req *request, truth *Truth, fault Fault) *stream {
 			truth.Repeated, truth.Prompt = repeated, req.prefix.name()
 		}
 	}
+	req.cached = s.cfg.cachedDetails(&st.seq)
+	st.cached = req.cached
 	if s.cfg.TruthTokens {
 		truth.Tokens = make([]int64, 0, output)
 	}
@@ -207,7 +210,7 @@ func (st *stream) serveWhole(w http.ResponseWriter, r *http.Request) error {
 		b.WriteString(tokenText(t.Index, k))
 	}
 	chat := strings.HasSuffix(t.Path, "chat/completions")
-	writeJSON(w, http.StatusOK, wholeAnswer(t, st.server, b.String(), st.finish, chat))
+	writeJSON(w, http.StatusOK, wholeAnswer(t, st.server, b.String(), st.finish, chat, st.cached))
 	return nil
 }
 
@@ -378,14 +381,14 @@ func (st *stream) signal() {
 
 type wholeUsage struct {
 	usage
-	PromptTokensDetails *struct{} `json:"prompt_tokens_details"`
+	PromptTokensDetails *promptTokensDetails `json:"prompt_tokens_details"`
 }
 
 type null = *struct{}
 
 // wholeAnswer builds the answer to a request that does not stream.
-func wholeAnswer(t *Truth, s *Server, text, finish string, chat bool) any {
-	u := wholeUsage{usage: usageOf(t.PromptTokens, t.OutputTokens)}
+func wholeAnswer(t *Truth, s *Server, text, finish string, chat bool, cached *promptTokensDetails) any {
+	u := wholeUsage{usage: usageOf(t.PromptTokens, t.OutputTokens), PromptTokensDetails: cached}
 	created := t.Wall.Unix()
 	if !chat {
 		type choice struct {

@@ -78,6 +78,21 @@ type usage struct {
 	PromptTokens     int `json:"prompt_tokens"`
 	TotalTokens      int `json:"total_tokens"`
 	CompletionTokens int `json:"completion_tokens"`
+	// PromptTokensDetails is in a stream's usage only where there is something to say, as vLLM has it.
+	PromptTokensDetails *promptTokensDetails `json:"prompt_tokens_details,omitempty"`
+}
+
+// promptTokensDetails is what vLLM adds with --enable-prompt-tokens-details.
+type promptTokensDetails struct {
+	CachedTokens int `json:"cached_tokens"`
+}
+
+// cachedDetails says how much of a prompt was cached; nil of an engine without a prefix cache.
+func (c *Config) cachedDetails(seq *Sequence) *promptTokensDetails {
+	if !c.PrefixCaching {
+		return nil
+	}
+	return &promptTokensDetails{min(seq.Cached, max(seq.Prompt-1, 0))}
 }
 
 func usageOf(prompt, completion int) usage {
@@ -155,6 +170,7 @@ func buildTemplate(
 	if req.includeUsage {
 		c := usageChunk{chunk: head, SystemFingerprint: systemFingerprint}
 		c.Usage = usageOf(req.promptTokens, completion)
+		c.Usage.PromptTokensDetails = req.cached
 		c.Choices = []any{}
 		jsonEvent(&buf, c)
 	}

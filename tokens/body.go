@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -45,6 +46,8 @@ type BodyConfig struct {
 // Body writes request bodies, byte for byte as GuideLLM 0.5.0 writes them: the same fields in the same order, no
 // spaces, and text as UTF-8. It may be used by several goroutines.
 type Body struct {
+	cfg           BodyConfig
+	extra         []field
 	format        Format
 	limited, free template // with and without an output length
 }
@@ -88,7 +91,7 @@ func NewBody(cfg BodyConfig) (*Body, error) {
 				f.value)
 		}
 	}
-	b := &Body{format: cfg.Format}
+	b := &Body{cfg: cfg, extra: extra, format: cfg.Format}
 	b.free = newTemplate(cfg, false, extra)
 	b.limited = newTemplate(cfg, true, extra)
 	return b, nil
@@ -206,7 +209,11 @@ func (b *Body) Bytes(it Item) []byte {
 		return it.Body
 	}
 	const wrapping = 160 // the messages around the texts, and the length
-	texts := quotedLen(it.PrefixText) + quotedLen(it.PromptText) + len(it.Messages)
+	own := 0
+	for _, f := range it.fields {
+		own += len(f.name) + len(f.value) + 4
+	}
+	texts := own + quotedLen(it.PrefixText) + quotedLen(it.PromptText) + len(it.Messages)
 	return b.append(make([]byte, 0, b.limited.fixed+wrapping+texts), it)
 }
 
@@ -215,6 +222,10 @@ func (b *Body) append(dst []byte, it Item) []byte {
 	t := &b.limited
 	if it.OutputTokens <= 0 {
 		t = &b.free
+	}
+	if len(it.fields) > 0 {
+		own := newTemplate(b.cfg, it.OutputTokens > 0, slices.Concat(it.fields, b.extra))
+		t = &own
 	}
 	for _, p := range t.parts {
 		dst = append(dst, p.literal...)

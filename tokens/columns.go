@@ -82,8 +82,13 @@ func checkColumns(columns map[string][]string) error {
 // columns finds the columns of a kind: by default the first known name, with a mapping all that it names.
 func (f *fileSource) columns(r record, kind string) ([]any, error) {
 	if f.cfg.columns == nil {
-		for _, name := range columnNames[kind] {
+		names := columnNames[kind]
+		if kind == "output_tokens_count_column" && !f.cfg.guideLLM {
+			names = slices.Concat(names, outputColumns)
+		}
+		for _, name := range names {
 			if value, ok := r[name]; ok {
+				f.use(name)
 				return []any{value}, nil
 			}
 		}
@@ -93,19 +98,36 @@ func (f *fileSource) columns(r record, kind string) ([]any, error) {
 	for _, name := range f.cfg.columns[kind] {
 		value, ok := r[name]
 		if !ok { // GuideLLM writes the number of the data set before the name; here there is one
-			value, ok = r[strings.TrimPrefix(name, "0.")]
+			name = strings.TrimPrefix(name, "0.")
+			value, ok = r[name]
 		}
 		if !ok {
 			has := strings.Join(slices.Sorted(maps.Keys(r)), ", ")
 			return nil, fmt.Errorf("it has no column %q (%s); it has %s", name, kind, has)
 		}
+		f.use(name)
 		values = append(values, value)
 	}
 	return values, nil
 }
 
+// use notes that a column of this record is used.
+func (f *fileSource) use(name string) { f.used[name] = true }
+
+// errSaved marks what is wrong with a saved workload: it is to be sent as it was, and nothing is left out of it.
+var errSaved = errors.New("a saved workload")
+
+type savedError struct{ error }
+
+func (e savedError) Is(target error) bool { return target == errSaved }
+func (e savedError) Unwrap() error        { return e.error }
+
 // item makes an item of a record.
 func (f *fileSource) item(r record) (Item, error) {
+	if f.used == nil {
+		f.used = map[string]bool{}
+	}
+	clear(f.used)
 	if it, path, err := savedItem(r); path != "" || err != nil {
 		if f.path == "" {
 			f.path = path
@@ -114,8 +136,27 @@ func (f *fileSource) item(r record) (Item, error) {
 			err = fmt.Errorf("its path is %s, that of the records before is %s; one run sends to one path",
 				path, f.path)
 		}
+		if err != nil {
+			err = savedError{err}
+		}
 		return it, err
 	}
+	if !f.cfg.guideLLM {
+		r = batchBody(r)
+	}
+	it, err := f.plainItem(r)
+	if err == nil && f.found != nil {
+		for name, value := range r {
+			if !f.used[name] && !empty(value) {
+				f.found.unused[name]++
+			}
+		}
+	}
+	return it, err
+}
+
+// plainItem makes an item of a record that is not one of a saved workload.
+func (f *fileSource) plainItem(r record) (Item, error) {
 	it := Item{}
 	for kind, number := range map[string]*int{
 		"prompt_tokens_count_column": &it.PromptTokens,
@@ -150,6 +191,9 @@ func (f *fileSource) item(r record) (Item, error) {
 	values, err := f.columns(r, "text_column")
 	if err != nil {
 		return Item{}, err
+	}
+	if !f.cfg.guideLLM {
+		it.fields = f.ownFields(r, it.OutputTokens > 0)
 	}
 	var texts []string
 	for _, value := range values {
@@ -190,13 +234,14 @@ func userMessages(prefix string, texts []string) []byte {
 	return append(messages, ']')
 }
 
-// measure counts what the record does not say. The answer, where there is one, is how long the output is to be.
+// measure counts what the record does not say. The answer, where there is one, is how long the output is to be; where
+// the record bounds the length itself, it is left to the model.
 func (f *fileSource) measure(it *Item, answer string) {
-	if it.OutputTokens == 0 && answer != "" && f.cfg.count != nil {
-		it.OutputTokens = max(1, f.cfg.count(answer))
-	}
-	if it.OutputTokens == 0 {
+	if it.OutputTokens == 0 && !it.isBounded() {
 		it.OutputTokens = f.cfg.output
+		if answer != "" && f.cfg.count != nil {
+			it.OutputTokens = max(1, f.cfg.count(answer))
+		}
 	}
 	if f.cfg.count == nil {
 		return
@@ -259,15 +304,18 @@ func conversation(value any) ([]turn, bool) {
 	if s, isText := value.(string); isText && strings.HasPrefix(s, `[{"`) { // CSV
 		raw, ok = json.RawMessage(s), true
 	}
-	var parts []json.RawMessage
-	if !ok || json.Unmarshal(raw, &parts) != nil {
+	var turns []turn
+	if raw = bytes.TrimSpace(raw); !ok || len(raw) == 0 || raw[0] != '[' || json.Unmarshal(raw, &turns) != nil {
 		return nil, false
 	}
-	turns := make([]turn, len(parts))
+	if len(turns) > 0 && turns[0].From != "" {
+		return turns, true // of ShareGPT's no message is sent as it is
+	}
+	var parts []json.RawMessage
+	if json.Unmarshal(raw, &parts) != nil {
+		return nil, false
+	}
 	for i, part := range parts {
-		if json.Unmarshal(part, &turns[i]) != nil {
-			return nil, false
-		}
 		turns[i].raw = part
 	}
 	return turns, true
@@ -279,16 +327,22 @@ func (f *fileSource) conversationItem(it Item, turns []turn) (Item, error) {
 	if len(turns) == 0 {
 		return Item{}, errors.New("its conversation is empty")
 	}
+	if f.cfg.sessions != nil {
+		return f.sessionItem(it, turns)
+	}
 	answer := ""
 	if turns[0].From != "" {
 		for i, t := range turns {
-			switch t.From {
-			case "system":
+			switch {
+			case t.From == "system":
 				it.PrefixText = t.Value
-			case "human", "user":
+			case t.isHuman() && t.Value != "":
 				it.PromptText = t.Value
 				if i+1 < len(turns) {
 					answer = turns[i+1].Value
+				}
+				if f.found != nil && slices.ContainsFunc(turns[i+1:], turn.isHuman) {
+					f.found.further++
 				}
 			}
 			if it.PromptText != "" {
@@ -331,6 +385,9 @@ func (f *fileSource) conversationItem(it Item, turns []turn) (Item, error) {
 	f.measure(&it, answer)
 	return it, nil
 }
+
+// isHuman says whether a turn of ShareGPT's is a question.
+func (t turn) isHuman() bool { return t.From == "human" || t.From == "user" }
 
 // text is the content of a message, whether a text or a list of parts.
 func (t turn) text() string {

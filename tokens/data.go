@@ -31,6 +31,12 @@ type dataConfig struct {
 	// count counts the tokens of texts whose length the record does not give; nil leaves the lengths unknown. The
 	// length of the last message of a conversation is counted by it as well, and becomes the output length.
 	count func(text string) int
+	// guideLLM reads the columns that GuideLLM 0.5.0 knows alone: no other names, and no fields of the request.
+	guideLLM bool
+	// skip leaves out records that can't be sent; else they are errors.
+	skip bool
+	// sessions sends whole conversations as sessions; nil: each as one request.
+	sessions *SessionSpec
 }
 
 // data is an open file of records.
@@ -43,23 +49,29 @@ type data struct {
 
 // openData opens a file of records, or an array of records as JSON text.
 func openData(spec string, cfg dataConfig) (*data, error) {
+	f, err := openSource(spec, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return f.start()
+}
+
+func openSource(spec string, cfg dataConfig) (*fileSource, error) {
 	if spec = strings.TrimSpace(spec); spec == "" {
 		return nil, errors.New("no data: want a file, or synthetic data such as prompt_tokens=256,output_tokens=128")
 	}
 	f := &fileSource{cfg: cfg, name: spec}
 	if !strings.HasPrefix(spec, "[") {
 		var err error
-		if f.rows, err = openRecords(spec); err != nil {
-			return nil, err
-		}
-		return f.start()
+		f.rows, err = openRecords(spec)
+		return f, err
 	}
 	f.name = "data"
 	f.rows = &records{
 		next:  jsonRecords(f.name, strings.NewReader(spec)),
 		close: func() error { return nil },
 	}
-	return f.start()
+	return f, nil
 }
 
 // ParseSynthetic reads a description of synthetic data as GuideLLM's --data takes it: key=value pairs as in
@@ -208,11 +220,15 @@ func wholeNumber(value any) (int, error) {
 
 // fileSource reads the records of a file one by one.
 type fileSource struct {
-	cfg  dataConfig
-	name string
-	rows *records
-	read int    // items so far
-	path string // that a saved workload was sent to
+	cfg   dataConfig
+	name  string
+	rows  *records
+	read  int    // items so far
+	talks int    // sessions so far
+	path  string // that a saved workload was sent to
+
+	found *dataScan       // what a scan has found; nil: this is none
+	used  map[string]bool // the columns of this record that are used
 }
 
 func (f *fileSource) start() (*data, error) {
@@ -258,25 +274,39 @@ func (f *fileSource) start() (*data, error) {
 
 // next returns the next item, io.EOF at the end of the data or of the samples.
 func (f *fileSource) next() (Item, error) {
+	for {
+		it, at, err := f.nextOf()
+		var bad *RecordError
+		if err == nil || !errors.As(err, &bad) || at == (place{}) || !f.cfg.skip || errors.Is(err, errSaved) {
+			return it, err
+		}
+		if f.found != nil {
+			f.found.skip(bad)
+		}
+	}
+}
+
+// nextOf returns the next item. A place beside an error is that of a record that could be read and not be sent.
+func (f *fileSource) nextOf() (Item, place, error) {
 	// With a shuffle the samples are drawn from all records.
 	enough := f.cfg.samples > 0 && f.read == f.cfg.samples && !f.cfg.shuffle
-	r, line, err := record(nil), 0, io.EOF
+	r, at, err := record(nil), place{}, io.EOF
 	if !enough {
-		r, line, err = f.rows.next()
+		r, at, err = f.rows.next()
 	}
 	if errors.Is(err, io.EOF) && f.read < f.cfg.samples && f.read > 0 {
-		return Item{}, fmt.Errorf("%s: %d samples are asked for, but it holds %d records",
+		return Item{}, place{}, fmt.Errorf("%s: %d samples are asked for, but it holds %d records",
 			f.name, f.cfg.samples, f.read)
 	}
 	if err != nil {
-		return Item{}, err
+		return Item{}, place{}, err
 	}
-	f.read++
 	it, err := f.item(r)
 	if err != nil {
-		return Item{}, &RecordError{f.name, line, err}
+		return Item{}, at, at.error(f.name, err)
 	}
-	return it, nil
+	f.read++
+	return it, at, nil
 }
 
 // shuffled reads all records and returns a random selection of them in a random order (reservoir sampling).

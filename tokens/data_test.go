@@ -126,7 +126,7 @@ func TestBadRecordsNameTheirLine(t *testing.T) {
 	good := `{"prompt":"x"}` + "\n"
 	for _, c := range []struct{ name, file, want string }{
 		{"a.jsonl", good + good + `{"prompt":`, "a.jsonl:3: unexpected EOF"},
-		{"a.jsonl", good + "\n" + good + `{"prompt" "x"}`, "a.jsonl:4: invalid character"},
+		{"a.jsonl", good + "\n" + good + `{"prompt" "x"}`, "a.jsonl:4: record 3: invalid character"},
 		{"a.jsonl", good + "7\n", "a.jsonl:2: want a JSON object, got 7"},
 		{"a.jsonl", good + `{"other":"x","more":1}`, "a.jsonl:2: it has no prompt: none of its columns (more, other)"},
 		{"a.jsonl", good + `{"prompt":""}`, "a.jsonl:2: it has no prompt"},
@@ -141,9 +141,9 @@ func TestBadRecordsNameTheirLine(t *testing.T) {
 		{"a.jsonl", good + `{"messages":[{"role":"user"}]}`, "a.jsonl:2: message 1 of its conversation is"},
 		{"a.jsonl", good + `{"conversations":[{"from":"gpt","value":"x"}]}`,
 			"a.jsonl:2: its conversation has no turn of a human"},
-		{"a.json", "[\n" + good + ",\n" + good + ",\n\n  {\"prompt\" }]", "a.json:7: invalid character"},
+		{"a.json", "[\n" + good + ",\n" + good + ",\n\n  {\"prompt\" }]", "a.json:7: record 3: invalid character"},
 		{"a.json", "[" + good + "," + good, "a.json:3: the JSON array does not end"},
-		{"a.json", "[\n" + good + ",\n[]]", "a.json:4: want a JSON object, got []"},
+		{"a.json", "[\n" + good + ",\n[]]", "a.json:4: record 2: want a JSON object, got []"},
 		{"a.csv", "prompt,n\nx,1\n\"two\nlines\",2\nx,1,3\n", "a.csv:5: wrong number of fields"},
 		{"a.csv", "prompt,n\nx,1\n\"two\nlines\",2\n,3\n", "a.csv:5: it has no prompt"},
 		{"a.csv", "prompt,n\nx,1\nx\"y,1\n", "a.csv:3: bare \""},
@@ -406,7 +406,11 @@ func fuzzRecords(f *testing.F, name string, seeds ...string) {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		d, err := openData(path, dataConfig{count: words})
+		found, scanErr := scanData(path, dataConfig{})
+		if scanErr == nil {
+			found.notes(&DataSpec{})
+		}
+		d, err := openData(path, dataConfig{count: words, skip: true})
 		if err != nil {
 			return
 		}
@@ -418,6 +422,9 @@ func fuzzRecords(f *testing.F, name string, seeds ...string) {
 		for i := range 1000 {
 			it, err := d.source(i)
 			if err != nil {
+				if scanErr == nil && (err != io.EOF || i != found.records) {
+					t.Fatalf("%d records, then %v; the scan found %d", i, err, found.records)
+				}
 				return
 			}
 			if it.Body == nil && it.PromptText == "" && len(it.Messages) == 0 || it.OutputTokens < 0 ||
@@ -435,11 +442,13 @@ func FuzzJSONRecords(f *testing.F) {
 	fuzzRecords(f, "a.json", `{"prompt":"x"}`, `[{"text":"x","output_tokens_count":3},{}]`,
 		`{"messages":[{"role":"user","content":[{"text":"x"}]}]}`,
 		`{"conversations":[{"from":"human","value":"x"},{"from":"gpt","value":"y"}]}`,
+		`{"prompt":"x","max_tokens":3,"temperature":0.5,"tools":"[{}]","stop":"a"}{"prompt":"y","n":2}`,
+		`{"custom_id":"a","body":{"messages":[{"role":"user","content":"x"}],"seed":null}}`,
 		`{"path":"/v1/completions","body":{"a":1}}`, `{"path":"/v1/completions","body_base64":"eA=="}`)
 }
 
 func FuzzCSVRecords(f *testing.F) {
-	fuzzRecords(f, "a.csv", "prompt,output_tokens_count\nx,1\n\"y\nz\",2\n",
+	fuzzRecords(f, "a.csv", "prompt,output_tokens_count\nx,1\n\"y\nz\",2\n", "prompt,stop,logprobs\nx,y,true\n",
 		"messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"x\"\"}]\"\n")
 }
 

@@ -15,9 +15,13 @@ type Item struct {
 	PrefixTokens, PromptTokens int
 	// OutputTokens is how many tokens to ask for; 0 leaves the length to the model.
 	OutputTokens int
-	// Turns follow the request, as a session. Answer stands for its answer in them; "": the model's own.
-	Turns  []Turn
-	Answer string
+	// Turns follow the request, as a session. AnswerMessage is JSON that stands for its answer in them; empty: the
+	// model's own.
+	Turns         []Turn
+	AnswerMessage []byte
+	whole         bool // the item is a session, also where it has one turn
+	// fields are the item's own fields of the request body. Those of every body ([BodyConfig].Extra) go over them.
+	fields []field
 	// Body is the request body, once a [Body] made it or a saved workload gave it.
 	Body []byte
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
@@ -18,18 +19,39 @@ import (
 	"github.com/openloop/openloop/internal/infile"
 )
 
-// RecordError says which record of which file is bad. Line counts from 1; in a parquet file it is the row.
+// RecordError says which record of which file is bad. Line and Record count from 1; in a parquet file the line is the
+// row. Record is 0 where the line alone names the record.
 type RecordError struct {
-	File string
-	Line int
-	Err  error
+	File         string
+	Line, Record int
+	Err          error
 }
 
 // Error implements error.
-func (e *RecordError) Error() string { return fmt.Sprintf("%s:%d: %v", e.File, e.Line, e.Err) }
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("%s:%s: %v", e.File, place{e.Line, e.Record}, e.Err)
+}
 
 // Unwrap returns the reason.
 func (e *RecordError) Unwrap() error { return e.Err }
+
+// place is where a record stands in its file.
+type place struct {
+	line   int
+	record int // 0 where each record has lines of its own
+}
+
+// String is the line, and the record where that is another number: the records of a JSON array may stand in one line.
+func (p place) String() string {
+	if p.record == 0 || p.record == p.line {
+		return strconv.Itoa(p.line)
+	}
+	return fmt.Sprintf("%d: record %d", p.line, p.record)
+}
+
+func (p place) error(file string, err error) *RecordError {
+	return &RecordError{file, p.line, p.record, err}
+}
 
 // record is one row of a file by the names of its columns: JSON values as raw JSON, text of the other formats as
 // string.
@@ -37,7 +59,7 @@ type record map[string]any
 
 // records reads a file from its start to its end, holding one record at a time.
 type records struct {
-	next  func() (record, int, error) // with its line; io.EOF at the end
+	next  func() (record, place, error) // with its place; io.EOF at the end
 	close func() error
 }
 
@@ -122,8 +144,8 @@ func (r *recordReader) Read(p []byte) (int, error) {
 }
 
 // records are the records of a parser that reads from r.
-func (r *recordReader) records(next func() (record, int, error)) *records {
-	return &records{next: func() (record, int, error) {
+func (r *recordReader) records(next func() (record, place, error)) *records {
+	return &records{next: func() (record, place, error) {
 		r.read = 0
 		return next()
 	}}
@@ -160,14 +182,15 @@ func (l *lineReader) at(offset int64) int {
 }
 
 // jsonRecords reads objects that follow each other, as lines or not, and an array of objects.
-func jsonRecords(path string, input io.Reader) func() (record, int, error) {
+func jsonRecords(path string, input io.Reader) func() (record, place, error) {
 	lines := &lineReader{input: input}
 	d := json.NewDecoder(lines)
-	started, array := false, false
-	return func() (record, int, error) {
+	started, array, n := false, false, 0
+	return func() (record, place, error) {
 		first, at := nextByte(d)
 		line := lines.at(at)
-		bad := func(err error) (record, int, error) { return nil, 0, &RecordError{path, line, err} }
+		n++
+		bad := func(err error) (record, place, error) { return nil, place{}, place{line, n}.error(path, err) }
 		if !started {
 			started = true
 			if array = first == '['; array {
@@ -179,27 +202,32 @@ func jsonRecords(path string, input io.Reader) func() (record, int, error) {
 			}
 		}
 		if array && first == ']' {
-			return nil, 0, io.EOF
+			return nil, place{}, io.EOF
 		}
 		var raw json.RawMessage
-		err := d.Decode(&raw)
+		var fields map[string]json.RawMessage
+		var err error
+		if first == '{' { // at once, not first as a whole
+			err = d.Decode(&fields)
+		} else {
+			err = d.Decode(&raw)
+		}
 		switch {
 		case errors.Is(err, io.EOF) && !array:
-			return nil, 0, io.EOF
+			return nil, place{}, io.EOF
 		case errors.Is(err, io.EOF):
 			return bad(errors.New("the JSON array does not end"))
 		case err != nil:
 			return bad(err)
 		}
-		var fields map[string]json.RawMessage
-		if err := json.Unmarshal(raw, &fields); err != nil || fields == nil {
+		if fields == nil {
 			return bad(fmt.Errorf("want a JSON object, got %.80s", raw))
 		}
 		r := make(record, len(fields))
 		for name, value := range fields {
 			r[name] = value
 		}
-		return r, line, nil
+		return r, place{line, n}, nil
 	}
 }
 
@@ -220,20 +248,20 @@ func nextByte(d *json.Decoder) (byte, int64) {
 	}
 }
 
-func csvRecords(path string, input io.Reader) (func() (record, int, error), error) {
+func csvRecords(path string, input io.Reader) (func() (record, place, error), error) {
 	r := csv.NewReader(input)
 	header, err := r.Read()
 	if err != nil {
 		if errors.Is(err, io.EOF) {
 			err = errors.New("an empty file; want a line of column names")
 		}
-		return nil, &RecordError{path, 1, err}
+		return nil, place{line: 1}.error(path, err)
 	}
 	line := 1 // of the row before
-	return func() (record, int, error) {
+	return func() (record, place, error) {
 		row, err := r.Read()
 		if errors.Is(err, io.EOF) {
-			return nil, 0, io.EOF
+			return nil, place{}, io.EOF
 		}
 		if err != nil {
 			line++
@@ -241,32 +269,32 @@ func csvRecords(path string, input io.Reader) (func() (record, int, error), erro
 			if errors.As(err, &parse) {
 				line, err = parse.StartLine, parse.Err
 			}
-			return nil, 0, &RecordError{path, line, err}
+			return nil, place{}, place{line: line}.error(path, err)
 		}
 		line, _ = r.FieldPos(0)
 		fields := make(record, len(row))
 		for i, value := range row {
 			fields[header[i]] = value
 		}
-		return fields, line, nil
+		return fields, place{line: line}, nil
 	}, nil
 }
 
 // textRecords reads a prompt a line; empty lines are none.
-func textRecords(path string, input *bufio.Reader) func() (record, int, error) {
+func textRecords(path string, input *bufio.Reader) func() (record, place, error) {
 	line := 0
-	return func() (record, int, error) {
+	return func() (record, place, error) {
 		for {
 			text, err := input.ReadString('\n')
 			if err != nil && (!errors.Is(err, io.EOF) || text == "") {
 				if errors.Is(err, io.EOF) {
-					return nil, 0, io.EOF
+					return nil, place{}, io.EOF
 				}
-				return nil, 0, &RecordError{path, line + 1, err}
+				return nil, place{}, place{line: line + 1}.error(path, err)
 			}
 			line++
 			if text = strings.TrimRight(text, "\r\n"); strings.TrimSpace(text) != "" {
-				return record{"text": text}, line, nil
+				return record{"text": text}, place{line: line}, nil
 			}
 		}
 	}
@@ -288,7 +316,7 @@ func checkFooter(input io.ReaderAt, size int64) error {
 	return nil
 }
 
-func parquetRecords(path string, input io.ReaderAt, size int64) (next func() (record, int, error), err error) {
+func parquetRecords(path string, input io.ReaderAt, size int64) (next func() (record, place, error), err error) {
 	defer func() { // the library panics on some broken files
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%s: not a readable parquet file: %v", path, p)
@@ -303,24 +331,24 @@ func parquetRecords(path string, input io.ReaderAt, size int64) (next func() (re
 	}
 	rows := parquet.NewGenericReader[any](file)
 	row := 0
-	return func() (r record, line int, err error) {
+	return func() (r record, at place, err error) {
 		defer func() {
 			if p := recover(); p != nil {
-				err = &RecordError{path, row, fmt.Errorf("a row that cannot be read: %v", p)}
+				err = place{line: row}.error(path, fmt.Errorf("a row that cannot be read: %v", p))
 			}
 		}()
 		buffer := make([]any, 1)
 		n, err := rows.Read(buffer)
 		if n == 0 {
 			if err == nil || errors.Is(err, io.EOF) {
-				return nil, 0, io.EOF
+				return nil, place{}, io.EOF
 			}
-			return nil, 0, &RecordError{path, row + 1, err}
+			return nil, place{}, place{line: row + 1}.error(path, err)
 		}
 		row++
 		fields, ok := buffer[0].(map[string]any)
 		if !ok {
-			return nil, 0, &RecordError{path, row, fmt.Errorf("want named columns, got %T", buffer[0])}
+			return nil, place{}, place{line: row}.error(path, fmt.Errorf("want named columns, got %T", buffer[0]))
 		}
 		r = make(record, len(fields))
 		for name, value := range fields {
@@ -332,11 +360,11 @@ func parquetRecords(path string, input io.ReaderAt, size int64) (next func() (re
 			default: // numbers, and lists such as messages
 				raw, err := json.Marshal(v)
 				if err != nil {
-					return nil, 0, &RecordError{path, row, fmt.Errorf("column %q: %w", name, err)}
+					return nil, place{}, place{line: row}.error(path, fmt.Errorf("column %q: %w", name, err))
 				}
 				r[name] = json.RawMessage(raw)
 			}
 		}
-		return r, row, nil
+		return r, place{line: row}, nil
 	}, nil
 }

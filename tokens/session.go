@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -102,9 +103,12 @@ func (s *SessionSpec) check() error {
 type Turn struct {
 	Think        time.Duration
 	PromptText   string
-	PromptTokens int // of the text
+	Messages     []byte // JSON of what it adds, with commas between; empty: PromptText as the user's message
+	PromptTokens int    // of the text
 	OutputTokens int
-	Answer       string // that stands for this turn's answer in later ones; "": the model's own
+
+	// AnswerMessage is JSON that stands for this turn's answer in later ones; empty: the model's own.
+	AnswerMessage []byte
 }
 
 // turns makes the turns of item i after the first, and the first one's recorded answer.
@@ -119,53 +123,41 @@ func (s *Synth) turns(it *Item) {
 	if prompt.Mean == 0 {
 		prompt = s.cfg.Prompt
 	}
-	answer := func(turn, tokens int) string {
-		if !spec.Recorded {
-			return ""
+	answer := func(turn, tokens int) []byte {
+		if !spec.Recorded || tokens == 0 {
+			return nil
 		}
-		return s.text(it.Index*mostTurns+turn, s.words(tokens), streamAnswer, false)
+		return appendAssistant(nil, s.text(it.Index*mostTurns+turn, s.words(tokens), streamAnswer, false))
 	}
-	it.Answer = answer(0, it.OutputTokens)
+	it.whole = true
+	it.AnswerMessage = answer(0, it.OutputTokens)
 	for k, n := 1, spec.Turns.sample(r); k < n; k++ {
 		t := Turn{Think: spec.Think.sample(r), PromptTokens: prompt.sample(r), OutputTokens: s.cfg.Output.sample(r)}
 		t.PromptText = s.text(it.Index*mostTurns+k, s.words(t.PromptTokens), streamTurn, false)
-		t.Answer = answer(k, t.OutputTokens)
+		t.AnswerMessage = answer(k, t.OutputTokens)
 		it.Turns = append(it.Turns, t)
 	}
 }
 
 // around is the body of a chat request before and behind its messages.
-func (b *Body) around(outputTokens int) (head, tail []byte) {
-	t := &b.limited
-	if outputTokens <= 0 {
-		t = &b.free
-	}
-	var before, text []byte
-	for _, p := range t.parts {
-		text = append(text, p.literal...)
-		switch p.hole {
-		case holeLength:
-			text = fmt.Appendf(text, "%d", outputTokens)
-		case holeText:
-			before, text = append(text, '['), []byte{']'}
-		}
-	}
-	return before, text
+func (b *Body) around(it Item) (head, tail []byte) {
+	const mark = "\x00" // no JSON has it
+	it.Messages = []byte(mark)
+	before, after, _ := bytes.Cut(b.append(nil, it), []byte(mark))
+	return append(before, '['), append([]byte{']'}, after...)
 }
 
-// session makes the session of an item that has further turns. The length of each turn's prompt is that of all texts up
-// to it, the answers between as they were asked for; −1 where one of them is not known.
+// session makes the session of an item. The length of each turn's prompt is that of all texts up to it, the answers
+// between as they were asked for; −1 where one of them is not known.
 func (b *Body) session(it Item) *loadgen.Session {
 	s := &loadgen.Session{}
 	all := it.InputTokens()
 	known := all > 0
-	add := func(messages []byte, think time.Duration, text string, output int, answer string) {
-		t := loadgen.Turn{Think: think, Messages: messages, PromptTokens: -1, OutputTokens: int32(output),
-			PromptWords: int32(loadgen.CountWords([]byte(text))), PromptChars: int32(utf8.RuneCountInString(text))}
-		t.Head, t.Tail = b.around(output)
-		if answer != "" {
-			t.Answer = append(appendString([]byte(`{"role":"assistant","content":`), answer), '}')
-		}
+	add := func(messages []byte, think time.Duration, text string, output int, answer []byte) {
+		t := loadgen.Turn{Think: think, Messages: messages, Answer: answer, PromptTokens: -1,
+			OutputTokens: int32(output), PromptWords: int32(loadgen.CountWords([]byte(text))),
+			PromptChars: int32(utf8.RuneCountInString(text))}
+		t.Head, t.Tail = b.around(Item{OutputTokens: output, fields: it.fields})
 		if known {
 			t.PromptTokens = int32(all)
 		}
@@ -174,11 +166,15 @@ func (b *Body) session(it Item) *loadgen.Session {
 		s.Turns = append(s.Turns, t)
 	}
 	first := appendMessages(nil, it)
-	add(first[1:len(first)-1], 0, it.PromptText, it.OutputTokens, it.Answer)
+	add(first[1:len(first)-1], 0, it.PromptText, it.OutputTokens, it.AnswerMessage)
 	for _, t := range it.Turns {
 		known = known && t.PromptTokens > 0
 		all += t.PromptTokens
-		add(appendUser(nil, t.PromptText), t.Think, t.PromptText, t.OutputTokens, t.Answer)
+		messages := t.Messages
+		if len(messages) == 0 {
+			messages = appendUser(nil, t.PromptText)
+		}
+		add(messages, t.Think, t.PromptText, t.OutputTokens, t.AnswerMessage)
 	}
 	return s
 }

@@ -49,7 +49,12 @@ type DataSpec struct {
 	Samples int
 	Shuffle bool  // take the records in random order; with Samples a random selection
 	Seed    int64 // of that order
-	Output  int   // tokens to ask for where a record does not say; 0: as many as the model likes
+	// Sessions sends whole conversations as sessions, with its Think and Recorded; nil: each as one request.
+	Sessions *SessionSpec
+	Output   int // tokens to ask for where a record does not say; 0: as many as the model likes
+	// GuideLLM takes of records what GuideLLM 0.5.0 takes and no more: its names of columns, and no fields of the
+	// request.
+	GuideLLM bool
 }
 
 // TraceSpec describes a recorded load.
@@ -57,6 +62,11 @@ type TraceSpec struct {
 	File     string
 	Speed    float64 // replay so many times as fast; 0: 1
 	Requests int     // use so many of its requests, the first ones; 0: all
+
+	// BlockTokens is how many tokens a hash identifier stands for; 0: as the identifiers and the lengths show.
+	BlockTokens int
+	// TimeUnit is the unit of the time stamps of JSON lines, [Milliseconds] or [Seconds]; "": recognised.
+	TimeUnit string
 }
 
 // SpecError says which field of a Spec is wrong.

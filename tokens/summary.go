@@ -37,6 +37,18 @@ type LengthCheck struct {
 	Error    float64 `json:"error"`           // the greatest difference from that, over the asked length
 }
 
+// Notes says before any load what the workload is, as far as its description leaves that open, and warns of what is in
+// its file and can't be sent.
+func (w *Workload) Notes() (notes, warnings []string) {
+	if w.trace != nil {
+		return w.trace.notes(*w.spec.Trace), nil
+	}
+	if w.data != nil {
+		return w.found.notes(w.spec.Data)
+	}
+	return nil, nil
+}
+
 // Summary says what was sent in the stages.
 func (w *Workload) Summary(stages []*loadgen.Measured) Summary {
 	s := Summary{Tokenizer: w.spec.Tokenizer, PromptSeed: w.spec.Seed}
@@ -56,6 +68,10 @@ func (w *Workload) Summary(stages []*loadgen.Measured) Summary {
 func (w *Workload) Warnings(stages []*loadgen.Measured) []string {
 	var out []string
 	if w.data != nil {
+		if n := w.found.skipped; n > 0 {
+			out = append(out, fmt.Sprintf("%d of %d records of the data can't be sent and were left out", n,
+				n+w.found.records))
+		}
 		if size := int(w.data.size.Load()); size > 0 && w.sent > size {
 			out = append(out, fmt.Sprintf("the %d records of the data were sent %.1f times over: later requests may "+
 				"have been answered from the server's prefix cache", size, float64(w.sent)/float64(size)))

@@ -12,9 +12,6 @@ import (
 	"time"
 )
 
-// traceBlock is the length in tokens of the block of text that a hash identifier stands for, as in Mooncake's traces.
-const traceBlock = 512
-
 // longestTrace is how long the replay of a trace may last: no offset overflows.
 const longestTrace = 100 * 365 * 24 * time.Hour
 
@@ -22,55 +19,54 @@ const longestTrace = 100 * 365 * 24 * time.Hour
 // shared with others. Its texts are synthetic.
 type trace struct {
 	requests []traceRequest
-	block    int // tokens of the text that an identifier stands for
+	form     traceForm
 }
 
 type traceRequest struct {
+	stamp         float64 // as it stands in the trace, where the unit is not known yet
 	offset        time.Duration
 	input, output int
 	hashes        []int64
 }
 
-// readTrace reads a trace, also gzipped: JSON lines in Mooncake's form (timestamp in ms, input_length, output_length
-// and, if there are any, hash_ids), or the CSV of the Azure LLM inference traces (TIMESTAMP, ContextTokens,
-// GeneratedTokens). Offsets count from the earliest request. A bad line is a [RecordError].
+// readTrace reads a trace, also gzipped: JSON lines of Mooncake, Bailian (Qwen) or vLLM's timed_trace (timestamp,
+// input_length, output_length and, if there are any, hash_ids), or the CSV of the Azure LLM inference traces or of
+// BurstGPT. Offsets count from the earliest request. A bad line is a [RecordError], what the trace leaves open a
+// [HintError].
 func readTrace(spec TraceSpec) (*trace, error) {
 	if spec.Speed < 0 || math.IsNaN(spec.Speed) || math.IsInf(spec.Speed, 0) || spec.Requests < 0 {
 		return nil, fmt.Errorf("speed %v, %d requests: neither may be negative or infinite", spec.Speed, spec.Requests)
 	}
+	if spec.BlockTokens < 0 || spec.BlockTokens > maxTokens {
+		return nil, fmt.Errorf("blocks of %d tokens: want 1 to %d", spec.BlockTokens, maxTokens)
+	}
 	if spec.Speed == 0 {
 		spec.Speed = 1
 	}
-	path := spec.File
-	rows, err := openRecords(path)
+	t, form, err := readTraceFile(spec)
 	if err != nil {
 		return nil, err
 	}
-	// By then all that is wanted was read, or the error of reading is returned.
-	defer func() { _ = rows.close() }()
-	t := &trace{block: traceBlock}
-	for spec.Requests == 0 || len(t.requests) < spec.Requests {
-		r, line, err := rows.next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		q, err := parseTraceRequest(r)
-		if err != nil {
-			return nil, &RecordError{path, line, err}
-		}
-		t.requests = append(t.requests, q)
-	}
 	if len(t.requests) == 0 {
-		return nil, fmt.Errorf("%s: it holds no requests", path)
+		return nil, fmt.Errorf("%s: it holds no requests", spec.File)
+	}
+	if form.isJSON {
+		if err := t.settle(spec, form.isBailian); err != nil {
+			return nil, fmt.Errorf("%s: %w", spec.File, err)
+		}
+		for i := range t.requests {
+			if t.form.unit == Seconds && math.Abs(t.requests[i].stamp) > longestStamp {
+				return nil, fmt.Errorf("%s: request %d: timestamp %v is too large for seconds", spec.File, i+1,
+					t.requests[i].stamp)
+			}
+			t.requests[i].offset = stampOffset(t.requests[i].stamp, t.form.unit)
+		}
 	}
 	slices.SortStableFunc(t.requests, func(a, b traceRequest) int { return cmp.Compare(a.offset, b.offset) })
 	first := t.requests[0].offset
 	last := t.requests[len(t.requests)-1].offset
 	if length := float64(last-first) / spec.Speed; length > float64(longestTrace) {
-		return nil, fmt.Errorf("%s: at %v times its speed it lasts more than a hundred years", path, spec.Speed)
+		return nil, fmt.Errorf("%s: at %v times its speed it lasts more than a hundred years", spec.File, spec.Speed)
 	}
 	for i := range t.requests {
 		t.requests[i].offset = time.Duration(float64(t.requests[i].offset-first) / spec.Speed)
@@ -78,34 +74,122 @@ func readTrace(spec TraceSpec) (*trace, error) {
 	return t, nil
 }
 
-// parseTraceRequest reads a record of either form. Its offset counts from the trace's own origin.
-func parseTraceRequest(r record) (q traceRequest, err error) {
-	stamp, mooncake := r["timestamp"]
-	input, output := "input_length", "output_length"
-	if !mooncake {
-		var azure bool
-		if stamp, azure = r["TIMESTAMP"]; !azure {
-			return q, errors.New("want timestamp, input_length and output_length (Mooncake), " +
-				"or TIMESTAMP, ContextTokens and GeneratedTokens (Azure)")
+// longestStamp bounds a time stamp in seconds: 285 years, below what a time.Duration holds.
+const longestStamp = 9e9
+
+// stampOffset is a time stamp as a time, to the nanosecond.
+func stampOffset(stamp float64, unit string) time.Duration {
+	if unit == Seconds {
+		return time.Duration(math.Round(stamp * 1e9))
+	}
+	return time.Duration(math.Round(stamp * 1e6))
+}
+
+// readTraceFile reads the requests of a trace in their order.
+func readTraceFile(spec TraceSpec) (*trace, traceReader, error) {
+	var form traceReader
+	rows, err := openRecords(spec.File)
+	if err != nil {
+		return nil, form, err
+	}
+	// By then all that is wanted was read, or the error of reading is returned.
+	defer func() { _ = rows.close() }()
+	t := &trace{}
+	for spec.Requests == 0 || len(t.requests) < spec.Requests {
+		r, at, err := rows.next()
+		if errors.Is(err, io.EOF) {
+			break
 		}
-		input, output = "ContextTokens", "GeneratedTokens"
-	}
-	if mooncake {
-		ms, err := realNumber(stamp)
-		if err != nil || math.Abs(ms) > 1e12 { // 30 years, and far from overflowing
-			return q, fmt.Errorf("timestamp: %s; want milliseconds", show(stamp))
+		if err != nil {
+			return nil, form, err
 		}
-		q.offset = time.Duration(math.Round(ms * 1e6))
-	} else if q.offset, err = azureTime(stamp); err != nil {
+		if form.read == nil {
+			if form, err = traceReaderOf(r); err != nil {
+				return nil, form, at.error(spec.File, err)
+			}
+			t.form.name = form.name
+		}
+		q, err := form.read(r)
+		if err != nil {
+			return nil, form, at.error(spec.File, err)
+		}
+		if !t.form.count(r, q) {
+			continue
+		}
+		q.output = max(1, q.output) // 0 would mean that the model decides
+		t.requests = append(t.requests, q)
+	}
+	if len(t.requests) == 0 && t.form.noInput > 0 {
+		return nil, form, fmt.Errorf("%s: none of its %d requests has any input", spec.File, t.form.noInput)
+	}
+	return t, form, nil
+}
+
+// count counts what is special about a request; false says that it can't be sent.
+func (f *traceForm) count(r record, q traceRequest) bool {
+	if q.input == 0 {
+		f.noInput++
+		return false
+	}
+	if q.output == 0 {
+		f.noOutput++
+	}
+	if parent, ok := r["parent_chat_id"]; ok && !empty(parent) {
+		if n, err := wholeNumber(parent); err != nil || n >= 0 {
+			f.turns++
+		}
+	}
+	if n, err := wholeNumber(r["NumImages"]); err == nil && n > 0 {
+		f.images++
+	}
+	return true
+}
+
+// traceReader reads the records of one form.
+type traceReader struct {
+	name              string
+	read              func(record) (traceRequest, error)
+	isJSON, isBailian bool
+}
+
+// traceReaderOf recognises a form by its first record.
+func traceReaderOf(r record) (traceReader, error) {
+	has := func(names ...string) bool {
+		for _, name := range names {
+			if _, ok := r[name]; !ok {
+				return false
+			}
+		}
+		return true
+	}
+	switch {
+	case has("timestamp"):
+		return traceReader{
+			read: readMooncake, isJSON: true, isBailian: has("chat_id", "parent_chat_id"),
+		}, nil
+	case has("TIMESTAMP"):
+		return traceReader{name: "Azure", read: readAzure}, nil
+	case has("Timestamp", "Request tokens"):
+		return traceReader{name: "BurstGPT, times in s", read: readBurstGPT}, nil
+	}
+	return traceReader{}, errors.New("want timestamp, input_length and output_length (Mooncake, Bailian, vLLM), " +
+		"TIMESTAMP, ContextTokens and GeneratedTokens (Azure), " +
+		"or Timestamp, Request tokens and Response tokens (BurstGPT)")
+}
+
+// readMooncake reads the fields that the traces in JSON lines share. The unit of the stamp is not known yet.
+func readMooncake(r record) (q traceRequest, err error) {
+	stamp, ok := r["timestamp"]
+	if !ok {
+		return q, errors.New("timestamp is missing")
+	}
+	q.stamp, err = realNumber(stamp)
+	if err != nil || math.Abs(q.stamp) > 1000*longestStamp {
+		return q, fmt.Errorf("timestamp: %s; want milliseconds or seconds", show(stamp))
+	}
+	if err := q.lengths(r, "input_length", "output_length"); err != nil {
 		return q, err
 	}
-	if q.input, err = traceLength(r, input, 1); err != nil {
-		return q, err
-	}
-	if q.output, err = traceLength(r, output, 0); err != nil {
-		return q, err
-	}
-	q.output = max(1, q.output) // 0 would mean that the model decides
 	if ids, ok := r["hash_ids"].(json.RawMessage); ok {
 		if err := json.Unmarshal(ids, &q.hashes); err != nil {
 			return q, fmt.Errorf("hash_ids: %.80s; want a list of whole numbers", ids)
@@ -114,14 +198,38 @@ func parseTraceRequest(r record) (q traceRequest, err error) {
 	return q, nil
 }
 
-func traceLength(r record, name string, least int) (int, error) {
+func readAzure(r record) (q traceRequest, err error) {
+	if q.offset, err = azureTime(r["TIMESTAMP"]); err != nil {
+		return q, err
+	}
+	return q, q.lengths(r, "ContextTokens", "GeneratedTokens")
+}
+
+func readBurstGPT(r record) (q traceRequest, err error) {
+	stamp, err := realNumber(r["Timestamp"])
+	if err != nil || math.Abs(stamp) > longestStamp {
+		return q, fmt.Errorf("the column Timestamp: %s; want seconds", show(r["Timestamp"]))
+	}
+	q.offset = stampOffset(stamp, Seconds)
+	return q, q.lengths(r, "Request tokens", "Response tokens")
+}
+
+// lengths reads the lengths of input and output.
+func (q *traceRequest) lengths(r record, input, output string) (err error) {
+	if q.input, err = traceLength(r, input); err == nil {
+		q.output, err = traceLength(r, output)
+	}
+	return err
+}
+
+func traceLength(r record, name string) (int, error) {
 	value, ok := r[name]
 	if !ok {
 		return 0, fmt.Errorf("%s is missing", name)
 	}
 	n, err := wholeNumber(value)
-	if err != nil || n < least || n > maxTokens {
-		return 0, fmt.Errorf("%s: %s; want a whole number from %d to %d", name, show(value), least, maxTokens)
+	if err != nil || n < 0 || n > maxTokens {
+		return 0, fmt.Errorf("%s: %s; want a whole number from 0 to %d", name, show(value), maxTokens)
 	}
 	return n, nil
 }
@@ -177,7 +285,7 @@ func (t *trace) source(s *Synth) source {
 func (t *trace) text(s *Synth, i int, q traceRequest) string {
 	var text strings.Builder
 	left := s.words(q.input)
-	block := s.words(t.block)
+	block := s.words(t.form.block)
 	text.Grow(left * 9)
 	for _, hash := range q.hashes {
 		if n := min(left, block); n > 0 {

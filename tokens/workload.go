@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"unicode/utf8"
 
 	"github.com/openloop/openloop/loadgen"
@@ -25,6 +24,7 @@ type Workload struct {
 
 	synthetic *SyntheticSpec // nil: data or a trace
 	data      *dataSource
+	found     *dataScan // in the data
 	trace     *trace
 	going     *ahead // of data and traces: one for all stages, which go on where the last one ended
 
@@ -125,18 +125,16 @@ func (w *Workload) openData() error {
 	if err := w.chooseCounter(); err != nil {
 		return err
 	}
-	d, err := w.read()
-	if err != nil {
-		return err
-	}
-	if err := d.close(); err != nil {
+	// All records are read once before any load: what can't be sent shows itself.
+	if w.found, err = scanData(spec.Source, w.dataConfig()); err != nil {
 		return &SpecError{"Data", err}
 	}
-	if d.saved && d.format != w.spec.Format {
+	if w.found.saved && w.found.format != w.spec.Format {
 		return &SpecError{"Data", fmt.Errorf("%s holds requests to %s, but requests to %s are asked for",
-			spec.Source, d.format.Path(), w.spec.Format.Path())}
+			spec.Source, w.found.format.Path(), w.spec.Format.Path())}
 	}
 	w.data = &dataSource{read: w.read}
+	w.data.size.Store(int64(w.found.records))
 	return nil
 }
 
@@ -175,18 +173,20 @@ func (w *Workload) chooseCounter() error {
 }
 
 // read opens the data at its beginning.
-func (w *Workload) read() (*data, error) { return w.readCounting(w.count, w.spec.Data.Output) }
-
-func (w *Workload) readCounting(count func(string) int, output int) (*data, error) {
-	spec := w.spec.Data
-	d, err := openData(spec.Source, dataConfig{
-		columns: spec.Columns, samples: spec.Samples, shuffle: spec.Shuffle, seed: uint64(spec.Seed),
-		output: output, count: count,
-	})
+func (w *Workload) read() (*data, error) {
+	d, err := openData(w.spec.Data.Source, w.dataConfig())
 	if err != nil {
 		return nil, &SpecError{"Data", err}
 	}
 	return d, nil
+}
+
+func (w *Workload) dataConfig() dataConfig {
+	spec := w.spec.Data
+	return dataConfig{
+		columns: spec.Columns, samples: spec.Samples, shuffle: spec.Shuffle, seed: uint64(spec.Seed),
+		output: spec.Output, count: w.count, guideLLM: spec.GuideLLM, skip: true, sessions: spec.Sessions,
+	}
 }
 
 // trialStage is the stage that the trial's prompt is of.
@@ -318,7 +318,7 @@ func (w *Workload) Source(ctx context.Context, stage int) (next loadgen.Source, 
 
 // prepare makes a request of an item. The texts are in the body, and not kept beside it.
 func (w *Workload) prepare(it Item) ready {
-	if len(it.Turns) > 0 {
+	if it.whole {
 		return ready{request: w.body.session(it).Request(), index: it.Index, prefixTokens: it.PrefixTokens,
 			promptTokens: it.PromptTokens}
 	}
@@ -349,34 +349,17 @@ func (w *Workload) TraceLoad() loadgen.Load {
 }
 
 // Records is how many requests the data or the trace holds, 0 for synthetic prompts without end, and how many of them
-// say how long their output is to be. It reads all of the data, so that bad records show themselves before any load.
-func (w *Workload) Records() (count, withOutput int, err error) {
+// say how long their output is to be. Records that can't be sent do not count.
+func (w *Workload) Records() (count, withOutput int) {
 	switch {
 	case w.trace != nil:
-		return len(w.trace.requests), len(w.trace.requests), nil
-	case w.data == nil && w.spec.Data != nil:
-		return w.spec.Data.Samples, 0, nil
-	case w.data == nil:
-		return 0, 0, nil
+		return len(w.trace.requests), len(w.trace.requests)
+	case w.data != nil:
+		return w.found.records, w.found.withOutput
+	case w.spec.Data != nil:
+		return w.spec.Data.Samples, 0
 	}
-	d, err := w.readCounting(nil, 0)
-	if err != nil {
-		return 0, 0, err
-	}
-	// By then all that is wanted was read, or the error of reading is returned.
-	defer func() { _ = d.close() }()
-	for {
-		it, err := d.source(count)
-		if errors.Is(err, io.EOF) {
-			return count, withOutput, nil
-		}
-		if err != nil {
-			return 0, 0, &SpecError{"Data", err}
-		}
-		if count++; it.OutputTokens > 0 {
-			withOutput++
-		}
-	}
+	return 0, 0
 }
 
 // Sent is told how many requests a stage began, after its end: those are saved.

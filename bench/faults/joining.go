@@ -373,7 +373,7 @@ func sameRows() []row {
 		"poisson":         synthetic + " --profile poisson --rate 50 --max-seconds 2",
 		"max-requests":    synthetic + " --profile constant --rate 50 --max-requests 61",
 		"data":            " --data $IN/prompts.jsonl --profile constant --rate 50 --max-requests 60",
-		"a trace":         " --trace $IN/trace.jsonl",
+		"a trace":         " --trace $IN/trace.jsonl --trace-time-unit ms",
 		"concurrent":      synthetic + " --profile concurrent --rate 5 --max-requests 60",
 		"synchronous":     synthetic + " --profile synchronous --max-requests 30",
 		"warm-up":         synthetic + " --profile poisson --rate 50 --max-seconds 3 --warmup 1 --cooldown 0.5",

@@ -72,7 +72,7 @@ func bench() error {
 	flag.IntVar(&o.runs, "runs", 3, "runs of each row; printed are the median and the range")
 	seconds := flag.Float64("seconds", 15, "length of a run")
 	only := flag.String("row", "", "only the rows of these names, separated by commas; "+
-		"those that take ten minutes run only when named: 200-long, report")
+		"those that take minutes run only when named: 200-long, sessions, report")
 	check := flag.Bool("check", false, "fail if a request was lost or a verdict is wrong")
 	flag.StringVar(&o.guidellm, "guidellm", guideLLMProgram(),
 		"the pinned GuideLLM, to be run beside openloop at 300 and 700 req/s; empty: not")

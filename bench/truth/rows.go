@@ -17,6 +17,10 @@ type row struct {
 	Extra   bool    // run only when it is named
 	Report  int     // the client ends after so many requests, and writes its report of them
 
+	// Turns makes each arrival a session of so many requests, with Think between an answer and the next.
+	Turns int
+	Think time.Duration
+
 	// What is done to the client, to see whether its audit notices.
 	Busy   int           // so many busy loops beside it, on one processor
 	Stall  time.Duration // its pacer sleeps so long halfway
@@ -47,6 +51,9 @@ func rows() []row {
 		{Name: "1024-streams", Engine: "fixed?ttft=30ms&itl=50ms", Streams: 1024, Output: 128, Seconds: 15},
 		{Name: "8000-streams", Engine: "fixed?ttft=1s&itl=1s", Streams: 8000, Output: 16, Seconds: 40},
 		{Name: "200-long", Engine: usual, Rate: 200, Output: 128, Seconds: 600, Verdicts: fit, Extra: true},
+		// 300 turns a second; after 135 s ten thousand sessions are under way, all but a hundred of them thinking.
+		{Name: "sessions", Engine: usual, Rate: 75, Turns: 4, Think: 44 * time.Second, Output: 128, Seconds: 200,
+			Extra: true},
 		{Name: "report", Engine: "fixed?ttft=1ms&itl=1us", Streams: 64, Output: 128, Report: 1_000_000, Extra: true},
 	}
 }

@@ -95,6 +95,10 @@ func send(arg string) error {
 	hooks := loadgen.Hooks{Source: func(int) (loadgen.Request, error) {
 		return loadgen.Request{Body: body, PromptTokens: 256, OutputTokens: int32(a.Output)}, nil
 	}}
+	if a.Turns > 0 {
+		session := sessionOf(string(body), a.Turns, a.Think)
+		hooks.Source = func(int) (loadgen.Request, error) { return session.Request(), nil }
+	}
 	stage := loadgen.Stage{
 		MaxDuration: time.Duration(a.Seconds * float64(time.Second)),
 		Grace:       time.Minute, // every stream is followed to its end: a lost one would show
@@ -235,6 +239,20 @@ func requestBody(output int) []byte {
 	return fmt.Appendf(nil, `{"model":"llmsim","messages":[{"role":"user","content":%q}],"max_completion_tokens":%d,`+
 		`"ignore_eos":true,"stream":true,"stream_options":{"include_usage":true}}`,
 		strings.Repeat("word ", 256), output)
+}
+
+// sessionOf is a session of turns that all have the message of a body.
+func sessionOf(body string, turns int, think time.Duration) *loadgen.Session {
+	head, rest, _ := strings.Cut(body, `"messages":[`)
+	message, tail, _ := strings.Cut(rest, `]`)
+	s := &loadgen.Session{}
+	for range turns {
+		s.Turns = append(s.Turns, loadgen.Turn{
+			Think: think, Head: []byte(head + `"messages":[`), Tail: []byte("]" + tail), Messages: []byte(message),
+			PromptTokens: -1, Answer: []byte(`{"role":"assistant","content":"yes"}`),
+		})
+	}
+	return s
 }
 
 // add takes in what was measured of the stage.

@@ -74,9 +74,10 @@ func (f *gateFlags) spec(args []string) (spec.Spec, error) {
 	switch {
 	case len(f.rates) == 0:
 		return spec.Spec{}, withHint(usageError("no rate: a gate decides one"), "--rate 10")
-	case f.turns.mean > 0:
-		return spec.Spec{}, withHint(usageError("--turns: a gate does not know sessions"),
-			"openloop run --turns … --rate 2 judges a stage of sessions")
+	case f.asksForSessions():
+		return spec.Spec{}, withHint(
+			usageError("a gate does not know sessions: --turns and --sessions are for openloop run"),
+			"openloop run --rate 2 judges a stage of sessions")
 	case f.budget < 0:
 		return spec.Spec{}, usageError("--budget %s: it can't be negative", shortTime(f.budget))
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/report/bucket"
+	"github.com/openloop/openloop/tokens"
 )
 
 // hint says what to do about an error, "" where nothing better is known than the error itself.
@@ -16,6 +17,10 @@ func hint(err error) string {
 	if errors.Is(err, endpoint.ErrLogin) {
 		return "give a key with --api-key-file, and a name and password as http://NAME:PASSWORD@host, " +
 			"with %40 for an @ in them, %3A for a colon, %2F for a slash, %25 for a %"
+	}
+	var open *tokens.HintError
+	if errors.As(err, &open) {
+		return open.Hint
 	}
 	var store *bucket.Error
 	if errors.As(err, &store) {

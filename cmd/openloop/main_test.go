@@ -68,6 +68,7 @@ func TestScripts(t *testing.T) {
 			"killsim":    killSim,
 			"terminate":  terminate,
 			"truth":      checkTruth,
+			"distinct":   checkDistinct,
 		},
 	})
 }
@@ -135,6 +136,23 @@ func checkTruth(ts *testscript.TestScript, _ bool, args []string) {
 		if have != want {
 			ts.Fatalf("the server received %s=%s, want %s", name, have, want)
 		}
+	}
+}
+
+// checkDistinct checks that a saved workload has so many requests, each with messages of its own: distinct FILE N.
+func checkDistinct(ts *testscript.TestScript, _ bool, args []string) {
+	seen := map[string]bool{}
+	n := 0
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		var sent struct {
+			Body struct{ Messages json.RawMessage }
+		}
+		ts.Check(json.Unmarshal([]byte(line), &sent))
+		seen[string(sent.Body.Messages)] = true
+		n++
+	}
+	if want, _ := strconv.Atoi(args[1]); n != want || len(seen) != want {
+		ts.Fatalf("%d requests, of which %d differ, want %d", n, len(seen), want)
 	}
 }
 

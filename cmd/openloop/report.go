@@ -418,7 +418,8 @@ func writeRedefined(w io.Writer, r *guidellm.Report, redefined []guidellm.Differ
 		return
 	}
 	fmt.Fprintf(w, "  the report has schema %d, of %s; its metrics are recomputed as GuideLLM 0.5.0 (schema %d) "+
-		"defines them; those that come out otherwise are not replaced\n", r.Metadata.Version, writerOf(r), guidellm.Schema)
+		"defines them; those that come out otherwise are not replaced\n",
+		r.Metadata.Version, writerOf(r), guidellm.Schema)
 	if len(redefined) == 0 {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/spec"
+	"github.com/openloop/openloop/tokens"
 )
 
 // throughputStreams is GuideLLM's number of streams for its throughput profile.
@@ -49,9 +50,13 @@ func addRunFlags(set *pflag.FlagSet, p *program) *runFlags {
 	set.StringVar(&f.stages, "stages", "",
 		"`STAGES`: let the rate follow a profile: '5rps:60s,20rps:30s,5..20rps:60s'")
 	set.StringVar(&f.trace, "trace", "",
-		"replay a recorded load, each request at its time: a `FILE` of Mooncake JSON lines or an Azure LLM inference "+
-			"CSV")
+		"replay a recorded load, each request at its time: a `FILE` of JSON lines as Mooncake's, Bailian's or vLLM's, "+
+			"or a CSV of the Azure LLM inference traces or BurstGPT")
 	set.Float64Var(&f.traceSpeed, "trace-speed", 1, "replay the trace this many times as fast")
+	set.IntVar(&f.traceBlock, "trace-block-tokens", 0,
+		"tokens that a hash identifier of the trace stands for, such as 512 or 16 (0: as identifiers and lengths show)")
+	set.StringVar(&f.traceUnit, "trace-time-unit", "",
+		"`UNIT` of the trace's timestamps: ms or s (default: as the form and the rate show)")
 	return f
 }
 
@@ -88,6 +93,8 @@ func (l loadFlags) loads(f *specFlags) ([]loadgen.Load, error) {
 	}
 	kind := loadgen.Kind(l.profile)
 	switch {
+	case f.trace == "" && (f.traceBlock != 0 || f.traceUnit != ""):
+		return nil, usageError("--trace-block-tokens and --trace-time-unit need --trace")
 	case shapes > 1:
 		return nil, usageError("--rate, --ramp, --stages and --trace contradict each other: give one")
 	case l.profile != "" && !kind.Open() && (l.arrival != "" || l.ramp != "" || l.stages != "" || f.trace != ""):
@@ -126,6 +133,10 @@ func (l loadFlags) traceLoad(f *specFlags) ([]loadgen.Load, error) {
 		return nil, usageError("--trace has its own arrivals: leave out --profile and --arrival")
 	case f.data != "":
 		return nil, usageError("--trace and --data contradict each other: a trace has its own requests")
+	case f.traceUnit != "" && f.traceUnit != tokens.Milliseconds && f.traceUnit != tokens.Seconds:
+		return nil, usageError("--trace-time-unit %q: it is ms or s", f.traceUnit)
+	case f.traceBlock < 0:
+		return nil, usageError("--trace-block-tokens %d: it can't be negative", f.traceBlock)
 	case !(f.traceSpeed > 0):
 		return nil, usageError("--trace-speed %v: it must be above 0", f.traceSpeed)
 	case !f.set.Changed("max-seconds"):

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -144,6 +145,13 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	notes, warnings := s.work.Notes()
+	for _, text := range notes {
+		s.say("%s", text)
+	}
+	for _, text := range warnings {
+		s.warn("%s", text)
+	}
 	if s.spec.Workload.Trace != nil {
 		load := s.work.TraceLoad()
 		s.spec.Plan.Stages = []loadgen.Load{load}
@@ -241,10 +249,18 @@ func unlessDone(ctx context.Context, do func() error) error {
 	}
 }
 
+// largeData is from how many bytes on it is said that data is read: it takes seconds.
+const largeData = 100 << 20
+
 // openWork opens what is to be sent, and reads its first request.
 func (s *session) openWork(ctx context.Context) (tokens.Item, error) {
 	var work *tokens.Workload
 	var first tokens.Item
+	if d := s.spec.Workload.Data; d != nil {
+		if info, err := os.Stat(d.Source); err == nil && info.Size() >= largeData {
+			s.say("reading %s, %d MB", d.Source, info.Size()>>20)
+		}
+	}
 	err := unlessDone(ctx, func() (err error) {
 		if work, err = tokens.Open(s.spec.Workload, s.model); err != nil {
 			return refuse(err)

@@ -47,6 +47,7 @@ type specFlags struct {
 	promptTokens, outputTokens lengthFlags
 	prefixTokens, prefixCount  int
 	turns, turnTokens          lengthFlags
+	wholeTalks                 bool
 	thinkTime, history         string
 	seed, promptSeed           int64
 	extraBody                  string
@@ -58,6 +59,8 @@ type specFlags struct {
 	saveWorkload               string
 	trace                      string // of run alone
 	traceSpeed                 float64
+	traceBlock                 int
+	traceUnit                  string
 
 	// the load
 	stageTime, rampup, grace         time.Duration
@@ -147,11 +150,13 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 		"the place of requests (0: none)", 0)
 	f.turnTokens.add(set, "turn-tokens",
 		"length of the prompts of the turns after the first one (0: as --prompt-tokens)", 0)
+	set.BoolVar(&f.wholeTalks, "sessions", false,
+		"send the conversations of --data whole, each as a session, in the place of one request")
 	set.StringVar(&f.thinkTime, "think-time", "0",
 		"`TIME` from the end of an answer until the turn after it is due: "+tokens.ThinkForms)
 	set.StringVar(&f.history, "history", "recorded",
-		"`WHOSE` answers are in the turns after them: recorded (made up, of exactly --output-tokens), or real (what "+
-			"the model answered)")
+		"`WHOSE` answers are in the turns after them: recorded (those of --data, else made up, of exactly "+
+			"--output-tokens), or real (what the model answered)")
 	set.Int64Var(&f.seed, "seed", defaultSeed, "seed of arrivals, and of prompts where it is given")
 	set.Int64Var(&f.promptSeed, "prompt-seed", 0,
 		"seed of the prompts (default: --seed where that is given, else another in every run, so that no prompt is "+
@@ -533,25 +538,31 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 	if f.requestType == "text_completions" {
 		w.Format = tokens.TextCompletions
 	}
+	sessions, err := f.sessions()
+	if err != nil {
+		return w, err
+	}
+	if sessions != nil && f.trace != "" {
+		return w, usageError("--trace: a trace has single requests, and no sessions")
+	}
 	switch {
 	case f.trace != "":
-		w.Trace = &tokens.TraceSpec{File: f.trace, Speed: f.traceSpeed, Requests: f.maxRequests}
+		w.Trace = &tokens.TraceSpec{
+			File: f.trace, Speed: f.traceSpeed, Requests: f.maxRequests,
+			BlockTokens: f.traceBlock, TimeUnit: f.traceUnit,
+		}
 	case f.data != "":
 		columns, err := tokens.ParseColumns(columnsJSON(f.dataColumns))
 		if err != nil {
 			return w, usageError("--data-column-mapper: %w", err)
 		}
 		w.Data = &tokens.DataSpec{Source: f.data, Columns: columns, Samples: f.dataSamples, Shuffle: f.dataShuffle,
-			Seed: f.seed}
+			Seed: f.seed, Sessions: sessions}
 		if f.set.Changed("output-tokens") {
 			w.Data.Output = f.outputTokens.mean
 		}
 	default:
 		w.Synthetic = &tokens.SyntheticSpec{Prompt: f.promptTokens.length(), Output: f.outputTokens.length()}
-		sessions, err := f.sessions()
-		if err != nil {
-			return w, err
-		}
 		w.Synthetic.Sessions = sessions
 		if f.prefixTokens > 0 {
 			w.Synthetic.Prefixes = []tokens.PrefixBucket{{Weight: 100, Count: f.prefixCount, Tokens: f.prefixTokens}}
@@ -560,19 +571,35 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 	return w, nil
 }
 
-// sessions are what --turns asks for; nil where it does not.
+// sessions are what --turns or --sessions asks for; nil where neither does.
 func (f *specFlags) sessions() (*tokens.SessionSpec, error) {
-	if f.turns.mean == 0 {
-		for _, name := range []string{"turns-stdev", "turns-min", "turns-max", "turn-tokens", "turn-tokens-stdev",
-			"turn-tokens-min", "turn-tokens-max", "think-time", "history"} {
+	sizes := []string{"turns", "turns-stdev", "turns-min", "turns-max", "turn-tokens", "turn-tokens-stdev",
+		"turn-tokens-min", "turn-tokens-max"}
+	switch {
+	case f.wholeTalks && f.data == "":
+		return nil, usageError("--sessions needs --data: whose conversations are sent (--turns makes them up)")
+	case f.data != "":
+		for _, name := range sizes {
 			if f.set.Changed(name) {
-				return nil, usageError("--%s needs --turns: how many requests a session has", name)
+				return nil, withHint(
+					usageError("--%s and --data contradict each other: the data has its own turns", name),
+					"--sessions sends them")
+			}
+		}
+	}
+	if !f.asksForSessions() {
+		for _, name := range append(sizes[1:], "think-time", "history") {
+			if f.set.Changed(name) {
+				return nil, usageError(
+					"--%s needs --turns (how many requests a session has), or --sessions with --data", name)
 			}
 		}
 		return nil, nil
 	}
-	if err := f.turns.check("turns"); err != nil {
-		return nil, err
+	if !f.wholeTalks {
+		if err := f.turns.check("turns"); err != nil {
+			return nil, err
+		}
 	}
 	if f.turnTokens.mean > 0 {
 		if err := f.turnTokens.check("turn-tokens"); err != nil {
@@ -583,10 +610,9 @@ func (f *specFlags) sessions() (*tokens.SessionSpec, error) {
 	case f.history != "real" && f.history != "recorded":
 		return nil, usageError("--history %q: it is real or recorded", f.history)
 	case f.requestType != "chat_completions":
-		return nil, usageError("--turns and --request-type %s contradict each other: sessions are of chat requests",
-			f.requestType)
+		return nil, usageError("--request-type %s: sessions are of chat requests", f.requestType)
 	case f.saveWorkload != "":
-		return nil, usageError("--turns and --save-workload contradict each other: sessions can't be saved")
+		return nil, usageError("--save-workload: sessions can't be saved")
 	}
 	think, err := tokens.ParseThinkTime(f.thinkTime, parseTime)
 	if err != nil {
@@ -595,6 +621,9 @@ func (f *specFlags) sessions() (*tokens.SessionSpec, error) {
 	return &tokens.SessionSpec{Turns: f.turns.length(), Think: think, Prompt: f.turnTokens.length(),
 		Recorded: f.history == "recorded"}, nil
 }
+
+// asksForSessions says whether it is sessions that arrive.
+func (f *specFlags) asksForSessions() bool { return f.turns.mean != 0 || f.wholeTalks }
 
 // columnsJSON is --data-column-mapper as JSON, which it is, or pairs: text_column=prompt,prefix_column=system.
 func columnsJSON(text string) string {

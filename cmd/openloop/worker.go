@@ -171,9 +171,7 @@ func (s *session) gatherWorkers(ctx context.Context) error {
 	setup := cluster.Setup{
 		Base: s.endpoint.Base().String(), Path: s.path(), HTTP2: target.HTTP2,
 		ConnectTimeout: target.ConnectTimeout, RequestTimeout: target.RequestTimeout,
-	}
-	if n := s.spec.Limits.MaxConcurrency; n > 0 {
-		setup.MaxConcurrency = (n + w.Count - 1) / w.Count
+		MaxConcurrency: s.spec.Limits.MaxConcurrency,
 	}
 	for _, h := range s.spec.Endpoint.Headers {
 		setup.Headers = append(setup.Headers, h.Name)

@@ -70,7 +70,7 @@ func (c *Command) readData(a *arguments) error {
 	default:
 		w.Data = &tokens.DataSpec{
 			Source: source, Columns: columns, Samples: c.samples(),
-			Shuffle: c.Args.DataSampler == "shuffle", Seed: c.Args.RandomSeed,
+			Shuffle: c.Args.DataSampler == "shuffle", Seed: c.Args.RandomSeed, GuideLLM: true,
 		}
 	}
 	return nil

@@ -87,7 +87,7 @@ func TestRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &tokens.DataSpec{
-		Source: file, Samples: 2, Shuffle: true, Seed: 7,
+		Source: file, Samples: 2, Shuffle: true, Seed: 7, GuideLLM: true,
 		Columns: map[string][]string{"text_column": {"q"}, "output_tokens_count_column": {"n"}},
 	}
 	if w := c.Spec.Workload; !reflect.DeepEqual(w.Data, want) || w.Synthetic != nil || w.Seed != 7 {

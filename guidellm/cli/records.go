@@ -40,11 +40,11 @@ func (c *Command) CountRecords() error {
 func (c *Command) scan() (count, withLength int, err error) {
 	what := tokens.Spec{Synthetic: c.Spec.Workload.Synthetic, Format: c.Spec.Workload.Format, Tokenizer: "none"}
 	if d := c.Spec.Workload.Data; d != nil {
-		what.Data = &tokens.DataSpec{Source: d.Source, Columns: d.Columns, Samples: d.Samples}
+		what.Data = &tokens.DataSpec{Source: d.Source, Columns: d.Columns, Samples: d.Samples, GuideLLM: true}
 	}
 	w, err := tokens.Open(what, "")
 	if err == nil {
-		count, withLength, err = w.Records()
+		count, withLength = w.Records()
 		w.Close()
 	}
 	if err != nil {

@@ -758,8 +758,8 @@ func sessionsOf(s *report.Sessions) (text string, turns [][]string) {
 	}
 	for i := range s.Turns {
 		t := &s.Turns[i]
-		turns = append(turns, append([]string{fmt.Sprint(t.Turn), num.Thousands(t.Requests), num.Three(float64(t.TTFT.P50)),
-			num.Three(float64(t.TTFT.P95))}, t.Lengths()...))
+		turns = append(turns, append([]string{fmt.Sprint(t.Turn), num.Thousands(t.Requests),
+			num.Three(float64(t.TTFT.P50)), num.Three(float64(t.TTFT.P95))}, t.Lengths()...))
 	}
 	return text + ".", turns
 }
