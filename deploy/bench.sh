@@ -46,7 +46,9 @@ OVERLAY=$(cd "$OVERLAY" && pwd -P)
 
 scratch=$(cd "$(mktemp -d)" && pwd -P)
 started= # whether there is a fetching pod to remove
+watcher=
 cleanup() {
+  [ -z "$watcher" ] || kill "$watcher" 2>/dev/null || true
   [ -z "$started" ] || k delete pod "$fetcher" --ignore-not-found --wait=false >/dev/null 2>&1 || true
   rm -rf "$scratch"
 }
@@ -173,6 +175,7 @@ tell "pod $pod"
 field() { k get pod "$pod" --output=jsonpath="{$1}"; }
 json() { local value; value=$(field "$1") && echo "${value:-null}"; }
 claim=$(field '.spec.volumes[?(@.name=="results")].persistentVolumeClaim.claimName')
+output=$(field '.spec.containers[?(@.name=="openloop")].env[?(@.name=="OPENLOOP_OUTPUT_DIR")].value')
 image=$(field '.spec.containers[?(@.name=="openloop")].image')
 spec="\"securityContext\": $(json .spec.securityContext), \"imagePullSecrets\": $(json .spec.imagePullSecrets),
   \"nodeSelector\": $(json .spec.nodeSelector), \"affinity\": $(json .spec.affinity),
@@ -202,11 +205,14 @@ code=
 answered=$SECONDS
 while :; do
   # A pod that is deleted is gone a moment after its container has ended; what is seen last of it holds the exit code.
-  k get pod "$pod" --watch --output=jsonpath="$ended{\"\\n\"}" >"$scratch/states" 2>/dev/null &
+  # (Not by k: that would be a shell with kubectl under it, and kubectl would outlive it.)
+  "$KUBECTL" ${NAMESPACE:+--namespace="$NAMESPACE"} get pod "$pod" --watch --output=jsonpath="$ended{\"\\n\"}" \
+    >"$scratch/states" 2>/dev/null &
   watcher=$!
   follow
   kill "$watcher" 2>/dev/null || true
   wait "$watcher" 2>/dev/null || true
+  watcher=
   code=$(grep . "$scratch/states" | tail -1 || true)
   [ -z "$code" ] || break
   if state=$(k get pod "$pod" --ignore-not-found --output=jsonpath="there $ended" 2>/dev/null); then
@@ -256,6 +262,8 @@ POD
 }
 if [ "$code" = 2 ]; then
   tell 'refused before any load: there is no report'
+elif [[ $output == s3://* ]]; then
+  tell "the reports are in the bucket: ${output//'$(POD_NAME)'/$pod}"
 elif [ -n "$claim" ]; then
   fetch || fail "the reports are on the volume of $claim, in $pod, and could not be fetched: $(same)"
 elif grep -q '^-----END OPENLOOP REPORT-----$' "$log"; then

@@ -335,10 +335,11 @@ func cronJob(ctx context.Context, s *scene) string {
 	}))
 	e = s.until(ctx, ask{overlay: "cronjob", config: strings.Replace(gate, "rate: 20", "rate: 200", 1)}, said)
 	e.expect(3, "(?i)fail")
-	state := s.get(ctx, "get", "job", e.job(), "--output=jsonpath={.status.conditions[*].type}")
-	if !strings.Contains(state, "Failed") {
-		s.failf("the Job is %s", state)
-	}
+	job := e.job()
+	s.must(eventually(ctx, "the Job is Failed", func() bool {
+		state, err := s.kube(ctx, "get", "job", job, "--output=jsonpath={.status.conditions[*].type}")
+		return err == nil && strings.Contains(state, "Failed")
+	}))
 	s.get(ctx, "delete", "cronjob", "openloop-gate")
 	return "20 req/s: exit 0; 200 req/s: exit 3"
 }
@@ -366,10 +367,12 @@ func workers(ctx context.Context, s *scene) string {
 	if b.Estimate < a.Estimate*(1-precision) || b.Estimate > a.Estimate*(1+precision) {
 		s.failf("one process finds %.3g req/s, four pods %.3g\n%s", a.Estimate, b.Estimate, tail(many.out))
 	}
-	if indexed := s.get(ctx, "get", "pods", "--selector=batch.kubernetes.io/job-name="+many.job(),
-		"--output=jsonpath={.items[*].status.phase}"); indexed != "Succeeded Succeeded Succeeded Succeeded" {
-		s.failf("the pods ended as %s\n%s", indexed, tail(many.out))
-	}
+	job := many.job()
+	s.must(eventually(ctx, "the four pods have succeeded", func() bool {
+		phases, err := s.kube(ctx, "get", "pods", "--selector=batch.kubernetes.io/job-name="+job,
+			"--output=jsonpath={.items[*].status.phase}")
+		return err == nil && phases == "Succeeded Succeeded Succeeded Succeeded"
+	}))
 	return fmt.Sprintf("max rate %.3g (%.3g – %.3g), of one process %.3g (%.3g – %.3g)", b.Estimate, b.Lower, b.Upper,
 		a.Estimate, a.Lower, a.Upper)
 }
