@@ -51,6 +51,8 @@ func readTrace(spec TraceSpec) (*trace, error) {
 		return nil, fmt.Errorf("%s: it holds no requests", spec.File)
 	}
 	if form.isJSON {
+		spec.BlockTokens = cmp.Or(spec.BlockTokens, form.block)
+		spec.TimeUnit = cmp.Or(spec.TimeUnit, form.unit)
 		if err := t.settle(spec, form.isBailian); err != nil {
 			return nil, fmt.Errorf("%s: %w", spec.File, err)
 		}
@@ -150,6 +152,10 @@ type traceReader struct {
 	name              string
 	read              func(record) (traceRequest, error)
 	isJSON, isBailian bool
+
+	// As the records say themselves, which those of openloop record do; 0 and "" where they don't.
+	block int
+	unit  string
 }
 
 // traceReaderOf recognises a form by its first record.
@@ -164,9 +170,17 @@ func traceReaderOf(r record) (traceReader, error) {
 	}
 	switch {
 	case has("timestamp"):
-		return traceReader{
-			read: readMooncake, isJSON: true, isBailian: has("chat_id", "parent_chat_id"),
-		}, nil
+		form := traceReader{read: readMooncake, isJSON: true, isBailian: has("chat_id", "parent_chat_id")}
+		if n, err := wholeNumber(r["block_tokens"]); err == nil && n > 0 && n <= maxTokens {
+			form.block = n
+		}
+		if raw, ok := r["time_unit"].(json.RawMessage); ok {
+			_ = json.Unmarshal(raw, &form.unit)
+		}
+		if form.unit != Seconds && form.unit != Milliseconds { // it is somebody else's field
+			form.unit = ""
+		}
+		return form, nil
 	case has("TIMESTAMP"):
 		return traceReader{name: "Azure", read: readAzure}, nil
 	case has("Timestamp", "Request tokens"):

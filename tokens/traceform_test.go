@@ -135,3 +135,23 @@ func TestTracePeak(t *testing.T) {
 		}
 	}
 }
+
+// A trace that says its own unit and block length, as those of openloop record do, is believed.
+func TestTraceSaysItsForm(t *testing.T) {
+	const line = `{"timestamp":%d.25,"input_length":40,"output_length":1,"hash_ids":[1,2,3],"block_tokens":16,` +
+		`"time_unit":"ms"}` + "\n"
+	path := write(t, "t.jsonl", fmt.Sprintf(line+line, 1000, 3000))
+	trace, err := readTrace(TraceSpec{File: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if trace.form.block != 16 || trace.form.unit != Milliseconds || trace.offsets()[1] != 2*time.Second {
+		t.Errorf("%+v %v", trace.form, trace.offsets())
+	}
+	if trace, err = readTrace(TraceSpec{File: path, TimeUnit: Seconds, BlockTokens: 32}); err != nil {
+		t.Fatal(err)
+	}
+	if trace.form.block != 32 || trace.form.unit != Seconds {
+		t.Errorf("what is asked for does not count: %+v", trace.form)
+	}
+}

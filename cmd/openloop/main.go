@@ -125,7 +125,7 @@ func (p *program) root() *cobra.Command {
 	addTo(groupMeasure, newCheck(p), newSweep(p), newRun(p), newGate(p), newWorker(p))
 	addTo(groupResults, newReport(p), newCompare(p), newArchive(p))
 	addTo(groupGuideLLM, newBenchmark(p), newParity(p))
-	addTo(groupOther, newAudit(p), newSimulate(p), newVersion(p))
+	addTo(groupOther, newRecord(p), newAudit(p), newSimulate(p), newVersion(p))
 	for _, more := range moreCommands {
 		addTo(groupOther, more(p))
 	}

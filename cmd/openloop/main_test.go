@@ -220,6 +220,7 @@ func unusedPort(ts *testscript.TestScript, _ bool, _ []string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
 	ts.Setenv("URL", "http://"+l.Addr().String())
+	ts.Setenv("HOSTPORT", l.Addr().String())
 	l.Close()
 }
 

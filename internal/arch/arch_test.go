@@ -19,13 +19,13 @@ const module = "github.com/openloop/openloop/"
 
 // The rooms, from the ground up, each with those below it that a higher room may use too.
 const (
-	engine  = "loadgen internal"                        // how load is sent
-	judging = "slo audit " + engine                     // what is made of it
-	asking  = "spec endpoint tokens " + judging         // what was asked for, and of whom
-	trying  = "sweep " + asking                         // what to try next
-	showing = "report " + trying                        // what came out
-	all     = "cluster guidellm llmsim peer " + showing // what cmd and bench may import
-	tests   = "llmsim internal"                         // what the tests of any package may import, too
+	engine  = "loadgen internal"                                 // how load is sent
+	judging = "slo audit " + engine                              // what is made of it
+	asking  = "spec endpoint tokens " + judging                  // what was asked for, and of whom
+	trying  = "sweep " + asking                                  // what to try next
+	showing = "report " + trying                                 // what came out
+	all     = "cluster guidellm llmsim peer recorder " + showing // what cmd and bench may import
+	tests   = "llmsim internal"                                  // what the tests of any package may import, too
 )
 
 // allowed lists for each package which packages of the project it may import. A name stands for those under it, too.
@@ -79,8 +79,9 @@ var allowed = map[string]string{
 	"guidellm/parity":         "guidellm internal",
 	"guidellm/stats":          "internal",
 
-	"llmsim": "internal",
-	"peer":   "guidellm guidellm/stats llmsim " + showing,
+	"llmsim":   "internal",
+	"recorder": "loadgen/stream internal",
+	"peer":     "guidellm guidellm/stats llmsim " + showing,
 
 	"bench/faults/server": "",
 

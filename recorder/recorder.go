@@ -1,0 +1,427 @@
+// Package recorder passes the traffic of an OpenAI-compatible endpoint through, and writes down when which request
+// came, how long its prompt and its answer were, what it shared with others, and to which session it belonged.
+//
+//	recorder.go  the proxy, and the goroutine that writes
+//	exchange.go  one request and its answer, copied as they pass
+//	body.go      what a request's body says, and its session
+//	prefixes.go  which beginnings of prompts were seen before
+//	file.go      the file
+//
+// The traffic never waits for the recording: what can't be copied, counted or written in time is passed through all
+// the same, and counted as not recorded. Headers are never kept.
+package recorder
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/openloop/openloop/loadgen/stream"
+)
+
+// Config says what is recorded.
+type Config struct {
+	To        *url.URL          // of the endpoint: scheme, host, and what its paths begin with
+	Transport http.RoundTripper // to it; it must not follow redirects or undo compression
+
+	File        string // must not exist, unless it is a device or a pipe
+	Texts       bool   // write the requests' bodies and the answers' texts, too
+	BlockTokens int    // tokens that an identifier of hash_ids stands for
+
+	// Count counts tokens where the server does not say how many there were.
+	Count func(text string) int
+	// Note is told what people should know while the traffic goes on. It may be called by any goroutine.
+	Note func(text string)
+}
+
+// Recorder is the proxy: an http.Handler. Close ends the recording.
+type Recorder struct {
+	config  Config
+	proxy   *httputil.ReverseProxy
+	origin  time.Time
+	queue   chan *exchange
+	stopped atomic.Bool // nothing is recorded any more
+	flying  atomic.Int64
+	done    chan struct{}
+	closing sync.Once
+	counters
+
+	// Of the writing goroutine alone, until done is closed.
+	file     *file
+	prefixes *prefixes
+	sessions int64
+	said     bool // that something was forgotten
+	err      error
+}
+
+// Line is one request in the file. The first four fields are Mooncake's.
+type Line struct {
+	Timestamp    float64 `json:"timestamp"`     // ms from the start of the recording to the request's head
+	InputLength  int     `json:"input_length"`  // tokens
+	OutputLength int     `json:"output_length"` // tokens that came
+	HashIDs      []int64 `json:"hash_ids"`      // of the blocks of the prompt
+	BlockTokens  int     `json:"block_tokens"`  // that an identifier stands for
+	TimeUnit     string  `json:"time_unit"`     // of timestamp: "ms"
+	// LengthsFrom is "usage" where the server said how many tokens there were, "tokenizer" where they were counted
+	// here.
+	LengthsFrom string `json:"lengths_from"`
+
+	SessionID string `json:"session_id,omitempty"` // of a chat
+	Turn      int    `json:"turn,omitempty"`       // in the session, from 1
+
+	Path      string  `json:"path"` // without its query
+	Model     string  `json:"model,omitempty"`
+	Stream    bool    `json:"stream"`
+	MaxTokens int     `json:"max_tokens,omitempty"`    // that were asked for
+	Cached    int     `json:"cached_tokens,omitempty"` // of the prompt, by the server
+	Status    int     `json:"status"`                  // 0: no answer
+	End       string  `json:"end,omitempty"`           // "cancelled", "cut" or "unreachable"; none where it ended well
+	TTFT      float64 `json:"ttft_ms,omitempty"`       // from the request's head to the first token; of a stream
+	Latency   float64 `json:"latency_ms"`              // to the end of the answer
+
+	Body   json.RawMessage `json:"body,omitempty"`
+	Answer string          `json:"answer,omitempty"`
+}
+
+const (
+	queueLength = 4096
+	writeEvery  = time.Second // what a killed program loses
+	closeTime   = 10 * time.Second
+)
+
+// New makes the file and begins.
+func New(config Config) (*Recorder, error) {
+	f, err := createFile(config.File)
+	if err != nil {
+		return nil, err
+	}
+	r := &Recorder{
+		config: config, origin: time.Now(), queue: make(chan *exchange, queueLength), done: make(chan struct{}),
+		file: f, prefixes: newPrefixes(config.BlockTokens),
+	}
+	r.proxy = &httputil.ReverseProxy{
+		Rewrite:        r.rewrite,
+		Transport:      config.Transport,
+		FlushInterval:  -1,
+		BufferPool:     &buffers{},
+		ModifyResponse: answerOf,
+		ErrorHandler:   r.unreachable,
+		ErrorLog:       log.New(io.Discard, "", 0), // it may name secrets; what fails is in the record
+	}
+	go r.write()
+	return r, nil
+}
+
+type exchangeKey struct{}
+
+// ServeHTTP passes a request on, and its answer back.
+func (r *Recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	w = asIs{w}
+	isCompletion := req.Method == http.MethodPost &&
+		(strings.HasSuffix(req.URL.Path, "/chat/completions") || strings.HasSuffix(req.URL.Path, "/completions"))
+	if req.Body != nil && req.Body != http.NoBody {
+		req.Body = &onceEnded{ReadCloser: req.Body}
+	}
+	if !isCompletion || r.stopped.Load() {
+		if !isCompletion {
+			r.others.Add(1)
+		}
+		r.proxy.ServeHTTP(w, req)
+		return
+	}
+	e := &exchange{r: r, path: req.URL.Path, arrived: time.Now(), said: answered{prompt: -1, output: -1, cached: -1}}
+	e.ctx = req.Context()
+	if req.Body != nil && req.Body != http.NoBody {
+		req.Body = requestTap{req.Body, e}
+	}
+	r.flying.Add(1)
+	defer r.flying.Add(-1)
+	defer e.end() // also where the connection is cut, which ReverseProxy does by a panic
+	r.proxy.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), exchangeKey{}, e)))
+}
+
+// forwarded are the headers that ReverseProxy takes out, and that this proxy leaves as they came.
+var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
+
+func (r *Recorder) rewrite(p *httputil.ProxyRequest) {
+	p.SetURL(r.config.To)
+	p.Out.URL.RawQuery = p.In.URL.RawQuery
+	for _, name := range forwarded {
+		if values, ok := p.In.Header[name]; ok {
+			p.Out.Header[name] = values
+		}
+	}
+}
+
+func exchangeOf(req *http.Request) *exchange {
+	e, _ := req.Context().Value(exchangeKey{}).(*exchange)
+	return e
+}
+
+func answerOf(resp *http.Response) error {
+	if e := exchangeOf(resp.Request); e != nil && resp.StatusCode != http.StatusSwitchingProtocols {
+		e.answer(resp)
+	}
+	return nil
+}
+
+// unreachable answers where the endpoint does not.
+func (r *Recorder) unreachable(w http.ResponseWriter, req *http.Request, err error) {
+	if req.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // there is nobody to answer
+	}
+	if e := exchangeOf(req); e != nil {
+		e.status, e.failed = http.StatusBadGateway, true
+	}
+	if r.upstream.Add(1) == 1 {
+		r.config.Note(stream.Clean(fmt.Sprintf("%s did not answer: %v; its client got 502", r.config.To.Host, err)))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusBadGateway)
+	_, _ = io.WriteString(w, `{"error":{"message":"openloop record: the endpoint did not answer",`+
+		`"type":"bad_gateway","code":502}}`) // the client may be gone
+}
+
+// onceEnded is a body that is not asked again once it has ended. net/http closes a request's body when an answer
+// begins; the transport looks for the body's end once more, takes it for an error that the body is closed, and cuts the
+// answer.
+type onceEnded struct {
+	io.ReadCloser
+	err error
+}
+
+// Read implements io.Reader.
+func (o *onceEnded) Read(p []byte) (n int, err error) {
+	if o.err == nil {
+		n, o.err = o.ReadCloser.Read(p)
+	}
+	return n, o.err
+}
+
+// asIs keeps net/http from adding a Content-Type that the endpoint did not send.
+type asIs struct{ http.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (w asIs) WriteHeader(status int) {
+	if _, ok := w.Header()["Content-Type"]; !ok {
+		w.Header()["Content-Type"] = nil
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController: flushing, and taking a connection over.
+func (w asIs) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// buffers are those that bodies are copied through.
+type buffers struct{ pool sync.Pool }
+
+// Get implements httputil.BufferPool.
+func (b *buffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, 32<<10)
+}
+
+// Put implements httputil.BufferPool.
+func (b *buffers) Put(p []byte) { b.pool.Put(&p) }
+
+// write writes what has ended, until nothing more comes.
+func (r *Recorder) write() {
+	defer close(r.done)
+	tick := time.NewTicker(writeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case e := <-r.queue:
+			if e == nil {
+				r.fail(r.flush())
+				r.fail(r.file.close())
+				return
+			}
+			r.add(e)
+		case <-tick.C:
+			r.fail(r.flush())
+		}
+	}
+}
+
+// fail ends the recording and lets the traffic go on.
+func (r *Recorder) fail(err error) {
+	if err == nil || r.err != nil {
+		return
+	}
+	r.err = err
+	r.stopped.Store(true)
+	r.config.Note(fmt.Sprintf("the recording has stopped: %v; the traffic goes on", err))
+}
+
+// flush writes the lines that wait.
+func (r *Recorder) flush() error {
+	if r.err != nil {
+		return nil
+	}
+	lines := int64(0)
+	for _, b := range r.file.buf {
+		if b == '\n' {
+			lines++
+		}
+	}
+	err := r.file.flush()
+	if err == nil {
+		r.written.Add(lines)
+	} else {
+		r.lost.Add(lines)
+	}
+	return err
+}
+
+// mostBuffered is how many bytes wait for the next second.
+const mostBuffered = 1 << 20
+
+// add makes the line of an exchange.
+func (r *Recorder) add(e *exchange) {
+	defer e.release()
+	if r.err != nil {
+		r.lost.Add(1)
+		return
+	}
+	if e.failed && len(e.request) == 0 {
+		return // its body was not read, so that its lengths are not known; it is counted
+	}
+	if e.tooBig {
+		r.tooBig.Add(1)
+		return
+	}
+	line, ok := r.line(e)
+	if !ok {
+		r.unread.Add(1)
+		return
+	}
+	text, err := json.Marshal(line)
+	if err != nil {
+		r.unread.Add(1)
+		return
+	}
+	r.file.buf = append(append(r.file.buf, text...), '\n')
+	if len(r.file.buf) > mostBuffered {
+		r.fail(r.flush())
+	}
+	if !r.said && (r.prefixes.pieces.forgot || r.prefixes.marks.forgot) {
+		r.said = true
+		r.config.Note("the memory for prompts is full: what was not seen for long is forgotten, and counts as new")
+	}
+}
+
+// line is what is written of an exchange; false where its request was not understood.
+func (r *Recorder) line(e *exchange) (Line, bool) {
+	a, err := readBody(e.request)
+	if err != nil {
+		return Line{}, false
+	}
+	if len(e.whole) > 0 {
+		var d stream.Delta
+		if d.Parse(e.whole) == nil {
+			e.said.take(&d, e.whole)
+			e.said.events = 0 // one event is the whole
+		}
+	}
+	s := &e.said
+	l := Line{
+		Timestamp: ms(e.arrived.Sub(r.origin)), BlockTokens: r.config.BlockTokens, TimeUnit: "ms",
+		LengthsFrom: "usage", Path: e.path, Model: a.model, Stream: a.stream, MaxTokens: a.maxTokens,
+		Cached: max(0, int(s.cached)), Status: e.status, End: e.outcome, Latency: ms(e.over.Sub(e.arrived)),
+		InputLength: int(s.prompt), OutputLength: int(s.output),
+	}
+	if s.prompt <= 0 {
+		l.LengthsFrom = "tokenizer"
+		if l.InputLength = a.ids; a.ids == 0 {
+			l.InputLength = max(1, r.config.Count(string(a.text)))
+		}
+	}
+	if s.output < 0 {
+		l.LengthsFrom = "tokenizer"
+		// Reasoning and tool calls are not in the text, and an event has a token at least.
+		l.OutputLength = max(s.events, r.config.Count(string(s.text)))
+	}
+	if !e.first.IsZero() {
+		l.TTFT = ms(e.first.Sub(e.arrived))
+	}
+	l.HashIDs = r.prefixes.identifiers(a.text, l.InputLength)
+	if len(a.messages) > 0 {
+		var said *message
+		if e.status/100 == 2 && (len(s.text) > 0 || len(s.calls) > 0) {
+			said = &message{role: "assistant", text: string(s.text), calls: s.calls}
+		}
+		id, turn := r.prefixes.session(&r.sessions, a.messages, said)
+		l.SessionID, l.Turn = fmt.Sprintf("s%d", id), turn
+	}
+	if r.config.Texts {
+		l.Body, l.Answer = e.request, string(s.text)
+	}
+	return l, true
+}
+
+// ms is a time in milliseconds, to a microsecond.
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// WaitEnded waits for the requests in flight that are recorded, for so long at most: after a server cut them.
+func (r *Recorder) WaitEnded(most time.Duration) {
+	for until := time.Now().Add(most); r.flying.Load() > 0 && time.Now().Before(until); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Close writes what is left and closes the file. No request may be in flight any more; where one still is, it is not
+// recorded. The error is the one that stopped the recording.
+func (r *Recorder) Close() error {
+	r.stopped.Store(true)
+	timer := time.NewTimer(closeTime)
+	defer timer.Stop()
+	r.closing.Do(func() {
+		select {
+		case r.queue <- nil:
+		case <-timer.C:
+		}
+	})
+	select {
+	case <-r.done:
+		return r.err
+	case <-timer.C:
+		return fmt.Errorf("%s: the disk did not take what was left within %v", r.config.File, closeTime)
+	}
+}
+
+// Summary says what was recorded, and what was not. It is for after Close.
+func (r *Recorder) Summary() string {
+	select {
+	case <-r.done:
+	default:
+		return fmt.Sprintf("recorded %d requests", r.written.Load())
+	}
+	text := fmt.Sprintf("recorded %d requests, %d sessions", r.written.Load(), r.sessions)
+	for _, c := range []struct {
+		n    int64
+		what string
+	}{
+		{r.lost.Load(), "not recorded, since the disk was full or behind"},
+		{r.tooBig.Load(), "not recorded, being too large"},
+		{r.unread.Load(), "not recorded, having no messages or prompt that could be read"},
+		{r.upstream.Load(), "that the endpoint did not answer, not recorded where their body was not read"},
+		{r.others.Load(), "of other paths, passed through"},
+	} {
+		if c.n > 0 {
+			text += fmt.Sprintf("; %d %s", c.n, c.what)
+		}
+	}
+	return text
+}
