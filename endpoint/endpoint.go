@@ -116,9 +116,9 @@ func (e *Endpoint) Header() http.Header { return e.header.Clone() }
 // Redact takes the endpoint's secrets out of a text.
 func (e *Endpoint) Redact(text string) string { return e.redactor.Redact(text) }
 
-// Transport returns how requests to an address that belongs to the endpoint are to be sent, such as that of its metrics:
-// with its authorities and its proxy and, at the endpoint's own host alone, with the client's certificate and the server
-// name. Like all requests of the endpoint they follow no redirect, as long as http.Client.CheckRedirect says so.
+// Transport returns how requests to an address that belongs to the endpoint, such as that of its metrics, are to be
+// sent: with its authorities and its proxy and, at the endpoint's own host alone, with the client's certificate and the
+// server name. Like all requests of the endpoint they follow no redirect, as long as http.Client.CheckRedirect says so.
 func (e *Endpoint) Transport(to Address) *http.Transport {
 	t := &http.Transport{TLSClientConfig: e.tlsFor(to), TLSHandshakeTimeout: e.config.ConnectTimeout,
 		DialContext:            (&net.Dialer{Timeout: e.config.ConnectTimeout}).DialContext,

@@ -43,8 +43,8 @@ var hints = map[endpoint.Cause]string{
 	endpoint.CauseTimeout:          "is it the right host, and is nothing in between dropping packets?",
 	endpoint.CauseNoAnswer:         "is the engine loading, or busy? the trial waits as long as --request-timeout",
 	endpoint.CauseUnknownAuthority: "trust its authority with --ca-file, or skip the check with --insecure",
-	endpoint.CauseCertificate: "the certificate does not fit; --server-name is for one of another name, and --insecure " +
-		"skips the check",
+	endpoint.CauseCertificate: "the certificate does not fit; --server-name is for one of another name, and " +
+		"--insecure skips the check",
 	endpoint.CauseClientFiles: "--client-cert and --client-key are PEM files that belong together, the key without " +
 		"a password (openssl pkey -in FILE -out NEW removes one)",
 	endpoint.CauseWantsCertificate: "give the certificate that it asks clients for: --client-cert and --client-key",
