@@ -37,13 +37,13 @@ func (r *Result) parts() (value, how string) {
 	case open == 0:
 		return "not known", "no open-loop stage was run"
 	case best != nil && fails != nil:
-		return fmt.Sprintf("between %s and %s req/s", rate(best), rate(fails)),
+		return fmt.Sprintf("between %s and %s %s", rate(best), rate(fails), best.RateUnit()),
 			fmt.Sprintf("PASS at %s; at %s: %s", rate(best), rate(fails), why(fails))
 	case best != nil:
-		return fmt.Sprintf("at least %s req/s", rate(best)),
+		return fmt.Sprintf("at least %s %s", rate(best), best.RateUnit()),
 			fmt.Sprintf("PASS at %s, the highest rate that was decided", rate(best))
 	case fails != nil:
-		return fmt.Sprintf("below %s req/s", rate(fails)), fmt.Sprintf("at %s: %s", rate(fails), why(fails))
+		return fmt.Sprintf("below %s %s", rate(fails), fails.RateUnit()), fmt.Sprintf("at %s: %s", rate(fails), why(fails))
 	case invalid > 0:
 		return "not known", fmt.Sprintf("the client was invalid on %d of %d open-loop stages", invalid, open)
 	}
@@ -101,7 +101,7 @@ func why(s *Stage) string {
 func undecided(stages []Stage) string {
 	for i := range stages {
 		if s := &stages[i]; s.Load.Kind.Open() && s.Judgement.Outcome == slo.Undecided {
-			return "at " + rate(s) + " req/s: " + why(s)
+			return "at " + rate(s) + " " + s.RateUnit() + ": " + why(s)
 		}
 	}
 	return "no stage was judged"

@@ -17,7 +17,8 @@ import (
 type miss struct {
 	objective string  // such as tpot:p95
 	value     string  // observed at rate, with its unit; "" where nothing was
-	rate      float64 // of the stage that shows it, req/s; 0: no stage does
+	rate      float64 // of the stage that shows it; 0: no stage does
+	unit      string  // … such as "req/s"
 	cause     string  // what holds the engine up there; "" where the data do not show it
 	engine    string  // what it said there: "KV 38 %, none waiting"; "" for nothing
 }
@@ -29,7 +30,7 @@ func (b *miss) String() string {
 		text += ", " + b.value
 	}
 	if b.rate > 0 {
-		text += " at " + num.Rate(b.rate) + " req/s"
+		text += " at " + num.Rate(b.rate) + " " + b.unit
 	}
 	if b.cause != "" {
 		text += ": " + b.cause
@@ -60,7 +61,7 @@ func (r *Result) BreaksFirst() string {
 	}
 	b := &miss{objective: name}
 	if s := r.missing(name, limit); s != nil {
-		b.rate = s.Load.Rate
+		b.rate, b.unit = s.Load.Rate, s.RateUnit()
 		j := s.objective(name)
 		if j != nil {
 			b.value = value(j)

@@ -23,7 +23,7 @@ func (r *Result) MaxRate() (rate float64, ok bool) {
 }
 
 // OutputAtMaxRate is how many output tokens a second the endpoint gives at the max rate: that rate times the output
-// tokens of a request, as they were in the open-loop stages that did not fail.
+// tokens of a request, or a session, as they were in the open-loop stages that did not fail.
 func (r *Result) OutputAtMaxRate() (tokens float64, ok bool) {
 	rate, ok := r.MaxRate()
 	if !ok {
@@ -35,8 +35,12 @@ func (r *Result) OutputAtMaxRate() (tokens float64, ok bool) {
 		if s.Load.Kind.Open() && s.Judgement.Outcome != slo.Fail {
 			seconds := s.Sending.Seconds()
 			tokens += s.Rates.Output * seconds
-			// A request in flight at the end had half of its tokens, on average.
-			requests += (s.Rates.Sent + s.Rates.Done) / 2 * seconds
+			// One in flight at the end had half of its tokens, on average.
+			if s.Sessions != nil {
+				requests += float64(s.Sessions.Started) - float64(s.Sessions.Unfinished)/2
+			} else {
+				requests += (s.Rates.Sent + s.Rates.Done) / 2 * seconds
+			}
 		}
 	}
 	if !(tokens > 0) || !(requests > 0) {

@@ -376,3 +376,29 @@ func TestAnswer(t *testing.T) {
 		}
 	}
 }
+
+// What arrives in sessions is counted in sessions.
+func TestSessionUnits(t *testing.T) {
+	s := &Sessions{Rate: 2}
+	s.Started, s.Unfinished = 100, 20
+	stage := Stage{
+		Load: loadgen.Load{Kind: loadgen.PoissonGaps, Rate: 2}, Sending: 50 * time.Second, Sessions: s,
+		Rates:     Rates{Output: 360, Sent: 8, Done: 7},
+		Judgement: slo.StageJudgement{Outcome: slo.Pass},
+	}
+	objectives, err := slo.ParseObjectives("ttft:p95<1s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Result{Stages: []Stage{stage}, Asked: Asked{Objectives: objectives}}
+	var b strings.Builder
+	if err := WriteScreen(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	// 360 tokens/s over 50 s, from 90 whole sessions: 200 a session.
+	for _, want := range []string{"at least 2 sessions/s", "a day 173,000 sessions", "400 output tokens/s"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in:\n%s", want, b.String())
+		}
+	}
+}

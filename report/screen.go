@@ -118,9 +118,15 @@ func (r *Result) atMaxRate() []string {
 		return nil
 	}
 	day := rate * (24 * time.Hour).Seconds()
-	texts := []string{"a day " + num.Thousands(int(num.Round(day))) + " requests"}
+	what := " requests"
+	for i := range r.Stages {
+		if r.Stages[i].Sessions != nil {
+			what = " sessions"
+		}
+	}
+	texts := []string{"a day " + num.Thousands(int(num.Round(day))) + what}
 	if day >= 1e6 {
-		texts[0] = "a day " + num.Three(day/1e6) + " M requests"
+		texts[0] = "a day " + num.Three(day/1e6) + " M" + what
 	}
 	if tokens, ok := r.OutputAtMaxRate(); ok {
 		texts = append(texts, num.Amount(tokens)+" output tokens/s")

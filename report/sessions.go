@@ -71,6 +71,14 @@ func sessionsOf(m *loadgen.Measured, from int64) *Sessions {
 	return s
 }
 
+// RateUnit is what the stage's rate counts: what arrives.
+func (s *Stage) RateUnit() string {
+	if s.Sessions != nil {
+		return "sessions/s"
+	}
+	return "req/s"
+}
+
 // mean is absent for no values.
 func mean(values []float64) num.Value {
 	if len(values) == 0 {

@@ -44,7 +44,7 @@ const (
 
 func newAnswer(r *report.Result) *answer {
 	a := &answer{
-		Label: "max rate at SLO", Unit: "req/s", stage: -1,
+		Label: "max rate at SLO", Unit: unitOf(r), stage: -1,
 		lower: math.NaN(), upper: math.NaN(), estimate: math.NaN(),
 	}
 	switch {
@@ -170,10 +170,28 @@ func (a *answer) ofStages(r *report.Result) {
 	}
 }
 
+// unitOf is what the rates of a result count.
+func unitOf(r *report.Result) string {
+	for i := range r.Stages {
+		if r.Stages[i].Sessions != nil {
+			return r.Stages[i].RateUnit()
+		}
+	}
+	return "req/s"
+}
+
+// axisOf names the axis of rates.
+func axisOf(r *report.Result) string {
+	if unitOf(r) != "req/s" {
+		return "sessions/s"
+	}
+	return "requests/s"
+}
+
 // openText says what would decide a stage, or else why it is not decided.
 func openText(s *report.Stage) string {
 	j := &s.Judgement
-	at := fmt.Sprintf("at %s req/s: ", num.Rate(rateOf(s)))
+	at := fmt.Sprintf("at %s %s: ", num.Rate(rateOf(s)), s.RateUnit())
 	switch {
 	case j.Need != nil:
 		return at + j.Need.String() + " would decide"

@@ -133,7 +133,7 @@ const (
 // latencyChart is a latency against the rate.
 func latencyChart(r, base *report.Result, a *answer, of metric) *chart {
 	c := &chart{width: chartWidth, height: chartHeight}
-	c.x.label, c.y.label = "requests/s", of.name+", ms"
+	c.x.label, c.y.label = axisOf(r), of.name+", ms"
 	stages := drawn(r)
 	if len(stages) > 0 && !r.Stages[stages[0]].Load.Kind.Open() {
 		c.x.label = "requests/s done (closed loop)"
@@ -171,7 +171,8 @@ func latencyChart(r, base *report.Result, a *answer, of metric) *chart {
 			v := value(&r.Stages[i])
 			if l.of == key {
 				one.marks = append(one.marks, marked(r, i, v,
-					fmt.Sprintf("%s %s %s at %s req/s", of.name, key, milliseconds(v.y), num.Rate(v.x))))
+					fmt.Sprintf("%s %s %s at %s %s", of.name, key, milliseconds(v.y), num.Rate(v.x),
+						r.Stages[i].RateUnit())))
 			}
 			xs, ys = append(xs, v.x), append(ys, v.y)
 		}

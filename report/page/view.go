@@ -268,11 +268,15 @@ func moreOf(r *report.Result) []pair {
 	if !known {
 		return all
 	}
-	text := fmt.Sprintf("%s requests", manyText(rate*86400))
+	what := "requests"
+	if unitOf(r) != "req/s" {
+		what = "sessions"
+	}
+	text := fmt.Sprintf("%s %s", manyText(rate*86400), what)
 	if tokens, ok := r.OutputAtMaxRate(); ok {
 		text += fmt.Sprintf(", %s output tokens", manyText(tokens*86400))
 	}
-	all = append(all, pair{fmt.Sprintf("a day at %s req/s", num.Rate(rate)), text})
+	all = append(all, pair{fmt.Sprintf("a day at %s %s", num.Rate(rate), unitOf(r)), text})
 	if amount, ok := r.CostPerMillion(); ok {
 		c := r.Asked.Cost
 		all = append(all, pair{"cost", fmt.Sprintf("%s a million output tokens, at %s an hour", c.Amount(amount),
@@ -300,7 +304,7 @@ func figuresOf(r *report.Result, a *answer) ([]figure, string) {
 		return nil, ""
 	}
 	s := &r.Stages[a.stage]
-	at := fmt.Sprintf("measured at %s req/s", num.Rate(rateOf(s)))
+	at := fmt.Sprintf("measured at %s %s", num.Rate(rateOf(s)), s.RateUnit())
 	switch {
 	case !s.Load.Kind.Open():
 		at = "measured on " + s.Name
@@ -635,7 +639,7 @@ func latencyView(r, base *report.Result, a *answer, of metric, title string) cha
 		s := &r.Stages[i]
 		at := func(statistic slo.Statistic) float64 { return float64(s.At(of.of, statistic)) }
 		if v := at(key); !math.IsNaN(v) {
-			seen = append(seen, milliseconds(v)+" at "+num.Rate(rateOf(s))+" req/s")
+			seen = append(seen, milliseconds(v)+" at "+num.Rate(rateOf(s))+" "+s.RateUnit())
 		}
 		outcome := ""
 		if s.Judged() {
@@ -686,7 +690,7 @@ func stripOf(r *report.Result, a *answer) string {
 		if !s.Load.Kind.Open() || !s.Judged() {
 			continue
 		}
-		m := marked(r, i, point{rateOf(s), 0}, fmt.Sprintf("%s req/s", num.Rate(rateOf(s))))
+		m := marked(r, i, point{rateOf(s), 0}, fmt.Sprintf("%s %s", num.Rate(rateOf(s)), s.RateUnit()))
 		marks = append(marks, m)
 		most = max(most, m.x)
 	}
