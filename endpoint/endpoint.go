@@ -124,6 +124,10 @@ func (e *Endpoint) Transport(to Address) *http.Transport {
 		DialContext:            (&net.Dialer{Timeout: e.config.ConnectTimeout}).DialContext,
 		MaxResponseHeaderBytes: headLimit, DisableCompression: true,
 	}
+	if dial := to.Dial(); dial != nil {
+		t.DialContext = dial
+		return t
+	}
 	if e.proxy != nil {
 		t.Proxy = http.ProxyURL(e.proxy)
 		t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
@@ -139,7 +143,7 @@ func (e *Endpoint) Transport(to Address) *http.Transport {
 // Target is where and how load is sent to a path of the API, such as /chat/completions.
 func (e *Endpoint) Target(path string) loadgen.Target {
 	return loadgen.Target{
-		URL: e.config.Address.Join(path).String(), Header: e.Header(), Redact: e.Redact,
+		URL: e.config.Address.Join(path).URL(), Dial: e.config.Address.Dial(), Header: e.Header(), Redact: e.Redact,
 		TLS: e.tls.Clone(), HTTP2: e.config.HTTP2, Proxy: e.proxy,
 		ConnectTimeout: e.config.ConnectTimeout, RequestTimeout: e.config.RequestTimeout,
 	}
@@ -217,7 +221,7 @@ func (e *Endpoint) sendWith(ctx context.Context, method string, to Address, body
 		},
 	}
 	dials.watch(trace)
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, to.String(),
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, to.URL(),
 		bytes.NewReader(body))
 	if err != nil {
 		cancel(nil)

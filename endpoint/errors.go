@@ -38,6 +38,7 @@ const (
 	CauseProxy            Cause = "proxy"               // its address can't be read, it can't be reached, or it refuses
 	CauseUnknownHost      Cause = "unknown host"
 	CauseRefused          Cause = "refused"             // nothing listens
+	CauseSocket           Cause = "socket"              // there is no such Unix socket, or it may not be used
 	CauseUnreachable      Cause = "unreachable"         // there is no way to the address
 	CauseTimeout          Cause = "timeout"             // no connection in time
 	CauseNoAnswer         Cause = "no answer"           // there was a connection, and no whole answer in time
@@ -197,6 +198,8 @@ func Explain(err error) (Cause, error) {
 		return CauseUnknownHost, fmt.Errorf("the host %q is not known", dns.Name)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return CauseRefused, errors.New("connection refused")
+	case errors.As(err, &op) && op.Net == "unix" && op.Op == "dial":
+		return CauseSocket, fmt.Errorf("no connection over the Unix socket: %w", errors.Unwrap(op))
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return CauseUnreachable, err
 	case errors.As(err, &unknownCA):

@@ -39,6 +39,7 @@ var hints = map[endpoint.Cause]string{
 		"NO_PROXY lists hosts to reach without it",
 	endpoint.CauseUnknownHost:      "is the address right, and does this machine's DNS know it?",
 	endpoint.CauseRefused:          "nothing listens there; is the server up, and the port right?",
+	endpoint.CauseSocket:           "is the path right, the server up, and may this user write to the socket?",
 	endpoint.CauseUnreachable:      "there is no way to that address from here",
 	endpoint.CauseTimeout:          "is it the right host, and is nothing in between dropping packets?",
 	endpoint.CauseNoAnswer:         "is the engine loading, or busy? the trial waits as long as --request-timeout",

@@ -129,9 +129,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	p.specFlags[set] = f
 	addConfigFlags(set)
 	set.StringVar(&f.target, "target", "",
-		"`URL`: base URL of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), or "+
-			"sim:PRESET for the "+
-			"simulated engine")
+		"`URL`: base URL of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), "+
+			"unix:///path/to.sock, or sim:PRESET for the simulated engine")
 	set.StringVar(&f.model, "model", "", "`NAME`: model to ask for (default: the endpoint's first)")
 	f.addCredentials(set)
 	set.BoolVar(&f.http2, "http2", false,
