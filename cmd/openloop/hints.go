@@ -43,8 +43,14 @@ var hints = map[endpoint.Cause]string{
 	endpoint.CauseTimeout:          "is it the right host, and is nothing in between dropping packets?",
 	endpoint.CauseNoAnswer:         "is the engine loading, or busy? the trial waits as long as --request-timeout",
 	endpoint.CauseUnknownAuthority: "trust its authority with --ca-file, or skip the check with --insecure",
-	endpoint.CauseCertificate:      "the certificate does not fit; --insecure skips the check",
-	endpoint.CauseNotTLS:           "try http:// in place of https://",
+	endpoint.CauseCertificate: "the certificate does not fit; --server-name is for one of another name, and " +
+		"--insecure skips the check",
+	endpoint.CauseClientFiles: "--client-cert and --client-key are PEM files that belong together, the key without " +
+		"a password (openssl pkey -in FILE -out NEW removes one)",
+	endpoint.CauseWantsCertificate: "give the certificate that it asks clients for: --client-cert and --client-key",
+	endpoint.CauseClientRefused: "it does not take the certificate of --client-cert: is it signed by an authority " +
+		"that the server trusts, made for clients, and not expired?",
+	endpoint.CauseNotTLS: "try http:// in place of https://",
 	endpoint.CauseNotHTTP: "the server does not speak HTTP there, or only with TLS (try https://) " +
 		"or as HTTP/2 (try --http2)",
 	endpoint.CauseNoHTTP2:   "leave out --http2",
