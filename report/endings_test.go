@@ -61,7 +61,8 @@ func TestRefusals(t *testing.T) {
 	m.Records = append(m.Records, loadgen.Record{Status: loadgen.Incomplete, HTTPStatus: 429, Sent: 1})
 	m.Details = append(m.Details, loadgen.Detail{})
 
-	if got, want := countRequests(m), (Requests{Errored: 7, Unfinished: 1, RateLimited: 4, Unavailable: 2}); got != want {
+	counted := Requests{Errored: 7, Unfinished: 1, RateLimited: 4, Unavailable: 2}
+	if got := countRequests(m); got != counted {
 		t.Errorf("%+v", got)
 	}
 	if got, want := retryAfterOf(m), (&RetryAfter{5, 2, 30}); !reflect.DeepEqual(got, want) {
