@@ -60,6 +60,7 @@ const (
 	CauseRedirect     Cause = "redirect"
 	CauseUnavailable  Cause = "unavailable"  // 502, 503, 504: what stands before the engine answers
 	CauseRateLimited  Cause = "rate limited" // 429
+	CauseIgnoreEOS    Cause = "ignore_eos"   // 400 or 422 that names this field of the request
 	CauseStatus       Cause = "status"       // any other status than 200
 
 	CauseLimit         Cause = "limit"      // the answer is longer than any should be
@@ -96,7 +97,10 @@ func (e *Endpoint) refused(doing string, resp *http.Response) error {
 		err = stream.StatusError(resp.StatusCode, resp.Header, e.readError(resp), e.Redact)
 	}
 	switch resp.StatusCode {
-	case http.StatusBadRequest:
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		if strings.Contains(err.Error(), "ignore_eos") {
+			cause = CauseIgnoreEOS
+		}
 		// nginx completes TLS without a certificate, and says so in HTML.
 		if resp.TLS != nil && strings.Contains(err.Error(), "SSL certificate") {
 			if cause = CauseWantsCertificate; len(e.tls.Certificates) > 0 {

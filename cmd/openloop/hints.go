@@ -66,8 +66,10 @@ var hints = map[endpoint.Cause]string{
 	endpoint.CauseRedirect:     "give the address that it redirects to as the target",
 	endpoint.CauseUnavailable:  "is the engine behind it up?",
 	endpoint.CauseRateLimited:  "the endpoint limits the rate: its limit would be what is measured",
-	endpoint.CauseNotAPI:       "is this the base URL of an OpenAI-compatible API?",
-	endpoint.CauseLimit:        "is this the base URL of an OpenAI-compatible API?",
-	endpoint.CauseCompressed:   "let what stands before the engine not compress; send no Accept-Encoding",
-	endpoint.CauseCutShort:     "the engine died, or something between here and it cuts answers short",
+	endpoint.CauseIgnoreEOS: "leave that field out of the requests: --no-ignore-eos (answers then end when the model " +
+		"likes)",
+	endpoint.CauseNotAPI:     "is this the base URL of an OpenAI-compatible API?",
+	endpoint.CauseLimit:      "is this the base URL of an OpenAI-compatible API?",
+	endpoint.CauseCompressed: "let what stands before the engine not compress; send no Accept-Encoding",
+	endpoint.CauseCutShort:   "the engine died, or something between here and it cuts answers short",
 }
