@@ -190,7 +190,7 @@ bench-openloop: ## run an OVERLAY's Job in the current cluster, fetch its result
 	@IMAGE='$(if $(filter file,$(origin IMAGE)),,$(IMAGE))' OVERLAY='$(OVERLAY)' NAMESPACE='$(NAMESPACE)' \
 	  CONFIG='$(CONFIG)' TARGET='$(TARGET)' RUN='$(RUN)' RESULTS='$(RESULTS)' KUBECTL='$(KUBECTL)' deploy/bench.sh
 
-test-cluster: $(if $(IMPORT),image-tar) ## try deploy/ in the cluster that kubectl reaches, about 6 minutes (IMAGE or IMPORT; ARGS='-run cron')
+test-cluster: $(if $(IMPORT),image-tar) ## try deploy/ in the cluster that kubectl reaches, 9 minutes (IMAGE or IMPORT; ARGS='-run cron')
 	$(GO) run ./bench/cluster -kubectl '$(KUBECTL)' -image '$(IMAGE)' \
 	  $(if $(IMPORT),-import '$(IMPORT)' -tar bin/openloop-image.tar) $(ARGS)
 

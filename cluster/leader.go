@@ -338,27 +338,30 @@ func (l *Leader) present() []*member {
 func (l *Leader) request(m *member, subject string, data []byte) (*nats.Msg, error) {
 	for {
 		reply, err := l.nc.RequestWithContext(m.gone, subject, data)
-		if !errors.Is(err, nats.ErrNoResponders) {
-			return reply, err
+		if errors.Is(err, nats.ErrNoResponders) {
+			select {
+			case <-time.After(heartbeat):
+				continue
+			case <-m.gone.Done():
+			}
 		}
-		select {
-		case <-time.After(heartbeat):
-		case <-m.gone.Done():
-			return nil, m.gone.Err()
+		switch {
+		case m.gone.Err() != nil:
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return nil, fmt.Errorf("worker %s was lost: %s", m.name, m.why)
+		case err != nil:
+			return nil, fmt.Errorf("worker %s: %w", m.name, err)
 		}
+		return reply, nil
 	}
 }
 
 // order tells a worker what to do, and waits until it is done, or the worker is lost.
 func (l *Leader) order(m *member, o order) (answer, error) {
 	reply, err := l.request(m, orderSubject(m.id), encode(o))
-	switch {
-	case m.gone.Err() != nil:
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return answer{}, fmt.Errorf("worker %s was lost: %s", m.name, m.why)
-	case err != nil:
-		return answer{}, fmt.Errorf("worker %s: %w", m.name, err)
+	if err != nil {
+		return answer{}, err
 	}
 	a, err := decode[answer](reply.Data)
 	if err == nil && a.Error != "" {

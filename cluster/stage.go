@@ -181,7 +181,7 @@ func (s *stage) launch() error {
 	for _, p := range s.parts { // one after the other: what answers one holds up another's answer
 		var err error
 		if p.distance, err = l.measureDistance(p.member); err != nil {
-			return fmt.Errorf("the clock of worker %s: %w", p.member.name, err)
+			return fmt.Errorf("as its clock was asked for: %w", err)
 		}
 	}
 	way := int64(0) // there and back, of the farthest

@@ -1,25 +1,60 @@
 package endpoint
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
+	"unicode"
 )
 
 // Address is the URL of an endpoint, without a name and a password: those become a Secret when it is parsed. The zero
 // value is no address.
-type Address struct{ url url.URL }
+type Address struct {
+	url    url.URL
+	socket string // path of the Unix socket that leads there; "": the host of the URL does
+}
+
+// unixScheme begins the address of a Unix socket. Where requests have a path of their own, it follows after a colon:
+// unix:///run/vllm.sock:/v1
+const unixScheme = "unix://"
+
+// socketHost stands in the URL of requests over a Unix socket, and is what their Host header says.
+const socketHost = "localhost"
+
+// parseSocket reads the address of a Unix socket, without its scheme.
+func parseSocket(s string) (Address, error) {
+	shown := unixScheme + s
+	socket, path, found := strings.Cut(s, ":/")
+	switch {
+	case strings.ContainsAny(s, "@?#%") || strings.ContainsFunc(s, unicode.IsControl):
+		return Address{}, fmt.Errorf("%q holds @ ? # %% or a control character, which the address of a Unix socket "+
+			"can't", hideLogin(shown))
+	case !strings.HasPrefix(socket, "/") || strings.HasSuffix(socket, "/"):
+		return Address{}, fmt.Errorf("%q names no Unix socket: write unix:///path/to.sock", shown)
+	}
+	a := Address{url: url.URL{Scheme: "http", Host: socketHost}, socket: socket}
+	if found {
+		a.url.Path = "/" + path
+	}
+	return a, nil
+}
 
 // ErrLogin means that a URL holds something before its host that is not a name and a password as a URL has them.
 var ErrLogin = errors.New("what stands before its @ is not NAME:PASSWORD, escaped as in a URL")
 
-// ParseAddress reads an http or https URL as people write it. A name and a password in it are returned as the value of
-// an Authorization header, and are in the address no more. No error shows them, nor what may be one: a URL whose login
-// can't be read, or has no password, is refused, since a key is easily taken for a name.
+// ParseAddress reads an http or https URL as people write it, or unix:///path/to.sock. A name and a password in it are
+// returned as the value of an Authorization header, and are in the address no more. No error shows them, nor what may
+// be one: a URL whose login can't be read, or has no password, is refused, since a key is easily taken for a name.
 func ParseAddress(s string) (Address, Secret, error) {
+	if rest, ok := strings.CutPrefix(s, unixScheme); ok {
+		a, err := parseSocket(rest)
+		return a, Secret{}, err
+	}
 	shown := hideLogin(s)
 	if !strings.Contains(s, "://") {
 		return Address{}, Secret{}, fmt.Errorf("%q has no scheme: write http://%s or https://%s", shown, shown, shown)
@@ -40,7 +75,7 @@ func ParseAddress(s string) (Address, Secret, error) {
 	}
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
-		return Address{}, Secret{}, fmt.Errorf("%q has the scheme %q: it must be http or https", shown, u.Scheme)
+		return Address{}, Secret{}, fmt.Errorf("%q has the scheme %q: it must be http, https or unix", shown, u.Scheme)
 	case u.Hostname() == "":
 		return Address{}, Secret{}, fmt.Errorf("%q names no host: write http://host:port", shown)
 	}
@@ -58,7 +93,7 @@ func ParseAddress(s string) (Address, Secret, error) {
 			return Address{}, Secret{}, fmt.Errorf("%q: %w", shown, ErrLogin)
 		}
 	}
-	a := Address{*u}
+	a := Address{url: *u}
 	a.url.User = nil
 	if _, err := url.Parse(a.url.String()); err != nil { // net/url takes zones of IPv6 that it does not take back
 		return Address{}, Secret{}, fmt.Errorf("%q is not a URL", shown)
@@ -112,12 +147,30 @@ func ParseBase(s string) (Address, Secret, error) {
 	return a, login, nil
 }
 
-// String is the URL.
+// String is the address as people write it.
 func (a Address) String() string {
-	if a.IsZero() {
+	switch {
+	case a.IsZero():
 		return ""
+	case a.socket == "":
+		return a.url.String()
+	case a.url.Path == "":
+		return unixScheme + a.socket
 	}
-	return a.url.String()
+	return unixScheme + a.socket + ":" + a.url.Path
+}
+
+// URL is the URL of a request, whatever leads there.
+func (a Address) URL() string { return a.url.String() }
+
+// Dial opens connections to the Unix socket of the address; nil where it has none.
+func (a Address) Dial() func(ctx context.Context, network, address string) (net.Conn, error) {
+	if a.socket == "" {
+		return nil
+	}
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", a.socket)
+	}
 }
 
 // Query is the query of the URL, which may hold a token; empty for none.
@@ -138,7 +191,7 @@ func (a Address) Join(path string) Address {
 
 // Root is the scheme and host alone, with a path in place of the address's own.
 func (a Address) Root(path string) Address {
-	return Address{url.URL{Scheme: a.url.Scheme, Host: a.url.Host, Path: path}}
+	return Address{url: url.URL{Scheme: a.url.Scheme, Host: a.url.Host, Path: path}, socket: a.socket}
 }
 
 // WithQuery is the address with this query, "" for none.

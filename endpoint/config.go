@@ -19,7 +19,14 @@ type Config struct {
 
 	CAFile   string // PEM file of authorities to trust instead of the system's
 	Insecure bool   // do not verify the endpoint's certificate
-	HTTP2    bool   // speak HTTP/2 where the endpoint offers it
+
+	// ClientCert and ClientKey are PEM files of the certificate by which the endpoint knows this client, and of its
+	// key; "" for none. The key may be in the certificate's file.
+	ClientCert, ClientKey string
+	// ServerName is asked for by SNI and must be in the endpoint's certificate; "" for the address's host.
+	ServerName string
+
+	HTTP2 bool // speak HTTP/2 where the endpoint offers it
 
 	ConnectTimeout time.Duration // for DNS, TCP and TLS together
 	RequestTimeout time.Duration // from the first byte sent to the end of the response; 0: none

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -30,8 +29,8 @@ type Endpoint struct {
 	redactor Redactor
 }
 
-// Open prepares to ask the endpoint of a configuration: it reads the file of authorities and finds the proxy that the
-// environment names. It does not connect. It fails where the address is missing, the file holds no certificate, or the
+// Open prepares to ask the endpoint of a configuration: it reads the files of certificates and finds the proxy that the
+// environment names. It does not connect. It fails where the address is missing, such a file can't be used, or the
 // proxy's address can't be read.
 func Open(c Config) (*Endpoint, error) {
 	if c.Address.IsZero() {
@@ -42,7 +41,6 @@ func Open(c Config) (*Endpoint, error) {
 	}
 	e := &Endpoint{
 		config: c, header: http.Header{},
-		tls: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.Insecure},
 	}
 	var secrets []Secret
 	for _, h := range c.Headers {
@@ -52,16 +50,8 @@ func Open(c Config) (*Endpoint, error) {
 		}
 	}
 	secrets = append(secrets, c.Metrics.Login)
-	if c.CAFile != "" {
-		const doing = "reading the authorities to trust"
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, e.fail(doing, CauseCAFile, err)
-		}
-		e.tls.RootCAs = x509.NewCertPool()
-		if !e.tls.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, e.fail(doing, CauseCAFile, fmt.Errorf("%s holds no certificate in PEM form", c.CAFile))
-		}
+	if err := e.openTLS(); err != nil {
+		return nil, err
 	}
 	proxy, err := http.ProxyFromEnvironment(&http.Request{URL: &c.Address.url})
 	if err == nil && proxy == nil {
@@ -126,12 +116,17 @@ func (e *Endpoint) Header() http.Header { return e.header.Clone() }
 // Redact takes the endpoint's secrets out of a text.
 func (e *Endpoint) Redact(text string) string { return e.redactor.Redact(text) }
 
-// Transport returns how other requests to the endpoint's host are to be sent: with its authorities and its proxy. Like
-// all requests of the endpoint they follow no redirect, as long as http.Client.CheckRedirect says so.
-func (e *Endpoint) Transport() *http.Transport {
-	t := &http.Transport{TLSClientConfig: e.tls.Clone(), TLSHandshakeTimeout: e.config.ConnectTimeout,
+// Transport returns how requests to an address that belongs to the endpoint, such as that of its metrics, are to be
+// sent: with its authorities and its proxy and, at the endpoint's own host alone, with the client's certificate and the
+// server name. Like all requests of the endpoint they follow no redirect, as long as http.Client.CheckRedirect says so.
+func (e *Endpoint) Transport(to Address) *http.Transport {
+	t := &http.Transport{TLSClientConfig: e.tlsFor(to), TLSHandshakeTimeout: e.config.ConnectTimeout,
 		DialContext:            (&net.Dialer{Timeout: e.config.ConnectTimeout}).DialContext,
 		MaxResponseHeaderBytes: headLimit, DisableCompression: true,
+	}
+	if dial := to.Dial(); dial != nil {
+		t.DialContext = dial
+		return t
 	}
 	if e.proxy != nil {
 		t.Proxy = http.ProxyURL(e.proxy)
@@ -148,7 +143,7 @@ func (e *Endpoint) Transport() *http.Transport {
 // Target is where and how load is sent to a path of the API, such as /chat/completions.
 func (e *Endpoint) Target(path string) loadgen.Target {
 	return loadgen.Target{
-		URL: e.config.Address.Join(path).String(), Header: e.Header(), Redact: e.Redact,
+		URL: e.config.Address.Join(path).URL(), Dial: e.config.Address.Dial(), Header: e.Header(), Redact: e.Redact,
 		TLS: e.tls.Clone(), HTTP2: e.config.HTTP2, Proxy: e.proxy,
 		ConnectTimeout: e.config.ConnectTimeout, RequestTimeout: e.config.RequestTimeout,
 	}
@@ -208,7 +203,7 @@ func (e *Endpoint) send(ctx context.Context, method string, to Address, body []b
 func (e *Endpoint) sendWith(ctx context.Context, method string, to Address, body []byte, header http.Header,
 	dials *dialTimes,
 ) (resp *http.Response, end func(), err error) {
-	t := e.Transport()
+	t := e.Transport(to)
 	t.DisableKeepAlives = true
 	t.Protocols = transport.Protocols(to.url.Scheme, e.config.HTTP2, e.proxy != nil)
 	// net/http limits connecting and TLS, each by itself, and not the answer of a proxy.
@@ -226,7 +221,7 @@ func (e *Endpoint) sendWith(ctx context.Context, method string, to Address, body
 		},
 	}
 	dials.watch(trace)
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, to.String(),
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, to.URL(),
 		bytes.NewReader(body))
 	if err != nil {
 		cancel(nil)

@@ -34,14 +34,18 @@ type Cause string
 // The causes. One that is not known is "".
 const (
 	CauseCAFile           Cause = "file of authorities" // it can't be read, or holds no certificate
+	CauseClientFiles      Cause = "client certificate"  // its file or that of its key can't be read or used
 	CauseProxy            Cause = "proxy"               // its address can't be read, it can't be reached, or it refuses
 	CauseUnknownHost      Cause = "unknown host"
-	CauseRefused          Cause = "refused"           // nothing listens
-	CauseUnreachable      Cause = "unreachable"       // there is no way to the address
-	CauseTimeout          Cause = "timeout"           // no connection in time
-	CauseNoAnswer         Cause = "no answer"         // there was a connection, and no whole answer in time
-	CauseUnknownAuthority Cause = "unknown authority" // the certificate's is not trusted
-	CauseCertificate      Cause = "certificate"       // it is another host's, or has expired
+	CauseRefused          Cause = "refused"             // nothing listens
+	CauseSocket           Cause = "socket"              // there is no such Unix socket, or it may not be used
+	CauseUnreachable      Cause = "unreachable"         // there is no way to the address
+	CauseTimeout          Cause = "timeout"             // no connection in time
+	CauseNoAnswer         Cause = "no answer"           // there was a connection, and no whole answer in time
+	CauseUnknownAuthority Cause = "unknown authority"   // the certificate's is not trusted
+	CauseCertificate      Cause = "certificate"         // it is another host's, or has expired
+	CauseWantsCertificate Cause = "wants a certificate" // and the client has none
+	CauseClientRefused    Cause = "client refused"      // the server does not take the client's certificate
 	CauseNotTLS           Cause = "not TLS"
 	CauseNotHTTP          Cause = "not HTTP"
 	CauseNoHTTP2          Cause = "no HTTP/2"
@@ -56,6 +60,7 @@ const (
 	CauseRedirect     Cause = "redirect"
 	CauseUnavailable  Cause = "unavailable"  // 502, 503, 504: what stands before the engine answers
 	CauseRateLimited  Cause = "rate limited" // 429
+	CauseIgnoreEOS    Cause = "ignore_eos"   // 400 or 422 that names this field of the request
 	CauseStatus       Cause = "status"       // any other status than 200
 
 	CauseLimit         Cause = "limit"      // the answer is longer than any should be
@@ -92,6 +97,16 @@ func (e *Endpoint) refused(doing string, resp *http.Response) error {
 		err = stream.StatusError(resp.StatusCode, resp.Header, e.readError(resp), e.Redact)
 	}
 	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		if strings.Contains(err.Error(), "ignore_eos") {
+			cause = CauseIgnoreEOS
+		}
+		// nginx completes TLS without a certificate, and says so in HTML.
+		if resp.TLS != nil && strings.Contains(err.Error(), "SSL certificate") {
+			if cause = CauseWantsCertificate; len(e.tls.Certificates) > 0 {
+				cause = CauseClientRefused
+			}
+		}
 	case http.StatusUnauthorized, http.StatusForbidden:
 		cause = CauseUnauthorized
 		if e.header.Get("Authorization") != "" {
@@ -127,6 +142,9 @@ func (e *Endpoint) explain(doing string, err error) error {
 	if e.config.HTTP2 && cause != CauseLimit && cause != CauseCutShort && cause != CauseProxy &&
 		(errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "http2:")) {
 		cause, explained = CauseNoHTTP2, errors.New("the server does not speak HTTP/2")
+	}
+	if cause == CauseWantsCertificate && len(e.tls.Certificates) > 0 {
+		cause = CauseClientRefused
 	}
 	if e.proxy != nil && cause == CauseTimeout {
 		cause = CauseProxy // it is the proxy that the connection is opened to
@@ -184,12 +202,16 @@ func Explain(err error) (Cause, error) {
 		return CauseUnknownHost, fmt.Errorf("the host %q is not known", dns.Name)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return CauseRefused, errors.New("connection refused")
+	case errors.As(err, &op) && op.Net == "unix" && op.Op == "dial":
+		return CauseSocket, fmt.Errorf("no connection over the Unix socket: %w", errors.Unwrap(op))
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return CauseUnreachable, err
 	case errors.As(err, &unknownCA):
 		return CauseUnknownAuthority, err
 	case errors.As(err, &hostname), errors.As(err, &invalid):
 		return CauseCertificate, err
+	case clientRefused(err) != "":
+		return CauseWantsCertificate, fmt.Errorf("the server ended TLS with the alert %q", clientRefused(err))
 	case has("no application protocol"), has(`malformed HTTP response "\x00\x00`):
 		// The first is TLS's, where the two have none in common; in the second a frame of HTTP/2 was read for a head.
 		return CauseHTTP2Only, errors.New("the server speaks HTTP/2 only")

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/openloop/openloop/loadgen/transport"
@@ -321,5 +322,35 @@ func TestAnswerBeforeTheRequestIsRead(t *testing.T) {
 	}
 	if a.Err == ErrStatus && !strings.Contains(a.Error, "413 Request Entity Too Large: too long") {
 		t.Errorf("error %q", a.Error)
+	}
+}
+
+// A name server that does not answer is told from an endpoint that does not.
+func TestNoNameServer(t *testing.T) {
+	for name, c := range map[string]struct {
+		dial func(ctx context.Context, network, address string) (net.Conn, error)
+		want string
+	}{
+		"no name server": {func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "i/o timeout", Name: "engine.test", IsTimeout: true}}
+		}, "the address of engine.test was not found within 1s: no name server answered"},
+		"no answer": {func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, &net.OpError{Op: "dial", Err: ctx.Err()}
+		}, "no connection to engine.test:80 within 1s"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			client, err := NewClient(Target{URL: "http://engine.test/v1", Dial: c.dial, ConnectTimeout: time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			m, err := (&Runner{Client: client, VirtualTime: true}).Run(t.Context(),
+				Stage{Load: constantLoad(1), MaxRequests: 1, KeepDetails: true}, Hooks{Source: fixedSource})
+			if err != nil || m.Records[0].Err != ErrConnect || m.Details[0].Error != c.want {
+				t.Errorf("%s: %v, %s", name, err, m.Details[0].Error)
+			}
+		})
 	}
 }

@@ -1,8 +1,8 @@
 package report
 
 import (
-	"cmp"
 	"math"
+	"net/http"
 	"slices"
 	"time"
 
@@ -65,7 +65,7 @@ func New(s spec.Spec, run Run) *Result {
 		r.Gates = append(r.Gates, sweep.Evaluate(g, measured))
 	}
 	r.Warnings = append(r.Warnings, measured.Warnings...)
-	r.Warnings = append(r.Warnings, answerWarnings(measured.Stages)...)
+	r.Warnings = append(r.Warnings, answerWarnings(measured.Stages, s.Workload.NoIgnoreEOS)...)
 	for _, text := range run.Warnings {
 		r.Warnings = append(r.Warnings, sweep.Warning{Stage: -1, Text: text})
 	}
@@ -123,26 +123,39 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 		}
 		s.SendDelay = LatencyOf(delays)
 	}
-	for i := range m.Records {
-		switch m.Records[i].Status {
-		case loadgen.Completed:
-			s.Requests.Completed++
-		case loadgen.Errored:
-			s.Requests.Errored++
-		case loadgen.Incomplete:
-			s.Requests.Unfinished++
-		default:
-			s.Requests.NotSent++
-		}
-	}
+	s.Requests = countRequests(m)
 	s.TTFT, s.TPOT = LatencyOf(st.Judgement.Values(m, slo.TTFT)), LatencyOf(st.Judgement.Values(m, slo.TPOT))
 	for _, j := range st.Judgement.Objectives {
 		s.observedGaps(j)
 	}
-	s.Errors = countErrors(m)
+	s.Errors, s.RetryAfter, s.Answers = countErrors(m), retryAfterOf(m), answersOf(m)
 	s.Sessions = sessionsOf(m, m.Start+int64(st.Judgement.WarmUp))
 	s.Series = seriesOf(m)
 	return s
+}
+
+// countRequests counts the requests of a stage by how they ended.
+func countRequests(m *loadgen.Measured) Requests {
+	var n Requests
+	for i := range m.Records {
+		switch m.Records[i].Status {
+		case loadgen.Completed:
+			n.Completed++
+		case loadgen.Errored:
+			n.Errored++
+			switch m.Records[i].HTTPStatus {
+			case http.StatusTooManyRequests:
+				n.RateLimited++
+			case http.StatusServiceUnavailable:
+				n.Unavailable++
+			}
+		case loadgen.Incomplete:
+			n.Unfinished++
+		default:
+			n.NotSent++
+		}
+	}
+	return n
 }
 
 // observedGaps puts the observed value of an objective on ITL in the place of the same statistic: a rank may fall on
@@ -208,32 +221,4 @@ func ofHistogram(h *hdr.Histogram) Latency {
 		Count: int(h.TotalCount()), Mean: num.Value(h.Mean() / 1e6),
 		P50: at(50), P90: at(90), P95: at(95), P99: at(99), P999: at(99.9), Max: num.Value(float64(h.Max()) / 1e6),
 	}
-}
-
-// mostErrors is how many different errors of a stage are listed.
-const mostErrors = 10
-
-// countErrors counts the errors of a stage by their text, the most frequent first.
-func countErrors(m *loadgen.Measured) []ErrorCount {
-	counts := map[ErrorCount]int{}
-	for i := range m.Records {
-		if m.Records[i].Status != loadgen.Errored {
-			continue
-		}
-		e := ErrorCount{Kind: m.Records[i].Err.String()}
-		e.Text = e.Kind
-		if m.Details != nil && m.Details[i].Error != "" {
-			e.Text = m.Details[i].Error
-		}
-		counts[e]++
-	}
-	all := make([]ErrorCount, 0, len(counts))
-	for e, n := range counts {
-		e.Count = n
-		all = append(all, e)
-	}
-	slices.SortFunc(all, func(a, b ErrorCount) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Text, b.Text))
-	})
-	return all[:min(len(all), mostErrors)]
 }

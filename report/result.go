@@ -95,6 +95,9 @@ type Stage struct {
 	Requests Requests     `json:"requests"`
 	Errors   []ErrorCount `json:"errors,omitempty"` // by what went wrong, the most frequent first
 
+	RetryAfter *RetryAfter `json:"retry_after,omitempty"` // of refusals; nil where none said when to come back
+	Answers    *Answers    `json:"answers,omitempty"`     // how they ended; nil where there are none
+
 	Sessions *Sessions `json:"sessions,omitempty"` // nil where requests stand alone
 
 	// TTFT and TPOT are over the requests that were judged, those that failed left out; TTFT counts from the scheduled
@@ -139,6 +142,9 @@ type Requests struct {
 	Errored    int `json:"errored"`
 	Unfinished int `json:"unfinished"` // still in flight when the stage ended
 	NotSent    int `json:"not_sent"`   // due, but the stage ended before they were sent
+
+	RateLimited int `json:"rate_limited,omitempty"` // of those that failed, the ones refused with HTTP 429
+	Unavailable int `json:"unavailable,omitempty"`  // of those that failed, the ones refused with HTTP 503
 }
 
 // ErrorCount is how many requests failed with one text.

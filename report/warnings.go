@@ -8,7 +8,7 @@ import (
 )
 
 // answerWarnings says of each stage what of its answers was not taken as the server gave it.
-func answerWarnings(stages []*sweep.Stage) []sweep.Warning {
+func answerWarnings(stages []*sweep.Stage, lengthsAreModels bool) []sweep.Warning {
 	var all []sweep.Warning
 	for i, st := range stages {
 		usage, choices, answers := 0, 0, 0
@@ -31,6 +31,9 @@ func answerWarnings(stages []*sweep.Stage) []sweep.Warning {
 		if usage > 0 {
 			add("%s: the usage of %d of %d answers can't be right: their tokens are the token events that came",
 				st.Load, usage, answers)
+		}
+		for _, text := range endingWarnings(st.Measured, lengthsAreModels) {
+			add("%v: %s", st.Load, text)
 		}
 		if choices > 0 {
 			add("%s: %d of %d answers held several choices (n > 1): the first of each was measured, its tokens are "+

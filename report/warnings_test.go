@@ -19,7 +19,7 @@ func TestAnswerWarnings(t *testing.T) {
 	}
 	got := answerWarnings([]*sweep.Stage{
 		stage(0, loadgen.Streamed), stage(loadgen.BadUsage, 0), stage(loadgen.OtherChoices, loadgen.OtherChoices, 0),
-	})
+	}, false)
 	if len(got) != 2 || got[0].Stage != 1 || !strings.Contains(got[0].Text, "usage of 1 of 2 answers") ||
 		got[1].Stage != 2 || !strings.Contains(got[1].Text, "2 of 3 answers held several choices") {
 		t.Errorf("%+v", got)

@@ -51,6 +51,8 @@ func TestValidate(t *testing.T) {
 		{"Endpoint.ConnectTimeout", func(s *Spec) { s.Endpoint.ConnectTimeout = 0 }},
 		{"Endpoint.RequestTimeout", func(s *Spec) { s.Endpoint.RequestTimeout = -1 }},
 		{"Endpoint.Insecure", func(s *Spec) { s.Endpoint.Insecure, s.Endpoint.CAFile = true, "ca.pem" }},
+		{"Endpoint.ClientCert", func(s *Spec) { s.Endpoint.ClientCert = "client.pem" }},
+		{"Endpoint.ServerName", func(s *Spec) { s.Endpoint.ServerName = "vllm.internal" }},
 		{"Workload", func(s *Spec) { s.Workload.Synthetic = nil }},
 		{"Workload", func(s *Spec) { s.Workload.Trace = &tokens.TraceSpec{File: "trace.jsonl"} }},
 		{"Limits", func(s *Spec) { s.Limits.MaxDuration = 0 }},

@@ -56,6 +56,11 @@ func (s Spec) Validate() error {
 	all.add(e.WaitReady < 0, "Endpoint.WaitReady", e.WaitReady, negative)
 	all.add(e.Insecure && e.CAFile != "", "Endpoint.Insecure", nil,
 		"with it no certificate is verified, so that no authorities can be given")
+	for _, field := range []struct{ name, value string }{
+		{"Endpoint.ClientCert", e.ClientCert}, {"Endpoint.ServerName", e.ServerName},
+	} {
+		all.add(field.value != "" && !e.Address.IsTLS(), field.name, nil, "it needs a target with TLS: https://")
+	}
 
 	w, sources := s.Workload, 0
 	for _, given := range []bool{w.Synthetic != nil, w.Data != nil, w.Trace != nil} {

@@ -306,8 +306,8 @@ func besideEngine(ctx context.Context, s *scene) string {
 
 func networkPolicy(ctx context.Context, s *scene) string {
 	note := overlay("networkpolicy", "restartPolicy", "Never")(ctx, s)
-	if got := s.get(ctx, "get", "networkpolicy", "openloop", "--output=jsonpath={.spec.policyTypes}"); !strings.Contains(
-		got, "Egress") {
+	got := s.get(ctx, "get", "networkpolicy", "openloop", "--output=jsonpath={.spec.policyTypes}")
+	if !strings.Contains(got, "Egress") {
 		s.failf("policyTypes %s", got)
 	}
 	s.get(ctx, "delete", "networkpolicy", "openloop")

@@ -160,7 +160,7 @@ func (c *cluster) remove(ctx context.Context) error {
 			fmt.Printf("the volume %s could not be made free again: %v\n", volume, err)
 		}
 	}
-	fmt.Printf("%-66s %5.1f s\n", "the namespace is deleted", time.Since(begin).Seconds())
+	fmt.Printf("%-76s %5.1f s\n", "the namespace is deleted", time.Since(begin).Seconds())
 	return nil
 }
 

@@ -97,7 +97,7 @@ func (c *cluster) try(ctx context.Context, chosen []testCase, imports, tarFile s
 		if err := importImage(ctx, imports, tarFile); err != nil {
 			return err
 		}
-		fmt.Printf("%-66s %5.1f s\n", "the image is taken into the cluster", time.Since(started).Seconds())
+		fmt.Printf("%-76s %5.1f s\n", "the image is taken into the cluster", time.Since(started).Seconds())
 	}
 	if !keep {
 		defer func() {
@@ -111,7 +111,7 @@ func (c *cluster) try(ctx context.Context, chosen []testCase, imports, tarFile s
 	if err := c.prepare(ctx); err != nil {
 		return err
 	}
-	fmt.Printf("%-66s %5.1f s\n", "namespace (restricted), Secrets, and the simulated engine's Services",
+	fmt.Printf("%-76s %5.1f s\n", "namespace (restricted), Secrets, and the simulated engine's Services",
 		time.Since(begin).Seconds())
 	var failed []string
 	for i := range chosen {
@@ -126,7 +126,7 @@ func (c *cluster) try(ctx context.Context, chosen []testCase, imports, tarFile s
 			word = "FAIL"
 			failed = append(failed, t.name)
 		}
-		fmt.Printf("%-60s %-5s %5.1f s  %s\n", t.name, word, time.Since(begin).Seconds(), note)
+		fmt.Printf("%-70s %-5s %5.1f s  %s\n", t.name, word, time.Since(begin).Seconds(), note)
 		if err != nil {
 			fmt.Printf("    %s\n", strings.ReplaceAll(err.Error(), "\n", "\n    "))
 		}

@@ -35,8 +35,9 @@ func newBenchmark(p *program) *cobra.Command {
 
 // ownFlags are those of openloop's flags that "benchmark run" has beside GuideLLM's.
 var ownFlags = []string{
-	"api-key-file", "api-key", "header", "ca-file", "insecure", "connect-timeout", "request-timeout", "wait-ready",
-	"grace", "max-concurrency", "slo", "console-style", "allow-invalid", "metrics-addr",
+	"api-key-file", "api-key", "header", "ca-file", "client-cert", "client-key", "server-name", "insecure",
+	"connect-timeout", "request-timeout", "wait-ready", "grace", "max-concurrency", "slo", "console-style",
+	"allow-invalid", "metrics-addr",
 }
 
 func newBenchmarkRun(p *program, name string) *cobra.Command {

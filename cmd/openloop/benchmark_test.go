@@ -34,8 +34,9 @@ func parseBenchmark(args []string) (*cli.Command, error) {
 
 // openloop's own flags stand beside GuideLLM's and go into the same spec.
 func TestBenchmarkOwnFlags(t *testing.T) {
-	args := strings.Fields(benchmarkLine + " --api-key-file KEY --allow-invalid --slo ttft:p95<1s " +
-		"--max-concurrency 9 --header X-Own:h --ca-file ca.pem --connect-timeout 2s --request-timeout 3s --grace 4s " +
+	args := strings.Fields(strings.Replace(benchmarkLine, "http:", "https:", 1) +
+		" --api-key-file KEY --allow-invalid --slo ttft:p95<1s --max-concurrency 9 --header X-Own:h --ca-file ca.pem " +
+		"--client-cert c.pem --client-key c.key --connect-timeout 2s --request-timeout 3s --grace 4s " +
 		"--console-style openloop --disable-progress")
 	key := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(key, []byte("k\n"), 0o600); err != nil {
@@ -49,11 +50,12 @@ func TestBenchmarkOwnFlags(t *testing.T) {
 	s := c.Spec
 	got := []any{
 		s.Endpoint.Headers[1].Value.Reveal(), s.Output.AllowInvalid, len(s.Objectives), s.Limits.MaxConcurrency,
-		s.Endpoint.Headers[0].Value.Reveal(), s.Endpoint.CAFile, s.Endpoint.ConnectTimeout, s.Endpoint.RequestTimeout,
+		s.Endpoint.Headers[0].Value.Reveal(), s.Endpoint.CAFile, s.Endpoint.ClientCert + s.Endpoint.ClientKey,
+		s.Endpoint.ConnectTimeout, s.Endpoint.RequestTimeout,
 		s.Limits.Grace, s.Output.Style, s.Output.Quiet,
 	}
 	want := []any{
-		"Bearer k", true, 1, 9, "h", "ca.pem", 2 * time.Second, 3 * time.Second, 4 * time.Second,
+		"Bearer k", true, 1, 9, "h", "ca.pem", "c.pemc.key", 2 * time.Second, 3 * time.Second, 4 * time.Second,
 		spec.StyleOpenLoop, true,
 	}
 	if !reflect.DeepEqual(got, want) {

@@ -31,6 +31,7 @@ var flagValues = map[string][]string{
 // fileFlags are the flags whose value is a file, by the endings that it may have; none for any.
 var fileFlags = map[string][]string{
 	"config": {"yaml", "yml"}, "api-key-file": nil, "ca-file": {"pem", "crt"},
+	"client-cert": {"pem", "crt"}, "client-key": {"pem", "key"},
 	"data": {"jsonl", "json", "csv", "txt", "parquet", "gz"}, "trace": {"jsonl", "csv"}, "save-workload": {"jsonl"},
 }
 

@@ -11,7 +11,7 @@ import (
 func (s *session) ask(ctx context.Context, metrics *enginemetrics.Source) *enginemetrics.Info {
 	asker := enginemetrics.Asker{
 		Base: s.endpoint.Base(), Headers: s.spec.Endpoint.Headers,
-		Client:  &http.Client{Transport: s.endpoint.Transport()},
+		Client:  &http.Client{Transport: s.endpoint.Transport(s.endpoint.Base())},
 		Metrics: metrics, Models: s.models, Model: s.model,
 		ListOnly: s.spec.Endpoint.Metrics.Off,
 	}

@@ -13,6 +13,7 @@ var flagOf = map[string]string{
 	"Endpoint": "target", "Endpoint.ConnectTimeout": "connect-timeout", "Endpoint.RequestTimeout": "request-timeout",
 	"Endpoint.WaitReady": "wait-ready",
 	"Endpoint.Insecure":  "insecure", "Endpoint.CAFile": "ca-file",
+	"Endpoint.ClientCert": "client-cert", "Endpoint.ServerName": "server-name",
 	"Limits.MaxDuration": "max-seconds", "Limits.MaxRequests": "max-requests", "Limits.MaxErrors": "max-errors",
 	"Limits.MaxErrorRate": "max-error-rate", "Limits.MaxGlobalErrorRate": "max-global-error-rate",
 	"Limits.Grace": "grace", "Limits.RampUp": "rampup", "Limits.MaxConcurrency": "max-concurrency",

@@ -31,8 +31,9 @@ type flagGroup struct {
 // flagGroups are all parts, for every command that has commonFlags. A command's flag that is in none of them is
 // listed under a title of its own; a test sees to it that none is.
 var flagGroups = []flagGroup{
-	{"Endpoint", []string{"target", "model", "api-key-file", "api-key", "header", "ca-file", "insecure", "http2",
-		"request-type", "connect-timeout", "request-timeout", "wait-ready", "server-metrics"}},
+	{"Endpoint", []string{"target", "model", "api-key-file", "api-key", "header", "ca-file", "client-cert",
+		"client-key", "server-name", "insecure", "http2", "request-type", "connect-timeout", "request-timeout",
+		"wait-ready", "server-metrics"}},
 	{"Requests", []string{"prompt-tokens", "prompt-tokens-stdev", "prompt-tokens-min", "prompt-tokens-max",
 		"output-tokens", "output-tokens-stdev", "output-tokens-min", "output-tokens-max", "prefix-tokens",
 		"prefix-count", "turns", "turns-stdev", "turns-min", "turns-max", "turn-tokens", "turn-tokens-stdev",

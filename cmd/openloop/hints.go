@@ -39,12 +39,19 @@ var hints = map[endpoint.Cause]string{
 		"NO_PROXY lists hosts to reach without it",
 	endpoint.CauseUnknownHost:      "is the address right, and does this machine's DNS know it?",
 	endpoint.CauseRefused:          "nothing listens there; is the server up, and the port right?",
+	endpoint.CauseSocket:           "is the path right, the server up, and may this user write to the socket?",
 	endpoint.CauseUnreachable:      "there is no way to that address from here",
 	endpoint.CauseTimeout:          "is it the right host, and is nothing in between dropping packets?",
 	endpoint.CauseNoAnswer:         "is the engine loading, or busy? the trial waits as long as --request-timeout",
 	endpoint.CauseUnknownAuthority: "trust its authority with --ca-file, or skip the check with --insecure",
-	endpoint.CauseCertificate:      "the certificate does not fit; --insecure skips the check",
-	endpoint.CauseNotTLS:           "try http:// in place of https://",
+	endpoint.CauseCertificate: "the certificate does not fit; --server-name is for one of another name, and " +
+		"--insecure skips the check",
+	endpoint.CauseClientFiles: "--client-cert and --client-key are PEM files that belong together, the key without " +
+		"a password (openssl pkey -in FILE -out NEW removes one)",
+	endpoint.CauseWantsCertificate: "give the certificate that it asks clients for: --client-cert and --client-key",
+	endpoint.CauseClientRefused: "it does not take the certificate of --client-cert: is it signed by an authority " +
+		"that the server trusts, made for clients, and not expired?",
+	endpoint.CauseNotTLS: "try http:// in place of https://",
 	endpoint.CauseNotHTTP: "the server does not speak HTTP there, or only with TLS (try https://) " +
 		"or as HTTP/2 (try --http2)",
 	endpoint.CauseNoHTTP2:   "leave out --http2",
@@ -59,8 +66,10 @@ var hints = map[endpoint.Cause]string{
 	endpoint.CauseRedirect:     "give the address that it redirects to as the target",
 	endpoint.CauseUnavailable:  "is the engine behind it up?",
 	endpoint.CauseRateLimited:  "the endpoint limits the rate: its limit would be what is measured",
-	endpoint.CauseNotAPI:       "is this the base URL of an OpenAI-compatible API?",
-	endpoint.CauseLimit:        "is this the base URL of an OpenAI-compatible API?",
-	endpoint.CauseCompressed:   "let what stands before the engine not compress; send no Accept-Encoding",
-	endpoint.CauseCutShort:     "the engine died, or something between here and it cuts answers short",
+	endpoint.CauseIgnoreEOS: "leave that field out of the requests: --no-ignore-eos (answers then end when the model " +
+		"likes)",
+	endpoint.CauseNotAPI:     "is this the base URL of an OpenAI-compatible API?",
+	endpoint.CauseLimit:      "is this the base URL of an OpenAI-compatible API?",
+	endpoint.CauseCompressed: "let what stands before the engine not compress; send no Accept-Encoding",
+	endpoint.CauseCutShort:   "the engine died, or something between here and it cuts answers short",
 }

@@ -99,7 +99,7 @@ func (f *recordFlags) config(note func(string)) (c recorder.Config, err error) {
 	if err != nil {
 		return c, &exitError{exitUsage, err}
 	}
-	t := e.Transport()
+	t := e.Transport(address)
 	t.MaxIdleConns, t.MaxIdleConnsPerHost, t.IdleConnTimeout = recordIdle, recordIdle, recordKeepTime
 	t.ExpectContinueTimeout = time.Second
 	counter, err := tokenizer.Open(f.tokenizer)
@@ -109,6 +109,9 @@ func (f *recordFlags) config(note func(string)) (c recorder.Config, err error) {
 	to, err := url.Parse(strings.TrimSuffix(address.String(), "/v1"))
 	if err != nil {
 		return c, usageError("--to: %w", err)
+	}
+	if to.Scheme != "http" && to.Scheme != "https" {
+		return c, usageError("--to: a recording needs an http or https URL")
 	}
 	return recorder.Config{
 		To: to, Transport: t, File: f.output, Texts: f.texts, BlockTokens: f.block, Count: counter.Count, Note: note,

@@ -283,7 +283,10 @@ func (s *session) openWork(ctx context.Context) (tokens.Item, error) {
 // checkFiles refuses a run that would write over a file that it reads, or over another that it writes.
 func (s *session) checkFiles() error {
 	w := s.spec.Workload
-	taken := map[string]string{s.spec.Endpoint.CAFile: "holds the authorities"}
+	taken := map[string]string{
+		s.spec.Endpoint.CAFile: "holds the authorities", s.spec.Endpoint.ClientCert: "holds the client's certificate",
+		s.spec.Endpoint.ClientKey: "holds the client's key",
+	}
 	if exists(w.Tokenizer) {
 		taken[w.Tokenizer] = "is the tokenizer"
 		taken[filepath.Join(w.Tokenizer, "tokenizer.json")] = "is the tokenizer"
@@ -458,13 +461,15 @@ func (s *session) metrics(ctx context.Context) (*enginemetrics.Source, error) {
 	if config.Off {
 		return nil, nil
 	}
-	asked := !config.Address.IsZero()
+	address, asked := config.Address, !config.Address.IsZero()
+	if !asked {
+		address = s.endpoint.Base().Root("/metrics")
+	}
 	m := &enginemetrics.Source{
-		Address: config.Address,
-		Client:  &http.Client{Transport: s.endpoint.Transport()},
+		Address: address,
+		Client:  &http.Client{Transport: s.endpoint.Transport(address)},
 	}
 	if !asked {
-		m.Address = s.endpoint.Base().Root("/metrics")
 		m.Headers = s.spec.Endpoint.Headers // the same host: what may be sent to the one may be sent to the other
 	} else if !config.Login.IsEmpty() {
 		m.Headers = []endpoint.Header{{Name: "Authorization", Value: config.Login}}

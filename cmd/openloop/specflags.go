@@ -35,6 +35,8 @@ type specFlags struct {
 	target, model              string
 	apiKey, apiKeyFile, caFile string
 	headers                    []string
+	clientCert, clientKey      string
+	serverName                 string
 	insecure, http2            bool
 	connectTimeout             time.Duration
 	requestTimeout             time.Duration
@@ -127,9 +129,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	p.specFlags[set] = f
 	addConfigFlags(set)
 	set.StringVar(&f.target, "target", "",
-		"`URL`: base URL of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), or "+
-			"sim:PRESET for the "+
-			"simulated engine")
+		"`URL`: base URL of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), "+
+			"unix:///path/to.sock, or sim:PRESET for the simulated engine")
 	set.StringVar(&f.model, "model", "", "`NAME`: model to ask for (default: the endpoint's first)")
 	f.addCredentials(set)
 	set.BoolVar(&f.http2, "http2", false,
@@ -250,7 +251,23 @@ func (f *specFlags) addCredentials(set *pflag.FlagSet) {
 	set.StringArrayVar(&f.headers, "header", nil, "`'NAME: VALUE'`: further header; may be repeated")
 	set.StringVar(&f.caFile, "ca-file", "",
 		"`FILE`: PEM file of certificate authorities to trust instead of the system's")
+	set.StringVar(&f.clientCert, "client-cert", "",
+		"`FILE`: PEM file of the certificate by which the endpoint knows this client (mutual TLS)")
+	set.StringVar(&f.clientKey, "client-key", "",
+		"`FILE`: PEM file of its key (default: in the file of --client-cert)")
+	set.StringVar(&f.serverName, "server-name", "",
+		"`NAME` to ask for in TLS (SNI), and that the endpoint's certificate must have (default: the target's host)")
 	set.BoolVar(&f.insecure, "insecure", false, "do not verify the endpoint's TLS certificate")
+}
+
+// setTLS sets what of an endpoint's configuration addCredentials has flags for, beside its headers.
+func (f *specFlags) setTLS(c *endpoint.Config) error {
+	c.CAFile, c.Insecure = f.caFile, f.insecure
+	c.ClientCert, c.ClientKey, c.ServerName = f.clientCert, f.clientKey, f.serverName
+	if c.ClientKey != "" && c.ClientCert == "" {
+		return usageError("--client-key needs --client-cert: the certificate that the key belongs to")
+	}
+	return nil
 }
 
 // note says what was settled without being asked for.
@@ -428,9 +445,12 @@ const simScheme = "sim:"
 // endpoint is who is asked.
 func (f *specFlags) endpoint() (endpoint.Config, error) {
 	c := endpoint.Config{
-		Target: f.target, Model: f.model, CAFile: f.caFile, Insecure: f.insecure, HTTP2: f.http2,
+		Target: f.target, Model: f.model, HTTP2: f.http2,
 		ConnectTimeout: f.connectTimeout, RequestTimeout: f.requestTimeout,
 		WaitReady: f.waitReady,
+	}
+	if err := f.setTLS(&c); err != nil {
+		return c, err
 	}
 	var login endpoint.Secret
 	var err error
@@ -474,7 +494,9 @@ func (f *specFlags) base() (spec.Spec, error) {
 	if s.Endpoint.Headers, err = f.parseHeaders(); err != nil {
 		return s, err
 	}
-	s.Endpoint.CAFile, s.Endpoint.Insecure = f.caFile, f.insecure
+	if err := f.setTLS(&s.Endpoint); err != nil {
+		return s, err
+	}
 	s.Endpoint.ConnectTimeout, s.Endpoint.RequestTimeout = f.connectTimeout, f.requestTimeout
 	s.Endpoint.WaitReady = f.waitReady
 	s.Limits.Grace = f.grace

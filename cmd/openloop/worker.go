@@ -252,7 +252,10 @@ func newWorker(p *program) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		e := endpoint.Config{Headers: headers, CAFile: f.caFile, Insecure: f.insecure}
+		e := endpoint.Config{Headers: headers}
+		if err := f.setTLS(&e); err != nil {
+			return err
+		}
 		key, err := f.key()
 		if err != nil {
 			return err

@@ -31,8 +31,12 @@ type Conn struct {
 	oob  [128]byte
 }
 
-// Stamp turns the kernel's receive stamps on. ok is false where the connection or the kernel refuses them.
+// Stamp turns the kernel's receive stamps on. ok is false where the connection or the kernel refuses them. Unix sockets
+// take the option, and get no stamps: what comes over them is no packet.
 func Stamp(c net.Conn) (sc *Conn, ok bool) {
+	if _, local := c.(*net.UnixConn); local {
+		return nil, false
+	}
 	s, ok := c.(syscall.Conn)
 	if !ok {
 		return nil, false

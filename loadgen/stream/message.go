@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -31,6 +33,21 @@ func StatusError(status int, header http.Header, body []byte, redact Redact) err
 		text += " (Retry-After: " + Shorten(redact.text(after), messageLength) + ")"
 	}
 	return errors.New(text)
+}
+
+// CutRetryAfter takes what a server asked to wait off the text of a StatusError. ok is false where it named none, or
+// none in seconds.
+func CutRetryAfter(text string) (before string, after time.Duration, ok bool) {
+	rest, closed := strings.CutSuffix(text, ")")
+	at := strings.LastIndex(rest, " (Retry-After: ")
+	if !closed || at < 0 {
+		return text, 0, false
+	}
+	s, err := strconv.ParseUint(rest[at+len(" (Retry-After: "):], 10, 31)
+	if err != nil {
+		return text, 0, false
+	}
+	return rest[:at], time.Duration(s) * time.Second, true
 }
 
 // messageLength is the most runes that are kept of a server's message.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestShorten(t *testing.T) {
@@ -46,4 +47,36 @@ func TestMessagesAreRedactedBeforeTheyAreShortened(t *testing.T) {
 			t.Errorf("%q gives %q", body, text)
 		}
 	}
+}
+
+func TestCutRetryAfter(t *testing.T) {
+	after := func(value string) string {
+		return StatusError(429, http.Header{"Retry-After": {value}}, []byte(`{"message":"slow down"}`), nil).Error()
+	}
+	for text, want := range map[string]time.Duration{
+		after("7"): 7 * time.Second, after("0"): 0, after("Wed, 21 Oct 2026 07:28:00 GMT"): -1, after("-1"): -1,
+		after("9999999999"): -1, after("1.5"): -1, "HTTP 429 (Retry-After: 7": -1, "HTTP 429": -1, "": -1,
+	} {
+		before, got, ok := CutRetryAfter(text)
+		switch {
+		case ok != (want >= 0) || ok && got != want:
+			t.Errorf("%q: %v, %v; want %v", text, got, ok, want)
+		case ok && before != "HTTP 429 Too Many Requests: slow down" || !ok && before != text:
+			t.Errorf("%q: %q is left", text, before)
+		}
+	}
+}
+
+// FuzzCutRetryAfter: what is cut off is what StatusError put there.
+func FuzzCutRetryAfter(f *testing.F) {
+	for _, seed := range []string{"7", "0", "-1", "07", "1) (Retry-After: 2", ")", "9999999999"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		text := StatusError(429, http.Header{"Retry-After": {value}}, nil, nil).Error()
+		before, after, ok := CutRetryAfter(text)
+		if !ok && before != text || after < 0 || after > 1<<31*time.Second || !strings.HasPrefix(text, before) {
+			t.Errorf("%q: %q, %v, %v", text, before, after, ok)
+		}
+	})
 }

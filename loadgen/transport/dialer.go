@@ -43,7 +43,7 @@ func (d *dialer) open(
 	late := func() bool { return ctx.Err() == nil && errors.Is(limited.Err(), context.DeadlineExceeded) }
 	if err != nil {
 		if late() {
-			err = d.tooLate(address)
+			err = d.tooLate(address, err)
 		}
 		return nil, err
 	}
@@ -60,6 +60,11 @@ func (d *dialer) open(
 	return c, nil
 }
 
-func (d *dialer) tooLate(address string) error {
+// tooLate says what was not done in time: a name server that does not answer is not the endpoint's fault.
+func (d *dialer) tooLate(address string, err error) error {
+	var name *net.DNSError
+	if errors.As(err, &name) {
+		return fmt.Errorf("the address of %s was not found within %v: no name server answered", name.Name, d.timeout)
+	}
 	return fmt.Errorf("no connection to %s within %v", address, d.timeout)
 }

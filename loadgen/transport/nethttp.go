@@ -222,7 +222,7 @@ func (x *netExchange) attempt(s *Sending) (head Head, untouched bool, failed *Er
 	}
 	// The time limit for connecting holds for the request too: what it waits for may be the connection of another one,
 	// the proxy's answer, or TLS.
-	connecting := time.AfterFunc(c.ConnectTimeout, func() { cancel(dialer.tooLate(c.URL.Host)) })
+	connecting := time.AfterFunc(c.ConnectTimeout, func() { cancel(dialer.tooLate(c.URL.Host, nil)) })
 	defer connecting.Stop()
 	var start int64
 	var used *countedConn // the connection, where it had served others

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 	"time"
 
@@ -162,6 +163,9 @@ func New(c Config) (Transport, error) {
 		c.Header = http.Header{}
 	}
 	host := c.URL.Host
+	if begin := strings.IndexByte(host, '%'); begin > 0 && host[0] == '[' { // RFC 6874: a zone is of this machine alone
+		host = host[:begin] + host[strings.IndexByte(host, ']'):]
+	}
 	if h := c.Header.Get("Host"); h != "" {
 		host = h
 	}

@@ -146,3 +146,24 @@ func TestConnectionsAreLimited(t *testing.T) {
 		})
 	}
 }
+
+// The zone of an IPv6 address means something on this machine alone.
+func TestHostHasNoZone(t *testing.T) {
+	for in, want := range map[string]string{
+		"http://[fe80::1%25eth0]:8000/v1": "Host: [fe80::1]:8000\r\n", "http://[::1]:8000/v1": "Host: [::1]:8000\r\n",
+		"http://[fe80::1%25eth0]/v1": "Host: [fe80::1]\r\n", "http://host/v1": "Host: host\r\n",
+	} {
+		u, err := url.Parse(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		transport, err := New(Config{URL: u, ConnectTimeout: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if head := string(transport.(*http1).head); !strings.Contains(head, want) {
+			t.Errorf("%s: %q does not hold %q", in, head, want)
+		}
+		transport.Close()
+	}
+}

@@ -169,7 +169,7 @@ func (m *Source) get(ctx context.Context, accept string, patience time.Duration,
 		}
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.Address.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.Address.URL(), nil)
 	if err != nil {
 		return failed(err)
 	}

@@ -309,7 +309,7 @@ func TestScrapeHasLimits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := &Source{Address: a.Root("/metrics"), Client: &http.Client{Transport: e.Transport()}}
+		m := &Source{Address: a.Root("/metrics"), Client: &http.Client{Transport: e.Transport(a)}}
 		_, err = m.Scrape(t.Context())
 		want := "metrics: " + server.URL + "/metrics: "
 		if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), test.want) ||
