@@ -193,7 +193,8 @@ func (v *Verdict) checkWorkers(l *loadgen.Measured) {
 			if !known {
 				checks = append(checks, r.Check)
 			}
-			if !known || r.Level == before.Level && r.Value > before.Value || r.Level == Invalid && before.Level != Invalid {
+			if !known || r.Level == before.Level && r.Value > before.Value ||
+				r.Level == Invalid && before.Level != Invalid {
 				worst[r.Check] = r
 			}
 			count[r.Check]++

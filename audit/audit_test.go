@@ -231,11 +231,12 @@ func TestDispersion(t *testing.T) {
 	}
 }
 
-// The verdict on a stage that several processes sent is the worst of theirs, and what is wrong with several is said once.
+// The verdict on a stage that several processes sent is the worst of theirs; what is wrong with several is said once.
 func TestWorkers(t *testing.T) {
 	part := func(late time.Duration) *loadgen.Measured {
 		m := &loadgen.Measured{
-			Stage: loadgen.Stage{Load: loadgen.Load{Kind: loadgen.ConstantGap, Rate: 100}, MaxDuration: 2 * time.Second},
+			Stage: loadgen.Stage{MaxDuration: 2 * time.Second,
+				Load: loadgen.Load{Kind: loadgen.ConstantGap, Rate: 100}},
 			Start: 1, Stopped: 2e9, End: 2e9, Offered: 199, Client: loadgen.ClientStats{Stamps: loadgen.KernelStamps},
 		}
 		for i := range 199 {

@@ -333,7 +333,8 @@ func TestNoNameServer(t *testing.T) {
 	}{
 		"no name server": {func(ctx context.Context, _, _ string) (net.Conn, error) {
 			<-ctx.Done()
-			return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "i/o timeout", Name: "engine.test", IsTimeout: true}}
+			err := &net.DNSError{Err: "i/o timeout", Name: "engine.test", IsTimeout: true}
+			return nil, &net.OpError{Op: "dial", Err: err}
 		}, "the address of engine.test was not found within 1s: no name server answered"},
 		"no answer": {func(ctx context.Context, _, _ string) (net.Conn, error) {
 			<-ctx.Done()

@@ -43,7 +43,8 @@ func (r *Result) parts() (value, how string) {
 		return fmt.Sprintf("at least %s %s", rate(best), best.RateUnit()),
 			fmt.Sprintf("PASS at %s, the highest rate that was decided", rate(best))
 	case fails != nil:
-		return fmt.Sprintf("below %s %s", rate(fails), fails.RateUnit()), fmt.Sprintf("at %s: %s", rate(fails), why(fails))
+		return fmt.Sprintf("below %s %s", rate(fails), fails.RateUnit()),
+			fmt.Sprintf("at %s: %s", rate(fails), why(fails))
 	case invalid > 0:
 		return "not known", fmt.Sprintf("the client was invalid on %d of %d open-loop stages", invalid, open)
 	}

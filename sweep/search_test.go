@@ -147,8 +147,8 @@ type refuse struct{}
 
 func (refuse) RoundTrip(*http.Request) (*http.Response, error) { return nil, errors.New("refused") }
 
-// Closed loops are judged like any stage, and no gate rests on them. One stream alone: how several fall into step, and so
-// how many of their requests are independent, depends on the order in which their goroutines run.
+// Closed loops are judged like any stage, and no gate rests on them. One stream alone: how several fall into step, and
+// so how many of their requests are independent, depends on the order in which their goroutines run.
 func TestRunJudgesClosedLoops(t *testing.T) {
 	inBubble(t, "l4-qwen2.5-0.5b", 64, 8, func(t *testing.T, b *bench) {
 		b.Objectives = []slo.Objective{objective(t, "ttft:p95<250ms")}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -104,8 +105,9 @@ func (s *Store) explainCredentials(ctx context.Context, err error) error {
 
 // explainNet says what an error of the network comes from.
 func explainNet(err error) (endpoint.Cause, error) {
-	// The first is minio-go's words for an EOF.
-	if strings.Contains(err.Error(), "Connection closed by foreign host") || errors.Is(err, net.ErrClosed) {
+	// The first is minio-go's words for an EOF. What was still to be read makes a reset of the same end.
+	if strings.Contains(err.Error(), "Connection closed by foreign host") || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || strings.Contains(err.Error(), "connection reset by peer") {
 		return endpoint.CauseClosed, errors.New("the server closed the connection")
 	}
 	return endpoint.Explain(err)
