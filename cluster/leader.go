@@ -88,6 +88,9 @@ func NewLeader(c Config) (*Leader, error) {
 // Address is where workers join.
 func (l *Leader) Address() string { return l.server.Addr().String() }
 
+// waitTold is how often it is said that workers are waited for.
+const waitTold = 10 * time.Second
+
 // Open lets workers join, and waits until there are as many as are to send. When it ends before, what is missing is in
 // the error.
 func (l *Leader) Open(ctx context.Context, setup Setup, patience time.Duration) error {
@@ -101,6 +104,8 @@ func (l *Leader) Open(ctx context.Context, setup Setup, patience time.Duration) 
 	}
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
+	tick := time.NewTicker(waitTold)
+	defer tick.Stop()
 	for {
 		n := len(l.able())
 		if n >= l.config.Workers {
@@ -108,6 +113,8 @@ func (l *Leader) Open(ctx context.Context, setup Setup, patience time.Duration) 
 		}
 		select {
 		case <-l.joined:
+		case <-tick.C:
+			l.note(false, "waiting for workers: %d of %d have joined", n, l.config.Workers)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-timer.C:
