@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -142,15 +143,18 @@ func checkError(t *testing.T, err error, text, hint string) {
 
 func TestUpload(t *testing.T) {
 	backend, handler := newFake(t)
+	var mu sync.Mutex // parts come several at a time
 	var order, kinds []string
 	parts := 0
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut {
+			mu.Lock()
 			if r.URL.Query().Has("partNumber") {
 				parts++
 			} else {
 				order, kinds = append(order, r.URL.Path), append(kinds, r.Header.Get("Content-Type"))
 			}
+			mu.Unlock()
 		}
 		handler.ServeHTTP(w, r)
 	}))
