@@ -180,12 +180,24 @@ func (s *Store) writeCheck(ctx context.Context) error {
 		return err
 	}
 	const text = "yes\n"
+	options := s.options()
+	options.ContentType = "text/plain"
 	info, err := s.client.PutObject(ctx, s.at.Bucket, s.at.Join(checkName).Prefix, strings.NewReader(text),
-		int64(len(text)), minio.PutObjectOptions{ContentType: "text/plain"})
+		int64(len(text)), options)
 	if err == nil && info.ETag == "" {
 		return errNotS3
 	}
 	return err
+}
+
+// options are how objects are sent. Without TLS minio-go would sign the body piece by piece, by a reader that it and
+// net/http may both close at once, where a server answers early (signer.StreamingReader, v7.4.1). The body's MD5, which
+// is signed with the headers, stands for that.
+func (s *Store) options() minio.PutObjectOptions {
+	if s.secure {
+		return minio.PutObjectOptions{}
+	}
+	return minio.PutObjectOptions{DisableContentSha256: true, SendContentMd5: true}
 }
 
 // errNotS3 says that something answered that stores nothing.
@@ -223,7 +235,7 @@ func (s *Store) Upload(ctx context.Context, folder string, files []File) (int, e
 	})
 	for i, f := range files {
 		to := s.at.Join(folder).Join(f.Key)
-		_, err := s.client.FPutObject(own, to.Bucket, to.Prefix, f.Name, minio.PutObjectOptions{})
+		_, err := s.client.FPutObject(own, to.Bucket, to.Prefix, f.Name, s.options())
 		if err != nil {
 			return i, s.explain(own, f.Key, err)
 		}
