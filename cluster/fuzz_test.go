@@ -30,7 +30,7 @@ func underWay(kind loadgen.Kind) (*stage, *part) {
 	asked := loadgen.Stage{Load: loadgen.Load{Kind: kind, Rate: 100, Streams: 2}, MaxDuration: time.Minute,
 		KeepDetails: true}
 	p := &part{member: &member{name: "w"}, share: loadgen.Share{Of: 1}, stage: asked, start: 100}
-	return &stage{asked: asked, number: 1, clock: precise.NewClock(), parts: []*part{p}, start: 1e6, streams: 2}, p
+	return &stage{asked: asked, number: 1, clock: precise.NewClock(), parts: []*part{p}, start: 1e6}, p
 }
 
 // What a worker tells is refused where it can't be.

@@ -19,7 +19,6 @@ func (s *stage) merge(after []distance) *loadgen.Measured {
 		Stage: s.asked, Origin: s.clock.Origin(), Start: s.start, End: s.start,
 		Gaps: loadgen.NewHistogram(), TTFT: loadgen.NewHistogram(), ClientDelay: loadgen.NewHistogram(),
 	}
-	m.Stage.Load.Streams = s.streams
 	for i, p := range s.parts {
 		w := loadgen.Worker{
 			Name: p.member.name, Version: p.member.version, Lost: p.lost, ClockOffset: time.Duration(p.distance.offset),

@@ -33,7 +33,6 @@ type stage struct {
 	limits  loadgen.ErrorLimits
 	reason  loadgen.StopReason // "" until it is to end before its limits
 	err     error
-	streams int
 	indices int // of a closed loop: requests that were told of
 	open    int // parts that have not ended
 }
@@ -69,8 +68,7 @@ const headStart = 200 * time.Millisecond
 
 // begin begins a stage with the given workers.
 func (l *Leader) begin(ctx context.Context, asked loadgen.Stage, hooks loadgen.Hooks, able []*member) (*stage, error) {
-	s := &stage{leader: l, asked: asked, hooks: hooks, clock: precise.NewClock(), done: make(chan struct{}),
-		streams: asked.Load.Streams}
+	s := &stage{leader: l, asked: asked, hooks: hooks, clock: precise.NewClock(), done: make(chan struct{})}
 	s.parts = shares(asked, able)
 	s.requests = newSupply(hooks.Source, asked, len(s.parts))
 	s.open = len(s.parts)

@@ -15,7 +15,7 @@ func (run *Run) Origin() time.Time { return run.result.Origin }
 // Gaps copies the histogram of the gaps between token events of the requests that have ended so far. It may be called
 // at any time.
 func (run *Run) Gaps() *hdr.Histogram {
-	all := newHistogram()
+	all := NewHistogram()
 	for i := range run.shard {
 		all.Merge(run.shard[i].copyGaps())
 	}

@@ -59,13 +59,13 @@ func (m *Measured) Wall(ns int64) time.Time { return m.Origin.Add(time.Duration(
 func (m *Measured) Rebuild() {
 	for _, h := range []**hdr.Histogram{&m.Gaps, &m.ClientDelay} {
 		if *h == nil {
-			*h = newHistogram()
+			*h = NewHistogram()
 		}
 	}
 	if m.TTFT != nil {
 		return
 	}
-	m.TTFT = newHistogram()
+	m.TTFT = NewHistogram()
 	for i := range m.Records {
 		rec := &m.Records[i]
 		if ttft, ok := rec.TTFT(); ok && m.Stage.measures(m.Start, rec) {
@@ -131,10 +131,8 @@ const (
 	histDigits = 3
 )
 
-func newHistogram() *hdr.Histogram { return hdr.New(histMin, histMax, histDigits) }
-
 // NewHistogram is an empty histogram of a stage's times.
-func NewHistogram() *hdr.Histogram { return newHistogram() }
+func NewHistogram() *hdr.Histogram { return hdr.New(histMin, histMax, histDigits) }
 
 // record adds a value; one beyond the bounds counts as the nearest bound rather than not at all.
 func record(h *hdr.Histogram, ns int64) {

@@ -89,28 +89,35 @@ func (run *Run) pace() {
 				return
 			}
 		}
-		if run.clock.Now() < due-int64(lead) {
-			run.openAhead()
-			sleepUntil(due - int64(lead))
-		}
-		r := run.takeReader()
-		if r != nil {
-			run.requests.Add(1)
-			go run.fire(r, req.Body)
-		}
-		if run.clock.Now() < due {
-			sleepUntil(due)
-		}
-		select {
-		case <-cancelled:
-			if r != nil {
-				r.jobs <- job{}
-			}
+		r, ok := run.awaitDue(due, req.Body, sleepUntil)
+		if !ok {
 			return
-		default:
 		}
 		run.arrive(r, i, due, req)
 	}
+}
+
+// awaitDue sleeps until a request is due, and before that gives it a reader, if there is a slot for one: else nil. ok is
+// false if sending has ended meanwhile.
+func (run *Run) awaitDue(due int64, body []byte, sleepUntil func(int64)) (r *reader, ok bool) {
+	if run.clock.Now() < due-int64(lead) {
+		run.openAhead()
+		sleepUntil(due - int64(lead))
+	}
+	if r = run.takeReader(); r != nil {
+		run.requests.Add(1)
+		go run.fire(r, body)
+	}
+	if run.clock.Now() < due {
+		sleepUntil(due)
+	}
+	if run.sending.Err() != nil {
+		if r != nil {
+			r.jobs <- job{}
+		}
+		return nil, false
+	}
+	return r, true
 }
 
 // openAhead opens a connection for the arrival that is next, if it will need one and may be sent.

@@ -179,7 +179,7 @@ func (r *Runner) Start(ctx context.Context, s Stage, h Hooks) (*Run, error) {
 	run.result = &Measured{Stage: s, Origin: run.clock.Origin()}
 	for i := range run.shard {
 		h := &run.shard[i].hists
-		h.Gaps, h.TTFT, h.ClientDelay = newHistogram(), newHistogram(), newHistogram()
+		h.Gaps, h.TTFT, h.ClientDelay = NewHistogram(), NewHistogram(), NewHistogram()
 	}
 	run.sending, run.stopSends = context.WithCancelCause(context.WithoutCancel(ctx))
 	run.flights, run.endFlights = context.WithCancel(context.WithoutCancel(ctx))
@@ -319,7 +319,7 @@ func (run *Run) supervise(ctx context.Context, before processUse) {
 	l.Sessions = run.sessionCount
 	run.countOffered()
 	l.SortRecords()
-	l.Gaps, l.TTFT, l.ClientDelay = newHistogram(), newHistogram(), newHistogram()
+	l.Gaps, l.TTFT, l.ClientDelay = NewHistogram(), NewHistogram(), NewHistogram()
 	for i := range run.shard {
 		h := &run.shard[i].hists
 		l.Gaps.Merge(h.Gaps)

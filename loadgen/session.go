@@ -262,22 +262,8 @@ func (run *Run) paceTurns() {
 
 // fireTurn sends a turn that is about to be due.
 func (run *Run) fireTurn(a job, sleepUntil func(int64)) {
-	if run.clock.Now() < a.due-int64(lead) {
-		run.openAhead()
-		sleepUntil(a.due - int64(lead))
-	}
-	r := run.takeReader()
-	if r != nil {
-		run.requests.Add(1)
-		go run.fire(r, a.req.Body)
-	}
-	if run.clock.Now() < a.due {
-		sleepUntil(a.due)
-	}
-	if run.sending.Err() != nil {
-		if r != nil {
-			r.jobs <- job{}
-		}
+	r, ok := run.awaitDue(a.due, a.req.Body, sleepUntil)
+	if !ok {
 		run.sessions.Done()
 		return
 	}

@@ -118,15 +118,9 @@ func (r *Result) atMaxRate() []string {
 		return nil
 	}
 	day := rate * (24 * time.Hour).Seconds()
-	what := " requests"
-	for i := range r.Stages {
-		if r.Stages[i].Sessions != nil {
-			what = " sessions"
-		}
-	}
-	texts := []string{"a day " + num.Thousands(int(num.Round(day))) + what}
+	texts := []string{"a day " + num.Thousands(int(num.Round(day))) + " " + r.Arrivals()}
 	if day >= 1e6 {
-		texts[0] = "a day " + num.Three(day/1e6) + " M" + what
+		texts[0] = "a day " + num.Three(day/1e6) + " M " + r.Arrivals()
 	}
 	if tokens, ok := r.OutputAtMaxRate(); ok {
 		texts = append(texts, num.Amount(tokens)+" output tokens/s")

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/openloop/openloop/internal/num"
@@ -77,6 +78,14 @@ func (s *Stage) RateUnit() string {
 		return "sessions/s"
 	}
 	return "req/s"
+}
+
+// Arrivals names what arrives in the stages: requests, or sessions.
+func (r *Result) Arrivals() string {
+	if slices.ContainsFunc(r.Stages, func(s Stage) bool { return s.Sessions != nil }) {
+		return "sessions"
+	}
+	return "requests"
 }
 
 // mean is absent for no values.

@@ -172,20 +172,10 @@ func (a *answer) ofStages(r *report.Result) {
 
 // unitOf is what the rates of a result count.
 func unitOf(r *report.Result) string {
-	for i := range r.Stages {
-		if r.Stages[i].Sessions != nil {
-			return r.Stages[i].RateUnit()
-		}
-	}
-	return "req/s"
-}
-
-// axisOf names the axis of rates.
-func axisOf(r *report.Result) string {
-	if unitOf(r) != "req/s" {
+	if r.Arrivals() == "sessions" {
 		return "sessions/s"
 	}
-	return "requests/s"
+	return "req/s"
 }
 
 // openText says what would decide a stage, or else why it is not decided.

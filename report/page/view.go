@@ -268,11 +268,7 @@ func moreOf(r *report.Result) []pair {
 	if !known {
 		return all
 	}
-	what := "requests"
-	if unitOf(r) != "req/s" {
-		what = "sessions"
-	}
-	text := fmt.Sprintf("%s %s", manyText(rate*86400), what)
+	text := fmt.Sprintf("%s %s", manyText(rate*86400), r.Arrivals())
 	if tokens, ok := r.OutputAtMaxRate(); ok {
 		text += fmt.Sprintf(", %s output tokens", manyText(tokens*86400))
 	}
