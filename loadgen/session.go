@@ -112,28 +112,26 @@ func (run *Run) begin(req Request, i int) *conversation {
 	return &conversation{session: req.Session, number: int32(share.Index + i*max(share.Of, 1) + 1)}
 }
 
-// follow makes the turn that follows a request that has ended; false if there is none. Its record is there, and its
-// time; the body is in the job.
+// follow makes the turn that follows a request that has ended; false if there is none. When it is due stands in the job,
+// which has no record yet. Its body is made without run.mu: the pacer must not wait for that.
 func (run *Run) follow(r *reader, a job) (next job, ok bool) {
 	c := a.session
 	if c == nil {
 		return next, false
 	}
+	last := c.turn+1 == len(c.session.Turns)
+	if a.rec.Status == Completed && !last && run.sending.Err() == nil {
+		t := c.advance(r.text)
+		return job{req: t.request(c.history), session: c, due: a.rec.End + int64(t.Think)}, true
+	}
 	run.mu.Lock()
-	defer run.mu.Unlock()
-	count := &run.sessionCount
 	switch {
 	case a.rec.Status == Errored:
-		count.Abandoned++
-	case a.rec.Status != Completed || run.sending.Err() != nil && c.turn+1 < len(c.session.Turns):
-		// cut by the end of the stage
-	case c.turn+1 == len(c.session.Turns):
-		count.Done++
-	default:
-		t := c.advance(r.text)
-		next = job{req: t.request(c.history), session: c, due: a.rec.End + int64(t.Think)}
-		return next, true
+		run.sessionCount.Abandoned++
+	case a.rec.Status == Completed && last:
+		run.sessionCount.Done++
 	}
+	run.mu.Unlock() // what is left was cut by the end of the stage
 	run.sessions.Done()
 	return next, false
 }
