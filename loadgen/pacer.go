@@ -97,8 +97,8 @@ func (run *Run) pace() {
 	}
 }
 
-// awaitDue sleeps until a request is due, and before that gives it a reader, if there is a slot for one: else nil. ok is
-// false if sending has ended meanwhile.
+// awaitDue sleeps until a request is due, and before that gives it a reader, if there is a slot for one: else nil. It
+// is not ok if sending has ended meanwhile.
 func (run *Run) awaitDue(due int64, body []byte, sleepUntil func(int64)) (r *reader, ok bool) {
 	if run.clock.Now() < due-int64(lead) {
 		run.openAhead()

@@ -112,8 +112,8 @@ func (run *Run) begin(req Request, i int) *conversation {
 	return &conversation{session: req.Session, number: int32(share.Index + i*max(share.Of, 1) + 1)}
 }
 
-// follow makes the turn that follows a request that has ended; false if there is none. When it is due stands in the job,
-// which has no record yet. Its body is made without run.mu: the pacer must not wait for that.
+// follow makes the turn that follows a request that has ended; false if there is none. When it is due stands in the
+// job, which has no record yet. Its body is made without run.mu: the pacer must not wait for that.
 func (run *Run) follow(r *reader, a job) (next job, ok bool) {
 	c := a.session
 	if c == nil {

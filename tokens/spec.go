@@ -59,6 +59,9 @@ type DataSpec struct {
 	GuideLLM bool
 }
 
+// Sources are Source and those after it.
+func (d *DataSpec) Sources() []string { return append([]string{d.Source}, d.Further...) }
+
 // TraceSpec describes a recorded load.
 type TraceSpec struct {
 	File     string
@@ -88,7 +91,7 @@ func (e *SpecError) Unwrap() error { return e.Err }
 func (s Spec) Describe() string {
 	switch {
 	case s.Data != nil:
-		return strings.Join(append([]string{s.Data.Source}, s.Data.Further...), " ")
+		return strings.Join(s.Data.Sources(), " ")
 	case s.Trace != nil:
 		return s.Trace.File
 	case s.Synthetic != nil:

@@ -257,7 +257,7 @@ func (s *session) openWork(ctx context.Context) (tokens.Item, error) {
 	var work *tokens.Workload
 	var first tokens.Item
 	if d := s.spec.Workload.Data; d != nil {
-		for _, name := range append([]string{d.Source}, d.Further...) {
+		for _, name := range d.Sources() {
 			if info, err := os.Stat(name); err == nil && info.Size() >= largeData {
 				s.say("reading %s, %d MB", name, info.Size()>>20)
 			}
@@ -293,7 +293,7 @@ func (s *session) checkFiles() error {
 	}
 	switch {
 	case w.Data != nil:
-		for _, name := range append([]string{w.Data.Source}, w.Data.Further...) {
+		for _, name := range w.Data.Sources() {
 			taken[name] = "is to be sent"
 		}
 	case w.Trace != nil:
