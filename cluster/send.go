@@ -24,7 +24,8 @@ type sending struct {
 	queue  chan loadgen.Request // fetched ahead
 	full   chan struct{}        // closed when the first ones are there
 	none   error                // why there are no more; set before queue is closed
-	told   chan struct{}        // closed when the leader was told what the stage left
+	kept   chan struct{}        // closed when what the stage left is in the journal
+	told   chan struct{}        // closed when the leader was told, too
 
 	forgotten sync.Once
 
@@ -40,8 +41,8 @@ func newSending(w *worker, o order) *sending {
 	ahead := min(max(o.Ahead, 1), mostAhead)
 	s := &sending{
 		worker: w, number: o.Stage, stage: o.Load, runner: *w.runner,
-		queue: make(chan loadgen.Request, ahead), full: make(chan struct{}), told: make(chan struct{}),
-		over: map[int]bool{},
+		queue: make(chan loadgen.Request, ahead), full: make(chan struct{}), kept: make(chan struct{}),
+		told: make(chan struct{}), over: map[int]bool{},
 	}
 	if o.Most > 0 {
 		s.runner.MaxConcurrency = min(s.runner.MaxConcurrency, o.Most)
@@ -121,11 +122,15 @@ func (s *sending) fetchFirst() error {
 
 // source is the stage's loadgen.Source.
 func (s *sending) source(int) (loadgen.Request, error) {
-	r, ok := <-s.queue
-	if !ok {
-		return r, s.none
+	select {
+	case r, ok := <-s.queue:
+		if !ok {
+			return r, s.none
+		}
+		return r, nil
+	case <-s.flight.Done(): // what asks the leader may not hear of it: see await
+		return loadgen.Request{}, context.Canceled
 	}
-	return r, nil
 }
 
 func (s *sending) obey(o order) (a answer, err error) {
@@ -172,6 +177,7 @@ func (s *sending) begin(at int64) (a answer, err error) {
 	w.mu.Lock()
 	w.began = true
 	w.mu.Unlock()
+	go s.keep(run)
 	go s.tell(run)
 	name := s.stage.Load.String()
 	if !s.stage.Load.Kind.Open() {
@@ -197,7 +203,7 @@ func (s *sending) end(o order) error {
 	return nil
 }
 
-// abandon ends a stage, and waits until the leader was told what it left, if it ever began.
+// abandon ends a stage. If it ever began, it waits until what it left is in the journal, and for the leader to be told.
 func (s *sending) abandon() {
 	s.cancel()
 	s.mu.Lock()
@@ -205,8 +211,10 @@ func (s *sending) abandon() {
 	s.mu.Unlock()
 	if !begun {
 		s.forget()
+		return
 	}
-	<-s.told
+	<-s.kept
+	s.worker.await(s.told)
 }
 
 // forget makes the stage the worker's current one no more.
@@ -244,6 +252,15 @@ func (s *sending) observe(e loadgen.Event) {
 	}
 }
 
+// keep ends the stage's part of the journal. It does not wait for the leader: see await.
+func (s *sending) keep(run *loadgen.Run) {
+	m := run.Wait()
+	if j := s.worker.journal; j != nil {
+		j.End(m)
+	}
+	close(s.kept)
+}
+
 // tell tells the leader what comes of the stage, until it has ended.
 func (s *sending) tell(run *loadgen.Run) {
 	defer s.forget()
@@ -260,9 +277,7 @@ func (s *sending) tell(run *loadgen.Run) {
 		}
 	}
 	m := run.Wait()
-	if j := s.worker.journal; j != nil {
-		j.End(m)
-	}
+	<-s.kept
 	s.cancel()
 	l := &left{
 		Start: m.Start, Stopped: m.Stopped, End: m.End, Reason: m.Reason, Offered: m.Offered, Sessions: m.Sessions,

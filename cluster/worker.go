@@ -74,7 +74,7 @@ func Work(ctx context.Context, c WorkerConfig) error {
 	defer w.end(nil)
 	defer func() {
 		if w.nc != nil {
-			w.nc.Close()
+			w.within(w.nc.Close)
 		}
 	}()
 	if err := w.join(false); err != nil {
@@ -150,8 +150,32 @@ func (w *worker) endJournal(done bool) error {
 
 // leave tells the leader to go on without this worker.
 func (w *worker) leave(why string) {
-	_ = w.nc.Publish(leaveSubject, encode(leave{w.id, why})) // else it notices by itself
-	_ = w.nc.FlushTimeout(answerIn)
+	w.within(func() {
+		_ = w.nc.Publish(leaveSubject, encode(leave{w.id, why})) // else it notices by itself
+		_ = w.nc.FlushTimeout(answerIn)
+	})
+}
+
+// within says something to the leader, and waits for that as long as it is worth it.
+func (w *worker) within(say func()) {
+	said := make(chan struct{})
+	go func() {
+		defer close(said)
+		say()
+	}()
+	w.await(said)
+}
+
+// await waits until something was said to the leader. One that stands still, and is connected to again, holds the
+// connection for as long as connecting may take: then what is said waits, and a worker that ends must not.
+func (w *worker) await(said <-chan struct{}) {
+	if errors.Is(context.Cause(w.ended), ErrLeaderGone) {
+		return
+	}
+	select {
+	case <-said:
+	case <-time.After(answerIn):
+	}
 }
 
 // joinEvery is how often it is tried to join.

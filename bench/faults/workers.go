@@ -246,12 +246,12 @@ func leaderRows() []row {
 			name: "SIGSTOP of the leader", args: long, hands: []hand{gone("one"), gone("two")}, parts: true,
 			act: func(e *env) {
 				signal(100, syscall.SIGSTOP)(e)
-				e.Sleep(6 * time.Second)
+				e.Sleep(5 * time.Second)
 				for i := range 2 {
 					select {
 					case <-e.Hand(i).ended:
 					default:
-						e.wrong("worker %d did not end within 6 s", i+1)
+						e.wrong("worker %d did not end within 5 s", i+1)
 					}
 				}
 				e.Signal(syscall.SIGCONT)
