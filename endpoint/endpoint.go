@@ -140,6 +140,46 @@ func (e *Endpoint) Transport(to Address) *http.Transport {
 	return t
 }
 
+// ErrProxied means that the environment names a proxy for the endpoint, where one can't be used.
+var ErrProxied = errors.New("HTTP_PROXY or HTTPS_PROXY names a proxy for this endpoint, which can't be used here; " +
+	"name its host in NO_PROXY")
+
+// Direct says whether the endpoint is reached without a proxy: if not, the error is ErrProxied.
+func (e *Endpoint) Direct() error {
+	if e.proxy != nil {
+		return ErrProxied
+	}
+	return nil
+}
+
+// Connect connects to the endpoint, which must be Direct, with TLS where its URL is https, to speak HTTP/1.1.
+func (e *Endpoint) Connect(ctx context.Context) (net.Conn, error) {
+	t := e.Transport(e.config.Address)
+	u := e.config.Address.url
+	dial := t.DialContext
+	port := u.Port()
+	if port == "" {
+		port = u.Scheme // the name of its port
+	}
+	conn, err := dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil || u.Scheme != "https" {
+		return conn, err
+	}
+	c := t.TLSClientConfig
+	if c.ServerName == "" {
+		c.ServerName = u.Hostname()
+	}
+	c.NextProtos = []string{"http/1.1"}
+	secure := tls.Client(conn, c)
+	ctx, cancel := context.WithTimeout(ctx, t.TLSHandshakeTimeout)
+	defer cancel()
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
 // Target is where and how load is sent to a path of the API, such as /chat/completions.
 func (e *Endpoint) Target(path string) loadgen.Target {
 	return loadgen.Target{

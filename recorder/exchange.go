@@ -2,7 +2,6 @@ package recorder
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -28,10 +27,10 @@ const (
 type exchange struct {
 	r       *Recorder
 	path    string
-	ctx     context.Context
+	from    *connection
 	arrived time.Time
 
-	mu      sync.Mutex // the transport may read the request's body after the answer has come
+	mu      sync.Mutex // what is left of a request's body may pass after the answer has come
 	request []byte
 	kept    int64
 	ended   bool // nothing is kept any more
@@ -72,23 +71,16 @@ func (e *exchange) keep(n int) bool {
 	return true
 }
 
-// requestTap copies a request's body as it is read.
-type requestTap struct {
-	io.ReadCloser
-	e *exchange
-}
-
-// Read implements io.Reader.
-func (t requestTap) Read(p []byte) (int, error) {
-	n, err := t.ReadCloser.Read(p)
-	if n > 0 {
-		t.e.mu.Lock()
-		if t.e.keep(n) {
-			t.e.request = append(t.e.request, p[:n]...)
-		}
-		t.e.mu.Unlock()
+// ask copies what passes of a request's body.
+func (e *exchange) ask(p []byte) {
+	if e == nil {
+		return
 	}
-	return n, err
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.keep(len(p)) {
+		e.request = append(e.request, p...)
+	}
 }
 
 // answer takes note of an answer's head, and copies its body as it is read.
@@ -140,7 +132,7 @@ func (e *exchange) event(data []byte, isError bool) {
 		return
 	}
 	if d.Token && e.first.IsZero() {
-		e.first = time.Now()
+		e.first = e.from.answers.at
 	}
 	e.said.take(&d, data)
 }
@@ -184,9 +176,12 @@ func (a *answered) takeCalls(data []byte) {
 	}
 }
 
-// end ends the copying, and hands what was copied on to be written.
-func (e *exchange) end() {
-	e.over, e.outcome = time.Now(), e.howEnded()
+// end ends the copying at a time, and hands what was copied on to be written.
+func (e *exchange) end(at time.Time) {
+	if at.Before(e.arrived) { // nothing was answered
+		at = time.Now()
+	}
+	e.over, e.outcome = at, e.howEnded()
 	e.mu.Lock()
 	e.ended = true
 	e.mu.Unlock()
@@ -200,20 +195,17 @@ func (e *exchange) end() {
 
 func (e *exchange) release() { e.r.kept.Add(-e.kept) }
 
-// howEnded says how the request ended, where it did not end well. Once its handler has returned, its context has ended
-// in any case.
+// howEnded says how the request ended, where it did not end well.
 func (e *exchange) howEnded() string {
 	switch {
-	case errors.Is(e.readErr, io.EOF):
+	case errors.Is(e.readErr, io.EOF) && e.status > 0:
 		return ""
-	case e.ctx.Err() != nil:
+	case e.from.gone.Load():
 		return "cancelled"
 	case e.failed:
 		return "unreachable"
-	case e.readErr != nil:
-		return "cut"
 	}
-	return "cancelled" // nobody read on
+	return "cut"
 }
 
 // counters of what was and was not recorded.

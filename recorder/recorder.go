@@ -1,11 +1,13 @@
 // Package recorder passes the traffic of an OpenAI-compatible endpoint through, and writes down when which request
 // came, how long its prompt and its answer were, what it shared with others, and to which session it belonged.
 //
-//	recorder.go  the proxy, and the goroutine that writes
-//	exchange.go  one request and its answer, copied as they pass
-//	body.go      what a request's body says, and its session
-//	prefixes.go  which beginnings of prompts were seen before
-//	file.go      the file
+//	recorder.go    the proxy, and the goroutine that writes
+//	connection.go  a client's connection, passed through
+//	tap.go         copies of what has passed, until they are read
+//	exchange.go    one request and its answer
+//	body.go        what a request's body says, and its session
+//	prefixes.go    which beginnings of prompts were seen before
+//	file.go        the file
 //
 // The traffic never waits for the recording: what can't be copied, counted or written in time is passed through all
 // the same, and counted as not recorded. Headers are never kept.
@@ -14,11 +16,10 @@ package recorder
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
-	"log"
+	"net"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 	"strings"
 	"sync"
@@ -30,8 +31,8 @@ import (
 
 // Config says what is recorded.
 type Config struct {
-	To        *url.URL          // of the endpoint: scheme, host, and what its paths begin with
-	Transport http.RoundTripper // to it; it must not follow redirects or undo compression
+	To   *url.URL // of the endpoint: host, and what its paths begin with
+	Dial func(context.Context) (net.Conn, error)
 
 	File        string // must not exist, unless it is a device or a pipe
 	Texts       bool   // write the requests' bodies and the answers' texts, too
@@ -43,17 +44,21 @@ type Config struct {
 	Note func(text string)
 }
 
-// Recorder is the proxy: an http.Handler. Close ends the recording.
+// Recorder is the proxy. Close ends the recording.
 type Recorder struct {
 	config  Config
-	proxy   *httputil.ReverseProxy
 	origin  time.Time
 	queue   chan *exchange
 	stopped atomic.Bool // nothing is recorded any more
-	flying  atomic.Int64
 	done    chan struct{}
-	closing sync.Once
+	end     sync.Once
 	counters
+
+	closing     atomic.Bool // no request is waited for any more
+	serving     sync.WaitGroup
+	mu          sync.Mutex
+	listener    net.Listener
+	connections map[*connection]struct{}
 
 	// Of the writing goroutine alone, until done is closed.
 	file     *file
@@ -106,134 +111,105 @@ func New(config Config) (*Recorder, error) {
 	}
 	r := &Recorder{
 		config: config, origin: time.Now(), queue: make(chan *exchange, queueLength), done: make(chan struct{}),
-		file: f, prefixes: newPrefixes(config.BlockTokens),
-	}
-	r.proxy = &httputil.ReverseProxy{
-		Rewrite:        r.rewrite,
-		Transport:      config.Transport,
-		FlushInterval:  -1,
-		BufferPool:     &buffers{},
-		ModifyResponse: answerOf,
-		ErrorHandler:   r.unreachable,
-		ErrorLog:       log.New(io.Discard, "", 0), // it may name secrets; what fails is in the record
+		file: f, prefixes: newPrefixes(config.BlockTokens), connections: map[*connection]struct{}{},
 	}
 	go r.write()
 	return r, nil
 }
 
-type exchangeKey struct{}
-
-// ServeHTTP passes a request on, and its answer back.
-func (r *Recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	w = asIs{w}
-	isCompletion := req.Method == http.MethodPost &&
-		(strings.HasSuffix(req.URL.Path, "/chat/completions") || strings.HasSuffix(req.URL.Path, "/completions"))
-	if req.Body != nil && req.Body != http.NoBody {
-		req.Body = &onceEnded{ReadCloser: req.Body}
-	}
-	if !isCompletion || r.stopped.Load() {
-		if !isCompletion {
-			r.others.Add(1)
-		}
-		r.proxy.ServeHTTP(w, req)
-		return
-	}
-	e := &exchange{r: r, path: req.URL.Path, arrived: time.Now(), said: answered{prompt: -1, output: -1, cached: -1}}
-	e.ctx = req.Context()
-	if req.Body != nil && req.Body != http.NoBody {
-		req.Body = requestTap{req.Body, e}
-	}
-	r.flying.Add(1)
-	defer r.flying.Add(-1)
-	defer e.end() // also where the connection is cut, which ReverseProxy does by a panic
-	r.proxy.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), exchangeKey{}, e)))
-}
-
-// forwarded are the headers that ReverseProxy takes out, and that this proxy leaves as they came.
-var forwarded = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
-
-func (r *Recorder) rewrite(p *httputil.ProxyRequest) {
-	p.SetURL(r.config.To)
-	p.Out.URL.RawQuery = p.In.URL.RawQuery
-	for _, name := range forwarded {
-		if values, ok := p.In.Header[name]; ok {
-			p.Out.Header[name] = values
+// Serve passes on what comes to a listener, until it is closed or Shutdown is called: then it returns nil.
+func (r *Recorder) Serve(l net.Listener) error {
+	r.mu.Lock()
+	r.listener = l
+	r.mu.Unlock()
+	for {
+		client, err := l.Accept()
+		switch {
+		case r.closing.Load():
+			if err == nil {
+				client.Close()
+			}
+			return nil
+		case err == nil:
+			go r.serve(client)
+		case errors.Is(err, net.ErrClosed):
+			return err
+		default: // out of files, for a while
+			r.config.Note(stream.Clean(fmt.Sprintf("a client could not be accepted: %v", err)))
+			time.Sleep(acceptAgain)
 		}
 	}
 }
 
-func exchangeOf(req *http.Request) *exchange {
-	e, _ := req.Context().Value(exchangeKey{}).(*exchange)
-	return e
+// acceptAgain is how long to wait after a client could not be accepted.
+const acceptAgain = 100 * time.Millisecond
+
+// Shutdown takes no more clients, waits until all requests in flight have been answered, or for the context's end, and
+// then cuts what is left.
+func (r *Recorder) Shutdown(ctx context.Context) error {
+	r.closing.Store(true)
+	r.mu.Lock()
+	if r.listener != nil {
+		r.listener.Close()
+	}
+	for c := range r.connections {
+		if c.waiting.Load() == 0 {
+			c.close()
+		}
+	}
+	r.mu.Unlock()
+	all := make(chan struct{})
+	go func() {
+		r.serving.Wait()
+		close(all)
+	}()
+	select {
+	case <-all:
+		return nil
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	for c := range r.connections {
+		c.gone.Store(true)
+		c.close()
+	}
+	r.mu.Unlock()
+	<-all
+	return ctx.Err()
 }
 
-func answerOf(resp *http.Response) error {
-	if e := exchangeOf(resp.Request); e != nil && resp.StatusCode != http.StatusSwitchingProtocols {
-		e.answer(resp)
+// enter counts a connection in; false where none is served any more.
+func (r *Recorder) enter(c *connection) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closing.Load() {
+		return false
 	}
-	return nil
+	r.connections[c] = struct{}{}
+	r.serving.Add(1)
+	return true
 }
 
-// unreachable answers where the endpoint does not.
-func (r *Recorder) unreachable(w http.ResponseWriter, req *http.Request, err error) {
-	if req.Context().Err() != nil {
-		panic(http.ErrAbortHandler) // there is nobody to answer
-	}
-	if e := exchangeOf(req); e != nil {
-		e.status, e.failed = http.StatusBadGateway, true
-	}
-	if r.upstream.Add(1) == 1 {
-		r.config.Note(stream.Clean(fmt.Sprintf("%s did not answer: %v; its client got 502", r.config.To.Host, err)))
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(http.StatusBadGateway)
-	_, _ = io.WriteString(w, `{"error":{"message":"openloop record: the endpoint did not answer",`+
-		`"type":"bad_gateway","code":502}}`) // the client may be gone
+func (r *Recorder) leave(c *connection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.connections, c)
+	r.serving.Done()
 }
 
-// onceEnded is a body that is not asked again once it has ended. net/http closes a request's body when an answer
-// begins; the transport looks for the body's end once more, takes it for an error that the body is closed, and cuts the
-// answer.
-type onceEnded struct {
-	io.ReadCloser
-	err error
-}
-
-// Read implements io.Reader.
-func (o *onceEnded) Read(p []byte) (n int, err error) {
-	if o.err == nil {
-		n, o.err = o.ReadCloser.Read(p)
+// begin begins the recording of a request, if it is of a kind that is recorded.
+func (r *Recorder) begin(c *connection, req *http.Request) *exchange {
+	if req.Method != http.MethodPost ||
+		!strings.HasSuffix(req.URL.Path, "/chat/completions") && !strings.HasSuffix(req.URL.Path, "/completions") {
+		r.others.Add(1)
+		return nil
 	}
-	return n, o.err
-}
-
-// asIs keeps net/http from adding a Content-Type that the endpoint did not send.
-type asIs struct{ http.ResponseWriter }
-
-// WriteHeader implements http.ResponseWriter.
-func (w asIs) WriteHeader(status int) {
-	if _, ok := w.Header()["Content-Type"]; !ok {
-		w.Header()["Content-Type"] = nil
+	if r.stopped.Load() {
+		return nil
 	}
-	w.ResponseWriter.WriteHeader(status)
+	return &exchange{r: r, from: c, path: req.URL.Path, arrived: time.Now(),
+		said: answered{prompt: -1, output: -1, cached: -1}}
 }
-
-// Unwrap is for http.ResponseController: flushing, and taking a connection over.
-func (w asIs) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// buffers are those that bodies are copied through.
-type buffers struct{ pool sync.Pool }
-
-// Get implements httputil.BufferPool.
-func (b *buffers) Get() []byte {
-	if p, ok := b.pool.Get().(*[]byte); ok {
-		return *p
-	}
-	return make([]byte, 32<<10)
-}
-
-// Put implements httputil.BufferPool.
-func (b *buffers) Put(p []byte) { b.pool.Put(&p) }
 
 // write writes what has ended, until nothing more comes.
 func (r *Recorder) write() {
@@ -374,20 +350,13 @@ func (r *Recorder) line(e *exchange) (Line, bool) {
 // ms is a time in milliseconds, to a microsecond.
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// WaitEnded waits for the requests in flight that are recorded, for so long at most: after a server cut them.
-func (r *Recorder) WaitEnded(most time.Duration) {
-	for until := time.Now().Add(most); r.flying.Load() > 0 && time.Now().Before(until); {
-		time.Sleep(time.Millisecond)
-	}
-}
-
 // Close writes what is left and closes the file. No request may be in flight any more; where one still is, it is not
 // recorded. The error is the one that stopped the recording.
 func (r *Recorder) Close() error {
 	r.stopped.Store(true)
 	timer := time.NewTimer(closeTime)
 	defer timer.Stop()
-	r.closing.Do(func() {
+	r.end.Do(func() {
 		select {
 		case r.queue <- nil:
 		case <-timer.C:

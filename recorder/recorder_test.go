@@ -24,7 +24,7 @@ import (
 // recording is a proxy before a handler, and where it writes.
 type recording struct {
 	*Recorder
-	front *httptest.Server
+	url   string // of the proxy
 	file  string
 	mu    sync.Mutex
 	notes []string
@@ -40,7 +40,7 @@ func record(t testing.TB, change func(*Config), upstream http.HandlerFunc) *reco
 	}
 	rec := &recording{file: filepath.Join(t.TempDir(), "t.jsonl")}
 	config := Config{
-		To: to, Transport: &http.Transport{DisableCompression: true}, File: rec.file, BlockTokens: 16,
+		To: to, File: rec.file, BlockTokens: 16,
 		Count: func(s string) int { return len(strings.Fields(s)) },
 		Note: func(s string) {
 			rec.mu.Lock()
@@ -51,18 +51,38 @@ func record(t testing.TB, change func(*Config), upstream http.HandlerFunc) *reco
 	if change != nil {
 		change(&config)
 	}
+	config.Dial = func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", config.To.Host)
+	}
 	if rec.Recorder, err = New(config); err != nil {
 		t.Fatal(err)
 	}
-	rec.front = httptest.NewServer(rec)
-	t.Cleanup(rec.front.Close)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.url = "http://" + l.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- rec.Serve(l) }()
+	t.Cleanup(func() {
+		rec.shutdown()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
 	return rec
+}
+
+// shutdown waits for the requests in flight.
+func (r *recording) shutdown() {
+	http.DefaultClient.CloseIdleConnections()
+	_ = r.Shutdown(context.Background()) // which has no end
 }
 
 // lines ends the recording and reads it.
 func (r *recording) lines(t testing.TB) (all []Line) {
 	t.Helper()
-	r.front.Close() // it waits for the requests in flight
+	r.shutdown()
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +104,7 @@ const chatPath = "/v1/chat/completions"
 
 func (r *recording) post(t testing.TB, path, body string) (status int, answer string) {
 	t.Helper()
-	resp, err := http.Post(r.front.URL+path, "application/json", strings.NewReader(body))
+	resp, err := http.Post(r.url+path, "application/json", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +127,7 @@ func TestPassesThrough(t *testing.T) {
 		w.Write(body)
 	})
 	send := func(method, target, body string) *http.Response {
-		req, _ := http.NewRequest(method, rec.front.URL+target, strings.NewReader(body))
+		req, _ := http.NewRequest(method, rec.url+target, strings.NewReader(body))
 		req.Header.Set("Authorization", "Bearer "+secret)
 		req.Header.Set("X-Forwarded-For", "10.1.2.3")
 		req.Header.Set("Cookie", "session="+secret)
@@ -161,7 +181,7 @@ func TestStream(t *testing.T) {
 		fmt.Fprint(w, "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":40,\"completion_tokens\":7,"+
 			"\"prompt_tokens_details\":{\"cached_tokens\":16}}}\n\ndata: [DONE]\n\n")
 	})
-	resp, err := http.Post(rec.front.URL+chatPath, "application/json", strings.NewReader(
+	resp, err := http.Post(rec.url+chatPath, "application/json", strings.NewReader(
 		`{"model":"m","stream":true,"max_tokens":9,"messages":[{"role":"user","content":"hi"}]}`))
 	if err != nil {
 		t.Fatal(err)
@@ -198,7 +218,7 @@ func TestClientGone(t *testing.T) {
 		close(gone)
 	})
 	ctx, cancel := context.WithCancel(context.Background())
-	req, _ := http.NewRequestWithContext(ctx, "POST", rec.front.URL+chatPath,
+	req, _ := http.NewRequestWithContext(ctx, "POST", rec.url+chatPath,
 		strings.NewReader(`{"stream":true,"messages":[{"role":"user","content":"one two"}]}`))
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -222,7 +242,7 @@ func TestEndpointGone(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	})
 	const body = `{"messages":[{"role":"user","content":"hi"}]}`
-	resp, err := http.Post(rec.front.URL+chatPath, "application/json", strings.NewReader(body))
+	resp, err := http.Post(rec.url+chatPath, "application/json", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +285,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(i, status, len(text))
 		}
 	}
-	rec.front.Close()
+	rec.shutdown()
 	if err := rec.Close(); err == nil || !strings.Contains(err.Error(), "no space left") {
 		t.Error(err)
 	}
@@ -289,7 +309,7 @@ func TestUpgrade(t *testing.T) {
 		fmt.Fprint(buf, line)
 		buf.Flush()
 	})
-	conn, err := net.Dial("tcp", strings.TrimPrefix(rec.front.URL, "http://"))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(rec.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -466,7 +486,7 @@ func BenchmarkAdded(b *testing.B) {
 	body := `{"stream":true,"messages":[{"role":"user","content":"` + strings.Repeat("word ", 256) + `"}]}`
 	var took [2][]time.Duration
 	for b.Loop() {
-		for i, base := range []string{rec.config.To.String(), rec.front.URL} {
+		for i, base := range []string{rec.config.To.String(), rec.url} {
 			start := time.Now()
 			resp, err := http.Post(base+chatPath, "application/json", strings.NewReader(body))
 			if err != nil {
@@ -484,4 +504,155 @@ func BenchmarkAdded(b *testing.B) {
 		b.ReportMetric(float64(took[i][len(took[i])/2].Microseconds()), name+"-p50-µs")
 		b.ReportMetric(float64(took[i][len(took[i])*99/100].Microseconds()), name+"-p99-µs")
 	}
+}
+
+// What passes is what came, whatever the framing, with the endpoint's name and path in place of the proxy's.
+func TestFraming(t *testing.T) {
+	got := make(chan string, 1)
+	rec := record(t, func(c *Config) { c.To.Path = "/base" }, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got <- fmt.Sprintf("%s %s %s %s %v", r.Method, r.RequestURI, r.Host, body, r.Trailer)
+		if r.Method == "POST" {
+			fmt.Fprint(w, "done")
+		}
+	})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(rec.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	host := rec.config.To.Host
+	for _, c := range []struct{ name, request, want string }{
+		{"a length", "POST /a?b=%2f HTTP/1.1\r\nHost: proxy\r\nContent-Length: 4\r\n\r\nbody",
+			"POST /base/a?b=%2f H body map[]"},
+		{"no body", "HEAD / HTTP/1.1\r\nhost: proxy\r\n\r\n", "HEAD /base/ H  map[]"},
+		{"a line before", "\r\nGET /x HTTP/1.1\nHost: proxy\n\n", "GET /base/x H  map[]"},
+		{"as a proxy is asked", "GET http://proxy/y HTTP/1.1\r\nHost: proxy\r\n\r\n", "GET /base/y H  map[]"},
+		{"chunks", "POST /c HTTP/1.1\r\nHost: proxy\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n" +
+			"3;note=1\r\nbod\r\nA\r\ny 23456789\r\n0\r\nX-Sum: 7\r\n\r\n",
+			"POST /base/c H body 23456789 map[X-Sum:[7]]"},
+		{"100 Continue", "POST /d HTTP/1.1\r\nHost: proxy\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi",
+			"POST /base/d H hi map[]"},
+	} {
+		for _, piece := range strings.SplitAfter(c.request, "\r\n") { // it may come in pieces
+			fmt.Fprint(conn, piece)
+		}
+		if g, want := <-got, strings.Replace(c.want, " H ", " "+host+" ", 1); g != want {
+			t.Errorf("%s: %q arrived, want %q", c.name, g, want)
+		}
+		method, _, _ := strings.Cut(strings.TrimSpace(c.request), " ")
+		resp, err := readAnswer(in, method)
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatal(c.name, resp, err)
+		}
+		if text, err := io.ReadAll(resp.Body); err != nil || method == "POST" && string(text) != "done" {
+			t.Errorf("%s: %q %v", c.name, text, err)
+		}
+	}
+}
+
+// What is no request is answered, and nothing of it gets to the endpoint.
+func TestRefuses(t *testing.T) {
+	rec := record(t, nil, func(http.ResponseWriter, *http.Request) { t.Error("the endpoint was asked") })
+	for _, c := range []struct {
+		request string
+		status  int
+	}{
+		{"what\r\n\r\n", 400},
+		{"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400},
+		{"PRI * HTTP/2.0\r\n\r\n", 505},
+		{"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("a", mostHead) + "\r\n\r\n", 431},
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(rec.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go fmt.Fprint(conn, c.request)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || resp.StatusCode != c.status {
+			t.Errorf("%.40q: %v %v, want %d", c.request, resp, err, c.status)
+		}
+		conn.Close()
+	}
+}
+
+// An endpoint that closes its connection while the client still sends: the client has its answer all the same.
+func TestAnswersEarly(t *testing.T) {
+	rec := record(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
+	})
+	for range 20 {
+		if status, text := rec.post(t, chatPath, strings.Repeat("x", 1<<20)); status != 413 || text != "too large\n" {
+			t.Fatal(status, text)
+		}
+	}
+}
+
+// Requests in flight are waited for, and cut when that takes too long; new ones are not taken.
+func TestShutdown(t *testing.T) {
+	begun, next := make(chan bool), make(chan bool)
+	rec := record(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		begun <- true
+		<-next
+		io.WriteString(w, "whole")
+	})
+	answers := make(chan string, 2)
+	ask := func() {
+		resp, err := http.Post(rec.url+chatPath, "application/json", strings.NewReader(
+			`{"messages":[{"role":"user","content":"hi"}]}`))
+		if err != nil {
+			answers <- "cut"
+			return
+		}
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body)
+		answers <- string(text)
+	}
+	go ask()
+	<-begun
+	go ask()
+	<-begun
+	ctx, cancel := context.WithCancel(context.Background())
+	over := make(chan error)
+	go func() { over <- rec.Shutdown(ctx) }()
+	next <- true
+	if got := <-answers; got != "whole" {
+		t.Error(got)
+	}
+	cancel()
+	if err := <-over; err == nil {
+		t.Error("a request in flight was not said to be cut")
+	}
+	if got := <-answers; got != "cut" {
+		t.Error(got)
+	}
+	close(next)
+	if _, err := http.Post(rec.url+chatPath, "", nil); err == nil {
+		t.Error("a client was served after the end")
+	}
+	if l := rec.lines(t); len(l) != 2 || l[0].End != "" || l[1].End == "" {
+		t.Errorf("%+v", l)
+	}
+}
+
+func FuzzHead(f *testing.F) {
+	f.Add([]byte("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"))
+	f.Add([]byte("\r\nGET http://h/ HTTP/1.0\nA: b\n c\n\n"))
+	r := &Recorder{config: Config{To: &url.URL{Scheme: "http", Host: "to:1", Path: "/base"}}}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		head, req, err := readHead(bufio.NewReaderSize(bytes.NewReader(in), 64))
+		if err != nil {
+			return
+		}
+		again, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(r.address(head, req))))
+		if err != nil {
+			t.Fatalf("%q is not a request any more: %v", r.address(head, req), err)
+		}
+		if again.Method != req.Method || again.ContentLength != req.ContentLength ||
+			len(again.TransferEncoding) != len(req.TransferEncoding) || !reflect.DeepEqual(again.Header, req.Header) {
+			t.Fatalf("%+v became %+v", req, again)
+		}
+	})
 }

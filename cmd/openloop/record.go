@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"net/http"
 	"net/url"
 	"path/filepath"
 	"runtime"
@@ -67,15 +66,6 @@ func (f *recordFlags) add(set *pflag.FlagSet) {
 		"how long requests in flight may take once a signal came; what is left is cut")
 }
 
-// The limits towards clients and endpoint.
-const (
-	recordHeadTime = time.Minute      // for a request's head
-	recordIdleTime = 10 * time.Minute // of a client's connection between two requests
-	// Shorter than the 5 s after which vLLM's server closes an idle connection: a request that is sent just then fails.
-	recordKeepTime = 3 * time.Second
-	recordIdle     = 10_000 // connections to the endpoint that wait for a request
-)
-
 // config is what they ask for.
 func (f *recordFlags) config(note func(string)) (c recorder.Config, err error) {
 	switch {
@@ -99,9 +89,9 @@ func (f *recordFlags) config(note func(string)) (c recorder.Config, err error) {
 	if err != nil {
 		return c, &exitError{exitUsage, err}
 	}
-	t := e.Transport(address)
-	t.MaxIdleConns, t.MaxIdleConnsPerHost, t.IdleConnTimeout = recordIdle, recordIdle, recordKeepTime
-	t.ExpectContinueTimeout = time.Second
+	if err := e.Direct(); err != nil {
+		return c, usageError("--to: %w", err)
+	}
 	counter, err := tokenizer.Open(f.tokenizer)
 	if err != nil {
 		return c, usageError("--tokenizer: %w", err)
@@ -114,7 +104,7 @@ func (f *recordFlags) config(note func(string)) (c recorder.Config, err error) {
 		return c, usageError("--to: a recording needs an http or https URL")
 	}
 	return recorder.Config{
-		To: to, Transport: t, File: f.output, Texts: f.texts, BlockTokens: f.block, Count: counter.Count, Note: note,
+		To: to, Dial: e.Connect, File: f.output, Texts: f.texts, BlockTokens: f.block, Count: counter.Count, Note: note,
 	}, nil
 }
 
@@ -141,15 +131,10 @@ func (f *recordFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
 		}
 		return usageError("--output: %w", err)
 	}
-	server := &http.Server{
-		Handler: r, ReadHeaderTimeout: recordHeadTime, IdleTimeout: recordIdleTime, Protocols: new(http.Protocols),
-	}
-	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetUnencryptedHTTP2(true)
 	fmt.Fprintf(stdout, "recording http://%s to %s in %s\n", listener.Addr(), config.To.Redacted(),
 		filepath.Clean(f.output))
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	go func() { failed <- r.Serve(listener) }()
 	var served error
 	select {
 	case <-ctx.Done():
@@ -157,10 +142,8 @@ func (f *recordFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	drained, cancel := context.WithTimeout(context.Background(), f.drain)
 	defer cancel()
-	if server.Shutdown(drained) != nil {
-		fmt.Fprintf(stderr, "openloop: requests were still in flight after %v, and are cut\n", f.drain)
-		_ = server.Close() // what is cut ends with an error of its own
-		r.WaitEnded(time.Second)
+	if r.Shutdown(drained) != nil {
+		fmt.Fprintf(stderr, "openloop: requests were still in flight after %v, and were cut\n", f.drain)
 	}
 	err = r.Close()
 	fmt.Fprintln(stdout, r.Summary())
