@@ -7,7 +7,7 @@ import (
 )
 
 // tap holds copies of answers that have passed, and the requests that they answer, until they are read. Adding to it
-// never waits: what goes beyond the memory for all connections ends it. A request alone wakes nobody, since it is passed
+// never waits: what goes beyond the memory for all connections ends it. A request wakes nobody, since it is passed
 // on just then.
 type tap struct {
 	kept *atomic.Int64 // bytes of all

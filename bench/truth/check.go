@@ -39,7 +39,7 @@ func (r *row) wrongVerdict(res *runResult) string {
 	if res.Verdict == audit.Valid && off > max(validTTFTFloor, validTTFTShare*res.TrueTTFT[0]) {
 		return fmt.Sprintf("valid, and the median TTFT is wrong by %.2f ms", off)
 	}
-	if r.Rate == 0 || res.Verdict == audit.Invalid {
+	if r.steady() == 0 || res.Verdict == audit.Invalid {
 		return ""
 	}
 	asked := math.Floor(r.Rate * r.Seconds)

@@ -62,7 +62,7 @@ func (r *row) runGuideLLM(program string, ours []runResult) (t table, err error)
 	if err := server.stop(); err != nil {
 		return t, err
 	}
-	truth, err := server.measured(r.Rate)
+	truth, err := server.measured(r.steady())
 	if err != nil {
 		return t, err
 	}

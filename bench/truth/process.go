@@ -51,7 +51,7 @@ func (r *row) run(as string, o clientOptions) (_ *runResult, err error) {
 	res.ServerCPU = server.cpu()
 	own := res.ServerCPU + (client.ProcessState.UserTime() + client.ProcessState.SystemTime()).Seconds()
 	res.Others = max(busy-own, 0) / elapsed
-	if res.serverMeasured, err = server.measured(r.Rate); err != nil {
+	if res.serverMeasured, err = server.measured(r.steady()); err != nil {
 		return nil, err
 	}
 	res.Lost = res.Errored

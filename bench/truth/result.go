@@ -36,7 +36,7 @@ type serverMeasured struct {
 	TrueTokens int
 }
 
-// measured reads the server's record of a load of so many requests a second, 0 for a closed loop.
+// measured reads the server's record of a load of so many requests a second, evenly spaced; 0 for any other.
 func (s *server) measured(rate float64) (m serverMeasured, err error) {
 	f, err := os.Open(s.truthFile())
 	if err != nil {

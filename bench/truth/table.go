@@ -21,8 +21,11 @@ type table struct {
 // table gives the median of the runs, and their range.
 func (r *row) table(results []runResult) table {
 	load := fmt.Sprintf("%g req/s", r.Rate)
-	if r.Streams > 0 {
+	switch {
+	case r.Streams > 0:
 		load = fmt.Sprintf("%d streams", r.Streams)
+	case r.Turns > 0:
+		load = fmt.Sprintf("%g sessions/s of %d turns", r.Rate, r.Turns)
 	}
 	length := fmt.Sprintf("%g s", r.Seconds)
 	if r.Report > 0 {
@@ -47,7 +50,7 @@ func (r *row) table(results []runResult) table {
 		line(name+", error (ms)", "%+.3f", func(r *runResult) float64 { return measured(r) - truth(r) })
 		line(name+", ratio", "%.4f", func(r *runResult) float64 { return measured(r) / truth(r) })
 	}
-	if r.Rate > 0 {
+	if r.steady() > 0 {
 		line("sent (% of asked)", "%.2f", (*runResult).sentPercent)
 	}
 	against("TTFT p50",
@@ -63,9 +66,9 @@ func (r *row) table(results []runResult) table {
 		line("  until its goroutine ran, p99 (µs)", "%.0f", func(r *runResult) float64 { return r.Started[1] })
 		line("  connecting, where it had to, p50", "%.0f", func(r *runResult) float64 { return r.Connect[0] })
 		line("  requests that had to connect", "%.0f", func(r *runResult) float64 { return float64(r.NewConns) })
-		line("late at the server, p99 (µs)", "%.0f", func(r *runResult) float64 { return 1e3 * r.Late[1] })
 	}
-	if r.Rate > 0 {
+	if r.steady() > 0 {
+		line("late at the server, p99 (µs)", "%.0f", func(r *runResult) float64 { return 1e3 * r.Late[1] })
 		line("gaps at the server, off, p50 (µs)", "%.0f", func(r *runResult) float64 { return r.Gaps[0] })
 		line("gaps at the server, off, p99 (µs)", "%.0f", func(r *runResult) float64 { return r.Gaps[1] })
 	}
