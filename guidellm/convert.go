@@ -226,6 +226,8 @@ type requestNotes struct {
 	CachedTokens  Null[int64] `json:"cached_tokens,omitempty"` // of the prompt, by the server
 	Session       int64       `json:"session,omitempty"`       // that it is a turn of, from 1
 	Turn          int64       `json:"turn,omitempty"`          // which one, from 1
+	Class         int64       `json:"class,omitempty"`         // of the mix, from 1
+	Target        int64       `json:"target,omitempty"`        // of several, from 0
 	Retried       bool        `json:"retried,omitempty"`
 	DelayedByCap  bool        `json:"delayed_by_cap,omitempty"`
 }
@@ -235,7 +237,7 @@ func notesOf(rec *loadgen.Record, index int) *requestNotes {
 		Index: Some(int64(index)), SendDelay: rec.SendDelay().Seconds(), Connecting: float64(rec.Connecting) / 1e9,
 		HTTPStatus: int64(rec.HTTPStatus), ErrorKind: rec.Err.String(), AskedOutput: int64(rec.AskedOutput),
 		PromptUnknown: rec.PromptTokens < 0, Retried: rec.Flags&loadgen.Retried != 0,
-		DelayedByCap: rec.Flags&loadgen.DelayedByCap != 0,
+		DelayedByCap: rec.Flags&loadgen.DelayedByCap != 0, Class: int64(rec.Class), Target: int64(rec.Target),
 	}
 	if rec.Session > 0 {
 		n.Session, n.Turn = int64(rec.Session), int64(rec.Turn)+1

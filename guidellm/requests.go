@@ -135,6 +135,7 @@ func (r *Request) request(status loadgen.Status, began time.Time) (q report.Requ
 		ErrorKind: notes.ErrorKind, Error: r.Info.Error.Value, ResponseID: r.ResponseID.Value,
 	}
 	q.Session, q.Turn = int(notes.Session), int(notes.Turn)
+	q.Class, q.Target = int(notes.Class), int(notes.Target)
 	if notes.PromptUnknown {
 		q.PromptTokens = -1
 	}

@@ -16,6 +16,7 @@ type Truth struct {
 	RequestID string `json:"request_id,omitempty"` // the request's X-Request-Id header
 	Index     uint64 `json:"index"`                // arrival index from 0, over all completion requests of the server
 	Path      string `json:"path"`
+	Model     string `json:"model,omitempty"` // as the request names it
 	Stream    bool   `json:"stream"`
 	Status    int    `json:"status"`  // HTTP status
 	Outcome   string `json:"outcome"` // stop, length, abort (the client went away), cut, error (a fault), refused

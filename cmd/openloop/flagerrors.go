@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/openloop/openloop/spec"
@@ -43,6 +44,10 @@ func refuse(err error) error {
 
 // inFlags names the flag in an error about a field.
 func inFlags(err error) error {
+	var class *tokens.ClassError
+	if errors.As(err, &class) {
+		return fmt.Errorf("class %s: %w", class.Class, inFlags(class.Err))
+	}
 	var issue *spec.Issue
 	if errors.As(err, &issue) {
 		if flag := flagOf[issue.Field]; flag != "" {
