@@ -16,7 +16,7 @@ var flagOf = map[string]string{
 	"Endpoint.ClientCert": "client-cert", "Endpoint.ServerName": "server-name",
 	"Limits.MaxDuration": "max-seconds", "Limits.MaxRequests": "max-requests", "Limits.MaxErrors": "max-errors",
 	"Limits.MaxErrorRate": "max-error-rate", "Limits.MaxGlobalErrorRate": "max-global-error-rate",
-	"Limits.Grace": "grace", "Limits.RampUp": "rampup", "Limits.MaxConcurrency": "max-concurrency",
+	"Limits.Grace": "grace", "Limits.Retries": "retry", "Limits.RampUp": "rampup", "Limits.MaxConcurrency": "max-concurrency",
 	"Limits.Warmup": "warmup", "Limits.Cooldown": "cooldown",
 	"Plan.Stages": "rate", "Plan.Sweep.Size": "sweep-size", "Plan.Sweep.Search.Precision": "precision",
 	"Plan.Sweep.Search.MaxStages": "max-stages", "Plan.Sweep.Search.Budget": "budget",

@@ -108,6 +108,7 @@ type stageView struct {
 	Sessions    string
 	Turns       [][]string
 	Percentiles chartView
+	Endings     []string
 	Errors      []report.ErrorCount
 	ErrorsLeft  int
 	Engine      []pair
@@ -489,6 +490,7 @@ func newStageView(r *report.Result, i int, a *answer) *stageView {
 	}
 	v.Sessions, v.Turns = sessionsOf(s.Sessions)
 	v.Percentiles = percentilesOf(s)
+	v.Endings = s.Endings()
 	v.Errors = s.Errors
 	v.ErrorsLeft = s.Requests.Errored
 	for _, e := range s.Errors {
