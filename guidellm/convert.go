@@ -230,6 +230,8 @@ type requestNotes struct {
 	CachedTokens  Null[int64] `json:"cached_tokens,omitempty"` // of the prompt, by the server
 	Session       int64       `json:"session,omitempty"`       // that it is a turn of, from 1
 	Turn          int64       `json:"turn,omitempty"`          // which one, from 1
+	Class         int64       `json:"class,omitempty"`         // of the mix, from 1
+	Target        int64       `json:"target,omitempty"`        // of several, from 0
 	Retried       bool        `json:"retried,omitempty"`
 	RequestID     string      `json:"request_id,omitempty"` // by which the log of server or gateway knows it
 	Tries         int64       `json:"tries,omitempty"`      // requests sent for it, where more than one
@@ -241,7 +243,7 @@ func notesOf(rec *loadgen.Record, index int) *requestNotes {
 		Index: Some(int64(index)), SendDelay: rec.SendDelay().Seconds(), Connecting: float64(rec.Connecting) / 1e9,
 		HTTPStatus: int64(rec.HTTPStatus), ErrorKind: rec.Err.String(), AskedOutput: int64(rec.AskedOutput),
 		PromptUnknown: rec.PromptTokens < 0, Retried: rec.Flags&loadgen.Retried != 0,
-		DelayedByCap: rec.Flags&loadgen.DelayedByCap != 0,
+		DelayedByCap: rec.Flags&loadgen.DelayedByCap != 0, Class: int64(rec.Class), Target: int64(rec.Target),
 	}
 	if rec.Tries > 1 {
 		n.Tries = int64(rec.Tries)

@@ -136,7 +136,7 @@ func requestType(f tokens.Format) string {
 func ArgsOf(s spec.Spec) Args {
 	a := DefaultArgs()
 	a.Target = s.Endpoint.Target
-	a.Data = []string{s.Workload.Describe()}
+	a.Data = []string{s.Describe()}
 	a.Profile, a.Rate = s.Plan.Profile, ratesOf(s.Plan)
 	if s.Endpoint.Model != "" {
 		a.Model = Some(s.Endpoint.Model)

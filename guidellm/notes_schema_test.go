@@ -31,6 +31,7 @@ func notesSchema(t *testing.T, of reflect.Type) *jsonschema.Schema {
 			"requestNotes.SendDelay": "seconds", "requestNotes.ScheduledTTFT": "seconds",
 			"requestNotes.ScheduledLatency": "seconds", "requestNotes.Connecting": "seconds",
 			"requestNotes.Session": "none", "requestNotes.Turn": "none",
+			"requestNotes.Class": "none", "requestNotes.Target": "none",
 			"requestNotes.Index": "none", "requestNotes.HTTPStatus": "none",
 			"stageNotes.Stage": "none; an index in the result's stages", "requestText.Index": "none",
 			"notSent.Index": "none", "notSent.Scheduled": "seconds",

@@ -139,6 +139,7 @@ func (r *Request) request(status loadgen.Status, began time.Time) (q report.Requ
 	if q.Tries == 0 && !q.Sent.IsAbsent() {
 		q.Tries = 1
 	}
+	q.Class, q.Target = int(notes.Class), int(notes.Target)
 	if notes.PromptUnknown {
 		q.PromptTokens = -1
 	}

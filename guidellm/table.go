@@ -96,6 +96,8 @@ func requestColumns() []requestColumn {
 			func(q *tableRow) *int { return &q.events }),
 		count("session", func(r *record) int { return int(r.Session) }, func(q *tableRow) *int { return &q.Session }),
 		count("turn", turnOf, func(q *tableRow) *int { return &q.Turn }),
+		count("class", func(r *record) int { return int(r.Class) }, func(q *tableRow) *int { return &q.Class }),
+		count("target", func(r *record) int { return int(r.Target) }, func(q *tableRow) *int { return &q.Target }),
 		count("http_status", func(r *record) int { return int(r.HTTPStatus) },
 			func(q *tableRow) *int { return &q.HTTPStatus }),
 		text("error_kind", func(r *record, _ *detail) string { return r.Err.String() },

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -158,6 +159,7 @@ type completionBody struct {
 
 // request is a completion request that was found good.
 type request struct {
+	model        string
 	chat         bool
 	stream       bool
 	includeUsage bool
@@ -225,7 +227,7 @@ func (s *Server) parseRequest(r *http.Request, chat bool) (*request, *apiError) 
 	if e := s.checkModel(b.Model); e != nil {
 		return nil, e
 	}
-	req := &request{chat: chat, stream: b.Stream, ignoreEOS: b.IgnoreEOS, minTokens: b.MinTokens}
+	req := &request{model: b.Model, chat: chat, stream: b.Stream, ignoreEOS: b.IgnoreEOS, minTokens: b.MinTokens}
 	if b.StreamOptions != nil {
 		if !b.Stream {
 			return nil, invalid("stream_options",
@@ -296,7 +298,7 @@ func (s *Server) checkLengths(req *request, b *completionBody) *apiError {
 }
 
 func (s *Server) checkModel(model string) *apiError {
-	if model == "" || model == s.cfg.Model {
+	if model == "" || model == s.cfg.Model || slices.Contains(s.cfg.Adapters, model) {
 		return nil
 	}
 	return &apiError{
@@ -397,10 +399,15 @@ type modelPermission struct {
 
 func (s *Server) handleModels(w http.ResponseWriter, _ *http.Request) {
 	created := s.wallOrigin.Unix()
-	writeJSON(w, http.StatusOK, modelList{Object: "list", Data: []modelCard{{
+	permission := []modelPermission{{ID: "modelperm-llmsim", Object: "model_permission", Created: created,
+		AllowSampling: true, AllowLogprobs: true, AllowView: true, Organization: "*"}}
+	list := modelList{Object: "list", Data: []modelCard{{
 		ID: s.cfg.Model, Object: "model", Created: created, OwnedBy: "vllm", Root: s.cfg.Model,
-		MaxModelLen: s.cfg.MaxModelLen,
-		Permission: []modelPermission{{ID: "modelperm-llmsim", Object: "model_permission", Created: created,
-			AllowSampling: true, AllowLogprobs: true, AllowView: true, Organization: "*"}},
-	}}})
+		MaxModelLen: s.cfg.MaxModelLen, Permission: permission,
+	}}}
+	for _, name := range s.cfg.Adapters { // as vLLM lists them: without a length of their own
+		list.Data = append(list.Data, modelCard{ID: name, Object: "model", Created: created, OwnedBy: "vllm",
+			Root: name, Parent: &s.cfg.Model, Permission: permission})
+	}
+	writeJSON(w, http.StatusOK, list)
 }

@@ -13,6 +13,8 @@ type Config struct {
 	Name string
 	// Model is the model name that the server answers to. Default: "llmsim".
 	Model string
+	// Adapters are names of LoRA adapters of that model, which are listed with it and answer as it does.
+	Adapters []string
 
 	// Base is what every step costs, however little it does.
 	Base time.Duration

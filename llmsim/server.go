@@ -266,7 +266,8 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 	if t := receivedTime(r); t > truth.Read { // the body came after the header
 		truth.Read, truth.Wall = t, s.wallOrigin.Add(time.Duration(t))
 	}
-	truth.Stream, truth.PromptTokens, truth.AskedTokens = req.stream, req.promptTokens, req.maxTokens
+	truth.Model, truth.Stream = req.model, req.stream
+	truth.PromptTokens, truth.AskedTokens = req.promptTokens, req.maxTokens
 	truth.ID = s.completionID(chat, truth)
 
 	st := s.newStream(req, truth, fault)

@@ -147,6 +147,13 @@ func specKeys() map[string]func(*Config, string) error {
 			c.Model = v
 			return nil
 		},
+		"adapters": func(c *Config, v string) error {
+			c.Adapters = strings.Split(v, ",")
+			if slices.Contains(c.Adapters, "") {
+				return fmt.Errorf("%q: an adapter has no name", v)
+			}
+			return nil
+		},
 		"output": func(c *Config, v string) (err error) {
 			c.Output, err = ParseOutputLengths(v)
 			return err

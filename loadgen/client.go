@@ -38,29 +38,103 @@ type Target struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Client holds the open connections to one target. It is safe for concurrent use, and serves any number of stages.
+// Client holds the open connections to its targets. It is safe for concurrent use, and serves any number of stages.
 type Client struct {
+	routes []route
+	// way is which route a request takes, by its class and then its target; empty: the first.
+	way [][]uint8
+}
+
+// route is a target, and what is sent there with every request.
+type route struct {
 	transport transport.Transport
 	redact    func(string) string
 }
 
+// mostRoutes is how many targets a client may have, classes with headers of their own counted for each.
+const mostRoutes = 255
+
 // NewClient checks the target and prepares for it. It does not connect. It fails where the URL is not one that can be
 // posted to or holds a name or a password, or where a header can't be sent.
-func NewClient(t Target) (*Client, error) {
+func NewClient(t Target) (*Client, error) { return NewClients([]Target{t}, nil) }
+
+// NewClients is NewClient for several targets, among which each request names its own. classes are the same targets as
+// the classes of a mix are sent there, with headers of their own: nil for a class that has none.
+func NewClients(targets []Target, classes [][]Target) (*Client, error) {
+	c := &Client{}
+	add := func(t Target) (uint8, error) {
+		if len(c.routes) == mostRoutes {
+			return 0, fmt.Errorf("more than %d targets, classes with headers of their own counted for each", mostRoutes)
+		}
+		r, err := newRoute(t)
+		if err != nil {
+			return 0, err
+		}
+		c.routes = append(c.routes, r)
+		return uint8(len(c.routes) - 1), nil
+	}
+	addAll := func(targets []Target) (way []uint8, err error) {
+		for _, t := range targets {
+			at, err := add(t)
+			if err != nil {
+				c.Close()
+				return nil, err
+			}
+			way = append(way, at)
+		}
+		return way, nil
+	}
+	plain, err := addAll(targets)
+	if err != nil {
+		return nil, err
+	}
+	c.way = append(c.way, plain) // of requests without a class
+	for _, own := range classes {
+		way := plain
+		if own != nil {
+			if way, err = addAll(own); err != nil {
+				return nil, err
+			}
+		}
+		c.way = append(c.way, way)
+	}
+	return c, nil
+}
+
+// route is which one a request takes.
+func (c *Client) route(r *Request) uint8 { return c.way[r.Class][r.Target] }
+
+// check says what is wrong with a request: its class or its target is not the client's.
+func (c *Client) check(r *Request) error {
+	if int(r.Class) >= len(c.way) || int(r.Target) >= len(c.way[r.Class]) {
+		return fmt.Errorf("a request of class %d to target %d: there is none", r.Class, r.Target)
+	}
+	return nil
+}
+
+// connections is how many are open.
+func (c *Client) connections() (n int) {
+	for _, r := range c.routes {
+		n += r.transport.Connections()
+	}
+	return n
+}
+
+func newRoute(t Target) (r route, err error) {
 	u, err := url.Parse(t.URL)
 	bad := err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == ""
 	switch {
 	case bad && strings.Contains(t.URL, "@"), err == nil && u.User != nil:
 		// The URL is not shown: what stands before the @ may be a password.
-		return nil, errors.New("a name and a password belong in a header, not in the target's URL")
+		return r, errors.New("a name and a password belong in a header, not in the target's URL")
 	case err != nil:
 		var detail *url.Error
 		if errors.As(err, &detail) {
 			err = detail.Err
 		}
-		return nil, fmt.Errorf("target %q is not a URL: %w", t.URL, err)
+		return r, fmt.Errorf("target %q is not a URL: %w", t.URL, err)
 	case bad:
-		return nil, fmt.Errorf("target %q is not of the form http://host:port or https://host", t.URL)
+		return r, fmt.Errorf("target %q is not of the form http://host:port or https://host", t.URL)
 	}
 	config := transport.Config{
 		URL: u, Header: t.Header.Clone(), TLS: t.TLS, HTTP2: t.HTTP2, Proxy: t.Proxy, Dial: t.Dial,
@@ -82,23 +156,27 @@ func NewClient(t Target) (*Client, error) {
 			config.Header.Set(name, value)
 		}
 	}
-	c := &Client{redact: t.Redact}
-	if c.redact == nil {
-		c.redact = func(s string) string { return s }
+	r.redact = t.Redact
+	if r.redact == nil {
+		r.redact = func(s string) string { return s }
 	}
-	if c.transport, err = transport.New(config); err != nil {
-		return nil, err
-	}
-	return c, nil
+	r.transport, err = transport.New(config)
+	return r, err
 }
 
 // Close closes the idle connections.
-func (c *Client) Close() { c.transport.Close() }
+func (c *Client) Close() {
+	for _, r := range c.routes {
+		r.transport.Close()
+	}
+}
 
 // StampSource says where the times of the last connection's bytes came from.
 func (c *Client) StampSource() StampSource {
-	if c.transport.KernelStamps() {
-		return KernelStamps
+	for _, r := range c.routes {
+		if r.transport.KernelStamps() {
+			return KernelStamps
+		}
 	}
 	return UserStamps
 }

@@ -84,7 +84,7 @@ func TestManyAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := c.transport.Connections(); n == 0 || n > 50 {
+	if n := c.routes[0].transport.Connections(); n == 0 || n > 50 {
 		t.Errorf("%d idle connections after 50 goroutines", n)
 	}
 }

@@ -68,7 +68,7 @@ func (run *Run) stream(ctx context.Context, delay time.Duration, free int64) {
 		run.mu.Lock()
 		r := run.idleReader()
 		run.mu.Unlock()
-		r.exchange.Encode(a.req.Body)
+		r.encode(&a.req)
 		run.send(r, a)
 		for next, ok := run.follow(r, a); ok && run.sendTurn(r, &next); next, ok = run.follow(r, a) {
 			a = next
@@ -117,7 +117,7 @@ func (run *Run) nextOfStream(ctx context.Context) (a job, ok bool) {
 		return a, false
 	}
 	var err error
-	if a.req, err = run.hooks.Source(a.i); err != nil {
+	if a.req, err = run.request(a.i); err != nil {
 		run.stop(StopSource, err) // which ends all streams
 		return a, false
 	}

@@ -51,7 +51,7 @@ func hotReader(t testing.TB, c net.Conn) *reader {
 	t.Cleanup(client.Close)
 	r := newReader(context.Background(), client, precise.NewClock())
 	r.shard, r.rec = &shard{}, &Record{}
-	r.exchange.Encode(nil)
+	r.encode(&Request{})
 	if r.head, err = r.exchange.RoundTrip(&r.sending); err != nil {
 		t.Fatal(err)
 	}

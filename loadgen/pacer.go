@@ -73,7 +73,7 @@ func (run *Run) pace() {
 		}
 		// The request is fetched now, while there is time.
 		late := run.clock.Now() >= due
-		req, err := run.hooks.Source(i)
+		req, err := run.request(i)
 		if err != nil {
 			run.stop(StopSource, err)
 			return
@@ -89,7 +89,7 @@ func (run *Run) pace() {
 				return
 			}
 		}
-		r, ok := run.awaitDue(due, req.Body, sleepUntil)
+		r, ok := run.awaitDue(due, req, sleepUntil)
 		if !ok {
 			return
 		}
@@ -97,16 +97,25 @@ func (run *Run) pace() {
 	}
 }
 
+// request asks the source for a request.
+func (run *Run) request(i int) (Request, error) {
+	req, err := run.hooks.Source(i)
+	if err == nil {
+		err = run.runner.Client.check(&req)
+	}
+	return req, err
+}
+
 // awaitDue sleeps until a request is due, and before that gives it a reader, if there is a slot for one: else nil. It
 // is not ok if sending has ended meanwhile.
-func (run *Run) awaitDue(due int64, body []byte, sleepUntil func(int64)) (r *reader, ok bool) {
+func (run *Run) awaitDue(due int64, req Request, sleepUntil func(int64)) (r *reader, ok bool) {
 	if run.clock.Now() < due-int64(lead) {
-		run.openAhead()
+		run.openAhead(&req)
 		sleepUntil(due - int64(lead))
 	}
 	if r = run.takeReader(); r != nil {
 		run.requests.Add(1)
-		go run.fire(r, body)
+		go run.fire(r, req)
 	}
 	if run.clock.Now() < due {
 		sleepUntil(due)
@@ -121,8 +130,9 @@ func (run *Run) awaitDue(due int64, body []byte, sleepUntil func(int64)) (r *rea
 }
 
 // openAhead opens a connection for the arrival that is next, if it will need one and may be sent.
-func (run *Run) openAhead() {
-	t := run.runner.Client.transport
+func (run *Run) openAhead(req *Request) {
+	c := run.runner.Client
+	t := c.routes[c.route(req)].transport
 	if len(run.slots) < cap(run.slots) && t.WantsConnection() {
 		run.ahead.Go(func() { t.OpenConnection(run.flights, run.clock) })
 	}
@@ -182,7 +192,7 @@ func (run *Run) queue(r *reader, a job) *reader {
 	case run.slots <- struct{}{}:
 		r = run.idleReader()
 		run.requests.Add(1)
-		go run.fire(r, a.req.Body)
+		go run.fire(r, a.req)
 	default:
 		a.rec.Started = run.clock.Now()
 		a.rec.Flags |= DelayedByCap
@@ -194,9 +204,9 @@ func (run *Run) queue(r *reader, a job) *reader {
 
 // fire sends one request of an open loop when it is due, then those of its session that are due at once, and then those
 // that wait in line for its slot.
-func (run *Run) fire(r *reader, body []byte) {
+func (run *Run) fire(r *reader, req Request) {
 	defer run.requests.Done()
-	r.exchange.Encode(body)
+	r.encode(&req)
 	a := <-r.jobs
 	if a.rec == nil {
 		r.exchange.Release()
@@ -206,7 +216,7 @@ func (run *Run) fire(r *reader, body []byte) {
 	a.rec.Started = run.clock.Now()
 	for ok := true; ok; a, ok = run.leave(r) {
 		if a.rec.Flags&DelayedByCap != 0 {
-			r.exchange.Encode(a.req.Body)
+			r.encode(&a.req)
 		}
 		run.send(r, a)
 		for ok := true; ok; {
@@ -241,7 +251,7 @@ func (run *Run) sendTurn(r *reader, a *job) bool {
 	run.record(a)
 	run.mu.Unlock()
 	a.rec.Started = run.clock.Now()
-	r.exchange.Encode(a.req.Body)
+	r.encode(&a.req)
 	run.send(r, *a)
 	return true
 }

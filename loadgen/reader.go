@@ -26,11 +26,13 @@ const (
 
 // reader sends one request at a time and reads its response into a record. It keeps its buffers for the next request.
 type reader struct {
-	ctx      context.Context // its end cancels the request at hand
-	exchange transport.Exchange
-	clock    *precise.Clock
-	redact   func(string) string
-	jobs     chan job // tells the reader of an open loop that its moment has come
+	ctx       context.Context // its end cancels the request at hand
+	client    *Client
+	exchanges []transport.Exchange // by route; nil where none was needed yet
+	exchange  transport.Exchange   // that of the request at hand
+	clock     *precise.Clock
+	redact    func(string) string
+	jobs      chan job // tells the reader of an open loop that its moment has come
 
 	shard  *shard // where its tokens are counted as they come
 	rec    *Record
@@ -62,15 +64,31 @@ type reader struct {
 
 func newReader(ctx context.Context, client *Client, clock *precise.Clock) *reader {
 	r := &reader{
-		ctx: ctx, exchange: client.transport.NewExchange(ctx, clock), clock: clock, redact: client.redact,
+		ctx: ctx, client: client, exchanges: make([]transport.Exchange, len(client.routes)), clock: clock,
 		jobs: make(chan job, 1), gaps: make([]int64, 0, 256), delays: make([]int64, 0, 256),
 	}
 	r.events.Emit = r.event
 	return r
 }
 
+// encode gets ready to send a request: what will be written, and over which connection.
+func (r *reader) encode(q *Request) {
+	at := r.client.route(q)
+	if r.exchanges[at] == nil {
+		r.exchanges[at] = r.client.routes[at].transport.NewExchange(r.ctx, r.clock)
+	}
+	r.exchange, r.redact = r.exchanges[at], r.client.routes[at].redact
+	r.exchange.Encode(q.Body)
+}
+
 // close is called where no request follows.
-func (r *reader) close() { r.exchange.Close() }
+func (r *reader) close() {
+	for _, x := range r.exchanges {
+		if x != nil {
+			x.Close()
+		}
+	}
+}
 
 // roundTrip sends the request that the exchange has encoded and follows its response to the end. Everything it finds
 // goes into the record.

@@ -72,7 +72,7 @@ func post(ctx context.Context, t *testing.T, c *Client, body string) answer {
 	r.shard, r.rec, r.detail = &shard{}, &a.Record, &a.Detail
 	a.PromptTokens, a.OutputTokens, a.CachedTokens = -1, -1, -1
 	a.Body = []byte(body) // texts are kept
-	r.exchange.Encode(a.Body)
+	r.encode(&Request{Body: a.Body})
 	r.roundTrip()
 	a.gaps = r.gaps
 	checkOrder(t, &a.Record)

@@ -128,6 +128,9 @@ type Record struct {
 	Session     int32 // that it is a turn of, from 1 in the order of arrivals; 0: of none
 	Turn, Turns int16 // which one, from 0, and how many the session has
 
+	Class  uint8 // of the mix, from 1; 0: there is none
+	Target uint8 // that it was sent to, from 0
+
 	HTTPStatus int16
 	Tries      uint8 // how often it was sent: more than once where Stage.Retries allows it; 0: not at all
 	Status     Status

@@ -46,7 +46,7 @@ func (run *Run) retry(r *reader, a job) {
 			return
 		}
 		r.again()
-		r.exchange.Encode(a.req.Body)
+		r.encode(&a.req)
 		r.roundTrip()
 	}
 }

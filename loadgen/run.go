@@ -13,7 +13,7 @@ import (
 	"github.com/openloop/openloop/internal/precise"
 )
 
-// Runner runs stages against one client's target. The zero value with a Client works.
+// Runner runs stages against a client's targets. The zero value with a Client works.
 type Runner struct {
 	Client *Client
 
@@ -339,7 +339,7 @@ func (run *Run) supervise(ctx context.Context, before processUse) {
 	l.Client.PeakInFlight = run.peak
 	l.Client.LocalFailures = run.shortages
 	l.Client.Frozen, l.Client.FrozenMax = heart.frozen, heart.longest
-	l.Client.Files, l.Client.Ports = files(), ports(run.runner.Client.transport.Connections())
+	l.Client.Files, l.Client.Ports = files(), ports(run.runner.Client.connections())
 }
 
 // noteRequest notes in a record what is known of its request before it is sent.
@@ -348,6 +348,7 @@ func (r *Record) noteRequest(req Request, scheduled int64) {
 	r.PromptTokens, r.OutputTokens, r.CachedTokens = -1, -1, -1
 	r.AskedPrompt, r.AskedOutput = req.PromptTokens, req.OutputTokens
 	r.PromptWords, r.PromptChars = req.PromptWords, req.PromptChars
+	r.Class, r.Target = req.Class, req.Target
 }
 
 // send sends a request that the reader's exchange has encoded, and books its outcome.

@@ -122,7 +122,9 @@ func (run *Run) follow(r *reader, a job) (next job, ok bool) {
 	last := c.turn+1 == len(c.session.Turns)
 	if a.rec.Status == Completed && !last && run.sending.Err() == nil {
 		t := c.advance(r.text)
-		return job{req: t.request(c.history), session: c, due: a.rec.End + int64(t.Think)}, true
+		req := t.request(c.history)
+		req.Class, req.Target = a.req.Class, a.req.Target
+		return job{req: req, session: c, due: a.rec.End + int64(t.Think)}, true
 	}
 	run.mu.Lock()
 	switch {
@@ -260,7 +262,7 @@ func (run *Run) paceTurns() {
 
 // fireTurn sends a turn that is about to be due.
 func (run *Run) fireTurn(a job, sleepUntil func(int64)) {
-	r, ok := run.awaitDue(a.due, a.req.Body, sleepUntil)
+	r, ok := run.awaitDue(a.due, a.req, sleepUntil)
 	if !ok {
 		run.sessions.Done()
 		return

@@ -14,6 +14,9 @@ type Request struct {
 	PromptWords  int32
 	PromptChars  int32
 
+	Class  uint8 // of a mix that it belongs to, from 1; 0: there are none
+	Target uint8 // that it is sent to, from 0
+
 	Session *Session // of which it is the first turn (Session.Request); nil: it stands alone
 }
 

@@ -33,7 +33,7 @@ func New(s spec.Spec, run Run) *Result {
 	r := &Result{
 		Schema: Schema, Version: run.Version, Command: s.Output.Command,
 		Asked: Asked{
-			Target: s.Endpoint.Target, Model: run.Model, Profile: s.Plan.Profile, Workload: s.Workload.Describe(),
+			Target: s.Endpoint.Target, Model: run.Model, Profile: s.Plan.Profile, Workload: s.Describe(),
 			Request:    requestKind(s.Workload.Format),
 			Objectives: s.Objectives, Confidence: slo.WithDefault(s.Confidence), Seed: s.Plan.Seed(),
 			Labels: s.Output.Labels, Cost: s.Output.Cost,
@@ -45,6 +45,7 @@ func New(s spec.Spec, run Run) *Result {
 	for i, st := range measured.Stages {
 		stage := NewStage(s.Plan, st)
 		stage.Search = i >= plain
+		stage.group(s.Classes(), s.TargetNames(), r.Asked.Confidence)
 		r.Stages = append(r.Stages, stage)
 	}
 	markRepeated(r.Stages)
@@ -104,15 +105,7 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 		Judgement: st.Judgement, Client: st.Audit, Engine: st.Engine,
 		ITL: ofHistogram(m.Gaps), SendDelay: LatencyOf(nil),
 	}
-	if s.Sending > 0 {
-		sent := 0
-		for i := range m.Records {
-			if at := m.Records[i].Sent; at > 0 && at <= m.Stopped {
-				sent++
-			}
-		}
-		s.Rates.Sent = float64(sent) / s.Sending.Seconds()
-	}
+	s.Rates.Sent = sentRate(m)
 	var delays []float64
 	if st.Load.Kind.Open() {
 		s.Rates.Asked = num.Value(st.Load.Rate)

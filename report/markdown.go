@@ -28,6 +28,13 @@ func WriteMarkdown(w io.Writer, r *Result) error {
 		markdownTable(&b, rows, 3)
 	}
 	markdownStages(&b, r)
+	for _, t := range r.GroupTables(r.allStages()) {
+		rows := append([][]string{append([]string{"stage", t.Of}, GroupHead()...)}, t.Rows...)
+		markdownTable(&b, rows, 2)
+	}
+	for _, text := range r.targetDifferences(r.allStages()) {
+		fmt.Fprintf(&b, "- %s\n", MarkdownText(text))
+	}
 	for _, line := range r.markdownFacts() {
 		fmt.Fprintf(&b, "- %s\n", MarkdownText(line))
 	}

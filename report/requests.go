@@ -28,6 +28,9 @@ type Request struct {
 	Session int `json:"session"` // that it is a turn of, from 1; 0: of none
 	Turn    int `json:"turn"`    // which one, from 1; 0: none
 
+	Class  int `json:"class"`  // of the mix, from 1; 0: there is none
+	Target int `json:"target"` // from 0
+
 	PromptTokens int    `json:"prompt_tokens"` // −1: not known
 	CachedTokens int    `json:"cached_tokens"` // of them, found in the server's prefix cache; −1: not known
 	OutputTokens int    `json:"output_tokens"`
@@ -102,7 +105,7 @@ func requestOf(m *loadgen.Measured, i int) Request {
 		TPOT:          num.Absent(), ITL: num.Absent(), Latency: num.Absent(),
 		PromptTokens: int(r.PromptTokens), CachedTokens: int(r.CachedTokens), OutputTokens: r.Tokens(),
 		AskedOutput: int(r.AskedOutput), Status: r.Status.String(), HTTPStatus: int(r.HTTPStatus),
-		ErrorKind: r.Err.String(), Tries: int(r.Tries),
+		ErrorKind: r.Err.String(), Tries: int(r.Tries), Class: int(r.Class), Target: int(r.Target),
 	}
 	if r.Session > 0 {
 		q.Session, q.Turn = int(r.Session), int(r.Turn)+1

@@ -13,6 +13,8 @@
 //	requests.go the requests of a stage, one by one
 //	series.go   a stage over time
 //	format.go   the forms in which a Result can be written
+//	sessions.go sessions and their turns
+//	groups.go   the requests of a class, or to a target
 //	screen.go   what is printed at the end of a run
 //	paint.go    its colours, and those of the live screen
 //	markdown.go for a pull request or an issue
@@ -100,6 +102,9 @@ type Stage struct {
 	Retried    *Retried    `json:"retried,omitempty"`     // nil where none was sent again
 
 	Sessions *Sessions `json:"sessions,omitempty"` // nil where requests stand alone
+
+	Classes []Group `json:"classes,omitempty"` // of the mix; nil where there is none
+	Targets []Group `json:"targets,omitempty"` // nil where there is one
 
 	// TTFT and TPOT are over the requests that were judged, those that failed left out; TTFT counts from the scheduled
 	// time. A percentile that an objective bounds is the objective's observed value: no latency has two values.

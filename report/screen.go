@@ -41,6 +41,7 @@ func writeScreen(w io.Writer, r *Result, wide bool) error {
 	}
 	r.writeEndings(&b)
 	r.writeSessions(&b)
+	r.writeGroups(&b, wide)
 	writeObjectives(&b, r)
 	r.writeRemarks(&b)
 	r.writeAsked(&b)
@@ -319,7 +320,7 @@ func end(v num.Value) string {
 }
 
 // words are the columns that stand to the left, as the first does.
-var words = []string{"client", "outcome", "correction"}
+var words = []string{"client", "outcome", "correction", "class", "target"}
 
 // writeTable lays out rows of equal length, under the titles of one of the first two: words to the left, values to the
 // right.

@@ -20,6 +20,7 @@ package slo
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,8 +117,48 @@ type Objective struct {
 	Bound     float64        // latencies: ns; errors and goodput: a share between 0 and 1
 	Each      []RequestBound // Goodput: what a good request meets
 	Turns     Turns          // of sessions, that it is about; the zero value: all requests
+	Class     string         // of a mix, that it is about; "": all requests
+
+	class uint8 // its number in records; see ForClasses
 
 	Text string // as it was written; Objective.String is the canonical form
+}
+
+// ForClasses returns objectives that know the classes of a mix, which are numbered from 1. An error names an objective
+// whose class is not among them.
+func ForClasses(objectives []Objective, classes []string) ([]Objective, error) {
+	all := slices.Clone(objectives)
+	for i := range all {
+		o := &all[i]
+		if o.Class == "" {
+			continue
+		}
+		at := slices.Index(classes, o.Class)
+		switch {
+		case len(classes) == 0:
+			return nil, fmt.Errorf("%s: there are no classes", o)
+		case at < 0:
+			return nil, fmt.Errorf("%s: there is no class %q: they are %s", o, o.Class, strings.Join(classes, ", "))
+		}
+		o.class = uint8(at + 1)
+	}
+	return all, nil
+}
+
+// about says whether the objective is about a request.
+func (o Objective) about(r *loadgen.Record) bool {
+	return o.Turns.has(r) && (o.Class == "" || o.class == r.Class)
+}
+
+// of writes which requests the objective is about: "{turn>1}", "{class=chat}", "" for all.
+func (o Objective) of() string {
+	switch {
+	case o.Class == "":
+		return o.Turns.String()
+	case o.Turns == (Turns{}):
+		return "{class=" + o.Class + "}"
+	}
+	return "{class=" + o.Class + "," + strings.TrimPrefix(o.Turns.String(), "{")
 }
 
 // Turns are turns of sessions, from one to another, both counted from 1. 0 is no end; the zero value is every request,
@@ -148,7 +189,7 @@ func (t Turns) String() string {
 
 // String returns the canonical form, which ParseObjectives reads again.
 func (o Objective) String() string {
-	head := string(o.Metric) + o.Turns.String()
+	head := string(o.Metric) + o.of()
 	switch {
 	case o.Metric == Goodput:
 		parts := make([]string, len(o.Each))
@@ -165,9 +206,9 @@ func (o Objective) String() string {
 // Name is the objective without its bound: "ttft:p95", "errors".
 func (o Objective) Name() string {
 	if o.Metric.Latency() {
-		return string(o.Metric) + o.Turns.String() + ":" + o.Statistic.String()
+		return string(o.Metric) + o.of() + ":" + o.Statistic.String()
 	}
-	return string(o.Metric) + o.Turns.String()
+	return string(o.Metric) + o.of()
 }
 
 // Unit is the unit of the objective's figures: "ns" for latencies, else "share".

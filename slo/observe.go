@@ -145,7 +145,7 @@ func (o Objective) window(s *loadgen.Measured, from, to int64) []observation {
 	horizon := o.horizon()
 	for i := range s.Records {
 		r := &s.Records[i]
-		if r.Scheduled < from || r.Scheduled > to || !o.Turns.has(r) {
+		if r.Scheduled < from || r.Scheduled > to || !o.about(r) {
 			continue
 		}
 		ob, counts := o.observe(r, s)
@@ -293,7 +293,7 @@ func measure(metric Metric, r *loadgen.Record, s *loadgen.Measured) measurement 
 func (j StageJudgement) Values(m *loadgen.Measured, metric Metric) []float64 {
 	o := Objective{Metric: metric, Statistic: Statistic{Kind: Max}, Op: AtMost, Bound: math.MaxFloat64}
 	for _, judged := range j.Objectives {
-		if judged.Objective.Metric == metric && judged.Objective.Turns == (Turns{}) {
+		if judged.Objective.Metric == metric && judged.Objective.of() == "" {
 			o = judged.Objective
 			break
 		}

@@ -126,12 +126,15 @@ func (p *objectiveParser) item() ([]Objective, error) {
 	name := p.take(isNameChar)
 	o := Objective{Metric: Metric(strings.ToLower(name))}
 	if p.at < len(p.in) && p.in[p.at] == '{' {
-		if o.Metric == ITL || o.Metric == SessionE2E || o.Metric == Goodput {
-			return nil, p.fail(p.at, "%s can't be asked of single turns", o.Metric)
-		}
-		var err error
-		if o.Turns, err = p.turns(); err != nil {
+		at := p.at
+		if err := p.requests(&o); err != nil {
 			return nil, err
+		}
+		switch {
+		case o.Metric == ITL:
+			return nil, p.fail(at, "itl is over all gaps of a stage: bound tpot of some of its requests")
+		case o.Turns != (Turns{}) && (o.Metric == SessionE2E || o.Metric == Goodput):
+			return nil, p.fail(at, "%s can't be asked of single turns", o.Metric)
 		}
 	}
 	switch o.Metric {
@@ -161,19 +164,48 @@ func (p *objectiveParser) item() ([]Objective, error) {
 		strings.Join(names, ", "))
 }
 
-// turns reads "{turn>1}".
-func (p *objectiveParser) turns() (Turns, error) {
-	const form = "turns are {turn=1}, {turn>1}, {turn>=2}, {turn<4} or {turn<=3}"
+// requests reads which requests an objective is about: "{turn>1}", "{class=chat}", "{class=chat,turn>1}".
+func (p *objectiveParser) requests(o *Objective) error {
+	const form = "requests are told apart by {turn=1}, {turn>1}, {turn>=2}, {turn<4}, {turn<=3}, {class=NAME}, or " +
+		"both: {class=NAME,turn>1}"
 	start := p.at
 	end := strings.IndexByte(p.in[start:], '}')
 	if end < 0 {
-		return Turns{}, p.fail(start, form)
+		return p.fail(start, form)
 	}
 	p.at = start + end + 1
-	text, ok := strings.CutPrefix(p.in[start+1:start+end], "turn")
-	if !ok {
-		return Turns{}, p.fail(start, form)
+	for part := range strings.SplitSeq(p.in[start+1:start+end], ",") {
+		part = strings.TrimSpace(part)
+		class, isClass := strings.CutPrefix(part, "class=")
+		turn, isTurn := strings.CutPrefix(part, "turn")
+		switch {
+		case isClass && o.Class == "" && class != "" && IsClassName(class):
+			o.Class = class
+		case isTurn && o.Turns == (Turns{}):
+			var err error
+			if o.Turns, err = p.turns(turn, start); err != nil {
+				return err
+			}
+		default:
+			return p.fail(start, form)
+		}
 	}
+	return nil
+}
+
+// IsClassName says whether a text can be the name of a class: letters, digits, - _ and . alone.
+func IsClassName(s string) bool {
+	for i := range len(s) {
+		if !isNameChar(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// turns reads ">1".
+func (p *objectiveParser) turns(text string, start int) (Turns, error) {
+	const form = "turns are {turn=1}, {turn>1}, {turn>=2}, {turn<4} or {turn<=3}"
 	number := strings.TrimLeft(text, "<>=")
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 1 || n > math.MaxInt16 {
@@ -338,7 +370,7 @@ func percent(v float64) float64 { return num.Digits(v/100, 14) }
 func (p *objectiveParser) completeGoodput(all []Objective) error {
 	var each []RequestBound
 	for _, o := range all {
-		if o.Metric.Latency() && o.Metric != ITL {
+		if o.Metric.Latency() && o.Metric != ITL && o.Metric != SessionE2E && o.of() == "" {
 			each = append(each, RequestBound{o.Metric, o.Op, time.Duration(o.Bound)})
 		}
 	}

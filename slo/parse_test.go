@@ -115,7 +115,8 @@ func TestParseObjectiveErrors(t *testing.T) {
 func FuzzParseObjectives(f *testing.F) {
 	for _, s := range []string{"ttft:p95<250ms,errors<1%", "goodput:ttft<250ms,tpot<50ms >=90%", "chat rag",
 		"itl:p99.9<=1.5µs",
-		"goodput>=90% e2e:max<3s", "ttft:p95<\x80", "errors<1e9%", "ttft{turn>1}:p95<1s session_e2e:p95<60s"} {
+		"goodput>=90% e2e:max<3s", "ttft:p95<\x80", "errors<1e9%", "ttft{turn>1}:p95<1s session_e2e:p95<60s",
+		"ttft{class=chat}:p95<1s errors{class=a.b}<1% tpot{class=x,turn>1}:mean<20ms"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -211,5 +212,54 @@ func TestSessionE2E(t *testing.T) {
 	got := Observe(m, o[0])
 	if got.N != 3 || got.Misses != 2 || got.Failed != 1 {
 		t.Errorf("%d observed, %d misses, %d failed", got.N, got.Misses, got.Failed)
+	}
+}
+
+func TestClasses(t *testing.T) {
+	all, err := ParseObjectives(
+		"ttft{class=chat}:p95<1s errors{class=b-2}<1% tpot{ class=chat , turn>1 }:p95<1s " +
+			"e2e{turn>1,class=b-2}:max<9s goodput{class=chat}:ttft<1s>=90% ttft:p95<2s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err = ForClasses(all, []string{"chat", "b-2"}); err != nil {
+		t.Fatal(err)
+	}
+	chat, other := loadgen.Record{Class: 1}, loadgen.Record{Class: 2}
+	turn := loadgen.Record{Class: 1, Session: 1, Turn: 1}
+	for i, want := range []struct {
+		text              string
+		chat, other, turn bool
+	}{
+		{"ttft{class=chat}:p95<1s", true, false, true},
+		{"errors{class=b-2}<1%", false, true, false},
+		{"tpot{class=chat,turn>=2}:p95<1s", false, false, true},
+		{"e2e{class=b-2,turn>=2}:max<9s", false, false, false},
+		{"goodput{class=chat}:ttft<1s>=90%", true, false, true},
+		{"ttft:p95<2s", true, true, true},
+	} {
+		o := all[i]
+		if o.String() != want.text || o.about(&chat) != want.chat || o.about(&other) != want.other ||
+			o.about(&turn) != want.turn {
+			t.Errorf("%s: %s of chat %v, other %v, turn %v", want.text, o, o.about(&chat), o.about(&other),
+				o.about(&turn))
+		}
+	}
+	if _, err := ForClasses(all, []string{"chat"}); err == nil {
+		t.Error("no error about a class that is not there")
+	}
+	if _, err := ForClasses(all, nil); err == nil {
+		t.Error("no error where there are no classes")
+	}
+	for _, text := range []string{"ttft{class=}:p95<1s", "ttft{class=a b}:p95<1s", "ttft{class=a,class=b}:p95<1s",
+		"itl{class=a}:p95<1s", "session_e2e{class=a,turn>1}:p95<1s", "ttft{}:p95<1s", "ttft{class=a,}:p95<1s"} {
+		if got, err := ParseObjectives(text); err == nil {
+			t.Errorf("%s is read as %v", text, got)
+		}
+	}
+	// Without bounds of its own, goodput takes those of the objectives on all requests.
+	all, err = ParseObjectives("goodput>=90% ttft:p95<2s ttft{class=chat}:p95<1s session_e2e:p95<9s")
+	if err != nil || len(all[0].Each) != 1 || all[0].Each[0].Bound != 2e9 {
+		t.Errorf("%+v, %v", all, err)
 	}
 }

@@ -46,7 +46,7 @@ func (o Objective) Series(m *loadgen.Measured, from time.Duration) Series {
 	if o.Metric == TPOT {
 		for i := range s.Records {
 			r := &s.Records[i]
-			if !within(r, start, to) || !o.Turns.has(r) {
+			if !within(r, start, to) || !o.about(r) {
 				continue
 			}
 			ob, counts := o.observe(r, s)

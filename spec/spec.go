@@ -3,6 +3,8 @@
 package spec
 
 import (
+	"fmt"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -16,7 +18,9 @@ import (
 // Spec is what was asked for.
 type Spec struct {
 	Endpoint   endpoint.Config
-	Workload   tokens.Spec
+	Targets    []Target    // that the load is spread over, of which Endpoint is the first; nil: Endpoint alone
+	Workload   tokens.Spec // not used where there is a Mix, but for what all its classes share
+	Mix        []Class     // nil: all requests are of one kind
 	Limits     Limits
 	Plan       Plan
 	Objectives []slo.Objective
@@ -24,6 +28,54 @@ type Spec struct {
 	Confidence float64 // of every judgement, between 0.5 and 1
 	Output     Output
 	Workers    Workers
+}
+
+// Target is one of several endpoints that a load is spread over. They take turns, each Weight times in a round.
+type Target struct {
+	Name     string
+	Weight   int
+	Endpoint endpoint.Config
+}
+
+// TargetNames are the names of several targets; nil where there is one.
+func (s *Spec) TargetNames() (names []string) {
+	for _, t := range s.Targets {
+		names = append(names, t.Name)
+	}
+	return names
+}
+
+// Class is a part of a mix: requests of one kind. Arrivals are drawn among the classes by their weights.
+type Class struct {
+	Name     string
+	Weight   float64
+	Model    string            // to ask for; "" for the endpoint's
+	Headers  []endpoint.Header // beside those of the endpoint, over which they go
+	Workload tokens.Spec
+}
+
+// Describe says what is sent in one line: see tokens.Spec.Describe.
+func (s *Spec) Describe() string {
+	if s.Mix == nil {
+		return s.Workload.Describe()
+	}
+	sum := 0.0
+	for _, c := range s.Mix {
+		sum += c.Weight
+	}
+	var parts []string
+	for _, c := range s.Mix {
+		parts = append(parts, fmt.Sprintf("%s %s %%: %s", c.Name, num.Three(100*c.Weight/sum), c.Workload.Describe()))
+	}
+	return "mix of " + strings.Join(parts, "; ")
+}
+
+// Classes are the names of the classes of the mix; nil where there is none.
+func (s *Spec) Classes() (names []string) {
+	for _, c := range s.Mix {
+		names = append(names, c.Name)
+	}
+	return names
 }
 
 // Workers say by whom the load is sent. The zero value: by this process.

@@ -232,8 +232,14 @@ func (w *Workload) items(stage int) (source, error) {
 	return s.source(), nil
 }
 
-// Trial returns a request to try the endpoint with: a prompt that no stage sends, or the first request of data or a
+// Trials returns a request to try the endpoint with: a prompt that no stage sends, or the first request of data or a
 // trace, which is there to be sent, and sent again tells nothing that a cache could hide.
+func (w *Workload) Trials() ([]Item, error) {
+	it, err := w.Trial()
+	return []Item{it}, err
+}
+
+// Trial returns the one request of Trials.
 func (w *Workload) Trial() (Item, error) {
 	next, err := w.items(trialStage)
 	if err != nil {

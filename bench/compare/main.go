@@ -16,12 +16,13 @@ import (
 
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/report/compare"
+	"github.com/openloop/openloop/report/estimate"
 )
 
 // statistic is a figure of a sample.
 type statistic struct {
 	name string
-	of   func(values []float64) compare.Sample
+	of   func(values []float64) estimate.Sample
 	true func(sorted []float64) float64
 	// rough is the figure alone, for the bootstrap.
 	rough func(values []float64) float64
@@ -30,7 +31,7 @@ type statistic struct {
 func quantile(q float64) statistic {
 	return statistic{
 		fmt.Sprintf("p%.4g", 100*q),
-		func(v []float64) compare.Sample { return compare.NewQuantile(v, q) },
+		func(v []float64) estimate.Sample { return estimate.NewQuantile(v, q) },
 		func(sorted []float64) float64 { return num.Quantile(sorted, q) },
 		func(v []float64) float64 { return num.Select(v, num.Rank(q, len(v))) },
 	}
@@ -45,7 +46,7 @@ func mean(values []float64) float64 {
 }
 
 func statistics() []statistic {
-	return []statistic{quantile(0.5), quantile(0.95), {"mean", compare.NewMean, mean, mean}}
+	return []statistic{quantile(0.5), quantile(0.95), {"mean", estimate.NewMean, mean, mean}}
 }
 
 // study is what is simulated.
@@ -94,7 +95,7 @@ func (s *study) run(src source, n int, seed uint64) []row {
 					x, y = x.WithIndices(requests), y.WithIndices(requests)
 				}
 				r.tau += float64(n) / x.Effective / float64(s.pairs)
-				c := compare.NewChange(x, y, src.paired)
+				c := estimate.NewChange(x, y, src.paired)
 				low, high := c.Interval(0.95)
 				r.covered += count(low <= 0 && 0 <= high)
 				r.different += count(low > noise || high < -noise) // P(noise) < 0.05 says the same
@@ -112,7 +113,7 @@ func (s *study) run(src source, n int, seed uint64) []row {
 				if src.paired {
 					z = z.WithIndices(requests)
 				}
-				shifted := compare.NewChange(x, z, src.paired)
+				shifted := estimate.NewChange(x, z, src.paired)
 				low, _ = shifted.Interval(0.95)
 				r.found += count(low > noise)
 				const bootstrapPairs = 200

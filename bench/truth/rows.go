@@ -61,7 +61,8 @@ func rows() []row {
 		{Name: "8000-streams", Engine: "fixed?ttft=1s&itl=1s", Streams: 8000, Output: 16, Seconds: 40},
 		{Name: "200-long", Engine: usual, Rate: 200, Output: 128, Seconds: 600, Verdicts: fit, Extra: true},
 		{Name: "300-long", Engine: usual, Rate: 300, Output: 128, Seconds: 200, Verdicts: fit, Extra: true},
-		// To be put beside it: 300 turns a second; after 135 s ten thousand sessions are under way, all but a hundred of them thinking.
+		// To be put beside it: 300 turns a second. After 135 s ten thousand sessions are under way, all but a hundred
+		// of them thinking.
 		{Name: "sessions", Engine: usual, Rate: 75, Turns: 4, Think: 44 * time.Second, Output: 128, Seconds: 200,
 			Verdicts: fit, Extra: true},
 		{Name: "report", Engine: "fixed?ttft=1ms&itl=1us", Streams: 64, Output: 128, Report: 1_000_000, Extra: true},

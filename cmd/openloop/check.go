@@ -40,6 +40,10 @@ func newCheck(p *program) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if s.Mix != nil || s.Targets != nil {
+			return usageError("check looks at one kind of requests, at one target: a mix or several targets are " +
+				"tried by run, before any load")
+		}
 		s.Plan = spec.Plan{Sweep: &spec.Sweep{Size: 2}}
 		if err := refuse(s.Validate()); err != nil {
 			return err
@@ -302,11 +306,12 @@ func (c *check) key(ctx context.Context) {
 
 // streaming sends one request as the load would, and says how it is answered. Its error is an interruption.
 func (c *check) streaming(ctx context.Context) error {
-	item, err := c.openWork(ctx)
+	items, err := c.openWork(ctx)
 	if err != nil {
 		return err
 	}
-	trial, err := c.trial(ctx, item)
+	item := items[0] // check takes no mix
+	trial, err := c.trial(ctx, c.endpoint, item)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

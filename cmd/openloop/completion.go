@@ -105,7 +105,10 @@ func targets() []string {
 // completeModels asks the endpoint that was given so far, by whatever means, for its models.
 func (p *program) completeModels(cmd *cobra.Command, f *specFlags, args []string) []string {
 	p.stderr = io.Discard // a shell that completes has no room for warnings
-	if p.configure(cmd, args) != nil || f.target == "" {
+	if p.configure(cmd, args) != nil {
+		return nil
+	}
+	if f.chooseTarget(nil); f.target == "" {
 		return nil
 	}
 	if sim, ok := strings.CutPrefix(f.target, simScheme); ok {

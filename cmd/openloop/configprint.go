@@ -101,30 +101,38 @@ func configValue(f *pflag.Flag) (value any, hidden bool) {
 	if list, ok := f.Value.(pflag.SliceValue); ok {
 		all := &yaml.Node{Kind: yaml.SequenceNode}
 		for _, text := range list.GetSlice() {
-			node := plainNode(text)
+			shown, isHidden := withoutLogin(text)
+			hidden = hidden || isHidden
+			node := plainNode(shown)
 			if node.Tag == "" {
 				all.Style = yaml.FlowStyle // of numbers, on one line
 			}
 			all.Content = append(all.Content, node)
 		}
 		if len(all.Content) == 1 {
-			return all.Content[0], false
+			return all.Content[0], hidden
 		}
-		return all, false
+		return all, hidden
 	}
 	text := f.Value.String()
-	if strings.Contains(text, "://") {
-		shown := endpoint.RedactUserinfo(text)
-		if address, login, err := endpoint.ParseAddress(text); err == nil && !login.IsEmpty() &&
-			!strings.Contains(text, "?") {
-			shown = address.String()
-		}
-		return shown, shown != text
-	}
 	if f.Value.Type() == "bool" {
 		return text == "true", false
 	}
-	return plainNode(text), false
+	shown, hidden := withoutLogin(text)
+	return plainNode(shown), hidden
+}
+
+// withoutLogin leaves name and password out of a text that is a URL.
+func withoutLogin(text string) (shown string, hidden bool) {
+	if !strings.Contains(text, "://") {
+		return text, false
+	}
+	shown = endpoint.RedactUserinfo(text)
+	address, login, err := endpoint.ParseAddress(text)
+	if err == nil && !login.IsEmpty() && !strings.Contains(text, "?") {
+		shown = address.String()
+	}
+	return shown, shown != text
 }
 
 // plainNode is a text as YAML, a number without quotes: it is read as it stands.

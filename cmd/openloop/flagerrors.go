@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/openloop/openloop/spec"
@@ -16,7 +17,8 @@ var flagOf = map[string]string{
 	"Endpoint.ClientCert": "client-cert", "Endpoint.ServerName": "server-name",
 	"Limits.MaxDuration": "max-seconds", "Limits.MaxRequests": "max-requests", "Limits.MaxErrors": "max-errors",
 	"Limits.MaxErrorRate": "max-error-rate", "Limits.MaxGlobalErrorRate": "max-global-error-rate",
-	"Limits.Grace": "grace", "Limits.Retries": "retry", "Limits.RampUp": "rampup", "Limits.MaxConcurrency": "max-concurrency",
+	"Limits.Grace": "grace", "Limits.Retries": "retry", "Limits.RampUp": "rampup",
+	"Limits.MaxConcurrency": "max-concurrency",
 	"Limits.Warmup": "warmup", "Limits.Cooldown": "cooldown",
 	"Plan.Stages": "rate", "Plan.Sweep.Size": "sweep-size", "Plan.Sweep.Search.Precision": "precision",
 	"Plan.Sweep.Search.MaxStages": "max-stages", "Plan.Sweep.Search.Budget": "budget",
@@ -43,6 +45,10 @@ func refuse(err error) error {
 
 // inFlags names the flag in an error about a field.
 func inFlags(err error) error {
+	var class *tokens.ClassError
+	if errors.As(err, &class) {
+		return fmt.Errorf("class %s: %w", class.Class, inFlags(class.Err))
+	}
 	var issue *spec.Issue
 	if errors.As(err, &issue) {
 		if flag := flagOf[issue.Field]; flag != "" {

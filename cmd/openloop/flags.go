@@ -38,6 +38,9 @@ func checkOnce(set *pflag.FlagSet, args []string) error {
 		if flag == nil || !flag.Changed {
 			continue
 		}
+		if _, several := flag.Value.(pflag.SliceValue); several {
+			continue
+		}
 		count := 0
 		for _, arg := range args {
 			if arg == "--" {

@@ -31,14 +31,14 @@ type flagGroup struct {
 // flagGroups are all parts, for every command that has commonFlags. A command's flag that is in none of them is
 // listed under a title of its own; a test sees to it that none is.
 var flagGroups = []flagGroup{
-	{"Endpoint", []string{"target", "model", "api-key-file", "api-key", "header", "ca-file", "client-cert",
-		"client-key", "server-name", "insecure", "http2", "request-type", "connect-timeout", "request-timeout",
-		"wait-ready", "server-metrics"}},
+	{"Endpoint", []string{"target", "target-weights", "model", "api-key-file", "api-key", "header", "ca-file",
+		"client-cert", "client-key", "server-name", "insecure", "http2", "request-type", "connect-timeout",
+		"request-timeout", "wait-ready", "server-metrics"}},
 	{"Requests", []string{"prompt-tokens", "prompt-tokens-stdev", "prompt-tokens-min", "prompt-tokens-max",
 		"output-tokens", "output-tokens-stdev", "output-tokens-min", "output-tokens-max", "prefix-tokens",
 		"prefix-count", "turns", "turns-stdev", "turns-min", "turns-max", "turn-tokens", "turn-tokens-stdev",
 		"turn-tokens-min", "turn-tokens-max", "sessions", "think-time", "history", "prompt-seed", "extra-body",
-		"no-ignore-eos", "tokenizer", "data", "data-column-mapper",
+		"no-ignore-eos", "tokenizer", "mix", "data", "data-column-mapper",
 		"data-samples", "data-shuffle", "save-workload"}},
 	{"Load", []string{"rate", "profile", "arrival", "ramp", "stages", "trace", "trace-speed", "trace-time-unit",
 		"trace-block-tokens", "max-seconds", "max-requests", "warmup", "cooldown", "rampup", "grace",

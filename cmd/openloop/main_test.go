@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -107,7 +108,7 @@ func terminate(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 // checkTruth checks what the engine at $URL received since the last look, the trial request of each run left out:
-// truth prompts=N,N,… outputs=N,N,… count=N. Lengths are listed in the order of arrival.
+// truth prompts=N,N,… outputs=N,N,… models=NAME:N,… count=N. Lengths are listed in the order of arrival.
 func checkTruth(ts *testscript.TestScript, _ bool, args []string) {
 	value, _ := sims.Load(ts.Getenv("URL"))
 	all := value.(*llmsim.Server).Truth()
@@ -130,6 +131,16 @@ func checkTruth(ts *testscript.TestScript, _ bool, args []string) {
 			have = strings.Join(prompts, ",")
 		case "outputs":
 			have = strings.Join(outputs, ",")
+		case "models": // how many requests named each
+			counts := map[string]int{}
+			for _, r := range got {
+				counts[r.Model]++
+			}
+			var models []string
+			for _, name := range slices.Sorted(maps.Keys(counts)) {
+				models = append(models, fmt.Sprintf("%s:%d", name, counts[name]))
+			}
+			have = strings.Join(models, ",")
 		default:
 			ts.Fatalf("nothing known of %q", name)
 		}

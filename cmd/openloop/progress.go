@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -269,6 +270,9 @@ func (s *session) stageLength(load loadgen.Load) time.Duration {
 
 // workloadText says in a few words what is sent.
 func (s *session) workloadText() string {
+	if s.spec.Mix != nil {
+		return "mix of " + strings.Join(s.spec.Classes(), ", ")
+	}
 	switch w := s.spec.Workload; {
 	case w.Data != nil:
 		if n := len(w.Data.Further); n > 0 {

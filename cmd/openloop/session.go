@@ -53,20 +53,38 @@ type session struct {
 
 	sim      *llmsim.Server // the simulated engine in the process; nil for a real endpoint
 	endpoint *endpoint.Endpoint
-	model    string
-	models   []endpoint.Model    // as the endpoint lists them
-	engine   *enginemetrics.Info // what serves it; nil: it does not say
-	waiting  *waiter             // see waiter
-	own      *ownMetrics         // of --metrics-addr; nil: none
-	work     *tokens.Workload
-	client   *loadgen.Client
-	leader   *cluster.Leader // of the workers that send the load; nil: this process does
-	plan     *sweep.Plan
-	files    *resultFiles
-	exporter *guidellm.Exporter
-	store    *bucket.Store   // where the files go in the end; nil: they stay where they are
-	journal  *journal.Writer // nil: none could be begun, or the run has ended
-	measured sweep.Result    // the stages that have ended
+	// endpoints are all targets, of which endpoint is the first; classes are the same with the headers of a class of
+	// the mix, nil for one that has none.
+	endpoints []*endpoint.Endpoint
+	classes   [][]*endpoint.Endpoint
+	model     string
+	models    []endpoint.Model    // as the endpoint lists them
+	engine    *enginemetrics.Info // what serves it; nil: it does not say
+	waiting   *waiter             // see waiter
+	own       *ownMetrics         // of --metrics-addr; nil: none
+	work      workload
+	client    *loadgen.Client
+	leader    *cluster.Leader // of the workers that send the load; nil: this process does
+	plan      *sweep.Plan
+	files     *resultFiles
+	exporter  *guidellm.Exporter
+	store     *bucket.Store   // where the files go in the end; nil: they stay where they are
+	journal   *journal.Writer // nil: none could be begun, or the run has ended
+	measured  sweep.Result    // the stages that have ended
+}
+
+// workload is what is sent: a tokens.Workload, or a mix of several.
+type workload interface {
+	Trials() ([]tokens.Item, error)
+	Notes() (notes, warnings []string)
+	Learn(ctx context.Context, post tokens.Post) (warning string, err error)
+	Source(ctx context.Context, stage int) (next loadgen.Source, release func(), err error)
+	TraceLoad() loadgen.Load
+	Sent(n int)
+	Save(keep func(name string) error) (saved bool, err error)
+	Summary(stages []*loadgen.Measured) tokens.Summary
+	Warnings(stages []*loadgen.Measured) []string
+	Close()
 }
 
 // reportGC is GOGC after the load: the report of a million requests takes hundreds of megabytes, and nobody is in a
@@ -141,7 +159,10 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.openEndpoint(ctx); err != nil {
 		return err
 	}
-	first, err := s.openWork(ctx)
+	if err := s.openTargets(ctx); err != nil {
+		return err
+	}
+	trials, err := s.openWork(ctx)
 	if err != nil {
 		return err
 	}
@@ -159,11 +180,15 @@ func (s *session) open(ctx context.Context) error {
 			s.spec.Limits.MaxRequests = len(load.Times)
 		}
 	}
-	if err := s.spec.NeedOf(len(first.Body)).Check(availableMemory()); err != nil {
+	largest := 0
+	for _, item := range trials {
+		largest = max(largest, len(item.Body))
+	}
+	if err := s.spec.NeedOf(largest).Check(availableMemory()); err != nil {
 		return withHint(usageError("%w", err),
 			"ask for a lower rate, a shorter stage (--max-seconds) or fewer requests (--max-requests)")
 	}
-	if err := s.try(ctx, first); err != nil {
+	if err := s.tryAll(ctx, trials); err != nil {
 		return err
 	}
 	warning, err := s.work.Learn(ctx, s.endpoint.Post)
@@ -173,7 +198,7 @@ func (s *session) open(ctx context.Context) error {
 	if warning != "" {
 		s.warn("%s", warning)
 	}
-	if s.client, err = loadgen.NewClient(s.endpoint.Target(s.path())); err != nil {
+	if s.client, err = s.openClient(); err != nil {
 		return usageError("%w", err)
 	}
 	metrics, err := s.metrics(ctx)
@@ -214,7 +239,7 @@ func (s *session) open(ctx context.Context) error {
 		MaxConcurrency: limit,
 
 		Stage:      stage,
-		Source:     s.work.Source,
+		Source:     spread(s.spec.Targets, s.work.Source),
 		Objectives: s.spec.Objectives, Confidence: s.spec.Confidence,
 		Metrics: metrics,
 		Observe: s.options.observe,
@@ -252,10 +277,10 @@ func unlessDone(ctx context.Context, do func() error) error {
 // largeData is from how many bytes on it is said that data is read: it takes seconds.
 const largeData = 100 << 20
 
-// openWork opens what is to be sent, and reads its first request.
-func (s *session) openWork(ctx context.Context) (tokens.Item, error) {
-	var work *tokens.Workload
-	var first tokens.Item
+// openWork opens what is to be sent, and makes a request of each kind to be tried.
+func (s *session) openWork(ctx context.Context) ([]tokens.Item, error) {
+	var work workload
+	var trials []tokens.Item
 	if d := s.spec.Workload.Data; d != nil {
 		for _, name := range d.Sources() {
 			if info, err := os.Stat(name); err == nil && info.Size() >= largeData {
@@ -264,20 +289,25 @@ func (s *session) openWork(ctx context.Context) (tokens.Item, error) {
 		}
 	}
 	err := unlessDone(ctx, func() (err error) {
-		if work, err = tokens.Open(s.spec.Workload, s.model); err != nil {
+		if s.spec.Mix != nil {
+			work, err = tokens.OpenMix(mixOf(&s.spec, s.model), s.spec.Plan.Seed())
+		} else {
+			work, err = tokens.Open(s.spec.Workload, s.model)
+		}
+		if err != nil {
 			return refuse(err)
 		}
-		if first, err = work.Trial(); err != nil {
+		if trials, err = work.Trials(); err != nil {
 			work.Close()
 			return refuse(err)
 		}
 		return nil
 	})
 	if err != nil {
-		return tokens.Item{}, err
+		return nil, err
 	}
 	s.work = work
-	return first, nil
+	return trials, nil
 }
 
 // checkFiles refuses a run that would write over a file that it reads, or over another that it writes.
@@ -410,33 +440,43 @@ func refusal(ctx context.Context, err error) error {
 func (s *session) path() string { return strings.TrimPrefix(s.spec.Workload.Format.Path(), "/v1") }
 
 // trial sends the first request of the work once, as the load would, as soon as the endpoint is ready.
-func (s *session) trial(ctx context.Context, item tokens.Item) (trial *endpoint.Trial, err error) {
+func (s *session) trial(
+	ctx context.Context, at *endpoint.Endpoint, item tokens.Item,
+) (trial *endpoint.Trial, err error) {
 	patience := time.Minute
 	if d := s.spec.Endpoint.RequestTimeout; d > 0 && d != endpoint.DefaultRequestTimeout {
 		patience = d
 	}
 	err = s.waiter().until(ctx, func(ctx context.Context) (err error) {
-		trial, err = s.endpoint.Try(ctx, s.path(), item.Body, patience)
+		trial, err = at.Try(ctx, s.path(), item.Body, patience)
 		return err
 	})
 	return trial, err
 }
 
-// try looks at the trial of the first request, before any load.
-func (s *session) try(ctx context.Context, item tokens.Item) error {
-	trial, err := s.trial(ctx, item)
+// try looks at the trial of a request, before any load. of says what of the load it is, where that has several parts.
+func (s *session) try(
+	ctx context.Context, at *endpoint.Endpoint, item tokens.Item, workload tokens.Spec, of string,
+) error {
+	trial, err := s.trial(ctx, at, item)
 	if err != nil {
+		if of != "" {
+			err = fmt.Errorf("%s: %w", of, err)
+		}
 		return refusal(ctx, err)
 	}
-	switch lack := lackOf(trial, item, s.spec.Workload); {
+	if of != "" {
+		of += ": "
+	}
+	switch lack := lackOf(trial, item, workload); {
 	case lack.stream:
-		s.warn("the endpoint does not stream: there will be no time to first token, " +
-			"and no objective on it can be judged")
+		s.warn("%sthe endpoint does not stream: there will be no time to first token, "+
+			"and no objective on it can be judged", of)
 	case lack.usage:
-		s.warn("the endpoint reports no usage: output tokens are the token events that came")
+		s.warn("%sthe endpoint reports no usage: output tokens are the token events that came", of)
 	case lack.length:
-		s.warn("%d output tokens were asked for and %d came: the endpoint does not honour ignore_eos or "+
-			"max_completion_tokens", item.OutputTokens, trial.OutputTokens)
+		s.warn("%s%d output tokens were asked for and %d came: the endpoint does not honour ignore_eos or "+
+			"max_completion_tokens", of, item.OutputTokens, trial.OutputTokens)
 	}
 	return nil
 }

@@ -5,8 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -65,6 +68,7 @@ type simulateFlags struct {
 	engineFlags
 	addr, apiKeyFile, truth string
 	truthTokens, list       bool
+	replicas                int
 }
 
 func newSimulate(p *program) *cobra.Command {
@@ -93,6 +97,9 @@ func newSimulate(p *program) *cobra.Command {
 func (f *simulateFlags) add(set *pflag.FlagSet) {
 	f.engineFlags.add(set, "l4-qwen2.5-0.5b", "preset, with parameters where wanted: PRESET?KEY=VALUE&KEY=VALUE")
 	set.StringVar(&f.addr, "addr", "127.0.0.1:8000", "address to listen on; port 0 picks a free one")
+	set.IntVar(&f.replicas, "replicas", 1,
+		"number of engines to serve, each for itself, at ports that follow that of --addr; with --truth, the record "+
+			"of the second goes to a file with .2 in its name, and so on")
 	set.StringVar(&f.apiKeyFile, "api-key-file", "",
 		"file that holds the bearer key to ask for under /v1 (default: none asked)")
 	set.StringVar(&f.truth, "truth", "", "file for the server's own record of every request, as JSON lines")
@@ -122,26 +129,58 @@ func (f *simulateFlags) run(ctx context.Context, stdout io.Writer) error {
 	config.TruthLimit = -1
 	// The engine's loop sleeps in the kernel with its processor in hand; with a single one, handlers would wait for it.
 	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
-	server, err := llmsim.NewServer(config)
-	if err != nil {
-		return usageError("--engine: %w", err)
+	if f.replicas < 1 || f.replicas > mostTargets {
+		return usageError("--replicas %d: it is from 1 to %d", f.replicas, mostTargets)
 	}
-	if f.truth != "" {
-		file, err := os.Create(f.truth)
+	for i := range f.replicas {
+		server, closeTruth, err := f.serve(config, i)
+		if err != nil {
+			return err
+		}
+		defer closeTruth()
+		defer server.Close()
+		fmt.Fprintf(stdout, "serving %s as model %s on %s\n", f.engine, server.Config().Model, server.URL())
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// serve starts one of several engines.
+func (f *simulateFlags) serve(config llmsim.Config, i int) (server *llmsim.Server, closeTruth func(), err error) {
+	addr, truth := f.addr, f.truth
+	if i > 0 {
+		host, port, err := net.SplitHostPort(f.addr)
+		n, notNumber := strconv.Atoi(port)
+		if err != nil || notNumber != nil {
+			return nil, nil, usageError("--addr %s: --replicas needs a number as its port", f.addr)
+		}
+		if n > 0 {
+			n += i
+		}
+		addr = net.JoinHostPort(host, strconv.Itoa(n))
+		if ext := filepath.Ext(truth); truth != "" {
+			truth = fmt.Sprintf("%s.%d%s", strings.TrimSuffix(truth, ext), i+1, ext)
+		}
+	}
+	if server, err = llmsim.NewServer(config); err != nil {
+		return nil, nil, usageError("--engine: %w", err)
+	}
+	closeTruth = func() {}
+	if truth != "" {
+		file, err := os.Create(truth)
 		if err != nil {
 			_ = server.Close() // nothing was served
-			return usageError("--truth: %w", err)
+			return nil, nil, usageError("--truth: %w", err)
 		}
-		defer file.Close()
+		closeTruth = func() { file.Close() }
 		server.WriteTruth(file)
 	}
-	if err := server.Start(f.addr); err != nil {
+	if err := server.Start(addr); err != nil {
 		_ = server.Close() // nothing was served
-		return usageError("--addr: %w", err)
+		closeTruth()
+		return nil, nil, usageError("--addr: %w", err)
 	}
-	fmt.Fprintf(stdout, "serving %s as model %s on %s\n", f.engine, server.Config().Model, server.URL())
-	<-ctx.Done()
-	return server.Close()
+	return server, closeTruth, nil
 }
 
 // tokenCounter finds what counts prompt tokens; nil is the simulator's own estimate.

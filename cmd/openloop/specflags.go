@@ -33,6 +33,9 @@ type specFlags struct {
 
 	// the endpoint
 	target, model              string
+	targets                    []string // of which target is the first
+	weights                    []int
+	mix                        string
 	apiKey, apiKeyFile, caFile string
 	headers                    []string
 	clientCert, clientKey      string
@@ -128,10 +131,16 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	}
 	p.specFlags[set] = f
 	addConfigFlags(set)
-	set.StringVar(&f.target, "target", "",
+	set.StringArrayVar(&f.targets, "target", nil,
 		"`URL`: base URL of an OpenAI-compatible endpoint (http://host:8000, with or without /v1), "+
-			"unix:///path/to.sock, or sim:PRESET for the simulated engine")
-	set.StringVar(&f.model, "model", "", "`NAME`: model to ask for (default: the endpoint's first)")
+			"unix:///path/to.sock, or sim:PRESET for the simulated engine; repeated, as URL or NAME=URL: the load is "+
+			"spread over all of them")
+	set.IntSliceVar(&f.weights, "target-weights", nil,
+		"`NUMBERS` such as 2,1: how often each of several targets has its turn in a round (default: all alike)")
+	set.StringVar(&f.model, "model", "",
+		"`NAME`: model to ask for (default: the endpoint's first); a:0.6,b:0.4 for several, each with its share of "+
+			"the requests")
+	f.addMix(set)
 	f.addCredentials(set)
 	set.BoolVar(&f.http2, "http2", false,
 		"speak HTTP/2 where the endpoint offers it (token times are then taken in user space)")
@@ -192,8 +201,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	timeVar(set, &f.grace, "grace", 0,
 		"how long requests in flight at the end of a stage may still run before they are cancelled")
 	set.IntVar(&f.retries, "retry", 0,
-		"send a request that is refused with HTTP 429 or 503 again, after its Retry-After, at most `N` times; the wait "+
-			"is part of its latency, and no other arrival is held up (0: never)")
+		"send a request that is refused with HTTP 429 or 503 again, after its Retry-After, at most `N` times; the "+
+			"wait is part of its latency, and no other arrival is held up (0: never)")
 	set.IntVar(&f.maxErrors, "max-errors", 0, "a stage ends at this many errors (0: no limit)")
 	set.Float64Var(&f.maxErrorRate, "max-error-rate", 0,
 		"a stage ends when this share of its last 30 requests failed (0: no limit)")
@@ -370,16 +379,23 @@ func (f *specFlags) check() error {
 // spec turns the flags into what they ask for. args are the arguments that are not flags: the target, or nothing. Its
 // plan is the caller's to fill in.
 func (f *specFlags) spec(args []string) (spec.Spec, error) {
-	if len(args) > 0 {
-		f.target = args[0]
-	}
+	f.chooseTarget(args)
 	if err := f.check(); err != nil {
 		return spec.Spec{}, err
 	}
 	s := spec.Spec{Confidence: f.confidence}
 	var err error
-	if s.Objectives, err = f.parseObjectives(); err != nil {
+	var own []slo.Objective
+	if s.Mix, own, err = f.parseMix(); err != nil {
 		return s, err
+	}
+	if len(own) == 0 || len(f.objectives) > 0 { // else those of the classes are in the place of the default
+		if s.Objectives, err = f.parseObjectives(); err != nil {
+			return s, err
+		}
+	}
+	if s.Objectives, err = slo.ForClasses(append(s.Objectives, own...), s.Classes()); err != nil {
+		return s, usageError("--slo: %w", err)
 	}
 	for _, text := range f.gates {
 		g, err := slo.ParseGate(text)
@@ -390,6 +406,13 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 	}
 	if s.Endpoint, err = f.endpoint(); err != nil {
 		return s, err
+	}
+	if s.Targets, err = f.parseTargets(s.Endpoint); err != nil {
+		return s, err
+	}
+	if s.Targets != nil {
+		s.Endpoint = s.Targets[0].Endpoint
+		s.Endpoint.Target = shownTargets(s.Targets)
 	}
 	if s.Workload, err = f.workload(); err != nil {
 		return s, err
@@ -412,6 +435,12 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 	if s.Workers, err = f.parseWorkers(s.Endpoint); err != nil {
 		return s, err
 	}
+	if s.Workers.Count > 0 && s.Targets != nil {
+		return s, usageError("--workers: workers send to one target alone")
+	}
+	if err := checkMix(&s); err != nil {
+		return s, err
+	}
 	if f.overwrite {
 		s.Output.Earlier = spec.OverwriteEarlier
 	}
@@ -423,6 +452,16 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 		s.Output.Repeat = f.program.settings.repeated(keyFrom)
 	}
 	return s, nil
+}
+
+// chooseTarget takes the target from the argument, or from --target.
+func (f *specFlags) chooseTarget(args []string) {
+	if len(args) > 0 {
+		f.targets = args[:1]
+	}
+	if len(f.targets) > 0 {
+		_, f.target = splitTarget(f.targets[0])
+	}
 }
 
 // parseObjectives reads --slo.
@@ -448,7 +487,7 @@ const simScheme = "sim:"
 // endpoint is who is asked.
 func (f *specFlags) endpoint() (endpoint.Config, error) {
 	c := endpoint.Config{
-		Target: f.target, Model: f.model, HTTP2: f.http2,
+		Target: f.target, Model: f.oneModel(), HTTP2: f.http2,
 		ConnectTimeout: f.connectTimeout, RequestTimeout: f.requestTimeout,
 		WaitReady: f.waitReady,
 	}
@@ -485,6 +524,14 @@ func (f *specFlags) endpoint() (endpoint.Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// oneModel is the model to ask for, "" where a mix has several.
+func (f *specFlags) oneModel() string {
+	if strings.Contains(f.model, ",") {
+		return ""
+	}
+	return f.model
 }
 
 // base is what the flags say that openloop's commands share with GuideLLM's: the rest is GuideLLM's to say.

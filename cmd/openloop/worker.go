@@ -24,6 +24,7 @@ import (
 	"github.com/openloop/openloop/report/live"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
+	"github.com/openloop/openloop/tokens"
 )
 
 const (
@@ -368,7 +369,8 @@ func openTarget(own endpoint.Config, setup cluster.Setup) (*loadgen.Client, erro
 	if err != nil {
 		return nil, refuse(err)
 	}
-	return loadgen.NewClient(e.Target(setup.Path))
+	// Classes of a mix have no headers of their own here: the leader sees to that.
+	return loadgen.NewClients([]loadgen.Target{e.Target(setup.Path)}, make([][]loadgen.Target, tokens.MostClasses))
 }
 
 // keepRecords begins a journal of what a worker measures.

@@ -63,13 +63,14 @@ var allowed = map[string]string{
 	"sweep/maxrate":       "slo internal",
 	"sweep/enginemetrics": "endpoint " + engine,
 
-	"report":         trying,
-	"report/metrics": trying,
-	"report/bucket":  "endpoint " + engine,
-	"report/compare": showing,
-	"report/live":    showing,
-	"report/page":    showing,
-	"report/records": showing,
+	"report":          "report/estimate " + trying,
+	"report/estimate": "slo internal",
+	"report/metrics":  trying,
+	"report/bucket":   "endpoint " + engine,
+	"report/compare":  showing,
+	"report/live":     showing,
+	"report/page":     showing,
+	"report/records":  showing,
 
 	"cluster": engine,
 

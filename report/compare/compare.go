@@ -23,6 +23,7 @@ import (
 
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/estimate"
 )
 
 // Schema is the number of the form that Comparison has in JSON. It grows when a field changes its meaning or goes.
@@ -107,7 +108,7 @@ type Figure struct {
 	Effective num.Value `json:"effective_n"`
 	Text      string    `json:"text,omitempty"` // in place of the value, for people
 
-	sample *Sample
+	sample *estimate.Sample
 }
 
 // Verdict is what a change says.

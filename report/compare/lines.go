@@ -9,6 +9,7 @@ import (
 	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/estimate"
 	"github.com/openloop/openloop/slo"
 )
 
@@ -173,8 +174,7 @@ func (m *metric) figure(v *view) Figure {
 	if len(o.values) == 0 {
 		return none
 	}
-	sample := m.sample(o.values)
-	sample.indices = o.indices
+	sample := m.sample(o.values).WithIndices(o.indices)
 	low, high := sample.Interval(confidence)
 	f := Figure{
 		Value: six(sample.Value), Lower: six(low), Upper: six(high), N: sample.N, Effective: six(sample.Effective),
@@ -193,14 +193,14 @@ func noFigure() Figure {
 }
 
 // sample is the metric of observations.
-func (m *metric) sample(values []float64) Sample {
+func (m *metric) sample(values []float64) estimate.Sample {
 	switch {
 	case m.unit == "share":
-		return NewShare(values)
+		return estimate.NewShare(values)
 	case m.stat.Kind == slo.Quantile:
-		return NewQuantile(values, m.stat.Q)
+		return estimate.NewQuantile(values, m.stat.Q)
 	}
-	return NewMean(values)
+	return estimate.NewMean(values)
 }
 
 // summary is the metric as a report without requests has it.
@@ -241,7 +241,7 @@ func (l *Line) change(k int, paired bool, noise float64, why string) Difference 
 		d.Why = fmt.Sprintf("too short: worth %.0f and %.0f independent ones", a.Effective, b.Effective)
 		return d
 	}
-	change := NewChange(*a.sample, *b.sample, paired)
+	change := estimate.NewChange(*a.sample, *b.sample, paired)
 	low, high := change.Interval(confidence)
 	if math.IsInf(low, -1) && math.IsInf(high, 1) {
 		d.Why = "too few requests"
@@ -350,9 +350,9 @@ func (l *Line) rateChange(base, to *report.Result, k int, noise float64) Differe
 		return d
 	}
 	value := ln(b.Value) - ln(a.Value)
-	down := joint(ln(b.Value)-ln(b.Lower), ln(a.Upper)-ln(a.Value), 0)
-	up := joint(ln(b.Upper)-ln(b.Value), ln(a.Value)-ln(a.Lower), 0)
+	down := estimate.Joint(ln(b.Value)-ln(b.Lower), ln(a.Upper)-ln(a.Value), 0)
+	up := estimate.Joint(ln(b.Upper)-ln(b.Value), ln(a.Value)-ln(a.Lower), 0)
 	d.Lower, d.Upper = six(math.Expm1(value-down)), six(math.Expm1(value+up))
-	d.P, d.Verdict = six(normalP(value, down, up, limit, base.Search.Confidence)), Same
+	d.P, d.Verdict = six(estimate.NormalP(value, down, up, limit, base.Search.Confidence)), Same
 	return d
 }

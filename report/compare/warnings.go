@@ -9,6 +9,7 @@ import (
 	"github.com/openloop/openloop/audit"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/report/estimate"
 )
 
 // From these differences on the reader is told.
@@ -102,8 +103,8 @@ func compareStages(n *notes, title string, a, b *view) {
 		n.add(title, "the backlog grew in %s: its latencies are those of the stage's length, not of the rate", which)
 	}
 	for _, what := range []string{"prompts", "answers"} {
-		x, y := NewMean(a.tokens(what == "answers")), NewMean(b.tokens(what == "answers"))
-		if c := NewChange(x, y, false); c.P(math.Log1p(tokensDiffer)) < tokensSeen {
+		x, y := estimate.NewMean(a.tokens(what == "answers")), estimate.NewMean(b.tokens(what == "answers"))
+		if c := estimate.NewChange(x, y, false); c.P(math.Log1p(tokensDiffer)) < tokensSeen {
 			n.add(title, "%s of %s against %s tokens on average: not the same work", what, num.Three(x.Value),
 				num.Three(y.Value))
 		}

@@ -107,6 +107,7 @@ type stageView struct {
 	Bounds      []boundRow
 	Sessions    string
 	Turns       [][]string
+	Groups      []groupTable
 	Percentiles chartView
 	Endings     []string
 	Errors      []report.ErrorCount
@@ -489,6 +490,7 @@ func newStageView(r *report.Result, i int, a *answer) *stageView {
 		v.Bounds = append(v.Bounds, boundOf(j))
 	}
 	v.Sessions, v.Turns = sessionsOf(s.Sessions)
+	v.Groups = groupsOf(s)
 	v.Percentiles = percentilesOf(s)
 	v.Endings = s.Endings()
 	v.Errors = s.Errors
@@ -749,6 +751,30 @@ var glossary = []pair{
 }
 
 // sessionsOf says what became of a stage's sessions, as a whole and by turn.
+// groupTable are the requests of a stage by class or by target.
+type groupTable struct {
+	Title, Of string
+	Head      []string
+	Rows      [][]string
+}
+
+func groupsOf(s *report.Stage) (tables []groupTable) {
+	for _, t := range []struct {
+		title, of string
+		groups    []report.Group
+	}{{"Classes", "class", s.Classes}, {"Targets", "target", s.Targets}} {
+		if len(t.groups) == 0 {
+			continue
+		}
+		table := groupTable{Title: t.title, Of: t.of, Head: report.GroupHead()}
+		for k := range t.groups {
+			table.Rows = append(table.Rows, append([]string{t.groups[k].Name}, report.GroupRow(&t.groups[k])...))
+		}
+		tables = append(tables, table)
+	}
+	return tables
+}
+
 func sessionsOf(s *report.Sessions) (text string, turns [][]string) {
 	if s == nil {
 		return "", nil

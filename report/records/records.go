@@ -79,6 +79,9 @@ type row struct {
 	Session *int32 `json:"session" parquet:"session,optional"`
 	Turn    *int32 `json:"turn" parquet:"turn,optional"`
 
+	Class  *string `json:"class" parquet:"class,optional,dict"`
+	Target *string `json:"target" parquet:"target,optional,dict"`
+
 	PromptTokens *int32  `json:"prompt_tokens" parquet:"prompt_tokens,optional"`
 	CachedTokens *int32  `json:"cached_tokens" parquet:"cached_tokens,optional"`
 	OutputTokens int32   `json:"output_tokens" parquet:"output_tokens"`
@@ -137,6 +140,7 @@ func rows(results []*report.Result) iter.Seq[*row] {
 				for q := range s.EachRequest() {
 					line := of
 					line.fill(&q)
+					line.Class, line.Target = nameOf(s.Classes, q.Class-1), nameOf(s.Targets, q.Target)
 					if !yield(&line) {
 						return
 					}
@@ -158,6 +162,14 @@ func (r *row) fill(q *report.Request) {
 	r.HTTPStatus = count(q.HTTPStatus, 1)
 	r.ErrorKind, r.Error, r.ResponseID = text(q.ErrorKind), text(q.Error), text(q.ResponseID)
 	r.RequestID, r.Tries = text(q.RequestID), count(q.Tries, 1)
+}
+
+// nameOf is the name of a group; nil where there is none.
+func nameOf(groups []report.Group, k int) *string {
+	if k < 0 || k >= len(groups) {
+		return nil
+	}
+	return &groups[k].Name
 }
 
 // seconds is nil for what is absent or not finite.

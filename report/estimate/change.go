@@ -1,4 +1,4 @@
-package compare
+package estimate
 
 import (
 	"math"
@@ -46,11 +46,11 @@ func (c *Change) interval(alpha float64) (low, high float64) {
 		ln := func(v float64) float64 { return math.Log(max(v, 0)) }
 		a, b, aLow, aHigh, bLow, bHigh = ln(a), ln(b), ln(aLow), ln(aHigh), ln(bLow), ln(bHigh)
 	}
-	return c.Value - joint(b-bLow, aHigh-a, c.Correlation), c.Value + joint(bHigh-b, a-aLow, c.Correlation)
+	return c.Value - Joint(b-bLow, aHigh-a, c.Correlation), c.Value + Joint(bHigh-b, a-aLow, c.Correlation)
 }
 
-// joint is the length of the sum of two errors with a correlation between what they are errors of.
-func joint(x, y, correlation float64) float64 {
+// Joint is the length of the sum of two errors with a correlation between what they are errors of.
+func Joint(x, y, correlation float64) float64 {
 	if math.IsInf(x, 0) || math.IsInf(y, 0) {
 		return math.Inf(1)
 	}
@@ -132,9 +132,9 @@ func (c *Change) freedom() float64 {
 // oneSigma is the error of an interval of one standard deviation to either side.
 const oneSigma = 0.317
 
-// normalP is Change.P of a change of which one interval is known, with the distances down and up to its ends at a
+// NormalP is Change.P of a change of which one interval is known, with the distances down and up to its ends at a
 // confidence, as if each side were half of a normal distribution.
-func normalP(value, down, up, noise, confidence float64) float64 {
+func NormalP(value, down, up, noise, confidence float64) float64 {
 	distance, end := value-noise, down
 	if value < 0 {
 		distance, end = -value-noise, up

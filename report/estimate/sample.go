@@ -1,4 +1,8 @@
-package compare
+// Package estimate says how sure a figure of correlated observations is, and a change between two.
+//
+//	sample.go  one figure
+//	change.go  from one to another
+package estimate
 
 import (
 	"math"
