@@ -161,7 +161,11 @@ func stageSequence(m *loadgen.Measured, c conversion, requests []stats.Request, 
 			if m.Details != nil {
 				r.setDetail(&m.Details[i], c.Stream, status)
 			}
-			r.OpenLoop = notesOf(&m.Records[i], i)
+			notes := notesOf(&m.Records[i], i)
+			if m.Details != nil {
+				notes.RequestID = m.Details[i].RequestID
+			}
+			r.OpenLoop = notes
 			if !yield(&r) {
 				return
 			}
@@ -229,6 +233,8 @@ type requestNotes struct {
 	Class         int64       `json:"class,omitempty"`         // of the mix, from 1
 	Target        int64       `json:"target,omitempty"`        // of several, from 0
 	Retried       bool        `json:"retried,omitempty"`
+	RequestID     string      `json:"request_id,omitempty"` // by which the log of server or gateway knows it
+	Tries         int64       `json:"tries,omitempty"`      // requests sent for it, where more than one
 	DelayedByCap  bool        `json:"delayed_by_cap,omitempty"`
 }
 
@@ -238,6 +244,9 @@ func notesOf(rec *loadgen.Record, index int) *requestNotes {
 		HTTPStatus: int64(rec.HTTPStatus), ErrorKind: rec.Err.String(), AskedOutput: int64(rec.AskedOutput),
 		PromptUnknown: rec.PromptTokens < 0, Retried: rec.Flags&loadgen.Retried != 0,
 		DelayedByCap: rec.Flags&loadgen.DelayedByCap != 0, Class: int64(rec.Class), Target: int64(rec.Target),
+	}
+	if rec.Tries > 1 {
+		n.Tries = int64(rec.Tries)
 	}
 	if rec.Session > 0 {
 		n.Session, n.Turn = int64(rec.Session), int64(rec.Turn)+1

@@ -135,6 +135,10 @@ func (r *Request) request(status loadgen.Status, began time.Time) (q report.Requ
 		ErrorKind: notes.ErrorKind, Error: r.Info.Error.Value, ResponseID: r.ResponseID.Value,
 	}
 	q.Session, q.Turn = int(notes.Session), int(notes.Turn)
+	q.RequestID, q.Tries = notes.RequestID, int(notes.Tries)
+	if q.Tries == 0 && !q.Sent.IsAbsent() {
+		q.Tries = 1
+	}
 	q.Class, q.Target = int(notes.Class), int(notes.Target)
 	if notes.PromptUnknown {
 		q.PromptTokens = -1

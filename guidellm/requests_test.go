@@ -48,6 +48,12 @@ func TestRequestsOfAReportAreThoseOfTheRun(t *testing.T) {
 		m.Details = make([]loadgen.Detail, len(m.Records))
 		m.Details[0].ResponseID, m.Details[2].Error = "chatcmpl-7", "HTTP 503: overloaded"
 		r := m.Records
+		for k := range r {
+			if r[k].Sent > 0 {
+				r[k].Tries = 1
+			}
+		}
+		r[0].Tries, m.Details[0].RequestID, m.Details[1].RequestID = 3, "call-1", "call-2"
 		r[0].CachedTokens, r[1].CachedTokens = 0, 16
 		r[2].HTTPStatus = 503
 		r[3].OutputTokens = 9 // counted by the server before the end cut it off, in 8 events

@@ -106,6 +106,9 @@ func requestColumns() []requestColumn {
 			func(q *tableRow) *string { return &q.Error }),
 		text("response_id", func(_ *record, d *detail) string { return d.ResponseID },
 			func(q *tableRow) *string { return &q.ResponseID }),
+		text("request_id", func(_ *record, d *detail) string { return d.RequestID },
+			func(q *tableRow) *string { return &q.RequestID }),
+		count("tries", func(r *record) int { return int(r.Tries) }, func(q *tableRow) *int { return &q.Tries }),
 	}
 }
 

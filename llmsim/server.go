@@ -222,6 +222,10 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 	if conn := connOf(r); conn != nil {
 		truth.Connection = conn.number
 	}
+	if truth.RequestID == "" {
+		truth.RequestID = "req-" + strconv.FormatUint(truth.Index, 10)
+	}
+	w.Header().Set("X-Request-Id", truth.RequestID)
 	defer func() {
 		truth.End = s.since()
 		s.truth.add(truth)

@@ -13,7 +13,7 @@ import (
 // monotonic clock; 0 is "never". Wall − Read is when the server was made.
 type Truth struct {
 	ID        string `json:"id"`                   // the id in the answer
-	RequestID string `json:"request_id,omitempty"` // the request's X-Request-Id header
+	RequestID string `json:"request_id,omitempty"` // the X-Request-Id of request and answer, made up where none came
 	Index     uint64 `json:"index"`                // arrival index from 0, over all completion requests of the server
 	Path      string `json:"path"`
 	Model     string `json:"model,omitempty"` // as the request names it

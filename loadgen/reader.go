@@ -103,6 +103,9 @@ func (r *reader) roundTrip() {
 	if err != nil {
 		r.failTransport(err)
 	} else {
+		if r.detail != nil {
+			r.detail.RequestID = r.requestID()
+		}
 		r.readBody(r.classify())
 	}
 	r.exchange.End()
@@ -117,7 +120,12 @@ func (r *reader) roundTrip() {
 
 // noteSending takes into the record how the request got on its way.
 func (r *reader) noteSending() {
-	r.rec.Sent, r.rec.Connecting = r.sending.At, r.sending.Connecting
+	if r.rec.Tries == 0 { // the times of a request are those of its first try
+		r.rec.Sent, r.rec.Connecting = r.sending.At, r.sending.Connecting
+	}
+	if r.sending.At > 0 {
+		r.rec.Tries++
+	}
 	if r.sending.Opened {
 		r.rec.Flags |= NewConnection
 	}
@@ -127,6 +135,23 @@ func (r *reader) noteSending() {
 	if r.sending.Ahead {
 		r.rec.Flags |= OpenedAhead
 	}
+}
+
+// requestIDs are the headers by which servers and gateways name a request, as http.Header spells them: OpenAI's, vLLM's
+// and most proxies', LiteLLM's, and Anthropic's. The first that is there is taken.
+var requestIDs = [...]string{"X-Request-Id", "X-Litellm-Call-Id", "Request-Id"}
+
+// requestIDLength is the most bytes that are kept of one.
+const requestIDLength = 200
+
+// requestID is the name by which the server's log knows the request; "" where it names none.
+func (r *reader) requestID() string {
+	for _, name := range requestIDs {
+		if values := r.head.Header[name]; len(values) > 0 && values[0] != "" && len(values[0]) <= requestIDLength {
+			return r.redact(values[0])
+		}
+	}
+	return ""
 }
 
 // bodyKind is what a response's body turned out to be.
@@ -404,6 +429,9 @@ func (r *reader) failTransport(err error) {
 	r.fail(kind, err)
 }
 
+// cancelled is what is said of a request that the end of its stage cut, in GuideLLM's words.
+const cancelled = "Request was cancelled"
+
 // finish fills in what follows from the response as a whole.
 func (r *reader) finish() {
 	rec := r.rec
@@ -449,7 +477,7 @@ func (r *reader) finish() {
 	case Errored:
 		r.detail.Error = r.err.Error()
 	case Incomplete:
-		r.detail.Error = "Request was cancelled" // GuideLLM's words
+		r.detail.Error = cancelled
 	}
 }
 

@@ -101,7 +101,7 @@ type Record struct {
 	Scheduled  int64 // the time the arrival process gave it (closed loops: when its stream became free)
 	Started    int64 // its goroutine took it up; where the cap delayed it, when it began to wait
 	Connecting int64 // how long it took to get a connection (transport.Sending); 0 on one that was open
-	Sent       int64 // just before the first byte was written on the chosen connection
+	Sent       int64 // just before the first byte was written on the chosen connection; of the first try
 	FirstEvent int64 // the first event of the stream, whatever it held
 	FirstToken int64 // the first token event: content, reasoning or a tool call
 	LastToken  int64 // the last token event
@@ -132,6 +132,7 @@ type Record struct {
 	Target uint8 // that it was sent to, from 0
 
 	HTTPStatus int16
+	Tries      uint8 // how often it was sent: more than once where Stage.Retries allows it; 0: not at all
 	Status     Status
 	Err        ErrorKind
 	Finish     stream.Finish
@@ -221,6 +222,7 @@ func (r *Record) Tokens() int {
 // Detail is what is kept of one request beside its record where the stage asked for it.
 type Detail struct {
 	ResponseID string // the server's id of the response
+	RequestID  string // by which the server's or a gateway's log knows the request: a header of the response
 	Error      string // what went wrong, in words, with no secret in it
 	Body       []byte // what was sent; nil where texts are not kept
 	Output     string // the text it generated, as far as it came; "" where texts are not kept

@@ -372,6 +372,9 @@ func (run *Run) send(r *reader, a job) {
 	r.shard, r.rec, r.detail = sh, rec, a.detail
 	r.keptTexts, r.forNext = &run.keptTexts, a.session.wantsText()
 	r.roundTrip()
+	if run.stage.Retries > 0 {
+		run.retry(r, a)
+	}
 	r.rec, r.detail = nil, nil
 
 	run.observe(a, true, int(run.inFlight.Add(-1)))

@@ -36,6 +36,11 @@ type Stage struct {
 	MaxErrorRate       float64 // … when this share of the last 30 requests failed; 0: no limit
 	MaxGlobalErrorRate float64 // … when this share of all requests failed, of at least 30; 0: no limit
 
+	// Retries is how often a request that is refused with HTTP 429 or 503 is sent again, each time after the refusal's
+	// Retry-After, or else a pause that doubles. A retry is no arrival: it belongs to its request, whose times begin
+	// with the first try. 0: never; at most MostRetries.
+	Retries int
+
 	// Grace is how long what is in flight at the end may still run before it is cancelled. 0 cancels at once, as
 	// GuideLLM does.
 	Grace time.Duration
@@ -81,6 +86,8 @@ func (s Stage) Check() error {
 		return err
 	}
 	switch {
+	case s.Retries < 0 || s.Retries > MostRetries:
+		return fmt.Errorf("a request is sent again at most %d times", MostRetries)
 	case s.MaxDuration < 0 || s.MaxRequests < 0 || s.MaxErrors < 0 || s.Grace < 0:
 		return errors.New("limits of a stage can't be negative")
 	case s.MaxDuration == 0 && s.MaxRequests == 0:

@@ -122,6 +122,7 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 		s.observedGaps(j)
 	}
 	s.Errors, s.RetryAfter, s.Answers = countErrors(m), retryAfterOf(m), answersOf(m)
+	s.Retried = retriedOf(m)
 	s.Sessions = sessionsOf(m, m.Start+int64(st.Judgement.WarmUp))
 	s.Series = seriesOf(m)
 	return s

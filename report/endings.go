@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/openloop/openloop/internal/num"
@@ -95,6 +96,89 @@ func summedUp(all []time.Duration) *RetryAfter {
 	}
 	slices.Sort(all)
 	return &RetryAfter{len(all), all[(len(all)-1)/2].Seconds(), all[len(all)-1].Seconds()}
+}
+
+// Retried sums up the requests of a stage that were sent again after a refusal (429 or 503). None is an arrival, and
+// the pauses are part of their latencies.
+type Retried struct {
+	Requests  int `json:"requests"`  // requests sent more than once
+	Tries     int `json:"tries"`     // requests on the wire, those after the first of each
+	Completed int `json:"completed"` // requests of them that completed in the end
+}
+
+// retriedOf sums up what was sent again; nil where nothing was.
+func retriedOf(m *loadgen.Measured) *Retried {
+	var n Retried
+	for i := range m.Records {
+		r := &m.Records[i]
+		if r.Tries < 2 {
+			continue
+		}
+		n.Requests++
+		n.Tries += int(r.Tries) - 1
+		if r.Status == loadgen.Completed {
+			n.Completed++
+		}
+	}
+	if n.Requests == 0 {
+		return nil
+	}
+	return &n
+}
+
+// Endings are what is to be seen of how the requests of a stage ended and its table has no column for, in a line each:
+// refusals, retries, and answers that were too short.
+func (s *Stage) Endings() []string {
+	var texts []string
+	var refusals []string
+	if n := s.Requests.RateLimited; n > 0 {
+		refusals = append(refusals, num.Thousands(n)+" with HTTP 429")
+	}
+	if n := s.Requests.Unavailable; n > 0 {
+		refusals = append(refusals, num.Thousands(n)+" with HTTP 503")
+	}
+	if len(refusals) > 0 {
+		text := "refused: " + strings.Join(refusals, ", ")
+		if w := s.RetryAfter; w != nil {
+			text += fmt.Sprintf("; Retry-After of %s: median %v s, at most %v s", num.Thousands(w.Count), w.Median,
+				w.Max)
+		}
+		texts = append(texts, text)
+	}
+	if r := s.Retried; r != nil {
+		texts = append(texts, fmt.Sprintf("sent again after a refusal: %s, %s, of which %s completed",
+			num.Count(r.Requests, "request"), times(r.Tries), num.Thousands(r.Completed)))
+	}
+	if a := s.Answers; a != nil && a.Short > 0 {
+		texts = append(texts, fmt.Sprintf("shorter than was asked for: %s of %s answers", num.Thousands(a.Short),
+			num.Thousands(a.Asked)))
+	}
+	return texts
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return num.Thousands(n) + " times"
+}
+
+// writeEndings writes the endings of all stages below their table.
+func (r *Result) writeEndings(b *strings.Builder) {
+	first := true
+	for i := range r.Stages {
+		texts := r.Stages[i].Endings()
+		if len(texts) > 0 && first {
+			b.WriteByte('\n')
+			first = false
+		}
+		for _, text := range texts {
+			if len(r.Stages) > 1 {
+				text = r.Stages[i].Name + ": " + text
+			}
+			wrap(b, "  ", "    ", text)
+		}
+	}
 }
 
 // mostErrors is how many different errors of a stage are listed.

@@ -71,6 +71,11 @@ func (r *Result) markdownFacts() []string {
 	if text := r.BreaksFirst(); text != "" {
 		add("breaks first: %s", text)
 	}
+	for i := range r.Stages {
+		for _, text := range r.Stages[i].Endings() {
+			add("%s: %s", r.Stages[i].Name, text)
+		}
+	}
 	if p := r.Probes; p != nil && p.SaturationRate > 0 {
 		add("saturation: %s req/s sustained, with %d streams or more", num.Three(p.SaturationRate), p.Streams)
 	}

@@ -40,6 +40,8 @@ type Request struct {
 	ErrorKind    string `json:"error_kind"`          // such as "http status"; "" for none
 	Error        string `json:"error"`               // in words
 	ResponseID   string `json:"response_id"`         // the server's
+	RequestID    string `json:"request_id"`          // by which the log of server or gateway knows it; "": not said
+	Tries        int    `json:"tries"`               // how often it was sent
 }
 
 // Log is every request of the stage in the order of the schedule: from its records, or where the result was read from a
@@ -103,7 +105,7 @@ func requestOf(m *loadgen.Measured, i int) Request {
 		TPOT:          num.Absent(), ITL: num.Absent(), Latency: num.Absent(),
 		PromptTokens: int(r.PromptTokens), CachedTokens: int(r.CachedTokens), OutputTokens: r.Tokens(),
 		AskedOutput: int(r.AskedOutput), Status: r.Status.String(), HTTPStatus: int(r.HTTPStatus),
-		ErrorKind: r.Err.String(), Class: int(r.Class), Target: int(r.Target),
+		ErrorKind: r.Err.String(), Tries: int(r.Tries), Class: int(r.Class), Target: int(r.Target),
 	}
 	if r.Session > 0 {
 		q.Session, q.Turn = int(r.Session), int(r.Turn)+1
@@ -118,7 +120,8 @@ func requestOf(m *loadgen.Measured, i int) Request {
 		q.Latency = num.Value(d.Seconds())
 	}
 	if m.Details != nil {
-		q.Error, q.ResponseID = m.Details[i].Error, m.Details[i].ResponseID
+		d := &m.Details[i]
+		q.Error, q.ResponseID, q.RequestID = d.Error, d.ResponseID, d.RequestID
 	}
 	return q
 }

@@ -99,6 +99,7 @@ type Stage struct {
 
 	RetryAfter *RetryAfter `json:"retry_after,omitempty"` // of refusals; nil where none said when to come back
 	Answers    *Answers    `json:"answers,omitempty"`     // how they ended; nil where there are none
+	Retried    *Retried    `json:"retried,omitempty"`     // nil where none was sent again
 
 	Sessions *Sessions `json:"sessions,omitempty"` // nil where requests stand alone
 

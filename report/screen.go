@@ -39,6 +39,7 @@ func writeScreen(w io.Writer, r *Result, wide bool) error {
 	} else {
 		writeTable(&b, r.table())
 	}
+	r.writeEndings(&b)
 	r.writeSessions(&b)
 	r.writeGroups(&b, wide)
 	writeObjectives(&b, r)

@@ -100,6 +100,9 @@ type Limits struct {
 	MaxErrorRate       float64       // … when this share of its last 30 requests failed; 0: no limit
 	MaxGlobalErrorRate float64       // … when this share of all its requests failed; 0: no limit
 
+	// Retries is how often a request is sent again that is refused with HTTP 429 or 503; 0: never.
+	Retries int
+
 	Warmup, Cooldown Trim
 	Grace            time.Duration // how long what is in flight at the end may still run
 	RampUp           time.Duration // over which the streams of a closed loop begin
@@ -159,7 +162,7 @@ func (l Limits) Stage() loadgen.Stage {
 		Load:        loadgen.Load{RampUp: l.RampUp},
 		MaxDuration: l.MaxDuration, MaxRequests: l.MaxRequests,
 		MaxErrors: l.MaxErrors, MaxErrorRate: l.MaxErrorRate, MaxGlobalErrorRate: l.MaxGlobalErrorRate,
-		Grace: l.Grace, Warmup: l.Warmup.Duration(l), Cooldown: l.Cooldown.Duration(l),
+		Retries: l.Retries, Grace: l.Grace, Warmup: l.Warmup.Duration(l), Cooldown: l.Cooldown.Duration(l),
 		KeepDetails: true,
 	}
 }

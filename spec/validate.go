@@ -86,6 +86,8 @@ func (l Limits) validate(all *issues) {
 	all.add(l.MaxErrors < 0, "Limits.MaxErrors", l.MaxErrors, negative)
 	all.add(!isShare(l.MaxErrorRate), "Limits.MaxErrorRate", l.MaxErrorRate, share)
 	all.add(!isShare(l.MaxGlobalErrorRate), "Limits.MaxGlobalErrorRate", l.MaxGlobalErrorRate, share)
+	all.add(l.Retries < 0 || l.Retries > loadgen.MostRetries, "Limits.Retries", l.Retries,
+		fmt.Sprintf("it must be between 0 and %d", loadgen.MostRetries))
 	all.add(l.Grace < 0, "Limits.Grace", l.Grace, negative)
 	all.add(l.RampUp < 0, "Limits.RampUp", l.RampUp, negative)
 	all.add(l.MaxConcurrency < 0, "Limits.MaxConcurrency", l.MaxConcurrency, negative)

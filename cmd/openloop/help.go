@@ -42,7 +42,7 @@ var flagGroups = []flagGroup{
 		"data-samples", "data-shuffle", "save-workload"}},
 	{"Load", []string{"rate", "profile", "arrival", "ramp", "stages", "trace", "trace-speed", "trace-time-unit",
 		"trace-block-tokens", "max-seconds", "max-requests", "warmup", "cooldown", "rampup", "grace",
-		"max-concurrency", "max-errors", "max-error-rate",
+		"max-concurrency", "retry", "max-errors", "max-error-rate",
 		"max-global-error-rate", "seed"}},
 	{"Several machines", []string{"workers", "listen", "join", "worker-token-file", "worker-cert", "worker-key",
 		"worker-ca", "join-timeout"}},

@@ -74,7 +74,7 @@ type specFlags struct {
 	warmup, cooldown                 spec.Trim
 	maxErrors                        int
 	maxErrorRate, maxGlobalErrorRate float64
-	maxConcurrency                   int
+	maxConcurrency, retries          int
 
 	workers spec.Workers // of sweep, run and gate
 
@@ -201,6 +201,9 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	timeVar(set, &f.rampup, "rampup", 0, "time over which the streams of a closed loop begin")
 	timeVar(set, &f.grace, "grace", 0,
 		"how long requests in flight at the end of a stage may still run before they are cancelled")
+	set.IntVar(&f.retries, "retry", 0,
+		"send a request that is refused with HTTP 429 or 503 again, after its Retry-After, at most `N` times; the "+
+			"wait is part of its latency, and no other arrival is held up (0: never)")
 	set.IntVar(&f.maxErrors, "max-errors", 0, "a stage ends at this many errors (0: no limit)")
 	set.Float64Var(&f.maxErrorRate, "max-error-rate", 0,
 		"a stage ends when this share of its last 30 requests failed (0: no limit)")
@@ -418,7 +421,7 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 	s.Limits = spec.Limits{
 		MaxDuration: f.stageTime, MaxRequests: f.maxRequests,
 		MaxErrors: f.maxErrors, MaxErrorRate: f.maxErrorRate, MaxGlobalErrorRate: f.maxGlobalErrorRate,
-		Warmup: f.warmup, Cooldown: f.cooldown, Grace: f.grace, RampUp: f.rampup,
+		Warmup: f.warmup, Cooldown: f.cooldown, Grace: f.grace, RampUp: f.rampup, Retries: f.retries,
 	}
 	if f.set.Changed("max-concurrency") {
 		s.Limits.MaxConcurrency = f.maxConcurrency

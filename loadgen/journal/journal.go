@@ -26,7 +26,7 @@ import (
 )
 
 // magic begins the file; the number is that of its format.
-const magic = "openloop records 3\n"
+const magic = "openloop records 4\n"
 
 // kind is what a frame holds.
 type kind byte
@@ -154,6 +154,7 @@ func (w *Writer) Observe(e loadgen.Event) {
 		frame = doneFrame
 		if e.Detail != nil {
 			w.buf = appendText(appendText(w.buf, e.Detail.ResponseID), e.Detail.Error)
+			w.buf = appendText(w.buf, e.Detail.RequestID)
 		}
 	} else {
 		// It is about to be sent; its record says so when it has ended.

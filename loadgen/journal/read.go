@@ -183,7 +183,8 @@ func (r *reader) takeRecord(k kind, payload []byte) error {
 	var detail loadgen.Detail
 	if k == doneFrame {
 		detail.ResponseID, rest = readText(rest)
-		detail.Error, _ = readText(rest)
+		detail.Error, rest = readText(rest)
+		detail.RequestID, _ = readText(rest)
 		s.last = max(s.last, rec.End)
 	} else {
 		if len(rest) < 8 {

@@ -9,7 +9,7 @@ import (
 )
 
 // recordSize is how many bytes a record takes: twelve of 64 bits, twelve of 32, and the rest.
-const recordSize = 12*8 + 12*4 + 3*2 + 5 + 2
+const recordSize = 12*8 + 12*4 + 3*2 + 6 + 2
 
 // wide and narrow are the fields of a record, in the order of the file.
 func wide(r *loadgen.Record) [12]*int64 {
@@ -33,7 +33,7 @@ func appendRecord(b []byte, r *loadgen.Record) []byte {
 	for _, v := range []int16{r.HTTPStatus, r.Turn, r.Turns} {
 		b = binary.LittleEndian.AppendUint16(b, uint16(v))
 	}
-	b = append(b, byte(r.Status), byte(r.Err), byte(r.Finish), r.Class, r.Target)
+	b = append(b, byte(r.Status), byte(r.Err), byte(r.Finish), r.Tries, r.Class, r.Target)
 	return binary.LittleEndian.AppendUint16(b, uint16(r.Flags))
 }
 
@@ -57,9 +57,9 @@ func readRecord(b []byte) (r loadgen.Record, rest []byte, err error) {
 		b = b[2:]
 	}
 	r.Status, r.Err, r.Finish = loadgen.Status(b[0]), loadgen.ErrorKind(b[1]), stream.Finish(b[2])
-	r.Class, r.Target = b[3], b[4]
-	r.Flags = loadgen.Flags(binary.LittleEndian.Uint16(b[5:]))
-	return r, b[7:], nil
+	r.Tries, r.Class, r.Target = b[3], b[4], b[5]
+	r.Flags = loadgen.Flags(binary.LittleEndian.Uint16(b[6:]))
+	return r, b[8:], nil
 }
 
 // appendText writes a text with its length.

@@ -29,10 +29,30 @@ func StatusError(status int, header http.Header, body []byte, redact Redact) err
 	if message := ErrorMessage(body, redact); message != "" {
 		text += ": " + message
 	}
-	if after := header.Get("Retry-After"); after != "" {
+	if after, ok := RetryAfter(header, time.Now()); ok {
+		text += fmt.Sprintf(" (Retry-After: %d)", (after+time.Second-1)/time.Second)
+	} else if after := header.Get("Retry-After"); after != "" {
 		text += " (Retry-After: " + Shorten(redact.text(after), messageLength) + ")"
 	}
 	return errors.New(text)
+}
+
+// RetryAfter is how long the head of a response asks to wait (RFC 9110, section 10.2.3): so many seconds, or until a
+// date, which counts by the clock of the server where the response has its Date, else from now. ok is false where it
+// says neither.
+func RetryAfter(header http.Header, now time.Time) (after time.Duration, ok bool) {
+	text := strings.TrimSpace(header.Get("Retry-After"))
+	if s, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return time.Duration(s) * time.Second, true
+	}
+	until, err := http.ParseTime(text)
+	if err != nil {
+		return 0, false
+	}
+	if sent, err := http.ParseTime(header.Get("Date")); err == nil {
+		now = sent
+	}
+	return max(until.Sub(now), 0), true
 }
 
 // CutRetryAfter takes what a server asked to wait off the text of a StatusError. ok is false where it named none, or

@@ -109,6 +109,7 @@ type stageView struct {
 	Turns       [][]string
 	Groups      []groupTable
 	Percentiles chartView
+	Endings     []string
 	Errors      []report.ErrorCount
 	ErrorsLeft  int
 	Engine      []pair
@@ -491,6 +492,7 @@ func newStageView(r *report.Result, i int, a *answer) *stageView {
 	v.Sessions, v.Turns = sessionsOf(s.Sessions)
 	v.Groups = groupsOf(s)
 	v.Percentiles = percentilesOf(s)
+	v.Endings = s.Endings()
 	v.Errors = s.Errors
 	v.ErrorsLeft = s.Requests.Errored
 	for _, e := range s.Errors {

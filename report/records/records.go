@@ -90,6 +90,8 @@ type row struct {
 	ErrorKind    *string `json:"error_kind" parquet:"error_kind,optional,dict"`
 	Error        *string `json:"error" parquet:"error,optional,dict"`
 	ResponseID   *string `json:"response_id" parquet:"response_id,optional"`
+	RequestID    *string `json:"request_id" parquet:"request_id,optional"`
+	Tries        *int32  `json:"tries" parquet:"tries,optional"`
 }
 
 // Write writes all requests of results, one line each, in the order of the stages and within them of the schedule. It
@@ -159,6 +161,7 @@ func (r *row) fill(q *report.Request) {
 	r.OutputTokens, r.AskedOutput = *count(max(q.OutputTokens, 0), 0), count(q.AskedOutput, 1)
 	r.HTTPStatus = count(q.HTTPStatus, 1)
 	r.ErrorKind, r.Error, r.ResponseID = text(q.ErrorKind), text(q.Error), text(q.ResponseID)
+	r.RequestID, r.Tries = text(q.RequestID), count(q.Tries, 1)
 }
 
 // nameOf is the name of a group; nil where there is none.
