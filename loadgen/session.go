@@ -18,8 +18,10 @@ type Session struct{ Turns []Turn }
 // and Tail.
 type Turn struct {
 	Think      time.Duration // from the end of the answer before until it is due; of the first turn not used
+	After      time.Duration // from when the session was due: it is not due before
 	Head, Tail []byte
 	Messages   []byte // that it adds: JSON objects with commas between
+	Alone      bool   // they are all that it sends: what was said before is in them
 
 	// Answer is the message that stands for this turn's answer in later turns, as it was recorded: a JSON object. Where
 	// it is empty, the text that the model answers does.
@@ -40,6 +42,9 @@ type Sessions struct {
 
 // request makes the request of a turn, whose history are the messages of all turns before, with their answers.
 func (t *Turn) request(history []byte) Request {
+	if t.Alone {
+		history = nil
+	}
 	body := make([]byte, 0, len(t.Head)+len(history)+len(t.Messages)+len(t.Tail))
 	body = append(append(append(append(body, t.Head...), history...), t.Messages...), t.Tail...)
 	return Request{Body: body, PromptTokens: t.PromptTokens, OutputTokens: t.OutputTokens, PromptWords: t.PromptWords,
@@ -64,12 +69,16 @@ type conversation struct {
 
 // wantsText says whether the model's answer to the turn under way is part of later turns.
 func (c *conversation) wantsText() bool {
-	return c != nil && c.turn+1 < len(c.session.Turns) && len(c.session.Turns[c.turn].Answer) == 0
+	return c != nil && c.turn+1 < len(c.session.Turns) && len(c.session.Turns[c.turn].Answer) == 0 &&
+		!c.session.Turns[c.turn+1].Alone
 }
 
 // advance goes on to the next turn, after an answer.
 func (c *conversation) advance(answer []byte) *Turn {
 	before := &c.session.Turns[c.turn]
+	if c.turn++; c.session.Turns[c.turn].Alone {
+		return &c.session.Turns[c.turn]
+	}
 	c.history = append(append(c.history, before.Messages...), ',')
 	if len(before.Answer) > 0 {
 		c.history = append(c.history, before.Answer...)
@@ -77,7 +86,6 @@ func (c *conversation) advance(answer []byte) *Turn {
 		c.history = appendAnswer(c.history, answer)
 	}
 	c.history = append(c.history, ',')
-	c.turn++
 	return &c.session.Turns[c.turn]
 }
 
@@ -124,7 +132,11 @@ func (run *Run) follow(r *reader, a job) (next job, ok bool) {
 		t := c.advance(r.text)
 		req := t.request(c.history)
 		req.Class, req.Target = a.req.Class, a.req.Target
-		return job{req: req, session: c, due: a.rec.End + int64(t.Think)}, true
+		due := a.rec.End + int64(t.Think)
+		if t.After > 0 {
+			due = max(due, c.began+int64(t.After))
+		}
+		return job{req: req, session: c, due: due}, true
 	}
 	run.mu.Lock()
 	switch {

@@ -173,3 +173,51 @@ func TestSessionsAtTheCap(t *testing.T) {
 		}
 	})
 }
+
+// A turn that is not due before a time of its session waits for that, or for the answer before it, whichever is later;
+// one that holds the history itself is sent without it.
+func TestTurnsAtTheirTime(t *testing.T) {
+	var h heard
+	w := &wire{answer: h.listening(serve(50*time.Millisecond, 10*time.Millisecond, 3))}
+	inBubble(t, w, func(t *testing.T, r *Runner) {
+		hooks := Hooks{Source: func(i int) (Request, error) {
+			s := talk(i, 4, 0, "")
+			for k := range s.Turns {
+				s.Turns[k].Alone = true
+			}
+			s.Turns[1].After = 400 * time.Millisecond
+			s.Turns[2].After = 410 * time.Millisecond // before the answer of the turn before it
+			s.Turns[3].After, s.Turns[3].Think = 450*time.Millisecond, 30*time.Millisecond
+			return s.Request(), nil
+		}}
+		m := mustRun(t, r, Stage{Load: constantLoad(4), MaxRequests: 2}, hooks)
+		last := map[int32]*Record{}
+		for i := range m.Records {
+			rec := &m.Records[i]
+			before := last[rec.Session]
+			last[rec.Session] = rec
+			if before == nil {
+				continue
+			}
+			want := before.End
+			switch rec.Turn {
+			case 1:
+				want = rec.Began + int64(400*time.Millisecond)
+			case 3:
+				want += int64(30 * time.Millisecond)
+			}
+			if rec.Scheduled != want {
+				t.Errorf("turn %d was due %v after its session, want %v", rec.Turn,
+					time.Duration(rec.Scheduled-rec.Began), time.Duration(want-rec.Began))
+			}
+		}
+		if m.Sessions.Done != 2 || len(m.Records) != 8 {
+			t.Errorf("%+v, %d requests", m.Sessions, len(m.Records))
+		}
+	})
+	for _, body := range h.bodies {
+		if strings.Count(body, `"role"`) != 1 {
+			t.Errorf("%s has more than its own message", body)
+		}
+	}
+}

@@ -102,6 +102,8 @@ func (s *SessionSpec) check() error {
 // Turn is a further request of a session, before it is bytes.
 type Turn struct {
 	Think        time.Duration
+	After        time.Duration // from when the session was due: it is not due before
+	Alone        bool          // the prompt has the history in it
 	PromptText   string
 	Messages     []byte // JSON of what it adds, with commas between; empty: PromptText as the user's message
 	PromptTokens int    // of the text
@@ -153,9 +155,9 @@ func (b *Body) session(it Item) *loadgen.Session {
 	s := &loadgen.Session{}
 	all := it.InputTokens()
 	known := all > 0
-	add := func(messages []byte, think time.Duration, text string, output int, answer []byte) {
-		t := loadgen.Turn{Think: think, Messages: messages, Answer: answer, PromptTokens: -1,
-			OutputTokens: int32(output), PromptWords: int32(loadgen.CountWords([]byte(text))),
+	add := func(of Turn, messages []byte, text string, output int, answer []byte) {
+		t := loadgen.Turn{Think: of.Think, After: of.After, Alone: of.Alone, Messages: messages, Answer: answer,
+			PromptTokens: -1, OutputTokens: int32(output), PromptWords: int32(loadgen.CountWords([]byte(text))),
 			PromptChars: int32(utf8.RuneCountInString(text))}
 		t.Head, t.Tail = b.around(Item{OutputTokens: output, fields: it.fields})
 		if known {
@@ -166,15 +168,18 @@ func (b *Body) session(it Item) *loadgen.Session {
 		s.Turns = append(s.Turns, t)
 	}
 	first := appendMessages(nil, it)
-	add(first[1:len(first)-1], 0, it.PromptText, it.OutputTokens, it.AnswerMessage)
+	add(Turn{}, first[1:len(first)-1], it.PromptText, it.OutputTokens, it.AnswerMessage)
 	for _, t := range it.Turns {
+		if t.Alone {
+			known, all = true, 0
+		}
 		known = known && t.PromptTokens > 0
 		all += t.PromptTokens
 		messages := t.Messages
 		if len(messages) == 0 {
 			messages = appendUser(nil, t.PromptText)
 		}
-		add(messages, t.Think, t.PromptText, t.OutputTokens, t.AnswerMessage)
+		add(t, messages, t.PromptText, t.OutputTokens, t.AnswerMessage)
 	}
 	return s
 }

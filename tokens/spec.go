@@ -70,6 +70,10 @@ type TraceSpec struct {
 
 	// BlockTokens is how many tokens a hash identifier stands for; 0: as the identifiers and the lengths show.
 	BlockTokens int
+	// Sessions sends the sessions of JSON lines as such, with its Recorded; nil: every request at its own time.
+	// Requests then counts sessions. Think takes the place of the trace's own times within sessions.
+	Sessions *SessionSpec
+	Think    *ThinkTime
 	// TimeUnit is the unit of the time stamps of JSON lines, [Milliseconds] or [Seconds]; "": recognised.
 	TimeUnit string
 }

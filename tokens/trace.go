@@ -27,6 +27,10 @@ type traceRequest struct {
 	offset        time.Duration
 	input, output int
 	hashes        []int64
+
+	sessionFields
+	turns        []traceRequest // that follow it in its session
+	think, after time.Duration  // of a later turn: as Turn has them
 }
 
 // readTrace reads a trace, also gzipped: JSON lines of Mooncake, Bailian (Qwen) or vLLM's timed_trace (timestamp,
@@ -65,12 +69,22 @@ func readTrace(spec TraceSpec) (*trace, error) {
 		}
 	}
 	slices.SortStableFunc(t.requests, func(a, b traceRequest) int { return cmp.Compare(a.offset, b.offset) })
+	if spec.Sessions != nil {
+		if err := t.gather(); err != nil {
+			return nil, fmt.Errorf("%s: %w", spec.File, err)
+		}
+		slices.SortStableFunc(t.requests, func(a, b traceRequest) int { return cmp.Compare(a.offset, b.offset) })
+		if n := spec.Requests; n > 0 && n < len(t.requests) {
+			t.requests = t.requests[:n]
+		}
+	}
 	first := t.requests[0].offset
 	last := t.requests[len(t.requests)-1].offset
 	if length := float64(last-first) / spec.Speed; length > float64(longestTrace) {
 		return nil, fmt.Errorf("%s: at %v times its speed it lasts more than a hundred years", spec.File, spec.Speed)
 	}
 	for i := range t.requests {
+		t.requests[i].pace(spec.Speed)
 		t.requests[i].offset = time.Duration(float64(t.requests[i].offset-first) / spec.Speed)
 	}
 	return t, nil
@@ -97,7 +111,8 @@ func readTraceFile(spec TraceSpec) (*trace, traceReader, error) {
 	// By then all that is wanted was read, or the error of reading is returned.
 	defer func() { _ = rows.close() }()
 	t := &trace{}
-	for spec.Requests == 0 || len(t.requests) < spec.Requests {
+	stamps := map[string]float64{} // the last one of each session
+	for spec.Requests == 0 || spec.Sessions != nil || len(t.requests) < spec.Requests {
 		r, at, err := rows.next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -112,12 +127,28 @@ func readTraceFile(spec TraceSpec) (*trace, traceReader, error) {
 			t.form.name = form.name
 		}
 		q, err := form.read(r)
+		if err == nil {
+			err = q.readSession(r)
+		}
+		switch {
+		case err != nil:
+		case q.noStamp && q.session == "":
+			err = errors.New("timestamp is missing")
+		case q.noStamp && spec.Sessions == nil:
+			err = &HintError{errors.New("timestamp is missing: it is a later turn of a session"),
+				"--sessions sends them"}
+		case q.noStamp:
+			q.stamp = stamps[q.session] // so that it stands behind the turn before
+		case q.session != "":
+			stamps[q.session] = q.stamp
+		}
 		if err != nil {
 			return nil, form, at.error(spec.File, err)
 		}
 		if !t.form.count(r, q) {
 			continue
 		}
+		t.form.lines++
 		q.output = max(1, q.output) // 0 would mean that the model decides
 		t.requests = append(t.requests, q)
 	}
@@ -169,7 +200,7 @@ func traceReaderOf(r record) (traceReader, error) {
 		return true
 	}
 	switch {
-	case has("timestamp"):
+	case has("timestamp"), has("session_id", "input_length"):
 		form := traceReader{read: readMooncake, isJSON: true, isBailian: has("chat_id", "parent_chat_id")}
 		if n, err := wholeNumber(r["block_tokens"]); err == nil && n > 0 && n <= maxTokens {
 			form.block = n
@@ -194,12 +225,11 @@ func traceReaderOf(r record) (traceReader, error) {
 // readMooncake reads the fields that the traces in JSON lines share. The unit of the stamp is not known yet.
 func readMooncake(r record) (q traceRequest, err error) {
 	stamp, ok := r["timestamp"]
-	if !ok {
-		return q, errors.New("timestamp is missing")
-	}
-	q.stamp, err = realNumber(stamp)
-	if err != nil || math.Abs(q.stamp) > 1000*longestStamp {
-		return q, fmt.Errorf("timestamp: %s; want milliseconds or seconds", show(stamp))
+	if q.noStamp = !ok || empty(stamp); !q.noStamp {
+		q.stamp, err = realNumber(stamp)
+		if err != nil || math.Abs(q.stamp) > 1000*longestStamp {
+			return q, fmt.Errorf("timestamp: %s; want milliseconds or seconds", show(stamp))
+		}
 	}
 	if err := q.lengths(r, "input_length", "output_length"); err != nil {
 		return q, err
@@ -284,12 +314,15 @@ func (t *trace) offsets() []time.Duration {
 
 // source gives the requests in the order of their offsets, io.EOF behind the last. Their texts are those of a Synth,
 // and pure functions of the index.
-func (t *trace) source(s *Synth) source {
+func (t *trace) source(s *Synth, spec TraceSpec) source {
 	return func(i int) (Item, error) {
 		if i < 0 || i >= len(t.requests) {
 			return Item{}, io.EOF
 		}
 		q := t.requests[i]
+		if spec.Sessions != nil {
+			return t.session(s, i, q, spec), nil
+		}
 		return Item{Index: i, PromptText: t.text(s, i, q), PromptTokens: q.input, OutputTokens: q.output}, nil
 	}
 }

@@ -33,7 +33,7 @@ func TestMooncakeTrace(t *testing.T) {
 				2 * time.Second}) {
 			t.Error(offsets)
 		}
-		items := all(t, trace.source(s))
+		items := all(t, trace.source(s, TraceSpec{}))
 		if len(items) != 5 {
 			t.Fatal(len(items))
 		}
@@ -60,7 +60,7 @@ func TestMooncakeTrace(t *testing.T) {
 			}
 		}
 		// Its items are pure functions of the index, too.
-		if it, _ := trace.source(s)(2); it.PromptText != items[2].PromptText {
+		if it, _ := trace.source(s, TraceSpec{})(2); it.PromptText != items[2].PromptText {
 			t.Error("the text depends on the order")
 		}
 	}
@@ -69,9 +69,9 @@ func TestMooncakeTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	small.form.block = 16
-	first, _ := small.source(traceSynth(t))(0)
+	first, _ := small.source(traceSynth(t), TraceSpec{})(0)
 	// The second of the file: the requests are chosen before they are sorted.
-	second, _ := small.source(traceSynth(t))(1)
+	second, _ := small.source(traceSynth(t), TraceSpec{})(1)
 	a, b := strings.Fields(first.PromptText), strings.Fields(second.PromptText)
 	if len(small.requests) != 2 || len(a) != 1100 || !slices.Equal(a[:32], b[:32]) || a[32] == b[32] {
 		t.Error(len(small.requests), len(a), a[30:34], b[30:34])
@@ -102,7 +102,7 @@ func TestAzureTrace(t *testing.T) {
 		if got := trace.offsets(); !slices.Equal(got, []time.Duration{0, 4314579 * time.Microsecond}) {
 			t.Error(name, got)
 		}
-		items := all(t, trace.source(traceSynth(t)))
+		items := all(t, trace.source(traceSynth(t), TraceSpec{}))
 		if len(items) != 2 || words(items[1].PromptText) != 396 || items[1].OutputTokens != 109 ||
 			strings.Fields(items[0].PromptText)[0] == strings.Fields(items[1].PromptText)[0] {
 			t.Errorf("%s: %+v", name, items)
@@ -178,7 +178,7 @@ func FuzzTrace(f *testing.F) {
 			t.Fatal("at most", n)
 		}
 		trace.form.block = 3
-		source := trace.source(traceSynth(t))
+		source := trace.source(traceSynth(t), TraceSpec{})
 		if offsets := trace.offsets(); !slices.IsSorted(offsets) || offsets[0] != 0 {
 			t.Fatal(offsets)
 		}
@@ -216,7 +216,7 @@ func BenchmarkTracePrompt(b *testing.B) { // of 8,192 tokens in 16 blocks
 	if err != nil {
 		b.Fatal(err)
 	}
-	source := trace.source(traceSynth(b))
+	source := trace.source(traceSynth(b), TraceSpec{})
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := source(0); err != nil {

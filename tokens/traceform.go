@@ -50,6 +50,8 @@ type traceForm struct {
 	unit     string // of its times; "" where they are times of day
 	block    int    // tokens that an identifier stands for; 0: there are no identifiers
 	misfits  int    // requests whose number of identifiers fits no such block
+	lines    int    // requests that can be sent
+	orphans  int    // requests whose parent is not there, or has gone on with another one
 	turns    int    // requests that go on from another one
 	images   int    // requests with images, which are not sent
 	noOutput int    // requests that had no output
@@ -66,6 +68,8 @@ func (t *trace) settle(spec TraceSpec, isBailian bool) error {
 	}
 	if isBailian {
 		evidence = Seconds
+	} else if slices.ContainsFunc(t.requests, func(q traceRequest) bool { return q.delay >= 0 }) {
+		evidence = Milliseconds // AIPerf's form of Mooncake's traces, whose delays are so, too
 	}
 	if f.unit, err = t.settleUnit(spec.TimeUnit, evidence); err != nil {
 		return err
@@ -248,12 +252,18 @@ func (t *trace) describe(spec TraceSpec) string {
 	if spec.Speed != 0 && spec.Speed != 1 {
 		fmt.Fprintf(&text, " at %v times its speed", spec.Speed)
 	}
-	span, input, output := t.requests[len(t.requests)-1].offset, 0.0, 0.0
-	for i := range t.requests {
-		input += float64(t.requests[i].input) / float64(len(t.requests))
-		output += float64(t.requests[i].output) / float64(len(t.requests))
+	span, input, output, all := t.requests[len(t.requests)-1].offset, 0.0, 0.0, 0
+	t.each(func(q *traceRequest) {
+		input += float64(q.input)
+		output += float64(q.output)
+		all++
+	})
+	input, output = input/float64(all), output/float64(all)
+	if spec.Sessions != nil {
+		fmt.Fprintf(&text, ": %s of %s ", count(len(t.requests), "session"), count(all, "request"))
+	} else {
+		fmt.Fprintf(&text, ": %s ", count(all, "request"))
 	}
-	fmt.Fprintf(&text, ": %s ", count(len(t.requests), "request"))
 	if span == 0 {
 		text.WriteString("at one moment")
 	} else {
@@ -262,6 +272,37 @@ func (t *trace) describe(spec TraceSpec) string {
 	}
 	fmt.Fprintf(&text, "; %.0f input and %.0f output tokens on average", input, output)
 	return text.String()
+}
+
+// pacing says when turns of the sessions are due.
+func (t *trace) pacing(spec TraceSpec) string {
+	if spec.Think != nil {
+		return fmt.Sprintf("turns are due %s after the answer before", spec.Think)
+	}
+	thinks, times, atOnce := 0, 0, 0
+	for i := range t.requests {
+		for _, turn := range t.requests[i].turns {
+			switch {
+			case turn.after > 0:
+				times++
+			case turn.think > 0:
+				thinks++
+			default:
+				atOnce++
+			}
+		}
+	}
+	var parts []string
+	for _, p := range []struct {
+		n    int
+		what string
+	}{{thinks, "after the think time of the trace"}, {atOnce, "as soon as the answer before has come"},
+		{times, "at their time in the trace, or when the answer before has come, if that is later"}} {
+		if p.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
+		}
+	}
+	return "later turns are due: " + strings.Join(parts, "; ")
 }
 
 // peak is the number of requests in the busiest second.
@@ -299,7 +340,13 @@ func (t *trace) notes(spec TraceSpec) []string {
 	add(f.noOutput, "without output: 1 token is asked for")
 	add(f.misfits, fmt.Sprintf("with more or fewer hash_ids than blocks of %d tokens: what no identifier covers is "+
 		"shared with no other request", f.block))
-	add(f.turns, "going on from an earlier one: sent at the trace's time, whether or not the answer before has come")
+	if spec.Sessions == nil {
+		add(f.turns, "going on from an earlier one: sent at the trace's time, whether or not the answer before has "+
+			"come (--sessions sends them after it)")
+	} else {
+		add(f.orphans, "going on from one that is not there, or that another one goes on from: each begins a session")
+		all = append(all, t.pacing(spec))
+	}
 	add(f.images, "with images, which are not sent")
 	return all
 }

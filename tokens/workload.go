@@ -227,7 +227,7 @@ func (w *Workload) items(stage int) (source, error) {
 		return nil, err
 	}
 	if w.trace != nil {
-		return w.trace.source(s), nil
+		return w.trace.source(s, *w.spec.Trace), nil
 	}
 	return s.source(), nil
 }

@@ -162,7 +162,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	f.turnTokens.add(set, "turn-tokens",
 		"length of the prompts of the turns after the first one (0: as --prompt-tokens)", 0)
 	set.BoolVar(&f.wholeTalks, "sessions", false,
-		"send the conversations of --data whole, each as a session, in the place of one request")
+		"send the conversations of --data whole, each as a session in the place of one request, or the sessions of "+
+			"--trace, each turn after the answer before it")
 	set.StringVar(&f.thinkTime, "think-time", "0",
 		"`TIME` from the end of an answer until the turn after it is due: "+tokens.ThinkForms)
 	set.StringVar(&f.history, "history", "recorded",
@@ -616,14 +617,18 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 	if err != nil {
 		return w, err
 	}
-	if sessions != nil && f.trace != "" {
-		return w, usageError("--trace: a trace has single requests, and no sessions")
+	if sessions != nil && f.trace != "" && !f.wholeTalks {
+		return w, withHint(usageError("--turns and --trace contradict each other: a trace has its own turns"),
+			"--sessions sends them")
 	}
 	switch {
 	case f.trace != "":
 		w.Trace = &tokens.TraceSpec{
 			File: f.trace, Speed: f.traceSpeed, Requests: f.maxRequests,
-			BlockTokens: f.traceBlock, TimeUnit: f.traceUnit,
+			BlockTokens: f.traceBlock, TimeUnit: f.traceUnit, Sessions: sessions,
+		}
+		if f.set.Changed("think-time") {
+			w.Trace.Think = &sessions.Think
 		}
 	case len(f.data) > 0:
 		columns, err := tokens.ParseColumns(columnsJSON(f.dataColumns))
@@ -650,8 +655,9 @@ func (f *specFlags) sessions() (*tokens.SessionSpec, error) {
 	sizes := []string{"turns", "turns-stdev", "turns-min", "turns-max", "turn-tokens", "turn-tokens-stdev",
 		"turn-tokens-min", "turn-tokens-max"}
 	switch {
-	case f.wholeTalks && len(f.data) == 0:
-		return nil, usageError("--sessions needs --data: whose conversations are sent (--turns makes them up)")
+	case f.wholeTalks && len(f.data) == 0 && f.trace == "":
+		return nil, usageError(
+			"--sessions needs --data or --trace: whose conversations are sent (--turns makes them up)")
 	case len(f.data) > 0:
 		for _, name := range sizes {
 			if f.set.Changed(name) {
