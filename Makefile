@@ -33,7 +33,7 @@ IMPORT      ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run build build-all test page-test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
-        bench bench-truth faults soak parity peers knee-study compare-study man check-deploy check-install check-links \
+        bench bench-truth faults soak parity peers gateway knee-study compare-study man check-deploy check-install check-links \
         image bench-openloop test-cluster clean
 
 help: ## list all targets
@@ -106,6 +106,9 @@ soak: build ## send load with faults for SOAK (1h), and watch descriptors and me
 
 parity: build ## run the pinned GuideLLM and openloop at equal rates, compare the reports (installs GuideLLM)
 	OPENLOOP=$(BIN) bench/parity/run.sh $(ARGS)
+
+gateway: build ## put a LiteLLM proxy before an engine: what it adds, its rate limit, --retry (installs LiteLLM; ENGINE=URL)
+	OPENLOOP=$(abspath $(BIN)) bench/gateway/run.sh
 
 peers: build ## run load generators against the same known truth, write bench/results/peers.md (ARGS='-install')
 	$(GO) run ./bench/peers -openloop $(BIN) -write bench/results/peers.md $(ARGS)

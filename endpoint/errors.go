@@ -21,6 +21,10 @@ type Error struct {
 	Doing string // what was tried
 	Cause Cause
 	Err   error // what came back
+
+	// Moved is the base to which a redirect leads that may be followed: at the same host, and not away from TLS. Zero:
+	// there was none.
+	Moved Address
 }
 
 func (e *Error) Error() string { return e.Doing + ": " + e.Err.Error() }
@@ -83,12 +87,12 @@ func (e *Endpoint) fail(doing string, cause Cause, err error) error {
 	if text := stream.Shorten(e.Redact(err.Error()), shown); text != err.Error() {
 		err = errors.New(text) // nor may what it wraps
 	}
-	return &Error{stream.Clean(e.Redact(doing)), cause, err}
+	return &Error{Doing: stream.Clean(e.Redact(doing)), Cause: cause, Err: err}
 }
 
-// refused explains a status other than 200.
-func (e *Endpoint) refused(doing string, resp *http.Response) error {
-	cause := CauseStatus
+// refused explains a status other than 200 to a request for a path below the base.
+func (e *Endpoint) refused(doing, path string, resp *http.Response) error {
+	cause, moved := CauseStatus, Address{}
 	var err error
 	if compressed := encodingOf(resp); compressed != nil {
 		err = stream.StatusError(resp.StatusCode, resp.Header, nil, e.Redact)
@@ -117,10 +121,9 @@ func (e *Endpoint) refused(doing string, resp *http.Response) error {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
 		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		cause = CauseRedirect
-		if location := resp.Header.Get("Location"); location != "" {
-			const shown = 300
-			location = stream.Shorten(e.Redact(hideUserinfo(location)), shown)
-			err = fmt.Errorf("%w: the endpoint redirects to %s", err, location)
+		var text string
+		if moved, text = e.moved(path, resp); text != "" {
+			err = fmt.Errorf("%w: %s", err, text)
 		}
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		cause = CauseUnavailable
@@ -133,7 +136,12 @@ func (e *Endpoint) refused(doing string, resp *http.Response) error {
 			cause = CauseHTTP2Only
 		}
 	}
-	return e.fail(doing, cause, err)
+	err = e.fail(doing, cause, err)
+	var failed *Error
+	if errors.As(err, &failed) {
+		failed.Moved = moved
+	}
+	return err
 }
 
 // explain finds the cause of an error of the connection.

@@ -107,7 +107,7 @@ func (e *Endpoint) list(ctx context.Context, header http.Header) (*Listing, erro
 	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return nil, e.fail(doing, CauseNoModels, ErrNoModels)
 	default:
-		return nil, e.refused(doing, resp)
+		return nil, e.refused(doing, "/models", resp)
 	}
 	body, err := readAnswer(ctx, resp)
 	if err != nil {

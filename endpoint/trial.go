@@ -44,7 +44,7 @@ func (e *Endpoint) Try(ctx context.Context, path string, body []byte, patience t
 	}
 	defer end()
 	if resp.StatusCode != http.StatusOK {
-		return nil, e.refused(doing, resp)
+		return nil, e.refused(doing, path, resp)
 	}
 	if err := encodingOf(resp); err != nil {
 		return nil, e.explain(doing, err)

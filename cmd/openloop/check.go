@@ -311,7 +311,7 @@ func (c *check) streaming(ctx context.Context) error {
 		return err
 	}
 	item := items[0] // check takes no mix
-	trial, err := c.trial(ctx, c.endpoint, item)
+	trial, err := c.trial(ctx, &c.endpoint, item)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)

@@ -19,7 +19,7 @@ var flagOf = map[string]string{
 	"Limits.MaxErrorRate": "max-error-rate", "Limits.MaxGlobalErrorRate": "max-global-error-rate",
 	"Limits.Grace": "grace", "Limits.Retries": "retry", "Limits.RampUp": "rampup",
 	"Limits.MaxConcurrency": "max-concurrency",
-	"Limits.Warmup": "warmup", "Limits.Cooldown": "cooldown",
+	"Limits.Warmup":         "warmup", "Limits.Cooldown": "cooldown",
 	"Plan.Stages": "rate", "Plan.Sweep.Size": "sweep-size", "Plan.Sweep.Search.Precision": "precision",
 	"Plan.Sweep.Search.MaxStages": "max-stages", "Plan.Sweep.Search.Budget": "budget",
 	"Plan.Sweep.Search.MaxPerStage": "max-seconds-per-stage", "Confidence": "confidence",

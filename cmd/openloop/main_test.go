@@ -56,6 +56,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"llmsim":     startSim,
 			"httpserver": startHTTP,
+			"moved":      startMoved,
 			"tcpserver":  startTCP,
 			"unused":     unusedPort,
 			"report":     checkReport,

@@ -441,22 +441,24 @@ func (s *session) path() string { return strings.TrimPrefix(s.spec.Workload.Form
 
 // trial sends the first request of the work once, as the load would, as soon as the endpoint is ready.
 func (s *session) trial(
-	ctx context.Context, at *endpoint.Endpoint, item tokens.Item,
+	ctx context.Context, at **endpoint.Endpoint, item tokens.Item,
 ) (trial *endpoint.Trial, err error) {
 	patience := time.Minute
 	if d := s.spec.Endpoint.RequestTimeout; d > 0 && d != endpoint.DefaultRequestTimeout {
 		patience = d
 	}
-	err = s.waiter().until(ctx, func(ctx context.Context) (err error) {
-		trial, err = at.Try(ctx, s.path(), item.Body, patience)
-		return err
+	err = s.waiter().until(ctx, func(ctx context.Context) error {
+		return s.following(at, func(e *endpoint.Endpoint) (err error) {
+			trial, err = e.Try(ctx, s.path(), item.Body, patience)
+			return err
+		})
 	})
 	return trial, err
 }
 
 // try looks at the trial of a request, before any load. of says what of the load it is, where that has several parts.
 func (s *session) try(
-	ctx context.Context, at *endpoint.Endpoint, item tokens.Item, workload tokens.Spec, of string,
+	ctx context.Context, at **endpoint.Endpoint, item tokens.Item, workload tokens.Spec, of string,
 ) error {
 	trial, err := s.trial(ctx, at, item)
 	if err != nil {

@@ -112,7 +112,12 @@ func (s *session) openTargets(ctx context.Context) error {
 			return refuse(err)
 		}
 		s.endpoints = append(s.endpoints, e)
-		list, err := e.List(ctx)
+		var list *endpoint.Listing
+		err = s.following(&e, func(e *endpoint.Endpoint) (err error) {
+			list, err = e.List(ctx)
+			return err
+		})
+		s.endpoints[i] = e
 		if err != nil && len(s.models) > 0 {
 			return refusal(ctx, fmt.Errorf("target %s: %w", t.Name, err))
 		}
@@ -169,16 +174,17 @@ func (s *session) tryAll(ctx context.Context, items []tokens.Item) error {
 				endpoints = s.classes[k]
 			}
 		}
-		for i, e := range endpoints {
+		for i := range endpoints {
 			at := of
 			if len(s.spec.Targets) > 0 {
 				at = strings.TrimPrefix(of+", target "+s.spec.Targets[i].Name, ", ")
 			}
-			if err := s.try(ctx, e, item, workload, at); err != nil {
+			if err := s.try(ctx, &endpoints[i], item, workload, at); err != nil {
 				return err
 			}
 		}
 	}
+	s.endpoint = s.endpoints[0] // it may have been found elsewhere
 	return nil
 }
 

@@ -144,7 +144,11 @@ func (w *waiter) lastError() error {
 // among them.
 func (s *session) list(ctx context.Context) (list *endpoint.Listing, err error) {
 	err = s.waiter().until(ctx, func(ctx context.Context) error {
-		if list, err = s.endpoint.List(ctx); err != nil {
+		err := s.following(&s.endpoint, func(e *endpoint.Endpoint) (err error) {
+			list, err = e.List(ctx)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		asked := s.spec.Endpoint.Model
