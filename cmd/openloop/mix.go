@@ -32,7 +32,8 @@ var (
 
 // classKeys are the flags that a class of a mix may give, beside its name and its weight.
 var classKeys = slices.Concat([]string{"model", "header", "slo", "output-tokens", "output-tokens-stdev",
-	"output-tokens-min", "output-tokens-max", "extra-body", "no-ignore-eos", "tokenizer"}, lengthKeys, dataKeys)
+	"output-tokens-min", "output-tokens-max", "images", "image-size", "extra-body", "no-ignore-eos",
+	"tokenizer"}, lengthKeys, dataKeys)
 
 // addMix adds the flags of mixes.
 func (f *specFlags) addMix(set *pflag.FlagSet) {
