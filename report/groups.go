@@ -214,8 +214,8 @@ func (r *Result) GroupTables(stages []int) (tables []GroupTable) {
 func (s *Stage) TargetDifferences(confidence float64) (texts []string) {
 	for k := range s.Targets {
 		if d := s.Targets[k].Beside; d != nil {
-			texts = append(texts, fmt.Sprintf("TTFT p50 of %s beside %s: %+.3g ms (%s %%: %+.3g … %+.3g)", s.Targets[k].Name,
-				s.Targets[0].Name, d.Value, num.Exact(100*confidence), d.Lower, d.Upper))
+			texts = append(texts, fmt.Sprintf("TTFT p50 of %s beside %s: %+.3g ms (%s %%: %+.3g … %+.3g)",
+				s.Targets[k].Name, s.Targets[0].Name, d.Value, num.Exact(100*confidence), d.Lower, d.Upper))
 		}
 	}
 	return texts
