@@ -229,7 +229,7 @@ func userMessages(prefix string, texts []string) []byte {
 		if i > 0 {
 			messages = append(messages, ',')
 		}
-		messages = appendUser(messages, text)
+		messages = appendUser(messages, text, nil)
 	}
 	return append(messages, ']')
 }
@@ -297,6 +297,12 @@ type turn struct {
 	Role, From, Value string
 	Content           json.RawMessage
 	raw               json.RawMessage
+
+	// Of AIPerf's multi_turn.
+	Text         *string
+	Delay        json.RawMessage // ms
+	OutputLength json.RawMessage `json:"output_length"`
+	Extra        json.RawMessage
 }
 
 func conversation(value any) ([]turn, bool) {
@@ -327,6 +333,9 @@ func conversation(value any) ([]turn, bool) {
 func (f *fileSource) conversationItem(it Item, turns []turn) (Item, error) {
 	if len(turns) == 0 {
 		return Item{}, errors.New("its conversation is empty")
+	}
+	if areSpoken(turns) {
+		return f.spokenItem(it, turns)
 	}
 	if f.cfg.sessions != nil {
 		return f.sessionItem(it, turns)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"time"
 )
 
 // said is a message of a conversation, as it is sent.
@@ -26,7 +28,7 @@ func messages(turns []turn) ([]said, error) {
 		case t.From == "gpt" || t.From == "chatgpt" || t.From == "assistant":
 			m.assistant, m.message = true, appendAssistant(nil, t.Value)
 		case t.isHuman():
-			m.message = appendUser(nil, t.Value)
+			m.message = appendUser(nil, t.Value, nil)
 		case t.Role != "" && len(t.raw) > 0:
 			var compact bytes.Buffer
 			if err := json.Compact(&compact, t.raw); err != nil {
@@ -112,4 +114,78 @@ func (f *fileSource) sessionItem(it Item, turns []turn) (Item, error) {
 	it.OutputTokens, it.AnswerMessage, it.Turns = first.OutputTokens, first.AnswerMessage, made[1:]
 	it.whole = true
 	return it, nil
+}
+
+// areSpoken says whether turns are those of AIPerf's multi_turn: a text each, and no answers.
+func areSpoken(turns []turn) bool {
+	return !slices.ContainsFunc(turns, func(t turn) bool {
+		return t.Text == nil || t.From != "" || len(t.Content) > 0 ||
+			t.Role != "" && t.Role != "user" && t.Role != "system"
+	})
+}
+
+// spokenItem sends the turns of AIPerf's multi_turn as a session, or the first of them alone. What the model answers
+// stands between them, since the data has no answers. A system message at the beginning is no turn.
+func (f *fileSource) spokenItem(it Item, turns []turn) (Item, error) {
+	if turns[0].Role == "system" {
+		it.PrefixText += *turns[0].Text
+		turns = turns[1:]
+	}
+	if len(turns) == 0 || len(turns) > mostTurns {
+		return Item{}, fmt.Errorf("its conversation has %d turns; want 1 to %d", len(turns), mostTurns)
+	}
+	source := stream(f.cfg.seed, streamSession, uint64(f.talks))
+	f.talks++
+	random := rand.New(&source)
+	for i, t := range turns {
+		of := Item{PromptText: *t.Text, fields: it.fields}
+		think, err := t.timing(&of)
+		if err != nil {
+			return Item{}, fmt.Errorf("turn %d of its conversation: %w", i+1, err)
+		}
+		f.measure(&of, "")
+		if i == 0 {
+			it.PromptText, it.PromptTokens, it.OutputTokens = of.PromptText, of.PromptTokens, of.OutputTokens
+			f.measure(&it, "")
+			if f.cfg.sessions == nil {
+				break
+			}
+			it.whole = true
+			continue
+		}
+		if given := f.cfg.sessions.Think; given != (ThinkTime{}) {
+			think = given.sample(random)
+		}
+		it.Turns = append(it.Turns, Turn{Think: think, PromptText: of.PromptText, PromptTokens: of.PromptTokens,
+			OutputTokens: of.OutputTokens})
+	}
+	if f.cfg.sessions == nil && len(turns) > 1 && f.found != nil {
+		f.found.further++
+	}
+	return it, nil
+}
+
+// timing reads when a turn of AIPerf's is due, from the answer before, and how long its answer is to be.
+func (t *turn) timing(of *Item) (think time.Duration, err error) {
+	switch {
+	case t.Role == "system":
+		return 0, errors.New("a system message can stand at the beginning alone")
+	case *t.Text == "":
+		return 0, errors.New("its text is empty")
+	case !empty(t.Extra) && len(t.Extra) > 0:
+		return 0, errors.New("fields of single turns (extra) are not known: extra-body is for all requests")
+	}
+	if len(t.OutputLength) > 0 && !empty(t.OutputLength) {
+		if of.OutputTokens, err = wholeNumber(t.OutputLength); err != nil || of.OutputTokens < 1 {
+			return 0, fmt.Errorf("output_length: %s; want a whole number of tokens", show(t.OutputLength))
+		}
+	}
+	if len(t.Delay) > 0 && !empty(t.Delay) {
+		ms, err := realNumber(t.Delay)
+		if err != nil || !(ms >= 0 && ms <= float64(longestThink.Milliseconds())) {
+			return 0, fmt.Errorf("delay: %s; want milliseconds, up to a day", show(t.Delay))
+		}
+		think = time.Duration(ms * 1e6)
+	}
+	return think, nil
 }

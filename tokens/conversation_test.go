@@ -6,6 +6,9 @@ import (
 	"testing"
 
 	"github.com/openloop/openloop/loadgen"
+	"os"
+	"path/filepath"
+	"time"
 )
 
 // A conversation is sent whole: each answer ends a turn, in the forms of OpenAI and of ShareGPT.
@@ -83,5 +86,53 @@ func TestConversationsAsSessions(t *testing.T) {
 				history += string(turn.Messages) + "," + string(turn.Answer) + ","
 			}
 		})
+	}
+}
+
+// Turns of AIPerf's multi_turn become a session: with their delays, and without answers between that were never there.
+func TestSpokenTurns(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "d.jsonl")
+	line := `{"turns":[{"role":"system","text":"Be brief."},{"text":"one two","output_length":9},` +
+		`{"text":"three","delay":1500},{"text":"four"}]}`
+	if err := os.WriteFile(name, []byte(line), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for think, want := range map[time.Duration][]time.Duration{
+		0: {1500 * time.Millisecond, 0}, time.Second: {time.Second, time.Second},
+	} {
+		w, err := Open(Spec{Data: &DataSpec{Source: name, Output: 4, Sessions: &SessionSpec{Recorded: true,
+			Think: ThinkTime{Least: think}}}, Tokenizer: "o200k_base"}, "m")
+		if err != nil {
+			t.Fatal(err)
+		}
+		next, release, err := w.Source(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := next(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		turns := r.Session.Turns
+		if len(turns) != 3 || turns[1].Think != want[0] || turns[2].Think != want[1] || turns[0].OutputTokens != 9 ||
+			turns[1].OutputTokens != 4 || len(turns[0].Answer) > 0 ||
+			!strings.Contains(string(turns[0].Messages), "Be brief.") || turns[0].PromptTokens != 5 ||
+			turns[1].PromptTokens != 5+9+1 {
+			t.Errorf("%+v", turns)
+		}
+		release()
+		w.Close()
+	}
+	for _, bad := range []string{`[]`, `[{"role":"system","text":"alone"}]`, `[{"text":""}]`,
+		`[{"text":"a"},{"role":"system","text":"b"}]`, `[{"text":"a","extra":{"x":1}}]`,
+		`[{"text":"a","output_length":0}]`, `[{"text":"a","delay":-1}]`} {
+		if err := os.WriteFile(name, []byte(`{"turns":`+bad+`}`), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		data := &DataSpec{Source: name, Sessions: &SessionSpec{}}
+		if w, err := Open(Spec{Data: data, Tokenizer: "none"}, "m"); err == nil {
+			w.Close()
+			t.Errorf("%s: no error", bad)
+		}
 	}
 }

@@ -162,10 +162,28 @@ func FuzzTrace(f *testing.F) {
 		`"parent_chat_id":0}{"timestamp":1.5,"input_length":17,"output_length":0,"hash_ids":[1,4]}`))
 	f.Add([]byte(`{"Timestamp":5,"Request tokens":3,"Response tokens":0}{"Timestamp":1,"Request tokens":0,` +
 		`"Response tokens":1}`))
+	f.Add([]byte(`{"timestamp":5,"input_length":3,"output_length":1,"session_id":"a","turn":2}{"delay":7.5,` +
+		`"input_length":3,"output_length":0,"session_id":"a"}{"timestamp":1,"latency_ms":3,"input_length":3,` +
+		`"output_length":1,"session_id":"a","turn":1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		path := filepath.Join(t.TempDir(), "t.jsonl")
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
+		}
+		sessions := TraceSpec{File: path, Sessions: &SessionSpec{Recorded: true}, Speed: 0.5}
+		if talks, err := readTrace(sessions); err == nil {
+			first := talks.requests[0].offset
+			for _, q := range talks.requests {
+				for _, turn := range q.turns {
+					if turn.think < 0 || turn.after < 0 || turn.think > 0 && turn.after > 0 || q.offset < first {
+						t.Fatalf("%+v", q)
+					}
+				}
+			}
+			talks.notes(sessions)
+			if q := talks.requests[0]; q.input < 10_000 && len(q.turns) < 3 {
+				_, _ = talks.source(traceSynth(t), sessions)(0)
+			}
 		}
 		trace, err := readTrace(TraceSpec{File: path})
 		if err != nil {
