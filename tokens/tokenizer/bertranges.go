@@ -4,7 +4,7 @@ import "unicode"
 
 // The library looks categories of characters up in tables of an older Unicode than Go's, so that some characters are no
 // punctuation or no accents there yet. These are its tables, as its BertNormalizer and BertPreTokenizer show them for
-// every character (tokenizers 0.23.3); testdata/tokens/make_pieces.py has the check.
+// every character (tokenizers 0.23.3); testdata/tokens/make_bertranges.py writes this file.
 
 // bertPunctuation is what BertPreTokenizer cuts off.
 var bertPunctuation = &unicode.RangeTable{
