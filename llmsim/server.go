@@ -268,6 +268,7 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 	}
 	truth.Model, truth.Stream = req.model, req.stream
 	truth.PromptTokens, truth.AskedTokens = req.promptTokens, req.maxTokens
+	truth.Images = req.images
 	truth.ID = s.completionID(chat, truth)
 
 	st := s.newStream(req, truth, fault)

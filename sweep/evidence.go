@@ -54,7 +54,8 @@ func (e *evidence) add(m *loadgen.Measured, j *slo.StageJudgement, residence tim
 		Residence: residence.Seconds(),
 		Growing:   !replays && j.Growth.PValue < growthSeen, Staying: 1, StayingError: 0,
 	}
-	if share, err := float64(j.Growth.Share), float64(j.Growth.Error); !replays && !math.IsNaN(err) && m.Stage.Load.Rate > 0 {
+	share, err := float64(j.Growth.Share), float64(j.Growth.Error)
+	if !replays && !math.IsNaN(err) && m.Stage.Load.Rate > 0 {
 		stage.Staying, stage.StayingError = share, err/m.Stage.Load.Rate
 	}
 	records := m.AllRecords()

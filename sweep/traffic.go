@@ -13,7 +13,7 @@ import (
 type Traffic struct {
 	Rate     float64       `json:"rate"`      // mean, at speed 1, req/s
 	Peak     float64       `json:"peak_rate"` // in its busiest second, at speed 1, req/s
-	Requests int           `json:"requests"`
+	Requests int           `json:"requests"`  // sent by a stage: a count
 	Length   time.Duration `json:"length_ns"` // at speed 1
 
 	load loadgen.Load

@@ -80,6 +80,21 @@ func (w *Workload) openSynthetic() error {
 	if w.spec.Synthetic.Sessions != nil && w.spec.Format != ChatCompletions {
 		return &SpecError{"Synthetic", errors.New("sessions are of chat requests")}
 	}
+	if m := w.spec.Synthetic.Images; m != nil {
+		if w.spec.Format != ChatCompletions {
+			return &SpecError{"Synthetic.Images", errors.New("images are of chat requests")}
+		}
+		if w.spec.Synthetic.Sessions != nil {
+			return &SpecError{"Synthetic.Images", errors.New("sessions have no images")}
+		}
+		if w.spec.SaveTo != "" {
+			return &SpecError{"Synthetic.Images",
+				errors.New("requests with images are not saved: the seed makes them anew")}
+		}
+		if err := m.check(); err != nil {
+			return &SpecError{"Synthetic.Images", err}
+		}
+	}
 	if err := w.chooseWords(); err != nil {
 		return err
 	}
@@ -228,6 +243,9 @@ func (w *Workload) items(stage int) (source, error) {
 	}
 	if w.trace != nil {
 		return w.trace.source(s, *w.spec.Trace), nil
+	}
+	if w.synthetic != nil {
+		return withImages(s.source(), w.synthetic.Images, w.seed(stage)), nil
 	}
 	return s.source(), nil
 }

@@ -15,7 +15,7 @@ func (s *session) openTraffic(budget time.Duration) error {
 	switch t := s.traffic; {
 	case t == nil:
 		return withHint(
-			usageError("the trace is too short to be sent at several speeds: it needs %d requests or more, not all at once",
+			usageError("the trace is too short to be sent at several speeds: it needs %d requests, not all at once",
 				sweep.FewestReplayed),
 			"a longer one, or a greater --max-seconds or --max-requests")
 	case t.Length > budget:

@@ -129,8 +129,8 @@ func (f *sweepFlags) speedSpec(args []string) (spec.Spec, error) {
 	for _, name := range speedless {
 		if f.set.Lookup(name) != nil && f.set.Changed(name) {
 			return spec.Spec{}, withHint(
-				usageError("--%s and --trace contradict each other: the search sends the trace at several speeds", name),
-				"--max-seconds and --max-requests take the beginning of a trace, --budget says how long the search may take")
+				usageError("--%s and --trace contradict each other: the search sends it at several speeds", name),
+				"--max-seconds and --max-requests take the beginning of a trace, --budget bounds the search")
 		}
 	}
 	f.traceSpeed = 1
