@@ -357,6 +357,9 @@ func laterData(data []string) Object {
 	text := strings.Join(data, " ")
 	o := Object{{"kind", "synthetic_text"}}
 	for _, part := range strings.Split(text, ",") {
+		if part == "kind=synthetic_text" {
+			continue
+		}
 		key, value, ok := strings.Cut(strings.TrimSpace(part), "=")
 		n, err := strconv.ParseInt(value, 10, 64)
 		known := slices.Contains([]string{

@@ -93,6 +93,7 @@ func TestLaterOfGuideLLMsOwn(t *testing.T) {
 func TestLaterData(t *testing.T) {
 	for _, c := range []struct{ data, kind string }{
 		{"prompt_tokens=64,output_tokens=16", "synthetic_text"},
+		{"kind=synthetic_text,prompt_tokens=64,output_tokens=16", "synthetic_text"},
 		{"prompt_tokens=64,output_tokens=0", "text_file"},
 		{"output_tokens=16", "text_file"},
 		{"prompts.jsonl", "text_file"},

@@ -228,14 +228,14 @@ func (w *Workload) synth(stage int) (*Synth, error) {
 	return NewSynth(cfg)
 }
 
-// items gives the items of a stage, without bodies but for those of a saved workload. Data and traces go on from stage
-// to stage.
+// items gives the items of a stage, without bodies but for those of a saved workload. Data goes on from stage to
+// stage; a trace begins anew, with other texts of the same lengths and shared blocks.
 func (w *Workload) items(stage int) (source, error) {
 	if w.data != nil {
 		return w.data.next, nil
 	}
-	if w.trace != nil {
-		stage = 0 // one text for one request, whichever stage sends it
+	if w.trace != nil && stage == trialStage {
+		stage = 0 // the first request as it will be sent
 	}
 	s, err := w.synth(stage)
 	if err != nil {
@@ -313,7 +313,7 @@ func (w *Workload) Source(ctx context.Context, stage int) (next loadgen.Source, 
 			}
 			return w.prepare(it), nil
 		}
-		if w.synthetic != nil {
+		if w.synthetic != nil || w.trace != nil {
 			requests = newAhead(ctx, build, aheadMost)
 			release = requests.close
 		} else {

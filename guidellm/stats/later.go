@@ -66,7 +66,7 @@ func CompileLater(w Window, requests []Request, scheduled bool, first func(i int
 		TotalTokenCount: before.TotalTokenCount, TimePerOutputTokenMS: before.TimePerOutputTokenMS,
 		OutputTokensPerIteration: before.OutputTokensPerIteration,
 		IterTokensPerIteration:   before.IterTokensPerIteration,
-		Image: before.Image, Video: before.Video, Audio: before.Audio,
+		Image:                    before.Image, Video: before.Video, Audio: before.Audio,
 		ToolCall: ToolCallMetrics{&Summary{}, &Summary{}, &Summary{}},
 	}
 	var inside, known, firstToken, afterFirst byStatus
