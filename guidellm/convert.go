@@ -13,6 +13,7 @@ import (
 	"github.com/openloop/openloop/guidellm/stats"
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/tokens"
 )
 
 // conversion is what convertStage has to know beside what was measured.
@@ -192,7 +193,7 @@ func (r *Request) setDetail(d *loadgen.Detail, stream bool, status stats.Status)
 		r.Info.Error = Some(d.Error)
 	}
 	if d.Body != nil {
-		r.RequestArgs = Some(requestArgs(d.Body, stream))
+		r.RequestArgs = Some(requestArgs(tokens.WithoutImages(d.Body), stream))
 		if status != stats.Errored {
 			r.Output = Some(d.Output)
 		}

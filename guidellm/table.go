@@ -14,6 +14,7 @@ import (
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/tokens"
 )
 
 // requestTable holds the requests of a stage that is not GuideLLM's, at a fifteenth of what GuideLLM's form takes.
@@ -145,7 +146,7 @@ func tableOf(m *loadgen.Measured) *requestTable {
 		}
 		rows = append(rows, ']')
 		if d.Body != nil {
-			t.Texts = append(t.Texts, requestText{int64(i), string(d.Body), d.Output})
+			t.Texts = append(t.Texts, requestText{int64(i), string(tokens.WithoutImages(d.Body)), d.Output})
 		}
 	}
 	t.Rows = json.RawMessage(append(rows, ']'))

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"net/http"
 	"os"
@@ -69,16 +70,30 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(data) // the client may be gone; there is nobody left to tell
 }
 
-// text is a message's content: a string, or a list of parts.
-type text string
+// content is a message's content: a string, or a list of parts.
+type content struct {
+	text   string
+	images []string // names of them: a hash of the URL, which for a data: URL is one of the image
+}
 
-func (t *text) UnmarshalJSON(data []byte) error {
+// name is the content as one text, for telling prompts apart.
+func (c *content) name() string {
+	if len(c.images) == 0 {
+		return c.text
+	}
+	return c.text + "\x00" + strings.Join(c.images, "\x00")
+}
+
+func (c *content) UnmarshalJSON(data []byte) error {
 	if len(data) > 0 && data[0] == '"' {
-		return json.Unmarshal(data, (*string)(t))
+		return json.Unmarshal(data, &c.text)
 	}
 	var parts []struct {
-		Type string `json:"type"`
-		Text string `json:"text"`
+		Type  string `json:"type"`
+		Text  string `json:"text"`
+		Image struct {
+			URL string `json:"url"`
+		} `json:"image_url"`
 	}
 	if string(data) == "null" {
 		return nil
@@ -88,7 +103,14 @@ func (t *text) UnmarshalJSON(data []byte) error {
 	}
 	var b strings.Builder
 	for i, p := range parts {
-		if p.Type != "text" && p.Type != "input_text" && p.Type != "output_text" {
+		switch p.Type {
+		case "text", "input_text", "output_text":
+		case "image_url":
+			h := fnv.New64a()
+			_, _ = h.Write([]byte(p.Image.URL)) // a hash does not fail
+			c.images = append(c.images, strconv.FormatUint(h.Sum64(), 16))
+			continue
+		default:
 			return errNotText
 		}
 		if i > 0 {
@@ -96,15 +118,19 @@ func (t *text) UnmarshalJSON(data []byte) error {
 		}
 		b.WriteString(p.Text)
 	}
-	*t = text(b.String())
+	c.text = b.String()
 	return nil
 }
 
 var errNotText = errors.New("part is not text")
 
+func notMultimodal() *apiError {
+	return badRequest("", "the simulated model is not a multimodal model")
+}
+
 type message struct {
-	Role    string `json:"role"`
-	Content text   `json:"content"`
+	Role    string  `json:"role"`
+	Content content `json:"content"`
 }
 
 // prompt is a text completion's prompt: a string, a list of one string, or a list of token ids.
@@ -155,7 +181,7 @@ type completionBody struct {
 	Input               *input     `json:"input"` // of a Responses request
 	Instructions        string     `json:"instructions"`
 	MaxOutputTokens     *int       `json:"max_output_tokens"`
-	System              text       `json:"system"` // of a Messages request
+	System              content    `json:"system"` // of a Messages request
 	StreamOptions       *struct {
 		IncludeUsage bool `json:"include_usage"`
 	} `json:"stream_options"`
@@ -169,6 +195,7 @@ type request struct {
 	stream       bool
 	includeUsage bool
 	promptTokens int
+	images       int
 	maxTokens    int
 	minTokens    int
 	ignoreEOS    bool
@@ -195,7 +222,7 @@ func readBody(r *http.Request, v any) *apiError {
 	}
 	if err := json.Unmarshal(data, v); err != nil {
 		if errors.Is(err, errNotText) {
-			return badRequest("", "the simulated model is not a multimodal model")
+			return notMultimodal()
 		}
 		var syntax *json.SyntaxError
 		if errors.As(err, &syntax) {
@@ -264,6 +291,12 @@ func (s *Server) parseRequest(r *http.Request, by api) (*request, *apiError) {
 	case chat && len(*b.Messages) == 0:
 		return nil, badRequest("", "Cannot apply chat template to an empty conversation. Provide at least one message.")
 	case chat:
+		for i := range *b.Messages {
+			req.images += len((*b.Messages)[i].Content.images)
+		}
+		if req.images > 0 && s.cfg.ImageTokens == 0 {
+			return nil, notMultimodal()
+		}
 		req.promptTokens = s.countMessages(*b.Messages)
 		req.prefix.messages = *b.Messages
 	case b.Prompt.ids > 0:
@@ -327,7 +360,7 @@ func (s *Server) checkModel(model string) *apiError {
 func (s *Server) countMessages(ms []message) int {
 	n := s.cfg.templateTokens()
 	for i, m := range ms {
-		n += s.cfg.CountTokens(string(m.Content))
+		n += s.cfg.CountTokens(m.Content.text) + len(m.Content.images)*s.cfg.ImageTokens
 		if i > 0 && s.cfg.templateTokens() > 0 {
 			n += 5 // a further message's own marks: start, role, newline, end, newline
 		}

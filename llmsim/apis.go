@@ -32,7 +32,7 @@ func (in *input) UnmarshalJSON(data []byte) error {
 	if json.Unmarshal(data, &s) == nil {
 		*in = nil
 		if s != "" {
-			*in = input{{Role: "user", Content: text(s)}}
+			*in = input{{Role: "user", Content: content{text: s}}}
 		}
 		return nil
 	}
@@ -59,7 +59,7 @@ func (b *completionBody) conversation(by api) ([]message, *apiError) {
 		}
 		list = *b.Input
 		if b.Instructions != "" {
-			list = append([]message{{Role: "system", Content: text(b.Instructions)}}, list...)
+			list = append([]message{{Role: "system", Content: content{text: b.Instructions}}}, list...)
 		}
 	} else {
 		switch {
@@ -69,7 +69,7 @@ func (b *completionBody) conversation(by api) ([]message, *apiError) {
 			return nil, missing("max_tokens")
 		}
 		list = *b.Messages
-		if b.System != "" {
+		if b.System.text != "" {
 			list = append([]message{{Role: "system", Content: b.System}}, list...)
 		}
 		b.IgnoreEOS, b.MinTokens = false, 0 // the API has no such fields

@@ -55,6 +55,9 @@ type Config struct {
 	// TemplateTokens is what the chat template adds to the prompt tokens of a chat request. Default 8, the overhead of
 	// Qwen's template around one message; -1 is none.
 	TemplateTokens int
+	// ImageTokens is what an image of a chat request adds to its prompt tokens, whatever its size. 0: the model takes
+	// no images, and refuses them.
+	ImageTokens int
 	// CountTokens counts the tokens of a text; it must be deterministic and safe for concurrent use. Default: an
 	// estimate that is exact for openloop's synthetic prompts.
 	CountTokens func(text string) int

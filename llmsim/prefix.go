@@ -17,7 +17,7 @@ type prefixSource struct {
 func (p *prefixSource) name() string {
 	h := fnv.New64a()
 	for _, m := range p.messages {
-		_, _ = h.Write([]byte(m.Role + "\x00" + string(m.Content) + "\x00")) // a hash does not fail
+		_, _ = h.Write([]byte(m.Role + "\x00" + m.Content.name() + "\x00")) // a hash does not fail
 	}
 	if len(p.messages) == 0 {
 		if p.text == "" {
@@ -73,7 +73,7 @@ func (c *prefixCache) lookup(req *request) int {
 	}
 	for _, m := range req.prefix.messages {
 		feed(m.Role + "\x00")
-		feed(string(m.Content) + "\x00")
+		feed(m.Content.name() + "\x00")
 	}
 	feed(req.prefix.text)
 	if total == 0 {

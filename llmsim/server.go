@@ -272,6 +272,7 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, by api
 	}
 	truth.Model, truth.Stream = req.model, req.stream
 	truth.PromptTokens, truth.AskedTokens = req.promptTokens, req.maxTokens
+	truth.Images = req.images
 	truth.ID = s.completionID(by, truth)
 
 	st := s.newStream(req, truth, fault)

@@ -121,6 +121,7 @@ func specKeys() map[string]func(*Config, string) error {
 		"block_size":             count(func(c *Config) *int { return &c.BlockSize }),
 		"max_model_len":          count(func(c *Config) *int { return &c.MaxModelLen }),
 		"template_tokens":        count(func(c *Config) *int { return &c.TemplateTokens }),
+		"image_tokens":           count(func(c *Config) *int { return &c.ImageTokens }),
 		"truth_limit":            count(func(c *Config) *int { return &c.TruthLimit }),
 		"fault_every":            count(func(c *Config) *int { return &c.FaultEvery }),
 		"prefix_caching":         boolean(func(c *Config) *bool { return &c.PrefixCaching }),

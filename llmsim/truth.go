@@ -26,6 +26,7 @@ type Truth struct {
 	Connection uint64 `json:"connection"`
 
 	PromptTokens int `json:"prompt_tokens"`
+	Images       int `json:"images,omitempty"` // of the prompt
 	// AskedTokens is the output that the request asked for at most: its max_tokens, or what the context leaves.
 	AskedTokens  int `json:"asked_tokens"`
 	OutputTokens int `json:"output_tokens"` // tokens that were written out, or for a response in one piece generated

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -110,7 +111,20 @@ func (l Load) Arrivals() Arrival {
 const TraceName = "trace"
 
 // Replays says whether the load is that of a trace, also where it was read from a report and has no times.
-func (l Load) Replays() bool { return l.Times != nil || l.Name == TraceName }
+func (l Load) Replays() bool {
+	return l.Times != nil || l.Name == TraceName || strings.HasPrefix(l.Name, TraceName+"@")
+}
+
+// AtSpeed is the load of a trace sent a number of times as fast.
+func (l Load) AtSpeed(speed float64) Load {
+	times := make([]time.Duration, len(l.Times))
+	for i, t := range l.Times {
+		times[i] = time.Duration(float64(t) / speed)
+	}
+	l.Times, l.Rate = times, l.Rate*speed
+	l.Name = fmt.Sprintf("%s@%.3gx", TraceName, speed)
+	return l
+}
 
 // Steady says whether the load is an open loop at one rate.
 func (l Load) Steady() bool { return l.Kind.Open() && l.Profile == nil && !l.Replays() && l.Rate > 0 }

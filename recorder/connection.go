@@ -334,12 +334,13 @@ func (c *connection) answer() {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := c.server.Read(buf)
+		at := time.Now()
 		if n > 0 {
 			if _, failed := c.client.Write(buf[:n]); failed != nil {
 				c.gone.Store(true)
 				err = failed
 			}
-			c.answers.add(buf[:n], time.Now())
+			c.answers.add(buf[:n], at)
 		}
 		if err != nil {
 			c.answers.close(err)

@@ -21,7 +21,7 @@ type tap struct {
 
 	// Of the reader alone.
 	rest []byte
-	at   time.Time // when what was read last had passed
+	at   time.Time // when what was read last had come
 }
 
 type copied struct {

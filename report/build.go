@@ -54,7 +54,7 @@ func New(s spec.Spec, run Run) *Result {
 		r.Began = first.Wall(first.Start)
 		r.Took = last.Wall(last.End).Sub(r.Began)
 	}
-	if s.Plan.Sweep != nil {
+	if search := s.Plan.Search(); s.Plan.Sweep != nil && (search == nil || !search.Speed) {
 		p := measured.Probe
 		r.Probes = &Probes{
 			SynchronousRate: measured.SynchronousRate, SaturationRate: measured.SaturationRate, ProbeRate: p.Rate,

@@ -210,16 +210,22 @@ func (r *Result) GroupTables(stages []int) (tables []GroupTable) {
 	return tables
 }
 
-// targetDifferences says how targets differ from the first one, for people.
+// TargetDifferences says how the targets of a stage differ from the first one, at a confidence, for people.
+func (s *Stage) TargetDifferences(confidence float64) (texts []string) {
+	for k := range s.Targets {
+		if d := s.Targets[k].Beside; d != nil {
+			texts = append(texts, fmt.Sprintf("TTFT p50 of %s beside %s: %+.3g ms (%s %%: %+.3g … %+.3g)",
+				s.Targets[k].Name, s.Targets[0].Name, d.Value, num.Exact(100*confidence), d.Lower, d.Upper))
+		}
+	}
+	return texts
+}
+
+// targetDifferences are the TargetDifferences of some stages.
 func (r *Result) targetDifferences(stages []int) (texts []string) {
 	for _, i := range stages {
-		targets := r.Stages[i].Targets
-		for k := range targets {
-			if d := targets[k].Beside; d != nil {
-				texts = append(texts, fmt.Sprintf("%s: TTFT p50 of %s beside %s: %+.3g ms (%s %%: %+.3g … %+.3g)",
-					r.Stages[i].Name, targets[k].Name, targets[0].Name, d.Value, num.Exact(100*r.Asked.Confidence),
-					d.Lower, d.Upper))
-			}
+		for _, text := range r.Stages[i].TargetDifferences(r.Asked.Confidence) {
+			texts = append(texts, r.Stages[i].Name+": "+text)
 		}
 	}
 	return texts

@@ -196,6 +196,14 @@ func (p Plan) Seed() int64 {
 	return 0
 }
 
+// Search is the search of the plan; nil where there is none.
+func (p Plan) Search() *Search {
+	if p.Sweep == nil {
+		return nil
+	}
+	return p.Sweep.Search
+}
+
 // Sweep is a synchronous probe, a saturation probe, rates between the two, and a search.
 type Sweep struct {
 	Size    int             // stages in all: synchronous, throughput, and the open-loop ones between; at least 2
@@ -214,6 +222,7 @@ type Search struct {
 	Budget      time.Duration // of wall time; 0: none
 	MaxPerStage time.Duration // longest stage; 0: as the search needs it
 	NoEarlyStop bool          // run every stage for all of its time
+	Speed       bool          // it looks for the highest speed of the workload's trace
 
 	// Drain is how long the server may take to get rid of the stage before; 0: 60 s.
 	Drain time.Duration

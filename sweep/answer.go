@@ -92,6 +92,8 @@ type Answer struct {
 	Load     time.Duration `json:"load_ns"`  // of these stages
 	Arrivals string        `json:"arrivals"` // their process
 	Client   audit.Level   `json:"client"`   // the worst verdict of these stages
+	// Traffic is the trace whose speed was varied, so that rates are means of it; absent where rates were.
+	Traffic *Traffic `json:"traffic,omitempty"`
 	// More is how much longer stages would take for the interval that was asked for; 0 where it is known, or no time
 	// is known to be enough.
 	More time.Duration `json:"more_ns"`
@@ -178,6 +180,9 @@ func (a *Answer) Parts() (rate, how string) {
 		answer = "not known"
 		also("%s", a.Why)
 	}
+	if text := a.Speed(); text != "" {
+		also("%s", text)
+	}
 	return answer, strings.Join(known, "; ")
 }
 
@@ -244,6 +249,7 @@ func (s *search) answer() *Answer {
 	a := &Answer{
 		Finding: Unknown, Estimate: num.Absent(), Lower: num.Absent(), Upper: num.Absent(),
 		Confidence: c.Confidence, Precision: c.Precision, Arrivals: c.Arrival.String(), Client: audit.Valid,
+		Traffic:    c.Traffic,
 		Objectives: []ObjectiveFit{}, Trials: append([]Trial{}, s.trials...), Notes: []Warning{},
 		Ended: s.ended, Why: s.why, Took: time.Since(s.began), estimate: s.estimate,
 	}
@@ -259,6 +265,9 @@ func (s *search) answer() *Answer {
 		if v := st.Audit.Level; v == audit.Suspect {
 			a.Client = v
 		}
+	}
+	if c.Traffic != nil {
+		a.Arrivals = "recorded"
 	}
 	if a.Stages == 0 && len(s.trials) > 0 {
 		a.Client = audit.Invalid

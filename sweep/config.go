@@ -14,6 +14,7 @@ type SearchConfig struct {
 	spec.Search
 	Confidence float64
 	Gates      []slo.Gate
+	Traffic    *Traffic // what is sent at several speeds; nil: requests at several rates
 
 	// Of the plan's stages, filled in by Search.
 	warmup      time.Duration // beside a stage's length

@@ -18,6 +18,7 @@ const growthSeen = 0.005
 type evidence struct {
 	objectives []slo.Objective
 	arrival    loadgen.Arrival
+	traffic    *Traffic
 	confidence float64
 	saturation float64 // req/s, by the probe; 0: unknown
 
@@ -27,7 +28,8 @@ type evidence struct {
 }
 
 func newEvidence(objectives []slo.Objective, c SearchConfig, saturation float64) *evidence {
-	return &evidence{objectives: objectives, arrival: c.Arrival, confidence: c.Confidence, saturation: saturation}
+	return &evidence{objectives: objectives, arrival: c.Arrival, traffic: c.Traffic, confidence: c.Confidence,
+		saturation: saturation}
 }
 
 // add takes in a stage whose client was fit; residence is the mean of its requests.
@@ -39,6 +41,10 @@ func (e *evidence) add(m *loadgen.Measured, j *slo.StageJudgement, residence tim
 	if rate := m.Stage.Load.Rate; e.phi > 0 {
 		from = max(from, min(seconds(e.phi/2/rate), length/4))
 	}
+	replays := m.Stage.Load.Replays()
+	if replays { // its rate changes, which is no sign of a server that settles, or of a backlog that grows
+		from = min(2*residence, length/10)
+	}
 	began := m.Wall(m.Start)
 	if e.began.IsZero() {
 		e.began = began
@@ -46,9 +52,10 @@ func (e *evidence) add(m *loadgen.Measured, j *slo.StageJudgement, residence tim
 	stage := maxrate.Stage{
 		Rate: m.Stage.Load.Rate, At: began.Sub(e.began).Seconds(), Length: length.Seconds(), From: from.Seconds(),
 		Residence: residence.Seconds(),
-		Growing:   j.Growth.PValue < growthSeen, Staying: 1, StayingError: 0,
+		Growing:   !replays && j.Growth.PValue < growthSeen, Staying: 1, StayingError: 0,
 	}
-	if share, err := float64(j.Growth.Share), float64(j.Growth.Error); !math.IsNaN(err) && m.Stage.Load.Rate > 0 {
+	share, err := float64(j.Growth.Share), float64(j.Growth.Error)
+	if !replays && !math.IsNaN(err) && m.Stage.Load.Rate > 0 {
 		stage.Staying, stage.StayingError = share, err/m.Stage.Load.Rate
 	}
 	records := m.AllRecords()
@@ -125,15 +132,20 @@ func (e *evidence) solve() *maxrate.Estimate {
 		return nil
 	}
 	q := maxrate.Question{Saturation: e.saturation, Confidence: e.confidence}
-	switch e.arrival.Kind {
-	case loadgen.PoissonArrival:
+	switch {
+	case e.traffic != nil: // the same arrivals at each speed: there is no luck of theirs to correct for
+		q.Variation = e.traffic.variation()
+	case e.arrival.Kind == loadgen.PoissonArrival:
 		q.Arrivals, q.Variation = maxrate.Poisson, 1
-	case loadgen.GammaArrival:
+	case e.arrival.Kind == loadgen.GammaArrival:
 		q.Variation = e.arrival.CV * e.arrival.CV
-	case loadgen.BurstArrival:
+	case e.arrival.Kind == loadgen.BurstArrival:
 		q.Variation = float64(e.arrival.Size)
 	default:
 		q.Arrivals = maxrate.Regular
+	}
+	if q.Saturation <= 0 && e.traffic != nil {
+		q.Saturation = e.sustained()
 	}
 	if q.Saturation <= 0 { // a search without probes: as if it had begun where it does
 		q.Saturation = e.stages[0].Rate / firstGuess
@@ -188,3 +200,21 @@ func (e *evidence) anyMiss(k int) bool {
 	}
 	return false
 }
+
+// sustained is about what rate a server sustains that no probe looked at: what it did where it fell behind, or else
+// somewhat above the highest rate so far.
+func (e *evidence) sustained() float64 {
+	highest, done, behind := 0.0, 0.0, false
+	for i := range e.stages {
+		st := &e.stages[i]
+		highest, done = max(highest, st.Rate), max(done, st.Done)
+		behind = behind || st.Done < fallsBehind*st.Rate
+	}
+	if behind {
+		return done
+	}
+	return highest / firstGuess
+}
+
+// fallsBehind is the share of the arrivals below which a server that completes no more has more than it sustains.
+const fallsBehind = 0.9

@@ -38,8 +38,9 @@ const (
 	firstGuess = 0.75 // of the saturation rate: where latencies are about to grow
 	lowering   = 0.6
 	raising    = 1.2
-	lowerings  = 4 // stages that miss an objective before the search gives up, if none met them
-	stalls     = 2 // times that a stage is run again because its client was not fit
+	doubling   = 2.0 // where no probe said how much the server sustains
+	lowerings  = 4   // stages that miss an objective before the search gives up, if none met them
+	stalls     = 2   // times that a stage is run again because its client was not fit
 
 	locating   = 3    // stages that may be run to find out where to look
 	located    = 0.12 // standard deviation of ln rate below which the search knows
@@ -76,6 +77,9 @@ func (c SearchConfig) next(s state) step {
 		return step{ended: EndClient, why: fmt.Sprintf("at %s req/s the client could not offer the load",
 			num.Rate(last.Rate))}
 	}
+	if s.estimate == nil && c.Traffic != nil {
+		return c.stage(s, step{role: Locate, rate: c.Traffic.Rate})
+	}
 	if s.estimate == nil {
 		return c.stage(s, step{role: Locate, rate: first(s.known), length: c.locating(s, first(s.known)), brief: true})
 	}
@@ -100,6 +104,9 @@ func (c SearchConfig) next(s state) step {
 		return c.stage(s, step{role: Lower, rate: rate, length: c.locating(s, rate), brief: true})
 	case !est.Missed:
 		rate = num.Round(max(rate, raising*highest))
+		if c.Traffic != nil { // nothing is known of the server, and a faster stage is a shorter one
+			rate = num.Round(doubling * highest)
+		}
 		return c.stage(s, step{role: Higher, rate: rate, length: c.locating(s, rate), brief: true})
 	case est.Between > 0:
 		rate = est.Between
@@ -139,6 +146,14 @@ func (c SearchConfig) stage(s state, n step) step {
 	}
 	if ran := s.run(); ran >= c.MaxStages {
 		return why(EndStages, "%d stages were run", ran)
+	}
+	if c.Traffic != nil {
+		n.brief, n.length = false, c.Traffic.length(n.rate)
+		if c.Budget > 0 && s.spent+n.length > c.Budget {
+			return why(EndBudget, "the budget of %v has no room for the trace at %s× once more", c.Budget,
+				num.Three(n.rate/c.Traffic.Rate))
+		}
+		return n
 	}
 	bounded := func(most time.Duration) { n.length = min(n.length, most) }
 	if c.MaxPerStage > 0 {

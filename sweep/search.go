@@ -123,10 +123,14 @@ func (s *search) try(ctx context.Context, n step) error {
 	load := loadgen.Load{Kind: loadgen.KindOf(s.config.Arrival), Rate: n.rate,
 		Seed: s.config.Seed + int64(s.run()) + 1, Arrival: s.config.Arrival}
 	stage := s.plan.Stage
+	if t := s.config.Traffic; t != nil {
+		load = t.load.AtSpeed(n.rate / t.Rate)
+		stage.MaxRequests = 0
+	}
 	stage.Load = load
 	stage.MaxDuration, stage.Cooldown = n.length+stage.Warmup, 0
 	look := stage.Warmup + max(firstLook, seconds(fewestRequests/n.rate))
-	if s.config.NoEarlyStop {
+	if s.config.NoEarlyStop || s.config.Traffic != nil { // what a trace begins with is not like the rest of it
 		look = stage.MaxDuration
 	}
 	w := newWatch(s.plan.Objectives, look, stage.MaxDuration, s.config.Confidence, stage)

@@ -207,7 +207,7 @@ func (b *Body) Bytes(it Item) []byte {
 	for _, f := range it.fields {
 		own += len(f.name) + len(f.value) + 4
 	}
-	texts := own + quotedLen(it.PrefixText) + quotedLen(it.PromptText) + len(it.Messages)
+	texts := own + quotedLen(it.PrefixText) + quotedLen(it.PromptText) + len(it.Messages) + len(it.Images)
 	return b.append(make([]byte, 0, b.limited.fixed+wrapping+texts), it)
 }
 
@@ -253,7 +253,7 @@ func appendMessages(dst []byte, it Item) []byte {
 		}
 	}
 	if it.PromptText != "" {
-		dst = appendUser(dst, it.PromptText)
+		dst = appendUser(dst, it.PromptText, it.Images)
 	}
 	return append(dst, ']')
 }
@@ -263,9 +263,10 @@ func appendSystem(dst []byte, text string) []byte {
 	return append(appendString(dst, text), '}')
 }
 
-func appendUser(dst []byte, text string) []byte {
+func appendUser(dst []byte, text string, images []byte) []byte {
 	dst = append(dst, `{"role":"user","content":[{"type":"text","text":`...)
-	return append(appendString(dst, text), `}]}`...)
+	dst = append(append(appendString(dst, text), '}'), images...)
+	return append(dst, `]}`...)
 }
 
 func appendString(dst []byte, s string) []byte {

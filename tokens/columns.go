@@ -229,7 +229,7 @@ func userMessages(prefix string, texts []string) []byte {
 		if i > 0 {
 			messages = append(messages, ',')
 		}
-		messages = appendUser(messages, text)
+		messages = appendUser(messages, text, nil)
 	}
 	return append(messages, ']')
 }

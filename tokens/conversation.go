@@ -28,7 +28,7 @@ func messages(turns []turn) ([]said, error) {
 		case t.From == "gpt" || t.From == "chatgpt" || t.From == "assistant":
 			m.assistant, m.message = true, appendAssistant(nil, t.Value)
 		case t.isHuman():
-			m.message = appendUser(nil, t.Value)
+			m.message = appendUser(nil, t.Value, nil)
 		case t.Role != "" && len(t.raw) > 0:
 			var compact bytes.Buffer
 			if err := json.Compact(&compact, t.raw); err != nil {

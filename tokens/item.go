@@ -10,6 +10,8 @@ type Item struct {
 	PromptText string
 	// Messages, where not empty, is a JSON array of chat messages that is sent instead of PrefixText and PromptText.
 	Messages []byte
+	// Images are further parts of the user's message, as JSON with a comma before each; empty for none.
+	Images []byte
 	// PrefixTokens and PromptTokens are the lengths of the two texts in tokens, 0 where not known. The chat template of
 	// the endpoint adds its own constant.
 	PrefixTokens, PromptTokens int

@@ -177,7 +177,7 @@ func (b *Body) session(it Item) *loadgen.Session {
 		all += t.PromptTokens
 		messages := t.Messages
 		if len(messages) == 0 {
-			messages = appendUser(nil, t.PromptText)
+			messages = appendUser(nil, t.PromptText, nil)
 		}
 		add(t, messages, t.PromptText, t.OutputTokens, t.AnswerMessage)
 	}

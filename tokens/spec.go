@@ -33,6 +33,7 @@ type SyntheticSpec struct {
 	Prompt, Output Length // of the prompt without its prefix, and of the output; an Output.Mean of 0 leaves it free
 	Prefixes       []PrefixBucket
 	Sessions       *SessionSpec // nil: each prompt stands alone
+	Images         *ImageSpec   // of each prompt; nil: none. Of chat requests that stand alone
 }
 
 // DataSpec describes requests that are read.
@@ -122,6 +123,9 @@ func (s SyntheticSpec) describe() string {
 	if s.Sessions != nil {
 		length("turns", s.Sessions.Turns)
 		length("turn_tokens", s.Sessions.Prompt)
+	}
+	if m := s.Images; m != nil {
+		pairs = append(pairs, pair{"images", m.Count}, pair{"image_width", m.Width}, pair{"image_height", m.Height})
 	}
 	shared := len(s.Prefixes) == 1
 	if shared {

@@ -116,6 +116,7 @@ const (
 	streamSession
 	streamTurn
 	streamAnswer
+	streamImages
 )
 
 // NewSynth checks the configuration and makes the prefixes.

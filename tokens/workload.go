@@ -83,6 +83,21 @@ func (w *Workload) openSynthetic() error {
 	if w.spec.Synthetic.Sessions != nil && w.spec.Format != ChatCompletions {
 		return &SpecError{"Synthetic", errors.New("sessions are of chat requests")}
 	}
+	if m := w.spec.Synthetic.Images; m != nil {
+		if w.spec.Format != ChatCompletions {
+			return &SpecError{"Synthetic.Images", errors.New("images are of chat requests")}
+		}
+		if w.spec.Synthetic.Sessions != nil {
+			return &SpecError{"Synthetic.Images", errors.New("sessions have no images")}
+		}
+		if w.spec.SaveTo != "" {
+			return &SpecError{"Synthetic.Images",
+				errors.New("requests with images are not saved: the seed makes them anew")}
+		}
+		if err := m.check(); err != nil {
+			return &SpecError{"Synthetic.Images", err}
+		}
+	}
 	if err := w.chooseWords(); err != nil {
 		return err
 	}
@@ -216,14 +231,14 @@ func (w *Workload) synth(stage int) (*Synth, error) {
 	return NewSynth(cfg)
 }
 
-// items gives the items of a stage, without bodies but for those of a saved workload. Data and traces go on from stage
-// to stage.
+// items gives the items of a stage, without bodies but for those of a saved workload. Data goes on from stage to
+// stage; a trace begins anew, with other texts of the same lengths and shared blocks.
 func (w *Workload) items(stage int) (source, error) {
 	if w.data != nil {
 		return w.data.next, nil
 	}
-	if w.trace != nil {
-		stage = 0 // one text for one request, whichever stage sends it
+	if w.trace != nil && stage == trialStage {
+		stage = 0 // the first request as it will be sent
 	}
 	s, err := w.synth(stage)
 	if err != nil {
@@ -231,6 +246,9 @@ func (w *Workload) items(stage int) (source, error) {
 	}
 	if w.trace != nil {
 		return w.trace.source(s, *w.spec.Trace), nil
+	}
+	if w.synthetic != nil {
+		return withImages(s.source(), w.synthetic.Images, w.seed(stage)), nil
 	}
 	return s.source(), nil
 }
@@ -298,7 +316,7 @@ func (w *Workload) Source(ctx context.Context, stage int) (next loadgen.Source, 
 			}
 			return w.prepare(it), nil
 		}
-		if w.synthetic != nil {
+		if w.synthetic != nil || w.trace != nil {
 			requests = newAhead(ctx, build, aheadMost)
 			release = requests.close
 		} else {

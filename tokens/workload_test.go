@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -268,8 +267,9 @@ func TestTraceLoad(t *testing.T) {
 	if got := take(t, w, 0, 5); string(got[0].Body) != string(trial.Body) {
 		t.Error("the trial is not the trace's first request")
 	}
-	if next, _, err := w.Source(t.Context(), 1); err != io.EOF || next != nil {
-		t.Error("the trace went on after its end:", err)
+	again := take(t, w, 1, 5)
+	if string(again[0].Body) == string(trial.Body) || again[0].PromptTokens != 1100 {
+		t.Error("a further stage sends the same texts, which the endpoint may have cached, or other lengths")
 	}
 	if l := mustOpen(t, synthetic(1, 1)).TraceLoad(); l.Kind != "" || l.Times != nil {
 		t.Errorf("%+v", l)

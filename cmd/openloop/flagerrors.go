@@ -25,7 +25,7 @@ var flagOf = map[string]string{
 	"Plan.Sweep.Search.MaxPerStage": "max-seconds-per-stage", "Confidence": "confidence",
 	"Output.SampleRequests": "sample-requests",
 	"Extra":                 "extra-body", "Tokenizer": "tokenizer", "Trace": "trace", "SaveTo": "save-workload",
-	"Data": "data", "Data.Columns": "data-column-mapper", "Synthetic": "prompt-tokens",
+	"Data": "data", "Data.Columns": "data-column-mapper", "Synthetic": "prompt-tokens", "Synthetic.Images": "images",
 }
 
 // refuse turns what is wrong with a Spec into the words of the flags.

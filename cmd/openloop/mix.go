@@ -23,13 +23,17 @@ var lengthKeys = []string{"prompt-tokens", "prompt-tokens-stdev", "prompt-tokens
 // dataKeys are the flags of data.
 var dataKeys = []string{"data", "data-column-mapper", "data-samples", "data-shuffle"}
 
-// ownKeys are the flags that a class has for itself alone; all others it has from the command where it does not say
-// otherwise.
-var ownKeys = []string{"header", "slo"}
+// ownKeys are the flags that a class has for itself alone; the other classKeys it has from the command where it does
+// not say otherwise, and sharedKeys in any case.
+var (
+	ownKeys    = []string{"header", "slo"}
+	sharedKeys = []string{"request-type", "seed", "prompt-seed"}
+)
 
 // classKeys are the flags that a class of a mix may give, beside its name and its weight.
 var classKeys = slices.Concat([]string{"model", "header", "slo", "output-tokens", "output-tokens-stdev",
-	"output-tokens-min", "output-tokens-max", "extra-body", "no-ignore-eos", "tokenizer"}, lengthKeys, dataKeys)
+	"output-tokens-min", "output-tokens-max", "images", "image-size", "extra-body", "no-ignore-eos",
+	"tokenizer"}, lengthKeys, dataKeys)
 
 // addMix adds the flags of mixes.
 func (f *specFlags) addMix(set *pflag.FlagSet) {
@@ -147,7 +151,8 @@ func (f *specFlags) class(entry map[string]any) (c spec.Class, objectives []slo.
 		name := flag.Name
 		_, overridden := entry[name]
 		switch {
-		case err != nil, overridden, set.Lookup(name) == nil, slices.Contains(ownKeys, name), name == "mix",
+		case err != nil, overridden, slices.Contains(ownKeys, name),
+			!slices.Contains(classKeys, name) && !slices.Contains(sharedKeys, name),
 			given(dataKeys) && slices.Contains(lengthKeys, name), given(lengthKeys) && slices.Contains(dataKeys, name):
 			return
 		}

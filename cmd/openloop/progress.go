@@ -229,6 +229,10 @@ func (s *session) head() live.Head {
 		}
 		return h
 	}
+	if s.traffic != nil {
+		h.Arrivals, h.Search = "recorded", plan.Sweep.Search.Budget
+		return h
+	}
 	h.Stages, h.Arrivals = plan.Sweep.Size, plan.Sweep.Arrival.String()
 	for i := range plan.Sweep.Size {
 		d := s.stageLength(loadgen.Load{Kind: loadgen.Throughput})

@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/loadgen/journal"
 	"github.com/openloop/openloop/report"
+	"github.com/openloop/openloop/slo"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
 	"github.com/openloop/openloop/sweep/enginemetrics"
@@ -49,7 +51,16 @@ func (s *session) startJournal(limit int) {
 // journalHead is what is needed to make a report of a journal, without secrets.
 func (s *session) journalHead(limit int) journaled {
 	safe := s.spec
-	safe.Endpoint.Headers, safe.Endpoint.Metrics.Login = nil, endpoint.Secret{}
+	strip := func(c *endpoint.Config) { c.Headers, c.Metrics.Login = nil, endpoint.Secret{} }
+	strip(&safe.Endpoint)
+	safe.Targets = slices.Clone(safe.Targets)
+	for i := range safe.Targets {
+		strip(&safe.Targets[i].Endpoint)
+	}
+	safe.Mix = slices.Clone(safe.Mix)
+	for i := range safe.Mix {
+		safe.Mix[i].Headers = nil
+	}
 	return journaled{programVersion(), s.model, safe, s.work.Summary(nil), limit, s.engine}
 }
 
@@ -106,6 +117,9 @@ func runRecover(names []string, shown screenFlags, stdout, stderr io.Writer) err
 	}
 	if cut {
 		fmt.Fprintf(stderr, "warning: the end of %s is spoilt; what stands before it is used\n", name)
+	}
+	if about.Spec.Objectives, err = slo.ForClasses(about.Spec.Objectives, about.Spec.Classes()); err != nil {
+		return usageError("--recover: %s: %w", name, err)
 	}
 	measured := recoverStages(stages, about.Spec)
 	result := report.New(about.Spec, report.Run{

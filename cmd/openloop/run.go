@@ -49,14 +49,8 @@ func addRunFlags(set *pflag.FlagSet, p *program) *runFlags {
 		"`FROM..TO`: let the rate change evenly over the stage, from and to requests per second")
 	set.StringVar(&f.stages, "stages", "",
 		"`STAGES`: let the rate follow a profile: '5rps:60s,20rps:30s,5..20rps:60s'")
-	set.StringVar(&f.trace, "trace", "",
-		"replay a recorded load, each request at its time: a `FILE` of JSON lines as Mooncake's, Bailian's or vLLM's, "+
-			"or a CSV of the Azure LLM inference traces or BurstGPT")
+	f.addTrace(set)
 	set.Float64Var(&f.traceSpeed, "trace-speed", 1, "replay the trace this many times as fast")
-	set.IntVar(&f.traceBlock, "trace-block-tokens", 0,
-		"tokens that a hash identifier of the trace stands for, such as 512 or 16 (0: as identifiers and lengths show)")
-	set.StringVar(&f.traceUnit, "trace-time-unit", "",
-		"`UNIT` of the trace's timestamps: ms or s (default: as the form and the rate show)")
 	return f
 }
 
@@ -222,4 +216,15 @@ func (l loadFlags) rateLoads(f *specFlags, kind loadgen.Kind) ([]loadgen.Load, e
 		}
 	}
 	return loads, nil
+}
+
+// addTrace adds the flags that name a trace.
+func (f *specFlags) addTrace(set *pflag.FlagSet) {
+	set.StringVar(&f.trace, "trace", "",
+		"replay a recorded load, each request at its time: a `FILE` of JSON lines as Mooncake's, Bailian's or vLLM's, "+
+			"or a CSV of the Azure LLM inference traces or BurstGPT")
+	set.IntVar(&f.traceBlock, "trace-block-tokens", 0,
+		"tokens that a hash identifier of the trace stands for, such as 512 or 16 (0: as identifiers and lengths show)")
+	set.StringVar(&f.traceUnit, "trace-time-unit", "",
+		"`UNIT` of the trace's timestamps: ms or s (default: as the form and the rate show)")
 }

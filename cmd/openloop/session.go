@@ -71,6 +71,7 @@ type session struct {
 	store     *bucket.Store   // where the files go in the end; nil: they stay where they are
 	journal   *journal.Writer // nil: none could be begun, or the run has ended
 	measured  sweep.Result    // the stages that have ended
+	traffic   *sweep.Traffic  // whose speed is searched; nil: it is not
 }
 
 // workload is what is sent: a tokens.Workload, or a mix of several.
@@ -173,7 +174,11 @@ func (s *session) open(ctx context.Context) error {
 	for _, text := range warnings {
 		s.warn("%s", text)
 	}
-	if s.spec.Workload.Trace != nil {
+	if search := s.spec.Plan.Search(); search != nil && search.Speed {
+		if err := s.openTraffic(search.Budget); err != nil {
+			return err
+		}
+	} else if s.spec.Workload.Trace != nil {
 		load := s.work.TraceLoad()
 		s.spec.Plan.Stages = []loadgen.Load{load}
 		if s.spec.Limits.MaxDuration == 0 && s.spec.Limits.MaxRequests == 0 {
@@ -582,6 +587,9 @@ func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 	}
 	if plan.Sweep == nil {
 		return s.plan.Run(ctx, plan.Stages)
+	}
+	if s.traffic != nil {
+		return s.searchSpeed(ctx, progress)
 	}
 	result, err := s.plan.Sweep(ctx, *plan.Sweep)
 	if err != nil || plan.Sweep.Search == nil {

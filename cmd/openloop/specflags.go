@@ -58,6 +58,8 @@ type specFlags struct {
 	seed, promptSeed           int64
 	extraBody                  string
 	noIgnoreEOS                bool
+	images                     int
+	imageSize                  string
 	tokenizer                  string
 	data                       []string
 	dataColumns                string
@@ -177,6 +179,9 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringVar(&f.extraBody, "extra-body", "", "`JSON`: object of further fields for every request body")
 	set.BoolVar(&f.noIgnoreEOS, "no-ignore-eos", false,
 		"leave ignore_eos out of the requests: for endpoints that refuse it; responses then end when the model likes")
+
+	set.IntVar(&f.images, "images", 0, "images of each prompt, made up from the seed, none like another (0: none)")
+	set.StringVar(&f.imageSize, "image-size", "512x512", "`SIZE` of the images in pixels, WIDTHxHEIGHT")
 
 	set.StringVar(&f.tokenizer, "tokenizer", "auto",
 		"`TOKENIZER`: whose tokens prompts are made of: auto (the endpoint's own count), o200k_base, cl100k_base, a "+
@@ -636,6 +641,9 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 		return w, withHint(usageError("--turns and --trace contradict each other: a trace has its own turns"),
 			"--sessions sends them")
 	}
+	if err := f.checkImages(); err != nil {
+		return w, err
+	}
 	switch {
 	case f.trace != "":
 		w.Trace = &tokens.TraceSpec{
@@ -658,6 +666,9 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 	default:
 		w.Synthetic = &tokens.SyntheticSpec{Prompt: f.promptTokens.length(), Output: f.outputTokens.length()}
 		w.Synthetic.Sessions = sessions
+		if w.Synthetic.Images, err = f.imageSpec(); err != nil {
+			return w, err
+		}
 		if f.prefixTokens > 0 {
 			w.Synthetic.Prefixes = []tokens.PrefixBucket{{Weight: 100, Count: f.prefixCount, Tokens: f.prefixTokens}}
 		}

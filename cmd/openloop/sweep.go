@@ -23,6 +23,7 @@ func newSweep(p *program) *cobra.Command {
 		Short: "find the highest rate at which the objectives hold: probe, sweep, search",
 		Example: `  openloop sweep http://localhost:8000 --slo 'ttft:p95<250ms tpot:p95<50ms'
   openloop sweep http://localhost:8000 --prompt-tokens 1024 --output-tokens 256
+  openloop sweep http://localhost:8000 --trace traffic.jsonl   # the highest speed of recorded traffic
   openloop sweep sim:l4-qwen2.5-0.5b   # no server needed: a simulated engine`,
 	}
 	commonFlags(cmd, "target", "model", "api-key-file", "slo", "gate", "prompt-tokens", "output-tokens", "max-seconds",
@@ -45,6 +46,7 @@ type sweepFlags struct {
 func addSweepFlags(set *pflag.FlagSet, p *program) *sweepFlags {
 	f := &sweepFlags{specFlags: addSpecFlags(set, p)}
 	f.addWorkers(set)
+	f.addTrace(set)
 	set.IntVar(&f.size, "sweep-size", 10, "stages in all: synchronous, throughput, and the open-loop ones between")
 	set.StringVar(&f.arrival, "arrival", "constant",
 		"`ARRIVALS`: how requests arrive in the open-loop stages: "+loadgen.ArrivalForms)
@@ -83,6 +85,12 @@ func (f *sweepFlags) spec(args []string) (spec.Spec, error) {
 	case f.search.MaxStages < 1:
 		return spec.Spec{}, usageError("--max-stages %d: it must be at least 1", f.search.MaxStages)
 	}
+	if f.trace != "" {
+		return f.speedSpec(args)
+	}
+	if f.traceBlock != 0 || f.traceUnit != "" {
+		return spec.Spec{}, usageError("--trace-block-tokens and --trace-time-unit need --trace")
+	}
 	size := f.size
 	if f.fast {
 		size = 2
@@ -111,3 +119,40 @@ func (f *sweepFlags) spec(args []string) (spec.Spec, error) {
 	}
 	return s, nil
 }
+
+// speedless are the flags of openloop sweep that a search over the speed of a trace has no use for.
+var speedless = []string{"sweep-size", "arrival", "no-search", "fast", "max-seconds-per-stage", "early-stop", "gate",
+	"workers", "warmup", "cooldown", "data", "mix", "save-workload"}
+
+// speedSpec is spec for --trace: its stages send the same traffic at several speeds.
+func (f *sweepFlags) speedSpec(args []string) (spec.Spec, error) {
+	for _, name := range speedless {
+		if f.set.Lookup(name) != nil && f.set.Changed(name) {
+			return spec.Spec{}, withHint(
+				usageError("--%s and --trace contradict each other: the search sends it at several speeds", name),
+				"--max-seconds and --max-requests take the beginning of a trace, --budget bounds the search")
+		}
+	}
+	f.traceSpeed = 1
+	if _, err := (loadFlags{}).traceLoad(f.specFlags); err != nil {
+		return spec.Spec{}, err
+	}
+	s, err := f.specFlags.spec(args)
+	switch {
+	case err != nil:
+		return s, err
+	case len(s.Objectives) == 0:
+		return s, withHint(usageError("no objectives: the highest speed at which they hold is looked for"),
+			"--slo 'ttft:p95<250ms'")
+	}
+	search := f.search
+	search.Speed = true
+	if search.Budget == 0 {
+		search.Budget = speedBudget
+	}
+	s.Plan = spec.Plan{Profile: "sweep", Sweep: &spec.Sweep{Size: 2, Seed: f.seed, Search: &search}}
+	return s, nil
+}
+
+// speedBudget is the time that a search over the speed of a trace has which names none.
+const speedBudget = 30 * time.Minute

@@ -69,7 +69,7 @@ func (c *Command) readBackend(a *arguments) error {
 				"GuideLLM counts an error; openloop waits, and what the stage's end cuts off is incomplete")
 		case "follow_redirects":
 			if on {
-				c.note("--backend-kwargs follow_redirects has no effect: openloop follows no redirect, " +
+				c.note("--backend-kwargs follow_redirects has no effect: openloop follows no redirect of the load, " +
 					"it reports it as an error")
 			}
 		case "validate_backend":

@@ -68,8 +68,8 @@ func (d *Delta) DecodeAs(as Dialect, data []byte) error {
 
 // responsesToken says whether an event of the Responses API brings what the model generated, and whether that is the
 // answer's text.
-func responsesToken(kind string) (token, text bool) {
-	switch kind {
+func responsesToken(kind []byte) (token, text bool) {
+	switch string(kind) {
 	case "response.output_text.delta":
 		return true, true
 	case "response.reasoning_text.delta", "response.reasoning_summary_text.delta", "response.refusal.delta",
@@ -81,7 +81,7 @@ func responsesToken(kind string) (token, text bool) {
 }
 
 func (d *Delta) decodeResponses(kind string, top map[string]json.RawMessage, data []byte) error {
-	if token, isText := responsesToken(kind); token {
+	if token, isText := responsesToken([]byte(kind)); token {
 		return d.decodeDelta(top["delta"], isText)
 	}
 	switch kind {
@@ -319,7 +319,7 @@ func (s *scanner) responsesDelta(d *Delta) bool {
 	if !ok || s.i != len(s.b) || seen != sawType|sawPart {
 		return false
 	}
-	token, isText := responsesToken(string(kind))
+	token, isText := responsesToken(kind)
 	if token {
 		d.tokenText(text, escaped, isText)
 	}

@@ -21,28 +21,31 @@ var dialectEvents = []struct {
 	{Responses, `{"type":"response.reasoning_summary_text.delta","delta":"hm"}`, "token"},
 	{Responses, `{"type":"response.function_call_arguments.delta","delta":"{\"a\""}`, "token"},
 	{Responses, `{"text":".YES","type":"response.output_text.done"}`, ""},
-	{Responses, `{"response":{"id":"resp_9","incomplete_details":{"reason":"max_output_tokens"},"status":"incomplete",` +
-		`"output":[{"type":"message","content":[{"text":"a","type":"output_text"}]}],"usage":{"input_tokens":11,` +
+	{Responses, `{"response":{"id":"resp_9","incomplete_details":{"reason":"max_output_tokens"},"status":` +
+		`"incomplete","output":[{"type":"message","content":[{"text":"a","type":"output_text"}]}],"usage":{"input_tokens":11,` +
 		`"input_tokens_details":{"cached_tokens":8},"output_tokens":4}},"type":"response.completed"}`,
 		"id=resp_9 finish=1 usage=11,4,8 last"},
 	{Responses, `{"response":{"status":"incomplete","incomplete_details":{"reason":"content_filter"}},` +
 		`"type":"response.incomplete"}`, "finish=3 last"},
 	{Responses, `{"response":{"status":"completed","usage":{"input_tokens":1,"output_tokens":2}},` +
 		`"type":"response.completed"}`, "finish=2 usage=1,2,-1 last"},
-	{Responses, `{"response":{"status":"failed","error":{"code":"server_error","message":"m"}},"type":"response.failed"}`,
+	{Responses, `{"response":{"status":"failed","error":{"code":"server_error","message":"m"}},` +
+		`"type":"response.failed"}`,
 		`error={"code":"server_error","message":"m"} last`},
 	{Responses, `{"type":"error","code":"c","message":"m"}`, `error={"type":"error","code":"c","message":"m"} last`},
 	{Responses, `{"object":"response","id":"r","status":"completed","output":[{"type":"reasoning","content":[]},` +
-		`{"type":"message","content":[{"type":"output_text","text":"a b"}]}],"usage":{"input_tokens":1,"output_tokens":2}}`,
+		`{"type":"message","content":[{"type":"output_text","text":"a b"}]}],` +
+		`"usage":{"input_tokens":1,"output_tokens":2}}`,
 		"token text=a b id=r finish=2 usage=1,2,-1"},
 	{Messages, `{"type":"message_start","message":{"id":"chatcmpl-9","stop_reason":null,"usage":{"input_tokens":11,` +
-		`"cache_read_input_tokens":30,"cache_creation_input_tokens":2,"output_tokens":1}}}`, "id=chatcmpl-9 usage=43,-1,30"},
+		`"cache_read_input_tokens":30,"cache_creation_input_tokens":2,"output_tokens":1}}}`,
+		"id=chatcmpl-9 usage=43,-1,30"},
 	{Messages, `{"type":"content_block_start","content_block":{"type":"text","text":""},"index":0}`, ""},
 	{Messages, `{"type":"content_block_delta","delta":{"type":"text_delta","text":"sl\"ider"},"index":0}`,
 		`token text=sl"ider`},
 	{Messages, `{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}`, "token"},
 	{Messages, `{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"hm"}}`, ""},
-	{Messages, `{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{"}}`, "token"},
+	{Messages, `{"type":"content_block_delta","delta":{"type":"input_json_delta","partial_json":"{"}}`, "token"},
 	{Messages, `{"type": "ping"}`, ""},
 	{Messages, `{"type":"message_delta","delta":{"stop_reason":"max_tokens"},"usage":{"input_tokens":11,` +
 		`"output_tokens":4}}`, "finish=1 usage=11,4,-1"},
@@ -146,7 +149,8 @@ func FuzzDialects(f *testing.F) {
 			var fast, slow Delta
 			errFast, errSlow := tmpl.Parse(&fast, data), slow.DecodeAs(as, data)
 			if (errFast == nil) != (errSlow == nil) || errFast == nil && inWords(&fast) != inWords(&slow) {
-				t.Fatalf("%q says %q (%v), by encoding/json %q (%v)", data, inWords(&fast), errFast, inWords(&slow), errSlow)
+				t.Fatalf("%q says %q (%v), by encoding/json %q (%v)",
+					data, inWords(&fast), errFast, inWords(&slow), errSlow)
 			}
 		}
 	})

@@ -490,7 +490,7 @@ func newStageView(r *report.Result, i int, a *answer) *stageView {
 		v.Bounds = append(v.Bounds, boundOf(j))
 	}
 	v.Sessions, v.Turns = sessionsOf(s.Sessions)
-	v.Groups = groupsOf(s)
+	v.Groups = groupsOf(s, r.Asked.Confidence)
 	v.Percentiles = percentilesOf(s)
 	v.Endings = s.Endings()
 	v.Errors = s.Errors
@@ -750,15 +750,15 @@ var glossary = []pair{
 	{"saturation", "the most requests a second that the server did, however many it had to do"},
 }
 
-// sessionsOf says what became of a stage's sessions, as a whole and by turn.
 // groupTable are the requests of a stage by class or by target.
 type groupTable struct {
 	Title, Of string
 	Head      []string
 	Rows      [][]string
+	Notes     []string
 }
 
-func groupsOf(s *report.Stage) (tables []groupTable) {
+func groupsOf(s *report.Stage, confidence float64) (tables []groupTable) {
 	for _, t := range []struct {
 		title, of string
 		groups    []report.Group
@@ -770,11 +770,15 @@ func groupsOf(s *report.Stage) (tables []groupTable) {
 		for k := range t.groups {
 			table.Rows = append(table.Rows, append([]string{t.groups[k].Name}, report.GroupRow(&t.groups[k])...))
 		}
+		if t.of == "target" {
+			table.Notes = s.TargetDifferences(confidence)
+		}
 		tables = append(tables, table)
 	}
 	return tables
 }
 
+// sessionsOf says what became of a stage's sessions, as a whole and by turn.
 func sessionsOf(s *report.Sessions) (text string, turns [][]string) {
 	if s == nil {
 		return "", nil
