@@ -14,7 +14,8 @@ func FuzzRequest(f *testing.F) {
 	f.Add(chatBody(5, 3, ignoreEOS), uint8(chatAPI))
 	f.Add(`{"prompt":["a"],"max_tokens":3,"stream":true,"stream_options":{"include_usage":true}}`, uint8(textAPI))
 	f.Add(`{"prompt":[1,2,3],"min_tokens":-1}`, uint8(textAPI))
-	f.Add(`{"messages":[{"role":"user","content":null}],"max_tokens":null,"max_completion_tokens":7,"n":1}`, uint8(chatAPI))
+	f.Add(`{"messages":[{"role":"user","content":null}],"max_tokens":null,"max_completion_tokens":7,"n":1}`,
+		uint8(chatAPI))
 	f.Add(`{"input":"a b","instructions":"c","max_output_tokens":3,"stream":true}`, uint8(responsesAPI))
 	f.Add(`{"input":[{"role":"user","content":[{"type":"input_text","text":"a"}]}]}`, uint8(responsesAPI))
 	f.Add(`{"messages":[{"role":"user","content":"a"}],"system":"s","max_tokens":3}`, uint8(messagesAPI))

@@ -170,8 +170,8 @@ func buildMessages(req *request, id, model, finish string, output int) template 
 	t.prefix, t.suffix = cutAtMark(bytes.Clone(buf.Bytes()))
 	buf.Reset()
 	typedEvent(&buf, "content_block_stop", fields{"type": "content_block_stop", "index": 0})
-	typedEvent(&buf, "message_delta", fields{"type": "message_delta", "delta": fields{"stop_reason": stopReasonOf(finish)},
-		"usage": anthropicUsage(req.promptTokens, output)})
+	typedEvent(&buf, "message_delta", fields{"type": "message_delta",
+		"delta": fields{"stop_reason": stopReasonOf(finish)}, "usage": anthropicUsage(req.promptTokens, output)})
 	typedEvent(&buf, "message_stop", fields{"type": "message_stop"})
 	t.tail = buf.Bytes()
 	return t

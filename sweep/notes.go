@@ -21,6 +21,10 @@ func (s *search) note(a *Answer) {
 	if est == nil {
 		return
 	}
+	if t := s.config.Traffic; t != nil && t.Requests < fewReplayed {
+		add("the trace has %d requests: the answer is that of these, and the interval does not say how much others like "+
+			"them would differ", t.Requests)
+	}
 	if est.Inflation > muchDisagreement && est.Met && est.Missed && !est.Step {
 		add("the stages disagree by more than chance (dispersion ×%s): the server drifts or is slow in spells; "+
 			"the interval allows for it", num.Three(est.Inflation))

@@ -22,6 +22,9 @@ type Traffic struct {
 // FewestReplayed is how many requests a trace has at least that is searched over its speed.
 const FewestReplayed = fewestRequests
 
+// fewReplayed is how many requests a trace has at least whose own luck matters little.
+const fewReplayed = 1000
+
 // NewTraffic makes the traffic of a trace's load: what it sends before a time, 0 for all. It is nil where that is too
 // little: less than FewestReplayed requests, or all of them at once.
 func NewTraffic(l loadgen.Load, until time.Duration) *Traffic {

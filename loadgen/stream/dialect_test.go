@@ -22,8 +22,9 @@ var dialectEvents = []struct {
 	{Responses, `{"type":"response.function_call_arguments.delta","delta":"{\"a\""}`, "token"},
 	{Responses, `{"text":".YES","type":"response.output_text.done"}`, ""},
 	{Responses, `{"response":{"id":"resp_9","incomplete_details":{"reason":"max_output_tokens"},"status":` +
-		`"incomplete","output":[{"type":"message","content":[{"text":"a","type":"output_text"}]}],"usage":{"input_tokens":11,` +
-		`"input_tokens_details":{"cached_tokens":8},"output_tokens":4}},"type":"response.completed"}`,
+		`"incomplete","output":[{"type":"message","content":[{"text":"a","type":"output_text"}]}],` +
+		`"usage":{"input_tokens":11,"input_tokens_details":{"cached_tokens":8},"output_tokens":4}},` +
+		`"type":"response.completed"}`,
 		"id=resp_9 finish=1 usage=11,4,8 last"},
 	{Responses, `{"response":{"status":"incomplete","incomplete_details":{"reason":"content_filter"}},` +
 		`"type":"response.incomplete"}`, "finish=3 last"},

@@ -6,20 +6,20 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/text/unicode/norm"
 
 	"github.com/openloop/openloop/internal/infile"
 )
 
-// huggingFace is the byte-level BPE of a tokenizer.json: GPT-2, Llama 3, Qwen2 to Qwen3.5, DeepSeek V3, gpt-oss and
-// others that split text in the same ways. It gives the same tokens as Hugging Face's own library with
-// add_special_tokens=False.
+// huggingFace is a tokenizer.json: the byte-level BPE of GPT-2, Llama 3, Qwen2 to Qwen3.5, DeepSeek V3, gpt-oss and
+// others that split text in the same ways; SentencePiece's BPE (Llama 2, Mistral v1, Gemma) and Unigram (T5, XLM-R);
+// BERT's WordPiece. It gives the same tokens as Hugging Face's own library with add_special_tokens=False.
 type huggingFace struct {
 	name      string
-	nfc       bool
+	changes   []normalizer
 	steps     []step // one after the other, each inside the pieces of the one before
+	model     model  // nil is byte-level BPE
 	whole     bool   // a piece that is a token is not looked at any closer
 	tokens    map[string]int32
 	texts     []string // the bytes of each identifier
@@ -34,6 +34,8 @@ type huggingFace struct {
 type step struct {
 	space bool    // a piece gets a space in front where it has none
 	split matcher // nil leaves it whole
+	// own, where it is not nil, is all that the step does. start says whether the piece begins the text.
+	own func(text string, start bool, piece func(string))
 }
 
 type pair struct{ left, right int32 }
@@ -65,16 +67,9 @@ func openHuggingFace(path string) (*huggingFace, error) {
 // whoever saved the file, and no server applies them. The post-processor adds what surrounds a text, which is not
 // counted.
 type tokenizerFile struct {
-	AddedTokens []struct {
-		ID         int    `json:"id"`
-		Content    string `json:"content"`
-		SingleWord bool   `json:"single_word"`
-		LStrip     bool   `json:"lstrip"`
-		RStrip     bool   `json:"rstrip"`
-		Normalized bool   `json:"normalized"`
-	} `json:"added_tokens"`
-	Normalizer   json.RawMessage `json:"normalizer"`
-	PreTokenizer json.RawMessage `json:"pre_tokenizer"`
+	AddedTokens  []addedTokenFile `json:"added_tokens"`
+	Normalizer   json.RawMessage  `json:"normalizer"`
+	PreTokenizer json.RawMessage  `json:"pre_tokenizer"`
 	Model        struct {
 		Type         string           `json:"type"`
 		Dropout      float64          `json:"dropout"`
@@ -82,70 +77,120 @@ type tokenizerFile struct {
 		Suffix       string           `json:"end_of_word_suffix"`
 		ByteFallback bool             `json:"byte_fallback"`
 		IgnoreMerges bool             `json:"ignore_merges"`
+		Unknown      string           `json:"unk_token"`
+		FuseUnk      bool             `json:"fuse_unk"`
+		MaxChars     *int             `json:"max_input_chars_per_word"`
 		Vocab        map[string]int32 `json:"vocab"`
 		Merges       json.RawMessage  `json:"merges"`
 	} `json:"model"`
 }
 
+type addedTokenFile struct {
+	ID         int    `json:"id"`
+	Content    string `json:"content"`
+	SingleWord bool   `json:"single_word"`
+	LStrip     bool   `json:"lstrip"`
+	RStrip     bool   `json:"rstrip"`
+	Normalized bool   `json:"normalized"`
+}
+
 func parseHuggingFace(path string, data []byte) (*huggingFace, error) {
 	// The model's type comes first: the vocabulary of another kind of model does not even have this shape.
 	var kind struct {
-		Model struct {
-			Type string `json:"type"`
-		} `json:"model"`
+		AddedTokens  []addedTokenFile `json:"added_tokens"`
+		Normalizer   json.RawMessage  `json:"normalizer"`
+		PreTokenizer json.RawMessage  `json:"pre_tokenizer"`
+		Model        json.RawMessage  `json:"model"`
+	}
+	var of struct {
+		Type string `json:"type"`
 	}
 	if err := json.Unmarshal(data, &kind); err != nil {
 		return nil, fmt.Errorf("%s is not a tokenizer.json: %w", path, err)
 	}
-	if kind.Model.Type != "BPE" {
-		return nil, &UnsupportedError{path, "model type", fmt.Sprintf("%q", kind.Model.Type)}
+	if err := json.Unmarshal(orNull(kind.Model), &of); err != nil {
+		return nil, fmt.Errorf("%s is not a tokenizer.json: model: %w", path, err)
 	}
-	var file tokenizerFile
+	t := &huggingFace{name: filepath.Base(path), addedText: map[int]string{}}
+	if of.Type == "Unigram" {
+		if err := t.parseUnigram(path, kind.Model); err != nil {
+			return nil, err
+		}
+		return t, t.parseRest(path, &tokenizerFile{
+			AddedTokens: kind.AddedTokens, Normalizer: kind.Normalizer, PreTokenizer: kind.PreTokenizer,
+		})
+	}
+	if of.Type != "BPE" && of.Type != "WordPiece" {
+		return nil, &UnsupportedError{path, "model type", fmt.Sprintf("%q", of.Type)}
+	}
+	// continuing_subword_prefix is ## where a WordPiece is silent about it.
+	file := tokenizerFile{}
+	if of.Type == "WordPiece" {
+		file.Model.Prefix = "##"
+	}
 	if err := json.Unmarshal(data, &file); err != nil {
 		return nil, fmt.Errorf("%s is not a tokenizer.json: %w", path, err)
+	}
+	if of.Type == "WordPiece" {
+		if err := t.parseWordPiece(path, &file, file.Model.Prefix); err != nil {
+			return nil, err
+		}
+		return t, t.parseRest(path, &file)
 	}
 	switch m := file.Model; {
 	case m.Dropout != 0:
 		return nil, &UnsupportedError{path, "dropout", fmt.Sprint(m.Dropout)}
 	case m.Prefix != "" || m.Suffix != "":
 		return nil, &UnsupportedError{path, "mark of word parts", fmt.Sprintf("%q and %q", m.Prefix, m.Suffix)}
-	case m.ByteFallback:
-		return nil, &UnsupportedError{path, "model", "a SentencePiece model (byte_fallback)"}
 	}
-	t := &huggingFace{name: filepath.Base(path), whole: file.Model.IgnoreMerges, addedText: map[int]string{}}
-	if err := t.setNormalizer(path, file.Normalizer); err != nil {
-		return nil, err
-	}
-	byteLevel, err := t.addPreTokenizer(path, file.PreTokenizer)
-	if err != nil {
-		return nil, err
-	}
-	if !byteLevel {
-		found := "without the step ByteLevel: " + shorten(file.PreTokenizer)
-		return nil, &UnsupportedError{path, "pre-tokenizer", found}
-	}
-	if err := t.setVocabulary(path, file.Model.Vocab); err != nil {
-		return nil, err
-	}
+	t.whole = file.Model.IgnoreMerges
 	if err := t.setMerges(path, file.Model.Vocab, file.Model.Merges); err != nil {
 		return nil, err
 	}
+	return t, t.parseRest(path, &file)
+}
+
+// parseRest reads what stands around the model, and a BPE's vocabulary, which the pre-tokenizer tells how to read.
+func (t *huggingFace) parseRest(path string, file *tokenizerFile) error {
+	if err := t.setNormalizer(path, file.Normalizer); err != nil {
+		return err
+	}
+	byteLevel, err := t.addPreTokenizer(path, file.PreTokenizer)
+	switch {
+	case err != nil:
+		return err
+	case byteLevel && t.model != nil || byteLevel && file.Model.ByteFallback:
+		return &UnsupportedError{path, "pre-tokenizer", "ByteLevel, for a model that is not: " +
+			shorten(file.PreTokenizer)}
+	case byteLevel:
+		err = t.setVocabulary(path, file.Model.Vocab)
+	case t.model != nil:
+	case file.Model.ByteFallback || file.Model.Unknown != "":
+		err = t.parseCharacters(path, file)
+	default:
+		err = &UnsupportedError{path, "pre-tokenizer", "without the step ByteLevel: " + shorten(file.PreTokenizer)}
+	}
+	if err != nil {
+		return err
+	}
+	if _, words := t.model.(*wordPiece); t.model != nil && !words {
+		t.useSpaces()
+	}
 	for _, a := range file.AddedTokens {
-		if a.SingleWord || a.LStrip || a.RStrip {
-			part := fmt.Sprintf("added token %q", a.Content)
-			return nil, &UnsupportedError{path, part, "one with single_word, lstrip or rstrip"}
+		if a.SingleWord {
+			return &UnsupportedError{path, fmt.Sprintf("added token %q", a.Content), "one with single_word"}
 		}
 		if a.Content == "" {
 			continue
 		}
 		t.addedText[a.ID] = a.Content
 		if a.Normalized {
-			t.normal.add(t.normalize(a.Content), a.ID)
+			t.normal.add(t.normalize(a.Content), a)
 		} else {
-			t.raw.add(a.Content, a.ID)
+			t.raw.add(a.Content, a)
 		}
 	}
-	return t, nil
+	return nil
 }
 
 func shorten(data []byte) string {
@@ -156,31 +201,7 @@ func shorten(data []byte) string {
 }
 
 func (t *huggingFace) setNormalizer(path string, data json.RawMessage) error {
-	var n struct {
-		Type        string
-		Normalizers []json.RawMessage
-	}
-	if err := json.Unmarshal(orNull(data), &n); err != nil {
-		return fmt.Errorf("%s: normalizer: %w", path, err)
-	}
-	switch n.Type {
-	case "":
-		if string(orNull(data)) != "null" {
-			break
-		}
-		return nil
-	case "NFC":
-		t.nfc = true
-		return nil
-	case "Sequence":
-		for _, part := range n.Normalizers {
-			if err := t.setNormalizer(path, part); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return &UnsupportedError{path, "normalizer", shorten(data)}
+	return readNormalizers(path, data, func(n normalizer) { t.changes = append(t.changes, n) })
 }
 
 func orNull(data json.RawMessage) json.RawMessage {
@@ -195,17 +216,48 @@ func (t *huggingFace) addPreTokenizer(path string, data json.RawMessage) (byteLe
 	p := struct {
 		Type             string
 		PreTokenizers    []json.RawMessage
-		Pattern          struct{ Regex *string }
+		Pattern          struct{ Regex, String *string }
 		Behavior         string
 		Invert           bool
 		AddPrefixSpace   bool `json:"add_prefix_space"`
 		UseRegex         bool `json:"use_regex"`
 		IndividualDigits bool `json:"individual_digits"`
+		Replacement      string
+		PrependScheme    *string `json:"prepend_scheme"`
+		Split            *bool   `json:"split"`
 	}{UseRegex: true, AddPrefixSpace: true} // as the library has it where a file is silent
 	if err := json.Unmarshal(orNull(data), &p); err != nil {
 		return false, fmt.Errorf("%s: pre_tokenizer: %w", path, err)
 	}
 	switch p.Type {
+	case "":
+		if string(orNull(data)) == "null" {
+			return false, nil
+		}
+	case "WhitespaceSplit":
+		t.steps = append(t.steps, step{own: func(text string, _ bool, piece func(string)) {
+			for _, word := range strings.FieldsFunc(text, unicode.IsSpace) {
+				piece(word)
+			}
+		}})
+		return false, nil
+	case "BertPreTokenizer":
+		t.steps = append(t.steps, step{own: func(text string, _ bool, piece func(string)) { bertPieces(text, piece) }})
+		return false, nil
+	case "Metaspace":
+		m := metaspace{mark: p.Replacement, always: p.AddPrefixSpace, split: p.Split == nil || *p.Split}
+		if p.PrependScheme != nil {
+			m.always, m.first = *p.PrependScheme == "always", *p.PrependScheme == "first"
+			if !m.always && !m.first && *p.PrependScheme != "never" {
+				break
+			}
+		}
+		// With steps before it, whether a piece begins the text is not told here.
+		if m.mark == "" || m.first && len(t.steps) > 0 {
+			break
+		}
+		t.steps = append(t.steps, step{own: m.pieces})
+		return false, nil
 	case "Sequence":
 		for i, part := range p.PreTokenizers {
 			byteLevel, err = t.addPreTokenizer(path, part)
@@ -233,6 +285,16 @@ func (t *huggingFace) addPreTokenizer(path string, data json.RawMessage) (byteLe
 		t.steps = append(t.steps, step{split: func(text string) int { return run(text, number, most) }})
 		return false, nil
 	case "Split":
+		if p.Pattern.String != nil && *p.Pattern.String == " " && p.Behavior == "MergedWithPrevious" && !p.Invert {
+			t.steps = append(t.steps, step{own: func(text string, _ bool, piece func(string)) {
+				for part := range strings.SplitAfterSeq(text, " ") {
+					if part != "" {
+						piece(part)
+					}
+				}
+			}})
+			return false, nil
+		}
 		if p.Pattern.Regex == nil {
 			break
 		}
@@ -251,12 +313,9 @@ func (t *huggingFace) addPreTokenizer(path string, data json.RawMessage) (byteLe
 
 // setVocabulary turns the printable stand-ins of a byte-level vocabulary back into bytes.
 func (t *huggingFace) setVocabulary(path string, vocab map[string]int32) error {
-	var size int32
-	for text, id := range vocab {
-		if id < 0 || id > 1<<24 {
-			return fmt.Errorf("%s: the token %q has the identifier %d; want 0 to %d", path, text, id, 1<<24)
-		}
-		size = max(size, id+1)
+	size, err := vocabularySize(path, vocab)
+	if err != nil {
+		return err
 	}
 	t.tokens = make(map[string]int32, len(vocab))
 	t.texts = make([]string, size)
@@ -277,6 +336,17 @@ func (t *huggingFace) setVocabulary(path string, vocab map[string]int32) error {
 		t.bytes[b] = id
 	}
 	return nil
+}
+
+// vocabularySize is one more than the greatest identifier.
+func vocabularySize(path string, vocab map[string]int32) (size int32, err error) {
+	for text, id := range vocab {
+		if id < 0 || id > 1<<24 {
+			return 0, fmt.Errorf("%s: the token %q has the identifier %d; want 0 to %d", path, text, id, 1<<24)
+		}
+		size = max(size, id+1)
+	}
+	return size, nil
 }
 
 func (t *huggingFace) setMerges(path string, vocab map[string]int32, data json.RawMessage) error {
@@ -350,16 +420,21 @@ func (t *huggingFace) Encode(text string) []int {
 	}
 	var ids []int
 	var work merger
-	t.raw.cut(text, func(id int) { ids = append(ids, id) }, func(text string) {
-		t.normal.cut(t.normalize(text), func(id int) { ids = append(ids, id) }, func(text string) {
-			pieces(text, t.steps, func(piece string) {
+	token := func(id int) { ids = append(ids, id) }
+	t.raw.cut(text, token, func(text string, start bool) {
+		t.normal.cut(t.normalize(text), token, func(text string, starts bool) {
+			pieces(text, start && starts, t.steps, func(piece string) {
+				if t.model != nil {
+					ids = t.model.encode(piece, ids, &work)
+					return
+				}
 				if t.whole {
 					if id, ok := t.tokens[piece]; ok {
 						ids = append(ids, int(id))
 						return
 					}
 				}
-				ids = work.merge(t, piece, ids)
+				ids = work.mergeBytes(t, piece, ids)
 			})
 		})
 	})
@@ -367,26 +442,30 @@ func (t *huggingFace) Encode(text string) []int {
 }
 
 func (t *huggingFace) normalize(text string) string {
-	if t.nfc {
-		return norm.NFC.String(text)
+	for _, change := range t.changes {
+		text = change(text)
 	}
 	return text
 }
 
-// pieces passes on what the steps leave of a text, which is not empty.
-func pieces(text string, steps []step, piece func(string)) {
+// pieces passes on what the steps leave of a text, which is not empty. start says whether all text starts with it.
+func pieces(text string, start bool, steps []step, piece func(string)) {
 	if len(steps) == 0 {
 		piece(text)
+		return
+	}
+	if own := steps[0].own; own != nil {
+		own(text, start, func(part string) { pieces(part, false, steps[1:], piece) })
 		return
 	}
 	if steps[0].space && text[0] != ' ' {
 		text = " " + text
 	}
 	if steps[0].split == nil {
-		pieces(text, steps[1:], piece)
+		pieces(text, false, steps[1:], piece)
 		return
 	}
-	steps[0].split.split(text, func(part string) { pieces(part, steps[1:], piece) })
+	steps[0].split.split(text, func(part string) { pieces(part, false, steps[1:], piece) })
 }
 
 // Decode returns the text of identifiers, special tokens included.
@@ -409,18 +488,20 @@ type addedTokens struct {
 }
 
 type addedToken struct {
-	text string
-	id   int
+	text        string
+	id          int
+	left, right bool // takes the white space on this side along
 }
 
-func (a *addedTokens) add(text string, id int) {
+func (a *addedTokens) add(text string, t addedTokenFile) {
 	if text != "" {
 		a.any = true
-		a.byFirst[text[0]] = append(a.byFirst[text[0]], addedToken{text, id})
+		a.byFirst[text[0]] = append(a.byFirst[text[0]], addedToken{text, t.ID, t.LStrip, t.RStrip})
 	}
 }
 
-func (a *addedTokens) cut(text string, token func(id int), between func(string)) {
+// cut passes on the tokens, and the text between them; start says whether it is where the text starts.
+func (a *addedTokens) cut(text string, token func(id int), between func(text string, start bool)) {
 	from := 0
 	for i := 0; a.any && i < len(text); {
 		best := addedToken{}
@@ -433,14 +514,21 @@ func (a *addedTokens) cut(text string, token func(id int), between func(string))
 			i++
 			continue
 		}
-		if i > from {
-			between(text[from:i])
+		before := text[from:i]
+		if best.left {
+			before = strings.TrimRightFunc(before, unicode.IsSpace)
+		}
+		if before != "" {
+			between(before, from == 0)
 		}
 		token(best.id)
 		i += len(best.text)
+		if best.right {
+			i = len(text) - len(strings.TrimLeftFunc(text[i:], unicode.IsSpace))
+		}
 		from = i
 	}
 	if from < len(text) {
-		between(text[from:])
+		between(text[from:], from == 0)
 	}
 }

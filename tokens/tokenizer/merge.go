@@ -20,18 +20,32 @@ type candidate struct {
 	left, right int32
 }
 
-// merge appends the tokens of a piece. Of all pairs the one that comes first in the order of merging is joined, the
-// leftmost where several are equal, until no pair is in that order.
-func (w *merger) merge(t *huggingFace, piece string, ids []int) []int {
-	w.parts, w.queue = w.parts[:0], w.queue[:0]
-	if len(piece) == 0 || len(piece) > math.MaxInt32 {
+// start begins a piece.
+func (w *merger) start() { w.parts, w.queue = w.parts[:0], w.queue[:0] }
+
+// add puts a token behind the others of the piece.
+func (w *merger) add(id int32) {
+	at := int32(len(w.parts))
+	w.parts = append(w.parts, mergePart{id, at - 1, at + 1})
+}
+
+// mergeBytes appends the tokens of a piece that starts as its bytes.
+func (w *merger) mergeBytes(t *huggingFace, piece string, ids []int) []int {
+	w.start()
+	for i := range len(piece) {
+		w.add(t.bytes[piece[i]])
+	}
+	return w.merge(t, ids)
+}
+
+// merge appends the tokens of what was added. Of all pairs the one that comes first in the order of merging is joined,
+// the leftmost where several are equal, until no pair is in that order.
+func (w *merger) merge(t *huggingFace, ids []int) []int {
+	if len(w.parts) == 0 || len(w.parts) > math.MaxInt32 {
 		return ids
 	}
-	for i := range len(piece) {
-		w.parts = append(w.parts, mergePart{t.bytes[piece[i]], int32(i) - 1, int32(i) + 1})
-	}
-	w.parts[len(piece)-1].next = -1
-	for i := range len(piece) - 1 {
+	w.parts[len(w.parts)-1].next = -1
+	for i := range len(w.parts) - 1 {
 		w.consider(t, int32(i))
 	}
 	for len(w.queue) > 0 {

@@ -3,7 +3,10 @@
 //
 //	tokenizer.go        Tokenizer, Open; files of tiktoken
 //	embedded.go         the encodings that are part of the program
-//	huggingface.go      the byte-level BPE of a tokenizer.json
+//	huggingface.go      a tokenizer.json: its parts, and byte-level BPE
+//	models.go           its other models: SentencePiece's BPE and Unigram, WordPiece
+//	normalize.go        its normalisers
+//	bertranges.go       the characters that BERT's steps look for
 //	split.go            how a text is cut into pieces before merging, for the regular expressions that are known
 //	merge.go            merging the bytes of a piece
 //	words.go            Vocabulary: words that are one token each for whoever counts

@@ -172,11 +172,11 @@ func TestEmbeddedWordsAreOneTokenEach(t *testing.T) {
 // An error of a library says what is wrong; which flag helps is known to the program alone.
 func TestErrorsNameNoFlag(t *testing.T) {
 	few := &VocabularyError{Ruler: "x", Words: 3, First: 1}
-	unknown := &UnsupportedError{"dir/tokenizer.json", "model type", `"Unigram"`}
+	unknown := &UnsupportedError{"dir/tokenizer.json", "model type", `"WordLevel"`}
 	for err, want := range map[error]string{
 		few: "by x only 3 of the known words are one token (1 at the start of a text, 64 are needed): " +
 			"prompts of an exact length cannot be made of them",
-		unknown: `dir/tokenizer.json: its model type is "Unigram", which is not known here: ` +
+		unknown: `dir/tokenizer.json: its model type is "WordLevel", which is not known here: ` +
 			`its tokens could only be guessed`,
 	} {
 		if err.Error() != want {
@@ -210,24 +210,40 @@ func TestUnknownTokenizersAreRefused(t *testing.T) {
 	type m = map[string]any
 	byteLevel := m{"type": "ByteLevel"}
 	for name, change := range map[string]func(file, model m){
-		"model type is \"WordPiece\"": func(_, model m) { model["type"] = "WordPiece" },
-		"model type is \"Unigram\"": func(_, model m) {
+		"model type is \"WordLevel\"":        func(_, model m) { model["type"] = "WordLevel" },
+		"unk_token is \"\", which is not in": func(_, model m) { model["type"] = "WordPiece" },
+		"unk_id is none": func(_, model m) {
 			model["type"] = "Unigram"
 			model["vocab"] = []any{[]any{"a", -1.5}}
+		},
+		"ByteLevel, for a model that is not": func(_, model m) {
+			model["type"], model["unk_id"] = "Unigram", 0
+			model["vocab"] = []any{[]any{"a", -1.5}}
+		},
+		"vocabulary is without a token for each byte": func(file, model m) {
+			model["byte_fallback"] = true
+			delete(file, "pre_tokenizer")
+		},
+		"unk_token is \"<unk>\", which is not in": func(file, model m) {
+			model["unk_token"] = "<unk>"
+			delete(file, "pre_tokenizer")
+		},
+		"normalizer is {\"content\":\"\",\"pattern\":{\"Regex\":\"x\"}": func(file, _ m) {
+			file["normalizer"] = m{"type": "Replace", "pattern": m{"Regex": "x"}, "content": ""}
 		},
 		"model type is \"\"":                      func(_, model m) { delete(model, "type") },
 		"dropout is 0.1":                          func(_, model m) { model["dropout"] = 0.1 },
 		"mark of word parts is \"\" and \"</w>\"": func(_, model m) { model["end_of_word_suffix"] = "</w>" },
-		"a SentencePiece model":                   func(_, model m) { model["byte_fallback"] = true },
+		"ByteLevel, for a model":                  func(_, model m) { model["byte_fallback"] = true },
 		"no token for the byte 0x20":              func(_, model m) { delete(model["vocab"].(m), "Ġ") },
 		"normalizer is {\"type\":\"NFKC\"}":       func(file, _ m) { file["normalizer"] = m{"type": "NFKC"} },
 		"normalizer is {\"type\":\"Lowercase\"}": func(file, _ m) {
 			file["normalizer"] = m{"type": "Sequence", "normalizers": []any{m{"type": "Lowercase"}}}
 		},
-		"pre-tokenizer is nothing": func(file, _ m) { delete(file, "pre_tokenizer") },
-		"pre-tokenizer is null":    func(file, _ m) { file["pre_tokenizer"] = nil },
-		"pre-tokenizer is {\"type\":\"Metaspace\"": func(file, _ m) {
-			file["pre_tokenizer"] = m{"type": "Metaspace"}
+		"the step ByteLevel: nothing": func(file, _ m) { delete(file, "pre_tokenizer") },
+		"the step ByteLevel: null":    func(file, _ m) { file["pre_tokenizer"] = nil },
+		"pre-tokenizer is {\"prepend_scheme\":\"last\"": func(file, _ m) {
+			file["pre_tokenizer"] = m{"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"}
 		},
 		"without the step ByteLevel: {\"type\":\"Digits\"": func(file, _ m) {
 			file["pre_tokenizer"] = m{"type": "Digits"}
@@ -244,9 +260,9 @@ func TestUnknownTokenizersAreRefused(t *testing.T) {
 		"\"pattern\":{\"String\":\"-\"}": func(file, _ m) {
 			file["pre_tokenizer"] = m{"type": "Split", "pattern": m{"String": "-"}, "behavior": "Isolated"}
 		},
-		"single_word, lstrip or rstrip": func(file, _ m) {
+		"one with single_word": func(file, _ m) {
 			file["added_tokens"] = []any{m{"id": 300, "content": "<x>",
-				"rstrip": true}}
+				"single_word": true}}
 		},
 	} {
 		_, err := parseHuggingFace("dir/tokenizer.json", tiny(t, change))

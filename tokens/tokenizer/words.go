@@ -3,6 +3,7 @@ package tokenizer
 import (
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -56,11 +57,15 @@ func (v Vocabulary) Check() error {
 }
 
 // Fit returns the embedded words that are one token for the tokenizer. It fails with a [VocabularyError] where they are
-// too few.
+// too few, or where tokens span words.
 func Fit(t Tokenizer) (Vocabulary, error) {
 	v := Vocabulary{Ruler: t.Name()}
+	// A word stands behind another one here: SentencePiece puts a space of its own in front of a text, so that a text
+	// that starts with one has two.
+	const before = "the"
+	alone := t.Count(before)
 	for _, w := range EmbeddedWords().Words {
-		if t.Count(" "+w) != 1 {
+		if t.Count(before+" "+w) != alone+1 {
 			continue
 		}
 		v.Words = append(v.Words, w)
@@ -68,5 +73,18 @@ func Fit(t Tokenizer) (Vocabulary, error) {
 			v.First = append(v.First, w)
 		}
 	}
-	return v, v.Check()
+	if err := v.Check(); err != nil {
+		return v, err
+	}
+	// Not every model splits a text into words before it merges: they must add up in any order.
+	backwards := slices.Clone(v.Words)
+	slices.Reverse(backwards)
+	for _, words := range [][]string{v.Words, backwards} {
+		text := v.First[0] + " " + strings.Join(words, " ")
+		if n := t.Count(text); n != 1+len(words) {
+			return v, fmt.Errorf("by %s %d words of one token each are %d tokens side by side: "+
+				"prompts of an exact length cannot be made of them", v.Ruler, 1+len(words), n)
+		}
+	}
+	return v, nil
 }
