@@ -50,9 +50,10 @@ func (e *Endpoint) Try(ctx context.Context, path string, body []byte, patience t
 		return nil, e.explain(doing, err)
 	}
 	if !strings.HasPrefix(strings.ToLower(resp.Header.Get("Content-Type")), "text/event-stream") {
-		return e.tryWhole(ctx, doing, resp)
+		return e.tryWhole(ctx, doing, stream.DialectOf(path), resp)
 	}
-	r := trialReader{Trial: Trial{Streamed: true, PromptTokens: -1, OutputTokens: -1}, start: start}
+	as := stream.DialectOf(path)
+	r := trialReader{as: as, Trial: Trial{Streamed: true, PromptTokens: -1, OutputTokens: -1}, start: start}
 	limited := &limitedReader{io.TeeReader(resp.Body, &r.raw), trialLimit}
 	for ev, err := range sse.Read(limited, &sse.ReadConfig{MaxEventSize: stream.MaxEvent}) {
 		switch {
@@ -85,6 +86,7 @@ func (e *Endpoint) Try(ctx context.Context, path string, body []byte, patience t
 // trialReader reads a trial's stream by go-sse and encoding/json.
 type trialReader struct {
 	Trial
+	as       stream.Dialect
 	start    time.Time
 	raw      bytes.Buffer // the stream as it came
 	deltas   []stream.Delta
@@ -102,7 +104,7 @@ func (r *trialReader) event(ev sse.Event, redactor Redactor) (Cause, error) {
 		return "", nil
 	}
 	var d stream.Delta
-	if err := d.Decode([]byte(ev.Data)); err != nil {
+	if err := d.DecodeAs(r.as, []byte(ev.Data)); err != nil {
 		return CauseNotAPI, err
 	}
 	if d.Error != nil || ev.Type == "error" {
@@ -110,6 +112,7 @@ func (r *trialReader) event(ev sse.Event, redactor Redactor) (Cause, error) {
 		return CauseStreamError, fmt.Errorf("the stream brought an error: %s", message)
 	}
 	r.deltas = append(r.deltas, d)
+	r.done = r.done || d.Last
 	r.finished = r.finished || d.Finish != stream.NoFinish
 	if d.Token {
 		if r.Tokens++; r.Tokens == 1 {
@@ -117,14 +120,19 @@ func (r *trialReader) event(ev sse.Event, redactor Redactor) (Cause, error) {
 		}
 	}
 	if d.HasUsage {
-		r.PromptTokens, r.OutputTokens = int(d.Prompt), int(d.Output)
+		if d.Prompt >= 0 {
+			r.PromptTokens = int(d.Prompt)
+		}
+		if d.Output >= 0 {
+			r.OutputTokens = int(d.Output)
+		}
 	}
 	return "", nil
 }
 
 // trial returns what was seen, if the measuring parsers see the same.
 func (e *Endpoint) trial(doing string, r *trialReader) (*Trial, error) {
-	if err := sameParse(r.raw.Bytes(), r.deltas, e.redactor); err != nil {
+	if err := sameParse(r.as, r.raw.Bytes(), r.deltas, e.redactor); err != nil {
 		err = fmt.Errorf("openloop's two readers of streams disagree on this server's, "+
 			"so that nothing it measured could be trusted (please report this): %w", err)
 		return nil, e.fail(doing, CauseReadersDiffer, err)
@@ -133,13 +141,13 @@ func (e *Endpoint) trial(doing string, r *trialReader) (*Trial, error) {
 }
 
 // tryWhole reads an answer that is not a stream.
-func (e *Endpoint) tryWhole(ctx context.Context, doing string, resp *http.Response) (*Trial, error) {
+func (e *Endpoint) tryWhole(ctx context.Context, doing string, as stream.Dialect, resp *http.Response) (*Trial, error) {
 	body, err := readAnswer(ctx, resp)
 	if err != nil {
 		return nil, e.explain(doing, err)
 	}
 	var d stream.Delta
-	if err := d.Decode(body); err != nil || d.Finish == stream.NoFinish {
+	if err := d.DecodeAs(as, body); err != nil || d.Finish == stream.NoFinish {
 		kind := "of no Content-Type"
 		if given := resp.Header.Get("Content-Type"); given != "" {
 			kind = stream.Shorten(e.Redact(given), errorShown)
@@ -151,7 +159,7 @@ func (e *Endpoint) tryWhole(ctx context.Context, doing string, resp *http.Respon
 }
 
 // sameParse reads a stream by the measuring parsers and compares with what go-sse and encoding/json made of it.
-func sameParse(raw []byte, want []stream.Delta, redactor Redactor) error {
+func sameParse(as stream.Dialect, raw []byte, want []stream.Delta, redactor Redactor) error {
 	n := 0
 	var mismatch error
 	s := stream.Splitter{Emit: func(data []byte, _ bool) {
@@ -161,7 +169,7 @@ func sameParse(raw []byte, want []stream.Delta, redactor Redactor) error {
 		var d stream.Delta
 		w := &want[n]
 		n++
-		if err := d.Parse(data); err != nil {
+		if err := d.ParseAs(as, data); err != nil {
 			mismatch = err
 		} else if d.Token != w.Token || d.Finish != w.Finish || d.Output != w.Output || d.Prompt != w.Prompt ||
 			!bytes.Equal(d.AppendText(nil), w.AppendText(nil)) {

@@ -126,10 +126,7 @@ func (o *ownPart) MarshalJSON() ([]byte, error) {
 
 // requestType is GuideLLM's name of a kind of request.
 func requestType(f tokens.Format) string {
-	if f == tokens.TextCompletions {
-		return "text_completions"
-	}
-	return "chat_completions"
+	return f.String()
 }
 
 // ArgsOf says what was asked for in the words of GuideLLM's arguments. No credential is in them.

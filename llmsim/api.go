@@ -104,7 +104,7 @@ func (c *content) UnmarshalJSON(data []byte) error {
 	var b strings.Builder
 	for i, p := range parts {
 		switch p.Type {
-		case "text", "input_text":
+		case "text", "input_text", "output_text":
 		case "image_url":
 			h := fnv.New64a()
 			_, _ = h.Write([]byte(p.Image.URL)) // a hash does not fail
@@ -178,6 +178,10 @@ type completionBody struct {
 	IgnoreEOS           bool       `json:"ignore_eos"`
 	N                   *int       `json:"n"`
 	Stream              bool       `json:"stream"`
+	Input               *input     `json:"input"` // of a Responses request
+	Instructions        string     `json:"instructions"`
+	MaxOutputTokens     *int       `json:"max_output_tokens"`
+	System              content    `json:"system"` // of a Messages request
 	StreamOptions       *struct {
 		IncludeUsage bool `json:"include_usage"`
 	} `json:"stream_options"`
@@ -186,7 +190,8 @@ type completionBody struct {
 // request is a completion request that was found good.
 type request struct {
 	model        string
-	chat         bool
+	api          api
+	chat         bool // by the chat template
 	stream       bool
 	includeUsage bool
 	promptTokens int
@@ -246,7 +251,7 @@ func readAll(r *http.Request) ([]byte, error) {
 }
 
 // parseRequest reads a completion request, checks it as vLLM does, and counts its prompt.
-func (s *Server) parseRequest(r *http.Request, chat bool) (*request, *apiError) {
+func (s *Server) parseRequest(r *http.Request, by api) (*request, *apiError) {
 	var b completionBody
 	if e := readBody(r, &b); e != nil {
 		return nil, e
@@ -254,7 +259,20 @@ func (s *Server) parseRequest(r *http.Request, chat bool) (*request, *apiError) 
 	if e := s.checkModel(b.Model); e != nil {
 		return nil, e
 	}
-	req := &request{model: b.Model, chat: chat, stream: b.Stream, ignoreEOS: b.IgnoreEOS, minTokens: b.MinTokens}
+	chat := by != textAPI
+	if by == responsesAPI || by == messagesAPI {
+		list, e := b.conversation(by)
+		if e != nil {
+			return nil, e
+		}
+		b.Messages = &list
+	}
+	if by == responsesAPI {
+		b.MaxCompletionTokens = b.MaxOutputTokens
+	}
+	req := &request{
+		api: by, model: b.Model, chat: chat, stream: b.Stream, ignoreEOS: b.IgnoreEOS, minTokens: b.MinTokens,
+	}
 	if b.StreamOptions != nil {
 		if !b.Stream {
 			return nil, invalid("stream_options",

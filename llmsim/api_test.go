@@ -9,19 +9,24 @@ import (
 	"time"
 )
 
-// FuzzRequest sends any body to both endpoints: a request is refused with 400 or 404, or fits the engine.
+// FuzzRequest sends any body to all endpoints: a request is refused with 400 or 404, or fits the engine.
 func FuzzRequest(f *testing.F) {
-	f.Add(chatBody(5, 3, ignoreEOS), true)
-	f.Add(`{"prompt":["a"],"max_tokens":3,"stream":true,"stream_options":{"include_usage":true}}`, false)
-	f.Add(`{"prompt":[1,2,3],"min_tokens":-1}`, false)
-	f.Add(`{"messages":[{"role":"user","content":null}],"max_tokens":null,"max_completion_tokens":7,"n":1}`, true)
+	f.Add(chatBody(5, 3, ignoreEOS), uint8(chatAPI))
+	f.Add(`{"prompt":["a"],"max_tokens":3,"stream":true,"stream_options":{"include_usage":true}}`, uint8(textAPI))
+	f.Add(`{"prompt":[1,2,3],"min_tokens":-1}`, uint8(textAPI))
+	f.Add(`{"messages":[{"role":"user","content":null}],"max_tokens":null,"max_completion_tokens":7,"n":1}`,
+		uint8(chatAPI))
+	f.Add(`{"input":"a b","instructions":"c","max_output_tokens":3,"stream":true}`, uint8(responsesAPI))
+	f.Add(`{"input":[{"role":"user","content":[{"type":"input_text","text":"a"}]}]}`, uint8(responsesAPI))
+	f.Add(`{"messages":[{"role":"user","content":"a"}],"system":"s","max_tokens":3}`, uint8(messagesAPI))
 	s, err := NewServer(Config{MaxModelLen: 64, KVCacheTokens: 64})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { _ = s.Close() })
-	f.Fuzz(func(t *testing.T, body string, chat bool) {
-		req, refused := s.parseRequest(httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)), chat)
+	f.Fuzz(func(t *testing.T, body string, kind uint8) {
+		by := api(kind) % (messagesAPI + 1)
+		req, refused := s.parseRequest(httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)), by)
 		if refused != nil {
 			if refused.status != 400 && refused.status != 404 {
 				t.Fatalf("status %d", refused.status)

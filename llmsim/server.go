@@ -175,9 +175,13 @@ func (s *Server) routes() {
 	handle(http.MethodGet, "/v1/models", s.handleModels)
 	handle(http.MethodPost, "/tokenize", s.handleTokenize)
 	handle(http.MethodPost, "/v1/chat/completions",
-		func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, true) })
+		func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, chatAPI) })
 	handle(http.MethodPost, "/v1/completions",
-		func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, false) })
+		func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, textAPI) })
+	handle(http.MethodPost, "/v1/responses",
+		func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, responsesAPI) })
+	handle(http.MethodPost, "/v1/messages",
+		func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, messagesAPI) })
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusNotFound, map[string]string{"detail": "Not Found"})
 	})
@@ -207,7 +211,7 @@ func (s *Server) authorized(r *http.Request) bool {
 }
 
 // handleCompletion takes a request through its whole life: read, checked, handed to the engine, written out, recorded.
-func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat bool) {
+func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, by api) {
 	s.active.Add(1)
 	defer s.active.Add(-1)
 	truth := &Truth{
@@ -232,7 +236,7 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 	}()
 	refuse := func(e *apiError) {
 		truth.Status, truth.Outcome = e.status, "refused"
-		e.write(w)
+		e.writeFor(w, by)
 	}
 
 	fault, err := s.faultFor(r, truth.Index)
@@ -258,7 +262,7 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 	if fault.SlowHeaders > 0 {
 		limitBody(w) // again, for that took its own time
 	}
-	req, refused := s.parseRequest(r, chat)
+	req, refused := s.parseRequest(r, by)
 	if refused != nil {
 		refuse(refused)
 		return
@@ -269,7 +273,7 @@ func (s *Server) handleCompletion(w http.ResponseWriter, r *http.Request, chat b
 	truth.Model, truth.Stream = req.model, req.stream
 	truth.PromptTokens, truth.AskedTokens = req.promptTokens, req.maxTokens
 	truth.Images = req.images
-	truth.ID = s.completionID(chat, truth)
+	truth.ID = s.completionID(by, truth)
 
 	st := s.newStream(req, truth, fault)
 	if fault.SlowHeaders > 0 {
@@ -321,11 +325,8 @@ func (s *Server) faultFor(r *http.Request, index uint64) (Fault, error) {
 }
 
 // completionID makes the answer's id: vLLM's prefix, then the client's request id or the arrival index.
-func (s *Server) completionID(chat bool, truth *Truth) string {
-	prefix := "cmpl-"
-	if chat {
-		prefix = "chatcmpl-"
-	}
+func (s *Server) completionID(by api, truth *Truth) string {
+	prefix := idPrefixes[by]
 	if truth.RequestID != "" {
 		return prefix + truth.RequestID
 	}

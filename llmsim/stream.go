@@ -1,10 +1,8 @@
 package llmsim
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +18,7 @@ var errCut = errors.New("connection cut")
 // listener), takes no more (a slow client), or is to stall on demand, the bytes go to pending and the handler writes
 // them.
 type stream struct {
+	req     *request
 	cached  *promptTokensDetails // of its prompt, for the usage; nil: not told
 	seq     Sequence
 	server  *Server
@@ -60,7 +59,7 @@ func (s *Server) newStream(req *request, truth *Truth, fault Fault) *stream {
 		output = max(output, req.minTokens)
 	}
 	st := &stream{
-		server: s, truth: truth, fault: fault, arrival: truth.Read, streams: req.stream, finish: "length",
+		req: req, server: s, truth: truth, fault: fault, arrival: truth.Read, streams: req.stream, finish: "length",
 		wake: make(chan struct{}, 1),
 	}
 	if stopped {
@@ -84,7 +83,14 @@ func (s *Server) newStream(req *request, truth *Truth, fault Fault) *stream {
 	}
 	if req.stream {
 		created := s.wallOrigin.Add(time.Duration(truth.Read)).Unix()
-		st.wire = buildTemplate(req, truth.ID, s.cfg.Model, created, st.finish, output, s.cfg.FinishWithLastToken)
+		switch model := s.cfg.Model; req.api {
+		case responsesAPI:
+			st.wire = buildResponses(req, truth.ID, model, created, st.finish, truth.Index, output)
+		case messagesAPI:
+			st.wire = buildMessages(req, truth.ID, model, st.finish, output)
+		default:
+			st.wire = buildTemplate(req, truth.ID, model, created, st.finish, output, s.cfg.FinishWithLastToken)
+		}
 	}
 	return st
 }
@@ -197,7 +203,7 @@ func (st *stream) serveWhole(w http.ResponseWriter, r *http.Request) error {
 	case t.Outcome == "error":
 		e := generationError()
 		t.Status = e.status
-		e.write(w)
+		e.writeFor(w, st.req.api)
 		return nil
 	}
 	if st.fault.GarbageAt > 0 {
@@ -205,12 +211,12 @@ func (st *stream) serveWhole(w http.ResponseWriter, r *http.Request) error {
 		_, _ = w.Write([]byte(garbage))
 		return nil
 	}
-	var b strings.Builder
-	for k := range st.seq.Generated {
-		b.WriteString(tokenText(t.Index, k))
+	said := answerText(t.Index, st.seq.Generated)
+	if st.req.api == responsesAPI || st.req.api == messagesAPI {
+		writeJSON(w, http.StatusOK, st.wholeOther(said))
+		return nil
 	}
-	chat := strings.HasSuffix(t.Path, "chat/completions")
-	writeJSON(w, http.StatusOK, wholeAnswer(t, st.server, b.String(), st.finish, chat, st.cached))
+	writeJSON(w, http.StatusOK, wholeAnswer(t, st.server, said, st.finish, st.req.chat, st.cached))
 	return nil
 }
 
@@ -297,8 +303,7 @@ func (st *stream) applyFault(payload []byte, k int) ([]byte, bool) {
 	if k == f.ErrorAt {
 		st.truth.Outcome = "error"
 		if st.streams {
-			data, _ := json.Marshal(generationError().body()) // plain strings and numbers
-			payload = append(append(append(payload, "data: "...), data...), "\n\ndata: [DONE]\n\n"...)
+			payload = append(payload, st.wire.failure(generationError())...)
 		}
 		return payload, false
 	}

@@ -24,6 +24,10 @@ type template struct {
 	suffix []byte
 	last   []byte // suffix of the last token's event where that carries the finish reason; else nil
 	tail   []byte // finish event, usage event where asked for, [DONE]
+
+	api    api
+	after  []byte // what comes behind the number of a token event, which follows suffix; nil: it has none
+	number int    // of the next token event
 }
 
 type chunkChoiceDelta struct {
@@ -193,7 +197,12 @@ func (t *template) appendToken(b []byte, text string, last bool) []byte {
 	if last && t.last != nil {
 		return append(b, t.last...)
 	}
-	return append(b, t.suffix...)
+	b = append(b, t.suffix...)
+	if t.after != nil {
+		b = append(strconv.AppendInt(b, int64(t.number), 10), t.after...)
+		t.number++
+	}
+	return b
 }
 
 // appendChunk frames payload as one chunk of HTTP/1.1's chunked transfer coding (RFC 9112, section 7.1).

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/openloop/openloop/loadgen/stream"
 	"github.com/openloop/openloop/loadgen/transport"
 )
 
@@ -49,6 +50,7 @@ type Client struct {
 type route struct {
 	transport transport.Transport
 	redact    func(string) string
+	dialect   stream.Dialect // of its answers
 }
 
 // mostRoutes is how many targets a client may have, classes with headers of their own counted for each.
@@ -156,7 +158,7 @@ func newRoute(t Target) (r route, err error) {
 			config.Header.Set(name, value)
 		}
 	}
-	r.redact = t.Redact
+	r.redact, r.dialect = t.Redact, stream.DialectOf(u.Path)
 	if r.redact == nil {
 		r.redact = func(s string) string { return s }
 	}

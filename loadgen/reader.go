@@ -78,6 +78,9 @@ func (r *reader) encode(q *Request) {
 		r.exchanges[at] = r.client.routes[at].transport.NewExchange(r.ctx, r.clock)
 	}
 	r.exchange, r.redact = r.exchanges[at], r.client.routes[at].redact
+	if as := r.client.routes[at].dialect; as != r.template.As {
+		r.template = stream.Template{As: as}
+	}
 	r.exchange.Encode(q.Body)
 }
 
@@ -261,7 +264,7 @@ func (r *reader) takeWhole() {
 		mediaType := stream.Shorten(r.redact(r.head.Header.Get("Content-Type")), 80)
 		return fmt.Errorf("the response (%s) is neither a stream nor a completion: %w", mediaType, why)
 	}
-	if err := r.delta.Parse(r.whole); err != nil {
+	if err := r.delta.ParseAs(r.template.As, r.whole); err != nil {
 		r.fail(ErrMalformed, unknown(err))
 		return
 	}
@@ -307,6 +310,10 @@ func (r *reader) event(data []byte, isError bool) {
 		r.token(at)
 	}
 	r.applyDelta()
+	if r.delta.Last && r.err == nil {
+		r.done = true
+		rec.End = at
+	}
 }
 
 // token takes note of a token event.

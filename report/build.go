@@ -87,10 +87,7 @@ func markRepeated(stages []Stage) {
 
 // requestKind names a kind of request as GuideLLM does.
 func requestKind(f tokens.Format) string {
-	if f == tokens.TextCompletions {
-		return "text_completions"
-	}
-	return "chat_completions"
+	return f.String()
 }
 
 // NewStage sums up one stage of a plan.

@@ -65,7 +65,7 @@ type Asked struct {
 	Model    string `json:"model"`
 	Profile  string `json:"profile"`  // synchronous, concurrent, throughput, constant, poisson or sweep
 	Workload string `json:"workload"` // such as kind=synthetic_text,prompt_tokens=256,output_tokens=128
-	// Request is the kind of request: chat_completions or text_completions; "" in files of openloops that did not say.
+	// Request is the kind of request, as --request-type names it; "" in files of openloops that did not say.
 	Request    string          `json:"request,omitempty"`
 	Objectives []slo.Objective `json:"objectives"`
 	Confidence float64         `json:"confidence"` // of every outcome, between 0.5 and 1

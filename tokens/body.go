@@ -12,23 +12,6 @@ import (
 	"unicode/utf8"
 )
 
-// Format is the kind of request that a body is for.
-type Format int
-
-// The two requests of an OpenAI-compatible server that generate text.
-const (
-	ChatCompletions Format = iota // POST /v1/chat/completions
-	TextCompletions               // POST /v1/completions
-)
-
-// Path is the format's path under the server's base address.
-func (f Format) Path() string {
-	if f == TextCompletions {
-		return "/v1/completions"
-	}
-	return "/v1/chat/completions"
-}
-
 // BodyConfig says what a request body holds beside the item. Its zero value sends what GuideLLM 0.5.0 sends, without a
 // model.
 type BodyConfig struct {
@@ -113,18 +96,29 @@ func newTemplate(cfg BodyConfig, limited bool, extra []field) template {
 	}
 	if !cfg.NoStream {
 		set(field{name: "stream", value: "true"})
-		set(field{name: "stream_options", value: `{"include_usage":true}`})
+		if cfg.Format == ChatCompletions || cfg.Format == TextCompletions { // the others' streams always end with usage
+			set(field{name: "stream_options", value: `{"include_usage":true}`})
+		}
 	}
-	lengthField, textField := "max_completion_tokens", "messages"
-	if cfg.Format == TextCompletions {
-		lengthField, textField = "max_tokens", "prompt"
+	textField := "messages"
+	switch cfg.Format {
+	case TextCompletions:
+		textField = "prompt"
+	case Responses:
+		textField = "input"
+		set(field{name: "store", value: "false"}) // OpenAI keeps answers unless told not to
 	}
-	if limited {
-		set(field{name: lengthField, hole: holeLength})
-		set(field{name: "stop", value: "null"})
-		if !cfg.NoIgnoreEOS {
+	switch {
+	case limited:
+		set(field{name: formats[cfg.Format].length, hole: holeLength})
+		if cfg.Format == ChatCompletions || cfg.Format == TextCompletions {
+			set(field{name: "stop", value: "null"})
+		}
+		if !cfg.NoIgnoreEOS && cfg.Format != Messages { // that API has no such field, and vLLM takes none
 			set(field{name: "ignore_eos", value: "true"})
 		}
+	case cfg.Format == Messages:
+		set(field{name: formats[cfg.Format].length, value: freeMessages})
 	}
 	for _, f := range extra {
 		set(f)
@@ -236,6 +230,10 @@ func (b *Body) append(dst []byte, it Item) []byte {
 			dst = append(dst, '"')
 			dst = appendEscaped(appendEscaped(dst, it.PrefixText), it.PromptText)
 			dst = append(dst, '"')
+		case p.hole == holeText && b.format == Responses:
+			dst = appendInput(dst, it)
+		case p.hole == holeText && b.format == Messages:
+			dst = appendAnthropic(dst, it)
 		case p.hole == holeText:
 			dst = appendMessages(dst, it)
 		}

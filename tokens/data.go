@@ -39,6 +39,7 @@ type dataConfig struct {
 	further []string
 	// sessions sends whole conversations as sessions; nil: each as one request.
 	sessions *SessionSpec
+	format   Format // of the requests
 }
 
 // data is an open file of records.
@@ -244,8 +245,8 @@ func (f *fileSource) start() (*data, error) {
 		return nil, errors.Join(err, f.close())
 	}
 	d := &data{close: f.close, saved: f.path != ""}
-	if f.path == TextCompletions.Path() {
-		d.format = TextCompletions
+	if format, ok := formatOf(f.path); ok {
+		d.format = format
 	}
 	if f.cfg.shuffle {
 		items, err := f.shuffled(first)

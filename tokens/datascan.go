@@ -44,13 +44,16 @@ func scanData(spec string, cfg dataConfig) (*dataScan, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := cfg.format.checkMessages(it.Messages); err != nil {
+			return nil, fmt.Errorf("%s: record %d: %w", f.all(), found.records+1, err)
+		}
 		if found.records++; it.OutputTokens > 0 {
 			found.withOutput++
 		}
 	}
 	found.saved = f.path != ""
-	if f.path == TextCompletions.Path() {
-		found.format = TextCompletions
+	if format, ok := formatOf(f.path); ok {
+		found.format = format
 	}
 	switch {
 	case found.records == 0 && found.skipped == 0:

@@ -361,12 +361,15 @@ func (l *learner) probe(ctx context.Context, texts []string) ([]int, error) {
 		var a struct {
 			Usage struct {
 				PromptTokens int `json:"prompt_tokens"`
+				InputTokens  int `json:"input_tokens"` // of Responses and Messages
 			}
 		}
-		if err := json.Unmarshal(answer, &a); status != 200 || err != nil || a.Usage.PromptTokens <= 0 {
+		err = json.Unmarshal(answer, &a)
+		tokens := max(a.Usage.PromptTokens, a.Usage.InputTokens)
+		if status != 200 || err != nil || tokens <= 0 {
 			return 0, countError(path, status, answer, "200 and usage.prompt_tokens")
 		}
-		return a.Usage.PromptTokens, nil
+		return tokens, nil
 	})
 }
 

@@ -162,8 +162,10 @@ func savedItem(r record) (it Item, path string, err error) {
 	quoted, isText := r["path"].(json.RawMessage)
 	body, hasBody := r["body"].(json.RawMessage)
 	packed, hasPacked := r["body_base64"].(json.RawMessage)
-	if !isText || hasBody == hasPacked || json.Unmarshal(quoted, &path) != nil ||
-		path != ChatCompletions.Path() && path != TextCompletions.Path() {
+	if !isText || hasBody == hasPacked || json.Unmarshal(quoted, &path) != nil {
+		return Item{}, "", nil
+	}
+	if _, known := formatOf(path); !known {
 		return Item{}, "", nil
 	}
 	if it.Body = body; hasPacked {

@@ -50,6 +50,9 @@ func Open(spec Spec, model string) (*Workload, error) {
 	if err != nil {
 		return nil, &SpecError{"Extra", err}
 	}
+	if talks := spec.Data != nil && spec.Data.Sessions != nil; talks && spec.Format != ChatCompletions {
+		return nil, &SpecError{"Data", errors.New("sessions are of chat requests")}
+	}
 	given := 0
 	for _, open := range []struct {
 		asked bool
@@ -205,7 +208,7 @@ func (w *Workload) dataConfig() dataConfig {
 	return dataConfig{
 		columns: spec.Columns, samples: spec.Samples, shuffle: spec.Shuffle, seed: uint64(spec.Seed),
 		output: spec.Output, count: w.count, guideLLM: spec.GuideLLM, skip: true,
-		further: spec.Further, sessions: spec.Sessions,
+		further: spec.Further, sessions: spec.Sessions, format: w.spec.Format,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/llmsim"
+	"github.com/openloop/openloop/tokens"
 )
 
 // modelsPatience is how long a shell that completes --model waits for an endpoint.
@@ -20,7 +21,7 @@ const modelsPatience = 2 * time.Second
 var flagValues = map[string][]string{
 	"profile":        {"synchronous", "concurrent", "throughput", "constant", "poisson"},
 	"arrival":        {"constant", "poisson", "gamma:", "burst:"},
-	"request-type":   {"chat_completions", "text_completions"},
+	"request-type":   tokens.FormatNames(),
 	"console-style":  {"openloop", "guidellm"},
 	"progress":       {"auto", "screen", "plain", "json"},
 	"server-metrics": {"auto", "off", "http://"},

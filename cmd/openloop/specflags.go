@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -146,7 +147,7 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	f.addCredentials(set)
 	set.BoolVar(&f.http2, "http2", false,
 		"speak HTTP/2 where the endpoint offers it (token times are then taken in user space)")
-	set.StringVar(&f.requestType, "request-type", "chat_completions", "`KIND`: chat_completions or text_completions")
+	set.StringVar(&f.requestType, "request-type", "chat_completions", "`KIND`: chat_completions, text_completions, responses or messages")
 	timeVar(set, &f.connectTimeout, "connect-timeout", 5*time.Second,
 		"limit for DNS, TCP and TLS of a new connection")
 	timeVar(set, &f.requestTimeout, "request-timeout", endpoint.DefaultRequestTimeout,
@@ -334,8 +335,6 @@ func (f *specFlags) check() error {
 		return usageError("--api-key and --api-key-file contradict each other: give one")
 	case f.insecure && f.caFile != "":
 		return usageError("--insecure and --ca-file contradict each other: with --insecure no certificate is verified")
-	case f.requestType != "chat_completions" && f.requestType != "text_completions":
-		return usageError("--request-type %q: it is chat_completions or text_completions", f.requestType)
 	case f.stageTime < 0 || f.stageTime > longestStage:
 		return usageError("--max-seconds %s: it must be above 0 and at most %s, or 0 for no limit by time",
 			shortTime(f.stageTime), shortTime(longestStage))
@@ -550,6 +549,9 @@ func (f *specFlags) base() (spec.Spec, error) {
 	if s.Endpoint.Headers, err = f.parseHeaders(); err != nil {
 		return s, err
 	}
+	if f.requestType == tokens.Messages.String() {
+		s.Endpoint.Headers = withAnthropicVersion(s.Endpoint.Headers)
+	}
 	if err := f.setTLS(&s.Endpoint); err != nil {
 		return s, err
 	}
@@ -562,6 +564,18 @@ func (f *specFlags) base() (spec.Spec, error) {
 	s.Output.Style, s.Output.AllowInvalid = spec.Style(f.consoleStyle), f.allowInvalid
 	s.Output.MetricsAddr = f.metricsAddr
 	return s, nil
+}
+
+// anthropicVersion is the version of the Messages API that openloop speaks. Anthropic's own endpoint asks for it.
+const anthropicVersion = "2023-06-01"
+
+// withAnthropicVersion adds the API's version to the headers, unless it is among them.
+func withAnthropicVersion(headers []endpoint.Header) []endpoint.Header {
+	const name = "anthropic-version"
+	if slices.ContainsFunc(headers, func(h endpoint.Header) bool { return strings.EqualFold(h.Name, name) }) {
+		return headers
+	}
+	return append(headers, endpoint.Header{Name: name, Value: endpoint.NewSecret(anthropicVersion)})
 }
 
 // parseHeaders reads --header.
@@ -615,8 +629,9 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 		Format: tokens.ChatCompletions, Extra: []byte(f.extraBody), NoIgnoreEOS: f.noIgnoreEOS, Tokenizer: f.tokenizer,
 		Seed: f.promptsSeed(), SaveTo: f.saveWorkload,
 	}
-	if f.requestType == "text_completions" {
-		w.Format = tokens.TextCompletions
+	var err error
+	if w.Format, err = tokens.ParseFormat(f.requestType); err != nil {
+		return w, usageError("--request-type %q: %v", f.requestType, err)
 	}
 	sessions, err := f.sessions()
 	if err != nil {

@@ -30,6 +30,7 @@ type Delta struct {
 	Prompt   int32 // usage.prompt_tokens, −1 if absent
 	Output   int32 // usage.completion_tokens, −1 if absent
 	Cached   int32 // usage.prompt_tokens_details.cached_tokens, −1 if absent
+	Last     bool  // nothing follows it; of a Completions stream [DONE] says that, see IsDone
 	Others   bool  // it holds a choice beside the first (n > 1), of which nothing is taken
 	ID       []byte
 	Error    []byte // the value of "error", where it is not null; the whole event where "object" is "error"
@@ -52,9 +53,10 @@ func (d *Delta) Parse(data []byte) error {
 // the last one, with a well-formed string in between, says the same but for that string. Servers send little else, and
 // to compare is five times faster than to scan.
 type Template struct {
-	prefix []byte // up to the quote that opens the text; empty: none was learned
-	suffix []byte // from the quote that closes it
-	idAt   int    // where the id lies in prefix
+	As     Dialect // of the stream
+	prefix []byte  // up to the quote that opens the text; empty: none was learned
+	suffix []byte  // from the quote that closes it
+	idAt   int     // where the id lies in prefix
 	idLen  int
 }
 
@@ -63,8 +65,11 @@ func (t *Template) Parse(d *Delta, data []byte) error {
 	if t.fits(d, data) {
 		return nil
 	}
-	if err := d.Parse(data); err != nil {
+	if err := d.ParseAs(t.As, data); err != nil {
 		return err
+	}
+	if t.As == Responses { // its events are numbered: none is like the one before
+		return nil
 	}
 	t.learn(d, data)
 	return nil
@@ -89,7 +94,7 @@ func (t *Template) fits(d *Delta, data []byte) bool {
 // learn takes an event as the template, if it is a token and nothing else, and the scanner read it.
 func (t *Template) learn(d *Delta, data []byte) {
 	at, ok := within(data, d.Content)
-	if !ok || d.Finish != NoFinish || d.HasUsage || d.Error != nil || d.Others {
+	if !ok || d.Finish != NoFinish || d.HasUsage || d.Error != nil || d.Others || d.Last {
 		return
 	}
 	t.idAt, t.idLen = 0, 0
