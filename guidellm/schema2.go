@@ -1,6 +1,7 @@
 package guidellm
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -308,14 +309,26 @@ func laterScenario(r *Report) Object {
 
 func laterBackend(r *Report, b *Benchmark) Object {
 	format := "/v1/chat/completions"
-	if request, _ := r.Args.DataRequestFormatter.(string); request == "text_completions" {
+	switch request := freeText(r.Args.DataRequestFormatter); request {
+	case "text_completions":
 		format = "/v1/completions"
+	case "responses":
+		format = "/v1/responses"
 	}
 	model := r.Args.Model.Value
 	if b != nil && b.Config.Model() != "" {
 		model = b.Config.Model()
 	}
 	return Object{{"kind", "openai_http"}, {"target", r.Args.Target}, {"model", model}, {"request_format", format}}
+}
+
+// freeText is a string of free form, written or read; "" for anything else.
+func freeText(free any) string {
+	var text string
+	if raw, err := marshalFree(free); err != nil || json.Unmarshal(raw, &text) != nil {
+		return ""
+	}
+	return text
 }
 
 // laterProfile is the load that was asked for, in schema 2's words.

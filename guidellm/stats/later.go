@@ -50,7 +50,10 @@ type ToolCallMetrics struct {
 // CompileLater makes the metrics block by GuideLLM 0.8.1's definitions. They are those of Compile, but for these: token
 // rates are of the window alone; TTFT counts requests whose first token came at or after the window's start, and ITL
 // those whose first token came at or before its end; a request of unknown output tokens has one for each line that
-// carried output; what a request does not know is left out of the summaries by modality. scheduled says that the load has a schedule; first says whether a request is the first of its session.
+// carried output; what a request does not know is left out of the summaries by modality.
+//
+// scheduled says that the load has a schedule; first says whether a request is the first of its session. The time to
+// the first output token is TTFT: no request says which of its tokens was the first that was no reasoning.
 func CompileLater(w Window, requests []Request, scheduled bool, first func(i int) bool) *LaterMetrics {
 	asKnown := requests
 	requests = slices.Clone(requests)
