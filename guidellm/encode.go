@@ -73,6 +73,7 @@ type encoder struct {
 	w       io.Writer // nil: all of the text stays in buf
 	buf     []byte
 	unknown map[string][]Field // of Report.Unknown by the path of their object
+	later   bool               // requests are written as schema 2 has them
 	err     error
 }
 
@@ -184,6 +185,9 @@ func (e *encoder) key(quoted []byte) {
 }
 
 func (e *encoder) object(v reflect.Value, path string) {
+	if e.later && v.Type() == requestKind {
+		v = reflect.ValueOf(laterRequestOf(v.Addr().Interface().(*Request))).Elem()
+	}
 	fields := structFields(v.Type())
 	// The unknown fields of this object; one with a known name was read with a value of another kind.
 	unknown := e.unknown[path]
@@ -212,7 +216,10 @@ func (e *encoder) object(v reflect.Value, path string) {
 	e.buf = append(e.buf, '}')
 }
 
-var rawType = reflect.TypeFor[json.RawMessage]()
+var (
+	rawType     = reflect.TypeFor[json.RawMessage]()
+	requestKind = reflect.TypeFor[Request]()
+)
 
 func (e *encoder) requests(seq RequestSeq, path string) {
 	e.buf = append(e.buf, '[')

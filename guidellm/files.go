@@ -19,6 +19,8 @@ const (
 	JSON Format = "json"
 	YAML Format = "yaml"
 	CSV  Format = "csv"
+	// JSONv2 is JSON of schema 2, as GuideLLM 0.8.1 writes and reads it.
+	JSONv2 Format = "guidellm-v2"
 )
 
 // Output is a file to be written.
@@ -61,6 +63,8 @@ func Write(w io.Writer, f Format, r *Report) error {
 	switch f {
 	case JSON:
 		return writeJSON(w, r)
+	case JSONv2:
+		return writeLater(w, r)
 	case YAML:
 		return writeYAML(w, r)
 	case CSV:

@@ -22,8 +22,8 @@ func (s *search) note(a *Answer) {
 		return
 	}
 	if t := s.config.Traffic; t != nil && t.Requests < fewReplayed {
-		add("the trace has %d requests: the answer is that of these, and the interval does not say how much others like "+
-			"them would differ", t.Requests)
+		add("the trace has %d requests: the answer is that of these, and the interval does not say how much others "+
+			"like them would differ", t.Requests)
 	}
 	if est.Inflation > muchDisagreement && est.Met && est.Missed && !est.Step {
 		add("the stages disagree by more than chance (dispersion ×%s): the server drifts or is slow in spells; "+

@@ -59,7 +59,7 @@ func formats() []format {
 		}
 		all = append(all, view)
 	}
-	return all
+	return append(all, laterFormat())
 }
 
 func viewFormat(f report.Format) format {
@@ -72,6 +72,19 @@ func viewFormat(f report.Format) format {
 func guideLLMFormat(name string, form guidellm.Format, endings ...string) format {
 	write := func(w io.Writer, file *guidellm.Report, _ *report.Result) error { return guidellm.Write(w, form, file) }
 	return format{name: name, endings: endings, write: write}
+}
+
+// laterName is the form of schema 2, and laterFile a run's file of it.
+const (
+	laterName = "guidellm-v2"
+	laterFile = "benchmarks-v2.json"
+)
+
+// laterFormat is GuideLLM's report of schema 2. A run writes it at its end: its figures are made of all requests.
+func laterFormat() format {
+	f := guideLLMFormat(laterName, guidellm.JSONv2)
+	f.atEnd, f.single = true, true
+	return f
 }
 
 // findFormat finds a form by its name, nil where there is none.
@@ -97,7 +110,7 @@ func formatOf(file string) *format {
 func formNames(filesOnly bool) []string {
 	var names []string
 	for _, f := range formats() {
-		if !filesOnly || len(f.endings) > 0 {
+		if !filesOnly || len(f.endings) > 0 || f.name == laterName {
 			names = append(names, f.name)
 		}
 	}
@@ -214,6 +227,9 @@ func parseOutputs(names []string) ([]output, error) {
 			}
 		}
 		form := formatOf(file)
+		if name == laterName {
+			file, form = laterFile, findFormat(laterName)
+		}
 		if form == nil {
 			return nil, fmt.Errorf("%q: openloop writes %s, and files with their endings", name, formatNames(true))
 		}

@@ -56,7 +56,7 @@ func newReport(p *program) *cobra.Command {
 func (f *reportFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.format, "format", "",
 		"`FORMAT`: screen (a line a stage; summary is the same), html, svg and png (its main chart), markdown, junit, "+
-			"console (GuideLLM's tables), json, csv or yaml (default: by the ending of --output, else screen for "+
+			"console (GuideLLM's tables), json, csv, yaml or guidellm-v2 (default: by the ending of --output, else screen for "+
 			"openloop's own reports and console for GuideLLM's)")
 	set.StringVar(&f.style, "console-style", "", "openloop for --format screen, guidellm for --format console")
 	set.StringVarP(&f.output, "output", "o", "", "file to write instead of stdout; an ending .gz compresses it")
@@ -195,7 +195,7 @@ func (f *reportFlags) run(names []string, stdout, stderr io.Writer) error {
 			return f.write(stdout, findFormat(formatScreen), &reports{names: names, results: own})
 		}
 	}
-	if len(names) > 1 && form != nil && (form.name == formatJSON || form.name == "yaml") {
+	if len(names) > 1 && form != nil && slices.Contains([]string{formatJSON, "yaml", laterName}, form.name) {
 		return usageError("--format %s takes one report: it is the report itself", form.name)
 	}
 	if len(names) > 1 && form != nil && form.single {

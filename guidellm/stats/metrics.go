@@ -120,7 +120,7 @@ func Compile(w Window, requests []Request) *Metrics {
 	}
 	// The token rates take longest and go first, so that the others fill the cores beside them.
 	blocks = append(blocks, func() {
-		rates := compileTokenRates(g)
+		rates := compileTokenRates(g, nil)
 		m.PromptTokensPerSecond, m.OutputTokensPerSecond, m.TokensPerSecond = rates.prompt, rates.output, rates.total
 	})
 	blocks = append(blocks, func() {

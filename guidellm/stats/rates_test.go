@@ -345,7 +345,7 @@ func FuzzTokenRates(f *testing.F) {
 			return events
 		}
 		prompt := func(r *Request) []event { return []event{promptTiming(r)} }
-		got := compileTokenRates(g)
+		got := compileTokenRates(g, nil)
 		for _, c := range []struct {
 			what      string
 			got, want StatusDistribution

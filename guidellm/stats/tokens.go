@@ -84,8 +84,9 @@ type tokenRates struct{ prompt, output, total StatusDistribution }
 
 // compileTokenRates sweeps once over the token events of all requests in order of time. A million requests of 128
 // tokens have 128 million events, so they are never listed: a heap holds the trains that are running, and events are
-// merged and counted as they stream by.
-func compileTokenRates(g byStatus) tokenRates {
+// merged and counted as they stream by. Within a window, events outside of it are dropped and its ends are added with
+// weight 0, as in ratesWithin; nil takes all of them.
+func compileTokenRates(g byStatus, within *Window) tokenRates {
 	n := len(g[Completed]) + len(g[Errored]) + len(g[Cancelled])
 	trains, prompts := make([]startOf, 0, n), make([]startOf, 0, n)
 	whole := true
@@ -104,7 +105,8 @@ func compileTokenRates(g byStatus) tokenRates {
 	slices.SortFunc(trains, func(a, b startOf) int { return compareDefined(a.time, b.time) })
 	slices.SortFunc(prompts, func(a, b startOf) int { return compareDefined(a.time, b.time) })
 
-	prompt, output, total := newRateStreams(g, true), newRateStreams(g, whole), newRateStreams(g, whole)
+	prompt, output := newRateStreams(g, true, within), newRateStreams(g, whole, within)
+	total := newRateStreams(g, whole, within)
 	var running trainHeap
 	for len(trains) > 0 || len(prompts) > 0 || len(running) > 0 {
 		nextTrain, nextPrompt, nextToken := math.Inf(1), math.Inf(1), math.Inf(1)
@@ -204,12 +206,13 @@ func (h *trainHeap) advance() {
 type rateStreams struct {
 	status [statuses]*rateStream
 	// total is nil where a single status has requests, since it would see the same events.
-	total *rateStream
-	only  Status
+	total  *rateStream
+	only   Status
+	within *Window // nil: all events count
 }
 
-func newRateStreams(g byStatus, whole bool) *rateStreams {
-	s := &rateStreams{}
+func newRateStreams(g byStatus, whole bool, within *Window) *rateStreams {
+	s := &rateStreams{within: within}
 	for i := range s.status {
 		s.status[i] = &rateStream{whole: whole}
 	}
@@ -217,10 +220,25 @@ func newRateStreams(g byStatus, whole bool) *rateStreams {
 	if s.only = only; !single {
 		s.total = &rateStream{whole: whole}
 	}
+	if within != nil {
+		s.addToAll(event{Time: within.Start})
+	}
 	return s
 }
 
+func (s *rateStreams) addToAll(e event) {
+	for _, one := range s.status {
+		one.add(e)
+	}
+	if s.total != nil {
+		s.total.add(e)
+	}
+}
+
 func (s *rateStreams) add(status Status, e event) {
+	if w := s.within; w != nil && (e.Time < w.Start || e.Time > w.End) {
+		return
+	}
 	s.status[status].add(e)
 	if s.total != nil {
 		s.total.add(e)
@@ -228,6 +246,9 @@ func (s *rateStreams) add(status Status, e event) {
 }
 
 func (s *rateStreams) distributions() StatusDistribution {
+	if s.within != nil {
+		s.addToAll(event{Time: s.within.End})
+	}
 	d := StatusDistribution{
 		Successful: s.status[Completed].distribution(),
 		Errored:    s.status[Errored].distribution(),

@@ -1,0 +1,378 @@
+package guidellm
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/openloop/openloop/guidellm/stats"
+)
+
+// laterReport is a report of schema 2, as GuideLLM 0.8.1 has it (benchmark/schemas/report.py).
+type laterReport struct {
+	Metadata    Metadata          `json:"metadata"`
+	Config      any               `json:"config"`
+	OpenLoop    any               `json:"openloop,omitempty"`
+	Benchmarks  []*laterBenchmark `json:"benchmarks" report:"list"`
+	Conclusions []string          `json:"conclusions" report:"list"` // always empty
+}
+
+type laterBenchmark struct {
+	Type             string                 `json:"type_"`
+	Config           any                    `json:"config"`
+	SchedulerState   SchedulerState         `json:"scheduler_state"`
+	SchedulerMetrics stats.SchedulerMetrics `json:"scheduler_metrics"`
+	Metrics          *stats.LaterMetrics    `json:"metrics"`
+	Requests         laterRequests          `json:"requests"`
+	Warnings         []string               `json:"warnings" report:"list"` // always empty
+	StartTime        float64                `json:"start_time"`
+	EndTime          float64                `json:"end_time"`
+	Duration         float64                `json:"duration"`
+	WarmupDuration   float64                `json:"warmup_duration"`
+	CooldownDuration float64                `json:"cooldown_duration"`
+	OpenLoop         any                    `json:"openloop,omitempty"`
+}
+
+type laterRequests struct {
+	Successful []*Request `json:"successful" report:"list"`
+	Errored    []*Request `json:"errored" report:"list"`
+	Incomplete []*Request `json:"incomplete" report:"list"`
+	Total      any        `json:"total"` // always null
+}
+
+// laterRequest is one request of schema 2 (schemas/base/request_stats.py).
+type laterRequest struct {
+	Type                  string        `json:"type_"`
+	RequestID             string        `json:"request_id"`
+	ResponseID            Null[string]  `json:"response_id"`
+	RequestArgs           Null[string]  `json:"request_args"`
+	Output                Null[string]  `json:"output"`
+	Info                  laterInfo     `json:"info"`
+	InputMetrics          laterUsage    `json:"input_metrics"`
+	OutputMetrics         laterUsage    `json:"output_metrics"`
+	RequestStartTime      Null[float64] `json:"request_start_time"`
+	RequestEndTime        Null[float64] `json:"request_end_time"`
+	RequestLatency        Null[float64] `json:"request_latency"`
+	RequestDispatchDelay  Null[float64] `json:"request_dispatch_delay"`
+	TurnPredecessorDelay  Null[float64] `json:"turn_predecessor_delay"`
+	TurnSchedulingDelay   Null[float64] `json:"turn_scheduling_delay"`
+	ScheduledLatency      Null[float64] `json:"request_scheduled_latency"`
+	PromptTokens          Null[int64]   `json:"prompt_tokens"`
+	CachedTokens          Null[int64]   `json:"cached_tokens"`
+	OutputTokens          Null[int64]   `json:"output_tokens"`
+	TotalTokens           Null[int64]   `json:"total_tokens"`
+	TimeToFirstTokenMS    Null[float64] `json:"time_to_first_token_ms"`
+	TimeToLastRoundTripMS Null[float64] `json:"time_to_last_round_trip_ms"`
+	AvgRoundTripTimeMS    Null[float64] `json:"avg_round_trip_time_ms"`
+	TimePerOutputTokenMS  Null[float64] `json:"time_per_output_token_ms"`
+	InterTokenLatencyMS   Null[float64] `json:"inter_token_latency_ms"`
+	TokensPerSecond       Null[float64] `json:"tokens_per_second"`
+	OutputTokensPerSecond Null[float64] `json:"output_tokens_per_second"`
+	TimeToFirstOutputMS   Null[float64] `json:"time_to_first_output_token_ms"`
+	IterTokens            Null[float64] `json:"iter_tokens_per_iteration"`
+	OutputTokensPerIter   Null[float64] `json:"output_tokens_per_iteration"`
+	OpenLoop              any           `json:"openloop,omitempty"`
+}
+
+type laterInfo struct {
+	RequestID          string        `json:"request_id"`
+	ConversationID     Null[string]  `json:"conversation_id"`
+	TurnIndex          int64         `json:"turn_index"`      // from 0
+	PrecedingNodes     int64         `json:"preceding_nodes"` // turns before it
+	Status             string        `json:"status"`
+	SchedulerNodeID    int64         `json:"scheduler_node_id"`
+	SchedulerProcessID int64         `json:"scheduler_process_id"`
+	SchedulerStartTime float64       `json:"scheduler_start_time"`
+	Timings            laterTimings  `json:"timings"`
+	Error              Null[string]  `json:"error"`
+	StartedAt          Null[float64] `json:"started_at"`
+	CompletedAt        Null[float64] `json:"completed_at"`
+}
+
+type laterTimings struct {
+	TargetedStart         Null[float64] `json:"targeted_start"`
+	Queued                Null[float64] `json:"queued"`
+	Dequeued              Null[float64] `json:"dequeued"`
+	ScheduledAt           Null[float64] `json:"scheduled_at"`
+	ResolveStart          Null[float64] `json:"resolve_start"`
+	RequestStart          Null[float64] `json:"request_start"`
+	FirstRequestIteration Null[float64] `json:"first_request_iteration"`
+	FirstTokenIteration   Null[float64] `json:"first_token_iteration"`
+	FirstOutputIteration  Null[float64] `json:"first_output_token_iteration"`
+	LastTokenIteration    Null[float64] `json:"last_token_iteration"`
+	LastRequestIteration  Null[float64] `json:"last_request_iteration"`
+	RequestIterations     int64         `json:"request_iterations"`
+	TokenIterations       int64         `json:"token_iterations"`
+	RequestEnd            Null[float64] `json:"request_end"`
+	ResolveEnd            Null[float64] `json:"resolve_end"`
+	Finalized             Null[float64] `json:"finalized"`
+}
+
+type laterUsage struct {
+	TextTokens     Null[int64] `json:"text_tokens"`
+	CachedTokens   Null[int64] `json:"cached_tokens"`
+	TextWords      Null[int64] `json:"text_words"`
+	TextCharacters Null[int64] `json:"text_characters"`
+	TotalTokens    Null[int64] `json:"total_tokens"`
+}
+
+// writeLater writes openloop's report as GuideLLM 0.8.1 has it, schema 2: its figures are made of the requests once
+// more, by that version's definitions.
+func writeLater(w io.Writer, r *Report) error {
+	if r.Metadata.Version != Schema {
+		return writeJSON(w, r)
+	}
+	if !IsOpenLoop(r) && !isOwn(r) {
+		return errors.New("the report is GuideLLM's own: in schema 2 openloop writes its own results only")
+	}
+	out := laterReport{
+		Metadata: r.Metadata, Config: laterScenario(r), OpenLoop: r.OpenLoop, Benchmarks: []*laterBenchmark{},
+	}
+	out.Metadata.Version, out.Metadata.GuideLLMVersion = 2, "0.8.1"
+	for i, b := range r.Benchmarks {
+		later, err := laterOf(r, b)
+		if err != nil {
+			return fmt.Errorf("benchmarks[%d]: %w", i, err)
+		}
+		out.Benchmarks = append(out.Benchmarks, later)
+	}
+	e := newEncoder(w)
+	e.later = true
+	e.value(reflect.ValueOf(&out).Elem(), "")
+	if err := e.finish(); err != nil {
+		return fmt.Errorf("writing the report in schema 2: %w", err)
+	}
+	return nil
+}
+
+// isOwn says whether a report is about to be written by the run that made it.
+func isOwn(r *Report) bool {
+	_, own := r.OpenLoop.(*ownPart)
+	return own
+}
+
+func laterOf(r *Report, b *Benchmark) (*laterBenchmark, error) {
+	out := &laterBenchmark{
+		Type: b.Type, SchedulerState: b.SchedulerState, SchedulerMetrics: b.SchedulerMetrics,
+		StartTime: b.StartTime, EndTime: b.EndTime, Duration: b.Duration,
+		WarmupDuration: b.WarmupDuration, CooldownDuration: b.CooldownDuration, OpenLoop: b.OpenLoop,
+		Config: laterConfig(r, b),
+	}
+	var requests []stats.Request
+	var turns []int64
+	for _, group := range []struct {
+		from RequestSeq
+		to   *[]*Request
+		as   stats.Status
+	}{
+		{b.Requests.Successful, &out.Requests.Successful, stats.Completed},
+		{b.Requests.Incomplete, &out.Requests.Incomplete, stats.Cancelled},
+		{b.Requests.Errored, &out.Requests.Errored, stats.Errored},
+	} {
+		if group.from == nil {
+			continue
+		}
+		for request := range group.from {
+			kept := *request // the sequence may use one over and over
+			s := kept.Stats()
+			s.Status = group.as
+			requests = append(requests, s)
+			turns = append(turns, notesIn(&kept).Turn)
+			*group.to = append(*group.to, &kept)
+		}
+	}
+	if made := b.SchedulerMetrics.RequestsMade.Total; int64(len(requests)) < made {
+		return nil, fmt.Errorf("it holds %d of %d requests, and the figures of schema 2 are made of all",
+			len(requests), made)
+	}
+	window := stats.Window{Start: b.SchedulerMetrics.MeasureStartTime, End: b.SchedulerMetrics.MeasureEndTime}
+	first := func(i int) bool { return turns[i] <= 1 }
+	out.Metrics = stats.CompileLater(window, requests, b.Config.Load().Open(), first)
+	return out, nil
+}
+
+func notesIn(r *Request) requestNotes {
+	switch notes := r.OpenLoop.(type) {
+	case *requestNotes:
+		return *notes
+	case nil:
+		return requestNotes{}
+	}
+	var notes requestNotes
+	if DecodeFree(r.OpenLoop, &notes) != nil {
+		return requestNotes{}
+	}
+	return notes
+}
+
+func laterRequestOf(r *Request) *laterRequest {
+	notes, t := notesIn(r), &r.Info.Timings
+	s := r.Stats()
+	s.CountIterations()
+	out := &laterRequest{
+		Type: r.Type, RequestID: r.RequestID, ResponseID: r.ResponseID, RequestArgs: r.RequestArgs, Output: r.Output,
+		InputMetrics: laterUsageOf(&r.InputMetrics), OutputMetrics: laterUsageOf(&r.OutputMetrics),
+		RequestStartTime: r.RequestStartTime, RequestEndTime: r.RequestEndTime, RequestLatency: r.RequestLatency,
+		RequestDispatchDelay: float(orNaN(t.RequestStart) - orNaN(t.TargetedStart)),
+		ScheduledLatency:     float(orNaN(t.RequestEnd) - orNaN(t.TargetedStart)),
+		PromptTokens:         r.PromptTokens, CachedTokens: notes.CachedTokens, OutputTokens: number(s.OutputTokens()),
+		TotalTokens: number(s.TotalTokens()), TimeToFirstTokenMS: r.TimeToFirstTokenMS,
+		TimePerOutputTokenMS: float(s.TimePerOutputTokenMS()), InterTokenLatencyMS: float(s.InterTokenLatencyMS()),
+		TokensPerSecond: float(s.TokensPerSecond()), OutputTokensPerSecond: float(s.OutputTokensPerSecond()),
+		TimeToFirstOutputMS: r.TimeToFirstTokenMS, IterTokens: float(s.IterTokensPerIteration()),
+		OutputTokensPerIter: float(s.OutputTokensPerIteration()), OpenLoop: r.OpenLoop,
+	}
+	out.InputMetrics.CachedTokens = notes.CachedTokens
+	out.TurnSchedulingDelay = out.RequestDispatchDelay
+	out.TurnPredecessorDelay.Valid = out.RequestDispatchDelay.Valid
+	out.Info = laterInfo{
+		RequestID: r.Info.RequestID, TurnIndex: max(0, notes.Turn-1), PrecedingNodes: max(0, notes.Turn-1),
+		Status: r.Info.Status, SchedulerNodeID: r.Info.SchedulerNodeID, SchedulerProcessID: r.Info.SchedulerProcessID,
+		SchedulerStartTime: r.Info.SchedulerStartTime, Error: r.Info.Error,
+		StartedAt: r.Info.StartedAt, CompletedAt: r.Info.CompletedAt,
+		Timings: laterTimings{
+			t.TargetedStart, t.Queued, t.Dequeued, t.ScheduledAt, t.ResolveStart, t.RequestStart,
+			t.FirstRequestIteration, t.FirstTokenIteration, t.FirstTokenIteration, t.LastTokenIteration,
+			t.LastRequestIteration, t.RequestIterations, t.TokenIterations, t.RequestEnd, t.ResolveEnd, t.Finalized,
+		},
+	}
+	if notes.Session > 0 {
+		out.Info.ConversationID = Some("session-" + strconv.FormatInt(notes.Session, 10))
+	}
+	return out
+}
+
+func laterUsageOf(u *Usage) laterUsage {
+	return laterUsage{
+		TextTokens: u.TextTokens, TextWords: u.TextWords, TextCharacters: u.TextCharacters, TotalTokens: u.TotalTokens,
+	}
+}
+
+// laterConfig is how a stage was run (benchmark/schemas/base.py). It asks for no intervals of confidence and no
+// warnings: the report has none.
+func laterConfig(r *Report, b *Benchmark) Object {
+	c := &b.Config
+	return Object{
+		{"id_", c.ID}, {"run_id", c.RunID}, {"run_index", c.RunIndex}, {"strategy", c.Strategy},
+		{"constraints", c.Constraints}, {"sample_size", nil}, {"warmup", transientObject(c.Warmup)},
+		{"cooldown", transientObject(c.Cooldown)}, {"prefer_response_metrics", c.PreferResponseMetrics}, {"slo", nil},
+		{"confidence", nil}, {"warnings", []any{}}, {"profile", laterProfile(r)}, {"requests", c.Requests},
+		{"backend", laterBackend(r, b)}, {"environment", c.Environment},
+	}
+}
+
+func transientObject(t Transient) Object {
+	var percent any
+	if t.Percent.Valid {
+		percent = t.Percent.Value
+	}
+	return Object{{"percent", percent}, {"value", t.Value}, {"mode", t.Mode}}
+}
+
+// laterScenario is what was asked for (schemas/benchmark/entrypoints.py, BenchmarkScenario).
+func laterScenario(r *Report) Object {
+	a := &r.Args
+	var first *Benchmark
+	if len(r.Benchmarks) > 0 {
+		first = r.Benchmarks[0]
+	}
+	limits := []any{}
+	if a.MaxSeconds != nil {
+		limits = append(limits, Object{{"kind", "max_duration"}, {"seconds", a.MaxSeconds}})
+	}
+	if a.MaxRequests.Valid {
+		limits = append(limits, Object{{"kind", "max_requests"}, {"count", a.MaxRequests.Value}})
+	}
+	if a.MaxErrors.Valid {
+		limits = append(limits, Object{{"kind", "max_errors"}, {"count", a.MaxErrors.Value}})
+	}
+	if a.MaxErrorRate.Valid {
+		limits = append(limits, Object{{"kind", "max_error_rate"}, {"rate", a.MaxErrorRate.Value}})
+	}
+	if a.MaxGlobalErrorRate.Valid {
+		limits = append(limits, Object{{"kind", "max_global_error_rate"}, {"rate", a.MaxGlobalErrorRate.Value}})
+	}
+	spec := Object{
+		{"backend", laterBackend(r, first)}, {"profile", laterProfile(r)}, {"constraints", limits},
+		{"data", []any{laterData(a.Data)}}, {"seed", Object{{"kind", "static"}, {"value", a.RandomSeed}}},
+		{"outputs", []any{Object{{"kind", "json"}}}},
+		{"metrics", Object{{"kind", "generative"}, {"confidence", nil}, {"warnings", []any{}}}},
+	}
+	return Object{{"metadata", Object{{"labels", Object{}}}}, {"spec", spec}, {"benchmarks", []any{nil}}}
+}
+
+func laterBackend(r *Report, b *Benchmark) Object {
+	format := "/v1/chat/completions"
+	if request, _ := r.Args.DataRequestFormatter.(string); request == "text_completions" {
+		format = "/v1/completions"
+	}
+	model := r.Args.Model.Value
+	if b != nil && b.Config.Model() != "" {
+		model = b.Config.Model()
+	}
+	return Object{{"kind", "openai_http"}, {"target", r.Args.Target}, {"model", model}, {"request_format", format}}
+}
+
+// laterProfile is the load that was asked for, in schema 2's words.
+func laterProfile(r *Report) Object {
+	kind, rates := r.Args.Profile, r.Args.Rate
+	p := Object{{"kind", kind}}
+	whole := make([]any, len(rates))
+	for i, rate := range rates {
+		whole[i] = int64(math.Max(1, math.Round(rate)))
+	}
+	switch kind {
+	case "synchronous":
+	case "concurrent":
+		p = append(p, Member{"streams", whole})
+	case "throughput":
+		if len(whole) > 0 {
+			p = append(p, Member{"max_concurrency", whole[0]})
+		}
+	case "constant", "poisson":
+		values := make([]any, len(rates))
+		for i, rate := range rates {
+			values[i] = rate
+		}
+		p = append(p, Member{"rate", values})
+	default:
+		p = Object{{"kind", "sweep"}}
+		if len(rates) > 0 && rates[0] >= 2 {
+			p = append(p, Member{"sweep_size", whole[0]})
+		}
+		if i := slices.IndexFunc(r.Benchmarks, func(b *Benchmark) bool { return b.Config.Load().Open() }); i >= 0 {
+			p = append(p, Member{"strategy_type", r.Benchmarks[i].Config.Load().Type})
+		}
+	}
+	return p
+}
+
+// laterData is the workload. What is no synthetic text of numbers is told as the name of a file.
+func laterData(data []string) Object {
+	text := strings.Join(data, " ")
+	o := Object{{"kind", "synthetic_text"}}
+	for _, part := range strings.Split(text, ",") {
+		if part == "kind=synthetic_text" {
+			continue
+		}
+		key, value, ok := strings.Cut(strings.TrimSpace(part), "=")
+		n, err := strconv.ParseInt(value, 10, 64)
+		known := slices.Contains([]string{
+			"prompt_tokens", "prompt_tokens_stdev", "prompt_tokens_min", "prompt_tokens_max", "output_tokens",
+			"output_tokens_stdev", "output_tokens_min", "output_tokens_max",
+		}, key)
+		if !ok || err != nil || !known || n <= 0 {
+			return Object{{"kind", "text_file"}, {"path", text}}
+		}
+		o = append(o, Member{key, n})
+	}
+	if o.Get("prompt_tokens") == nil {
+		return Object{{"kind", "text_file"}, {"path", text}}
+	}
+	return o
+}
