@@ -53,11 +53,11 @@ func (d *Delta) Parse(data []byte) error {
 // the last one, with a well-formed string in between, says the same but for that string. Servers send little else, and
 // to compare is five times faster than to scan.
 type Template struct {
-	As     Dialect // of the stream
-	prefix []byte  // up to the quote that opens the text; empty: none was learned
-	suffix []byte  // from the quote that closes it
-	idAt   int     // where the id lies in prefix
+	prefix []byte // up to the quote that opens the text; empty: none was learned
+	suffix []byte // from the quote that closes it
+	idAt   int    // where the id lies in prefix
 	idLen  int
+	As     Dialect // of the stream
 }
 
 // Parse reads an event by the template where it fits, else by Delta.Parse, and learns from what that finds.
