@@ -23,7 +23,7 @@ func newSweep(p *program) *cobra.Command {
 		Short: "find the highest rate at which the objectives hold: probe, sweep, search",
 		Example: `  openloop sweep http://localhost:8000 --slo 'ttft:p95<250ms tpot:p95<50ms'
   openloop sweep http://localhost:8000 --prompt-tokens 1024 --output-tokens 256
-  openloop sweep http://localhost:8000 --trace traffic.jsonl   # the highest speed of recorded traffic
+  openloop sweep http://localhost:8000 --trace traffic.jsonl   # its speed
   openloop sweep sim:l4-qwen2.5-0.5b   # no server needed: a simulated engine`,
 	}
 	commonFlags(cmd, "target", "model", "api-key-file", "slo", "gate", "prompt-tokens", "output-tokens", "max-seconds",
