@@ -56,7 +56,8 @@ func newReport(p *program) *cobra.Command {
 func (f *reportFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.format, "format", "",
 		"`FORMAT`: screen (a line a stage; summary is the same), html, svg and png (its main chart), markdown, junit, "+
-			"console (GuideLLM's tables), json, csv, yaml or guidellm-v2 (default: by the ending of --output, else screen for "+
+			"console (GuideLLM's tables), json, csv, yaml or guidellm-v2 (default: by the ending of --output, else "+
+			"screen for "+
 			"openloop's own reports and console for GuideLLM's)")
 	set.StringVar(&f.style, "console-style", "", "openloop for --format screen, guidellm for --format console")
 	set.StringVarP(&f.output, "output", "o", "", "file to write instead of stdout; an ending .gz compresses it")

@@ -239,7 +239,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringSliceVar(&f.outputs, "outputs", []string{"json", "csv", "html"},
 		"`FORMS`: files to write: json (benchmarks.json), csv, html (report.html), yaml, screen "+
 			"(benchmarks.txt), markdown, "+
-			"junit, guidellm-v2 (GuideLLM 0.8's benchmarks-v2.json), or a file name; .gz after one compresses it (json.gz)")
+			"junit, guidellm-v2 (GuideLLM 0.8's benchmarks-v2.json), or a file name; .gz after one compresses it "+
+			"(json.gz)")
 	set.StringVar(&f.records, "records", "",
 		"write every request as a line of this `FILE` too: .parquet, .jsonl or .csv")
 	set.StringVar(&f.hlog, "hlog", "", "write the latencies as an HdrHistogram log to this `FILE`, too")
