@@ -156,28 +156,17 @@ func (e *Endpoint) Direct() error {
 func (e *Endpoint) Connect(ctx context.Context) (net.Conn, error) {
 	t := e.Transport(e.config.Address)
 	u := e.config.Address.url
-	dial := t.DialContext
 	port := u.Port()
 	if port == "" {
 		port = u.Scheme // the name of its port
 	}
-	conn, err := dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
-	if err != nil || u.Scheme != "https" {
-		return conn, err
+	address := net.JoinHostPort(u.Hostname(), port)
+	if u.Scheme != "https" {
+		return t.DialContext(ctx, "tcp", address)
 	}
-	c := t.TLSClientConfig
-	if c.ServerName == "" {
-		c.ServerName = u.Hostname()
-	}
-	c.NextProtos = []string{"http/1.1"}
-	secure := tls.Client(conn, c)
-	ctx, cancel := context.WithTimeout(ctx, t.TLSHandshakeTimeout)
-	defer cancel()
-	if err := secure.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return secure, nil
+	t.TLSClientConfig.NextProtos = []string{"http/1.1"}
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: e.config.ConnectTimeout}, Config: t.TLSClientConfig}
+	return d.DialContext(ctx, "tcp", address)
 }
 
 // Target is where and how load is sent to a path of the API, such as /chat/completions.

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -236,5 +237,48 @@ func TestClientCertificateFiles(t *testing.T) {
 		} else if err != nil {
 			t.Errorf("%s with %s: %v", test.cert, test.key, err)
 		}
+	}
+}
+
+// A connection of its own speaks TLS where the URL is https, by the endpoint's authorities, and HTTP/1.1 alone.
+func TestConnect(t *testing.T) {
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Proto)
+	}))
+	secure.EnableHTTP2 = true
+	secure.StartTLS()
+	defer secure.Close()
+	plain := httptest.NewServer(secure.Config.Handler)
+	defer plain.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
+	if err := os.WriteFile(file, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		url, ca string
+		ok      bool
+	}{{plain.URL, "", true}, {secure.URL, file, true}, {secure.URL, "", false}} {
+		address, _, err := ParseBase(c.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := Open(Config{Address: address, CAFile: c.ca, ConnectTimeout: 5 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := e.Connect(t.Context())
+		if (err == nil) != c.ok {
+			t.Errorf("%s, authorities %q: %v", c.url, c.ca, err)
+		}
+		if err != nil {
+			continue
+		}
+		fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+		answer, _ := io.ReadAll(conn)
+		if !strings.HasSuffix(string(answer), "HTTP/1.1") || !strings.HasPrefix(string(answer), "HTTP/1.1 200") {
+			t.Errorf("%s answered %q", c.url, answer)
+		}
+		conn.Close()
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -102,9 +101,8 @@ func (f *fileSource) sessionItem(it Item, turns []turn) (Item, error) {
 	if len(made) > mostTurns {
 		return Item{}, fmt.Errorf("its conversation has %d turns; at most %d are sent", len(made), mostTurns)
 	}
-	source := stream(f.cfg.seed, streamSession, uint64(f.talks))
+	r := ofSession(f.cfg.seed, f.talks)
 	f.talks++
-	r := rand.New(&source)
 	for i := range made[1:] {
 		made[i+1].Think = f.cfg.sessions.Think.sample(r)
 	}
@@ -134,9 +132,8 @@ func (f *fileSource) spokenItem(it Item, turns []turn) (Item, error) {
 	if len(turns) == 0 || len(turns) > mostTurns {
 		return Item{}, fmt.Errorf("its conversation has %d turns; want 1 to %d", len(turns), mostTurns)
 	}
-	source := stream(f.cfg.seed, streamSession, uint64(f.talks))
+	random := ofSession(f.cfg.seed, f.talks)
 	f.talks++
-	random := rand.New(&source)
 	for i, t := range turns {
 		of := Item{PromptText: *t.Text, fields: it.fields}
 		think, err := t.timing(&of)
@@ -181,9 +178,9 @@ func (t *turn) timing(of *Item) (think time.Duration, err error) {
 		}
 	}
 	if len(t.Delay) > 0 && !empty(t.Delay) {
-		ms, err := realNumber(t.Delay)
-		if err != nil || !(ms >= 0 && ms <= float64(longestThink.Milliseconds())) {
-			return 0, fmt.Errorf("delay: %s; want milliseconds, up to a day", show(t.Delay))
+		ms, err := delayIn(t.Delay)
+		if err != nil {
+			return 0, fmt.Errorf("delay: %w", err)
 		}
 		think = time.Duration(ms * 1e6)
 	}

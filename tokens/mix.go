@@ -58,6 +58,7 @@ func OpenMix(classes []Class, seed int64) (*Mix, error) {
 			m.Close()
 			return nil, &ClassError{c.Name, err}
 		}
+		w.class = uint8(i + 1)
 		m.work = append(m.work, w)
 	}
 	return m, nil
@@ -153,7 +154,7 @@ func (m *Mix) Source(ctx context.Context, stage int) (next loadgen.Source, relea
 			return r, &ClassError{m.classes[k].Name, err}
 		}
 		m.drawn = append(m.drawn, uint8(k))
-		r.Class = uint8(k + 1)
+		r.Class = m.work[k].class
 		return r, nil
 	}, release, nil
 }
@@ -172,7 +173,7 @@ func (m *Mix) Summary(stages []*loadgen.Measured) Summary {
 	s := m.work[0].Summary(nil)
 	var all LengthCheck
 	for k, w := range m.work {
-		c := w.lengths(ofClass(stages, k))
+		c := w.lengths(stages)
 		if k == 0 {
 			all.Template = c.Template
 		}
@@ -189,25 +190,11 @@ func (m *Mix) Summary(stages []*loadgen.Measured) Summary {
 // Warnings is Workload.Warnings of all classes.
 func (m *Mix) Warnings(stages []*loadgen.Measured) (all []string) {
 	for k, w := range m.work {
-		for _, text := range w.Warnings(ofClass(stages, k)) {
+		for _, text := range w.Warnings(stages) {
 			all = append(all, "class "+m.classes[k].Name+": "+text)
 		}
 	}
 	return all
-}
-
-// ofClass are the stages with the records of one class alone.
-func ofClass(stages []*loadgen.Measured, k int) (of []*loadgen.Measured) {
-	for _, m := range stages {
-		one := &loadgen.Measured{}
-		for _, r := range m.Records {
-			if int(r.Class) == k+1 {
-				one.Records = append(one.Records, r)
-			}
-		}
-		of = append(of, one)
-	}
-	return of
 }
 
 // TraceLoad is the zero Load: a mix has no trace.
@@ -215,14 +202,12 @@ func (m *Mix) TraceLoad() loadgen.Load { return loadgen.Load{} }
 
 // Sent is Workload.Sent: the first n requests of the stage were begun.
 func (m *Mix) Sent(n int) {
+	began := make([]int, len(m.work))
+	for _, k := range m.drawn[:min(n, len(m.drawn))] {
+		began[k]++
+	}
 	for k, w := range m.work {
-		began := 0
-		for _, of := range m.drawn[:min(n, len(m.drawn))] {
-			if int(of) == k {
-				began++
-			}
-		}
-		w.Sent(began)
+		w.Sent(began[k])
 	}
 	m.drawn = m.drawn[:0]
 }

@@ -113,14 +113,19 @@ type Turn struct {
 	AnswerMessage []byte
 }
 
+// ofSession are the random numbers of a session: its number of turns, their lengths and their think times.
+func ofSession(seed uint64, i int) *rand.Rand {
+	source := stream(seed, streamSession, uint64(i))
+	return rand.New(&source)
+}
+
 // turns makes the turns of item i after the first, and the first one's recorded answer.
 func (s *Synth) turns(it *Item) {
 	spec := s.cfg.Sessions
 	if spec == nil {
 		return
 	}
-	source := stream(s.cfg.Seed, streamSession, uint64(it.Index))
-	r := rand.New(&source)
+	r := ofSession(s.cfg.Seed, it.Index)
 	prompt := spec.Prompt
 	if prompt.Mean == 0 {
 		prompt = s.cfg.Prompt

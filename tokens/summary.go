@@ -92,6 +92,9 @@ func (w *Workload) lengths(stages []*loadgen.Measured) LengthCheck {
 		for _, m := range stages {
 			for i := range m.Records {
 				r := &m.Records[i]
+				if r.Class != w.class {
+					continue
+				}
 				for len(turns) <= int(r.Turn) {
 					turns = append(turns, lengths{})
 				}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -29,9 +28,9 @@ func (q *traceRequest) readSession(r record) error {
 		if !ok || empty(value) {
 			continue
 		}
-		ms, err := realNumber(value)
-		if err != nil || !(ms >= 0 && ms <= float64(longestThink.Milliseconds())) {
-			return fmt.Errorf("%s: %s; want milliseconds, up to a day", name, show(value))
+		ms, err := delayIn(value)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		*to = ms
 	}
@@ -44,6 +43,15 @@ func (q *traceRequest) readSession(r record) error {
 		q.parent = ""
 	}
 	return nil
+}
+
+// delayIn is a time within a session in a record, in ms.
+func delayIn(value any) (float64, error) {
+	ms, err := realNumber(value)
+	if err != nil || !(ms >= 0 && ms <= float64(longestThink.Milliseconds())) {
+		return 0, fmt.Errorf("%s; want milliseconds, up to a day", show(value))
+	}
+	return ms, nil
 }
 
 // nameIn is a text or a number of a record as a name; "" for anything else.
@@ -145,8 +153,7 @@ func (t *trace) session(s *Synth, i int, q traceRequest, spec TraceSpec) Item {
 		return appendAssistant(nil, s.text(i*mostTurns+k, s.words(tokens), streamAnswer, false))
 	}
 	it.AnswerMessage = answer(0, q.output)
-	source := stream(s.cfg.Seed, streamSession, uint64(i))
-	random := rand.New(&source)
+	random := ofSession(s.cfg.Seed, i)
 	for k, turn := range q.turns {
 		made := Turn{Think: turn.think, After: turn.after, Alone: alone, PromptText: t.text(s, i*mostTurns+k+1, turn),
 			PromptTokens: turn.input, OutputTokens: turn.output}

@@ -15,6 +15,7 @@ import (
 type Workload struct {
 	spec  Spec
 	model string
+	class uint8 // of a mix, as records have it; 0: there is none
 	body  *Body
 
 	words   tokenizer.Vocabulary // of synthetic prompts

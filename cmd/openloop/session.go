@@ -427,10 +427,8 @@ func (s *session) chooseModel(ctx context.Context) (string, error) {
 			s.say("the endpoint serves %d models; asking for the first, %s (--model chooses)", n, first)
 		}
 		return first, nil
-	case !serves(list.Models, asked):
-		return "", usageError("the endpoint does not serve the model %q; it serves %s", asked, names(list.Models))
 	}
-	return asked, nil
+	return asked, mustServe("the endpoint", list.Models, asked)
 }
 
 // refusal is an endpoint that can't be used: a usage error, since nothing was measured.

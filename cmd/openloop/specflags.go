@@ -505,12 +505,8 @@ func (f *specFlags) endpoint() (endpoint.Config, error) {
 	var err error
 	if sim, ok := strings.CutPrefix(f.target, simScheme); ok {
 		c.Sim = sim
-	} else {
-		if c.Address, login, err = endpoint.ParseBase(f.target); err != nil {
-			return c, usageError("--target: %w", err)
-		}
-		shown, _, _ := endpoint.ParseAddress(f.target)
-		c.Target = shown.String()
+	} else if login, err = setAddress(&c, f.target); err != nil {
+		return c, err
 	}
 	if c.Headers, err = f.parseHeaders(); err != nil {
 		return c, err
@@ -539,6 +535,16 @@ func (f *specFlags) oneModel() string {
 		return ""
 	}
 	return f.model
+}
+
+// setAddress takes the address of a target, as people name it, without the login that may be in it.
+func setAddress(c *endpoint.Config, target string) (login endpoint.Secret, err error) {
+	if c.Address, login, err = endpoint.ParseBase(target); err != nil {
+		return login, usageError("--target: %w", err)
+	}
+	shown, _, _ := endpoint.ParseAddress(target)
+	c.Target = shown.String()
+	return login, nil
 }
 
 // base is what the flags say that openloop's commands share with GuideLLM's: the rest is GuideLLM's to say.

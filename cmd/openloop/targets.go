@@ -49,18 +49,15 @@ func (f *specFlags) parseTargets(first endpoint.Config) ([]spec.Target, error) {
 				usageError("--target %s: a simulated engine in the process is the only target", address),
 				"openloop simulate --replicas 2 serves several")
 		}
-		var login endpoint.Secret
-		var err error
 		e := &t.Endpoint
-		if e.Address, login, err = endpoint.ParseBase(address); err != nil {
-			return nil, usageError("--target: %w", err)
+		login, err := setAddress(e, address)
+		if err != nil {
+			return nil, err
 		}
 		if !login.IsEmpty() {
 			return nil, withHint(usageError("--target: one of several can't have a name and a password"),
 				"--header 'Authorization: Basic …' goes to all of them")
 		}
-		shown, _, _ := endpoint.ParseAddress(address)
-		e.Target = shown.String()
 		if t.Name = name; name == "" {
 			t.Name = strings.TrimPrefix(strings.TrimPrefix(e.Target, "http://"), "https://")
 		}
@@ -99,8 +96,8 @@ func (s *session) openTargets(ctx context.Context) error {
 	asked := s.askedModels()
 	if len(s.models) > 0 {
 		for _, name := range asked {
-			if !serves(s.models, name) {
-				return usageError("the endpoint does not serve the model %q; it serves %s", name, names(s.models))
+			if err := mustServe("the endpoint", s.models, name); err != nil {
+				return err
 			}
 		}
 	}
@@ -121,10 +118,12 @@ func (s *session) openTargets(ctx context.Context) error {
 		if err != nil && len(s.models) > 0 {
 			return refusal(ctx, fmt.Errorf("target %s: %w", t.Name, err))
 		}
+		if err != nil {
+			continue // it lists none, as the first one does not
+		}
 		for _, name := range asked {
-			if err == nil && !serves(list.Models, name) {
-				return usageError("target %s does not serve the model %q; it serves %s", t.Name, name,
-					names(list.Models))
+			if err := mustServe("target "+t.Name, list.Models, name); err != nil {
+				return err
 			}
 		}
 	}

@@ -165,6 +165,14 @@ func serves(models []endpoint.Model, asked string) bool {
 	return slices.ContainsFunc(models, func(m endpoint.Model) bool { return m.ID == asked })
 }
 
+// mustServe is an error if an endpoint does not list a model that is asked for.
+func mustServe(who string, models []endpoint.Model, asked string) error {
+	if serves(models, asked) {
+		return nil
+	}
+	return usageError("%s does not serve the model %q; it serves %s", who, asked, names(models))
+}
+
 // names are the names of the first few models.
 func names(models []endpoint.Model) string {
 	const most = 10
