@@ -80,6 +80,14 @@ func (s *Stage) RateUnit() string {
 	return "req/s"
 }
 
+// RateUnit is what the rates of the stages count: what arrives.
+func (r *Result) RateUnit() string {
+	if r.Arrivals() == "sessions" {
+		return "sessions/s"
+	}
+	return "req/s"
+}
+
 // Arrivals names what arrives in the stages: requests, or sessions.
 func (r *Result) Arrivals() string {
 	if slices.ContainsFunc(r.Stages, func(s Stage) bool { return s.Sessions != nil }) {

@@ -56,9 +56,10 @@ type Result struct {
 	Stages   []*Stage
 	Warnings []Warning
 
-	SynchronousRate float64   // requests per second of the synchronous stage; sweeps only
-	SaturationRate  float64   // requests per second that the probe found the server to sustain; sweeps only
-	Rates           []float64 // the interpolated rates; sweeps only
+	// Of sweeps only, in arrivals a second: requests, or sessions.
+	SynchronousRate float64   // of one stream
+	SaturationRate  float64   // that the probe found the server to sustain
+	Rates           []float64 // the interpolated ones
 	Probe           Probe
 
 	Answer  *Answer       // what the search found; nil: none was made
@@ -90,6 +91,9 @@ type Plan struct {
 	// own, so that no stage's prompts are cached from an earlier one.
 	Source func(ctx context.Context, stage int) (loadgen.Source, func(), error)
 
+	// Sessions says that the source gives sessions, which arrive in the place of requests: all rates are then of them.
+	Sessions bool
+
 	Objectives []slo.Objective
 	Confidence float64 // of the judgements; 0: slo.DefaultConfidence
 
@@ -114,6 +118,8 @@ type Plan struct {
 	Estimated func(soFar *Answer)
 
 	stages int // sources handed out so far: also those of the probe
+	talk   conversations
+	speed  float64 // of the trace that the next stage sends, over its own; 0: that
 }
 
 // OnThisMachine is Plan.Start of a runner.
@@ -150,6 +156,9 @@ func (p *Plan) Run(ctx context.Context, loads []loadgen.Load) (*Result, error) {
 // holds what was measured.
 func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 	r := &Result{}
+	if err := p.Learn(ctx); err != nil {
+		return r, err
+	}
 	sync, err := p.stage(ctx, r, loadgen.Load{Kind: loadgen.Synchronous, Streams: 1})
 	if err != nil {
 		return r, err
@@ -162,7 +171,7 @@ func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 		return r, fmt.Errorf("%w (%s): no token came within %v", ErrNothingSucceeded, sync.Load,
 			time.Duration(sync.Stopped-sync.Start).Round(time.Millisecond))
 	}
-	r.SynchronousRate = synchronousRate(sync.Measured, w)
+	r.SynchronousRate = synchronousRate(sync.Measured, w) / p.talk.perArrival()
 	if err := pause(ctx, p.Pause); err != nil {
 		return r, err
 	}
@@ -174,11 +183,11 @@ func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 	if err != nil {
 		return r, err
 	}
-	r.SaturationRate = p.settleRate(r, saturationRate(sat.Measured, w))
+	r.SaturationRate = p.settleRate(r, saturationRate(sat.Measured, w)) / p.talk.perArrival()
 	lo, hi := r.SynchronousRate, r.SaturationRate
 	if hi < 1.1*lo {
-		r.warn("the server sustains hardly more than one stream gives (%.3g against %.3g req/s): "+
-			"the rates begin at half of that", hi, lo)
+		r.warn("the server sustains hardly more than one stream gives (%.3g against %.3g %s): "+
+			"the rates begin at half of that", hi, lo, r.unit())
 		hi = max(lo, hi)
 		lo = hi / 2
 	}
@@ -238,6 +247,9 @@ func (p *Plan) stageIn(ctx context.Context, r *Result, stage loadgen.Stage, role
 	}
 	defer release()
 	p.stages++
+	if speed := p.speedOf(load); speed > 0 {
+		source = atSpeed(source, speed)
+	}
 	observe := p.Observe
 	if w != nil {
 		observe = func(e loadgen.Event) {

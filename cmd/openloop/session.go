@@ -245,6 +245,7 @@ func (s *session) open(ctx context.Context) error {
 
 		Stage:      stage,
 		Source:     spread(s.spec.Targets, s.work.Source),
+		Sessions:   s.spec.Workload.Sessioned(),
 		Objectives: s.spec.Objectives, Confidence: s.spec.Confidence,
 		Metrics: metrics,
 		Observe: s.options.observe,
@@ -575,6 +576,9 @@ func (s *session) concurrencyCap() (int, error) {
 func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 	plan := s.spec.Plan
 	if plan.Decide != nil {
+		if err := s.plan.Learn(ctx); err != nil {
+			return &sweep.Result{}, err
+		}
 		s.announceGates()
 	}
 	progress := s.startProgress()
