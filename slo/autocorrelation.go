@@ -26,9 +26,9 @@ type autocorrelation struct {
 // the error are U. Wolff's (Comput. Phys. Commun. 156, 2004, equations 49 and 42). At least 1: where neighbours repel
 // each other, no credit is taken for it. It takes n·log n steps, also where a trend moves M to n/2.
 //
-// Sessions are those that the observations are of, nil where each is by itself. What requests of one session have in
-// common is added where they are further apart than M: clusters in two ways, by time and by session (A. C. Cameron,
-// J. B. Gelbach and D. L. Miller, J. Bus. Econ. Stat. 29, 2011), with no pair counted twice.
+// Sessions are those that the observations are of, 0 for one that stands alone, nil where each does. What requests of
+// one session have in common is added where they are further apart than M: clusters in two ways, by time and by session
+// (A. C. Cameron, J. B. Gelbach and D. L. Miller, J. Bus. Econ. Stat. 29, 2011), with no pair counted twice.
 func (a *autocorrelation) time(x []float64, sessions []int32) (tau, stderr float64) {
 	n := len(x)
 	if n < 3 {
@@ -81,6 +81,9 @@ func (a *autocorrelation) time(x []float64, sessions []int32) (tau, stderr float
 func withinSessions(d []float64, sessions []int32, lag int) (sum, pairs float64) {
 	earlier := map[int32][]int32{} // of each session, where it was
 	for i, session := range sessions {
+		if session == 0 {
+			continue
+		}
 		for _, k := range earlier[session] {
 			if i-int(k) > lag {
 				sum += d[i] * d[k]
@@ -178,7 +181,7 @@ const far = 0.25
 
 // AutocorrelationTime is the integrated autocorrelation time of a series, in observations, with its standard error: the
 // mean of n observations is as uncertain as that of n/tau independent ones. Sessions are those that the observations
-// are of, which need not be independent, however far apart; nil where each is by itself.
+// are of, which need not be independent, however far apart: 0 for one that stands alone, nil where each does.
 func AutocorrelationTime(series []float64, sessions []int32) (tau, stderr float64) {
 	var work autocorrelation
 	return work.time(series, sessions)

@@ -82,16 +82,12 @@ func (o Objective) judgeRequests(s *loadgen.Measured, from, to int64, work *auto
 	}
 	values := make([]float64, len(obs))
 	misses := make([]float64, len(obs))
-	var sessions []int32
-	if obs[0].session > 0 {
-		sessions = make([]int32, len(obs))
-	}
+	sessions := make([]int32, len(obs))
 	for i := range obs {
-		if sessions != nil {
-			sessions[i] = obs[i].session
-		}
+		sessions[i] = obs[i].session
 		values[i], misses[i] = obs[i].value, indicator(obs[i].miss)
 	}
+	sessions = ofSessions(sessions)
 	e := sample{share: float64(j.Misses) / float64(j.N), requests: j.N}
 	if o.Statistic.Kind == Mean {
 		e.tau, e.stderr = work.time(values, sessions)

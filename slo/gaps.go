@@ -103,9 +103,7 @@ func (o Objective) judgeGaps(s *loadgen.Measured, from, to, total, over int64, w
 		}
 		if m := measure(TPOT, r, s); m.state == known {
 			means = append(means, m.value)
-			if r.Session > 0 {
-				sessions = append(sessions, r.Session)
-			}
+			sessions = append(sessions, r.Session)
 		}
 	}
 	share := float64(over) / float64(total)
@@ -118,7 +116,8 @@ func (o Objective) judgeGaps(s *loadgen.Measured, from, to, total, over int64, w
 	}
 	e := sample{share: share, requests: len(means)}
 	if len(means) > 0 {
-		e.tau, e.stderr = work.clustering(means, make([]float64, len(means)), sessions, o.missLimit(), o.Bound)
+		e.tau, e.stderr = work.clustering(means, make([]float64, len(means)), ofSessions(sessions), o.missLimit(),
+			o.Bound)
 	}
 	j.decide(e, means, alpha)
 	return j

@@ -132,7 +132,7 @@ func JudgeAt(s *loadgen.Measured, objectives []Objective, gaps GapCount, alpha f
 		j.needTime(time.Duration(residencesToPass*residence-measured), rate)
 	}
 	if !whole {
-		j.add(Undecided, "sessions go on for more than half of the stage: it has fewer later turns than one that goes on")
+		j.add(Undecided, "sessions go on for more than half of the stage: it has fewer later turns than a steady state")
 		j.needTime(time.Duration(length), rate)
 	}
 	if j.Outcome != Undecided {

@@ -82,8 +82,9 @@ func longestWarmUp(length, residence float64) float64 {
 
 const warmUpResidences = 10
 
-// Of the turns of a stage of sessions, how far from the beginning of their session they are due: what is left out at the
-// stage's start is so long that this share of them can be there, and a stage is long enough where the lesser share can.
+// Of the turns of a stage of sessions, how far from the beginning of their session they are due: what is left out at
+// the stage's start is so long that this share of them can be there, and a stage is long enough where the lesser share
+// can.
 const settled, settledEnough = 0.99, 0.9
 
 // settling is how long a stage of sessions takes until its turns are about those of a steady state, ns: it begins with

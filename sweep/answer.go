@@ -95,9 +95,10 @@ type Answer struct {
 	Client   audit.Level   `json:"client"`   // the worst verdict of these stages
 	// Traffic is the trace whose speed was varied, so that rates are means of it; absent where rates were.
 	Traffic *Traffic `json:"traffic,omitempty"`
-	// SessionRequests is how many requests a session had on average; absent where requests arrive by themselves, so that
-	// rates are of them.
-	SessionRequests float64 `json:"session_requests,omitempty"`
+	// ArrivalRequests is how many requests an arrival was on average; absent where all are requests that stand alone:
+	// rates are then of them. Mixed says that some arrivals are requests that stand alone.
+	ArrivalRequests float64 `json:"requests_per_arrival,omitempty"`
+	Mixed           bool    `json:"mixed,omitempty"`
 	// More is how much longer stages would take for the interval that was asked for; 0 where it is known, or no time
 	// is known to be enough.
 	More time.Duration `json:"more_ns"`
@@ -277,9 +278,10 @@ func (s *search) answer() *Answer {
 	if c.Traffic != nil {
 		a.Arrivals = "recorded"
 	}
-	if a.SessionRequests = c.talk.requests; a.SessionRequests > 0 && s.evidence.sessions > 0 {
-		a.SessionRequests = s.evidence.requests()
+	if a.ArrivalRequests = c.talk.requests; a.ArrivalRequests > 0 && s.evidence.arrivals > 0 {
+		a.ArrivalRequests = s.evidence.perArrival()
 	}
+	a.Mixed = c.talk.mixed
 	if a.Stages == 0 && len(s.trials) > 0 {
 		a.Client = audit.Invalid
 	}

@@ -163,8 +163,8 @@ func (p *Plan) firstInterim(rate float64) time.Duration {
 	return max(firstInterimTime, seconds(firstInterimRequests/rate/p.talk.perArrival()), 2*p.talk.length)
 }
 
-// newInterim plans the looks at a stage, the first of which is so long after its warm-up: alpha is the error that all of
-// them together may have, and whole that of the outcome, of which earlier stages may have used some.
+// newInterim plans the looks at a stage, the first of which is so long after its warm-up: alpha is the error that all
+// of them together may have, and whole that of the outcome, of which earlier stages may have used some.
 func newInterim(first, warmup, length time.Duration, alpha, whole float64) *interim {
 	i := &interim{error: whole}
 	for t := first; warmup+t < length*9/10; t = time.Duration(float64(t) * interimEvery) {

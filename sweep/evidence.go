@@ -26,7 +26,7 @@ type evidence struct {
 	stages []maxrate.Stage // one for each trial that was taken in
 	phi    float64         // dispersion after the stages so far
 
-	sessions, turns int // that were started in the stages, and the turns that they have
+	arrivals, requests int // in the stages, and the requests that they are with all their turns
 }
 
 func newEvidence(objectives []slo.Objective, c SearchConfig, saturation float64) *evidence {
@@ -63,9 +63,9 @@ func (e *evidence) add(m *loadgen.Measured, j *slo.StageJudgement, residence tim
 		if r.Scheduled >= m.Stopped {
 			continue
 		}
-		if r.Session > 0 && r.Turn == 0 {
-			e.sessions++
-			e.turns += int(r.Turns)
+		if r.Turn == 0 { // a first one, or it stands alone
+			e.arrivals++
+			e.requests += max(int(r.Turns), 1)
 		}
 		stage.Arrivals = append(stage.Arrivals, float64(r.Scheduled-m.Start)/1e9)
 		tokens := -1.0
@@ -78,10 +78,10 @@ func (e *evidence) add(m *loadgen.Measured, j *slo.StageJudgement, residence tim
 		stage.Tokens = append(stage.Tokens, tokens)
 	}
 	stage.Gap = shortGap(records)
-	stage.Done = float64(done) / (length - from).Seconds() / e.requests()
+	stage.Done = float64(done) / (length - from).Seconds() / e.perArrival()
 	share, err := float64(j.Growth.Share), float64(j.Growth.Error)
 	if !replays && !math.IsNaN(err) && m.Stage.Load.Rate > 0 {
-		stage.Staying, stage.StayingError = share, err/m.Stage.Load.Rate/e.requests()
+		stage.Staying, stage.StayingError = share, err/m.Stage.Load.Rate/e.perArrival()
 	}
 	for _, o := range e.objectives {
 		stage.Series = append(stage.Series, e.series(m, o, from))
@@ -89,12 +89,12 @@ func (e *evidence) add(m *loadgen.Measured, j *slo.StageJudgement, residence tim
 	e.stages = append(e.stages, stage)
 }
 
-// requests is how many requests an arrival is, on average: the turns of a session, or 1.
-func (e *evidence) requests() float64 {
-	if e.sessions == 0 {
+// perArrival is how many requests an arrival is, on average: the turns of a session, or 1.
+func (e *evidence) perArrival() float64 {
+	if e.arrivals == 0 {
 		return 1
 	}
-	return float64(e.turns) / float64(e.sessions)
+	return float64(e.requests) / float64(e.arrivals)
 }
 
 // shortGap is the gap between tokens that a twentieth of the requests stay below, s; 0 where too few have gaps.
@@ -145,7 +145,7 @@ func (e *evidence) solve() *maxrate.Estimate {
 	if len(e.stages) == 0 {
 		return nil
 	}
-	q := maxrate.Question{Saturation: e.saturation, Confidence: e.confidence, Requests: e.requests()}
+	q := maxrate.Question{Saturation: e.saturation, Confidence: e.confidence, Requests: e.perArrival()}
 	switch {
 	case e.traffic != nil: // the same arrivals at each speed: there is no luck of theirs to correct for
 		q.Variation = e.traffic.variation()

@@ -52,7 +52,8 @@ func (s *search) note(a *Answer) {
 			"that are rarer than the search was long are not in it", est.Objective)
 	}
 	if s.known.saturation > 0 && a.Finding != None && est.Estimate > 1.02*s.known.saturation {
-		add("the max rate lies above the saturation rate that the probe found, %s %s", num.Rate(s.known.saturation), a.Unit())
+		add("the max rate lies above the saturation rate that the probe found, %s %s", num.Rate(s.known.saturation),
+			a.Unit())
 	}
 	s.noteOrder(add)
 	s.noteRepeats(add)

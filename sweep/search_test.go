@@ -105,7 +105,7 @@ func TestSearchOfSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Log(a.Headline())
-		if a.SessionRequests != 3 || a.Finding != Interval || !strings.Contains(a.Headline(), " sessions/s (") ||
+		if a.ArrivalRequests != 3 || a.Finding != Interval || !strings.Contains(a.Headline(), " sessions/s (") ||
 			!strings.Contains(a.Headline(), " req/s in sessions of 3.00") {
 			t.Errorf("%s: %s", a.Headline(), a.Why)
 		}

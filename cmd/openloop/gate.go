@@ -48,8 +48,8 @@ func addGateFlags(set *pflag.FlagSet, p *program) *gateFlags {
 	f := &gateFlags{specFlags: addSpecFlags(set, p)}
 	f.addWorkers(set)
 	set.Var(&f.rates, "rate",
-		"requests per second at which the objectives are to hold (sessions, with --turns or --sessions); a list decides "+
-			"each in turn")
+		"requests per second at which the objectives are to hold (sessions, with --turns or --sessions); a list "+
+			"decides each in turn")
 	set.StringVar(&f.arrival, "arrival", "poisson", "`ARRIVALS`: how requests arrive: "+loadgen.ArrivalForms)
 	timeVar(set, &f.budget, "budget", 0,
 		"longest time for each rate; it ends as soon as it is decided (0: 5m, or more where the objectives take more "+

@@ -245,7 +245,7 @@ func (s *session) open(ctx context.Context) error {
 
 		Stage:      stage,
 		Source:     spread(s.spec.Targets, s.work.Source),
-		Sessions:   s.spec.Workload.Sessioned(),
+		Sessions:   s.spec.Sessioned(),
 		Objectives: s.spec.Objectives, Confidence: s.spec.Confidence,
 		Metrics: metrics,
 		Observe: s.options.observe,

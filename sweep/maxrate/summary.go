@@ -163,9 +163,11 @@ func (s *Series) missing() float64 {
 	}
 	of, sum, squares := map[int32]float64{}, 0.0, 0.0
 	for j, y := range s.Miss {
-		if y > 0 {
+		sum += y
+		if s.Sessions[j] > 0 {
 			of[s.Sessions[j]] += y
-			sum += y
+		} else {
+			squares += y * y
 		}
 	}
 	for _, m := range of {
