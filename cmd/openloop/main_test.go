@@ -71,6 +71,8 @@ func TestScripts(t *testing.T) {
 			"terminate":  terminate,
 			"truth":      checkTruth,
 			"distinct":   checkDistinct,
+
+			"samerequests": checkSameRequests,
 		},
 	})
 }
