@@ -73,6 +73,7 @@ func TestScripts(t *testing.T) {
 			"distinct":   checkDistinct,
 
 			"samerequests": checkSameRequests,
+			"engines":      checkEngines,
 		},
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -60,6 +59,7 @@ type session struct {
 	model     string
 	models    []endpoint.Model    // as the endpoint lists them
 	engine    *enginemetrics.Info // what serves it; nil: it does not say
+	engines   []report.Engine     // the same of each engine that has a name
 	waiting   *waiter             // see waiter
 	own       *ownMetrics         // of --metrics-addr; nil: none
 	work      workload
@@ -210,7 +210,7 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.engine = s.ask(ctx, metrics)
+	s.engine, s.engines = s.ask(ctx, metrics)
 	start := sweep.OnThisMachine(&loadgen.Runner{Client: s.client, MaxConcurrency: limit})
 	if s.leader != nil {
 		if err := s.gatherWorkers(ctx); err != nil {
@@ -500,34 +500,6 @@ func lackOf(trial *endpoint.Trial, item tokens.Item, w tokens.Spec) lack {
 	return l
 }
 
-// metrics finds the engine's own metrics, nil where there are none.
-func (s *session) metrics(ctx context.Context) (*enginemetrics.Source, error) {
-	config := s.spec.Endpoint.Metrics
-	if config.Off {
-		return nil, nil
-	}
-	address, asked := config.Address, !config.Address.IsZero()
-	if !asked {
-		address = s.endpoint.Base().Root("/metrics")
-	}
-	m := &enginemetrics.Source{
-		Address: address,
-		Client:  &http.Client{Transport: s.endpoint.Transport(address)},
-	}
-	if !asked {
-		m.Headers = s.spec.Endpoint.Headers // the same host: what may be sent to the one may be sent to the other
-	} else if !config.Login.IsEmpty() {
-		m.Headers = []endpoint.Header{{Name: "Authorization", Value: config.Login}}
-	}
-	if _, err := m.Scrape(ctx); err != nil {
-		if asked {
-			return nil, usageError("--server-metrics: %w", err)
-		}
-		return nil, nil // there is nothing to say about what was not asked for
-	}
-	return m, nil
-}
-
 // fewStreams is how many requests in flight are too few for the saturation of a usual engine (vLLM runs 256 sequences).
 const fewStreams = 1024
 
@@ -690,6 +662,7 @@ func (s *session) result(measured *sweep.Result) *report.Result {
 	return report.New(s.spec, report.Run{
 		Version: programVersion(), Model: s.model, Measured: measured,
 		Workload: s.work.Summary(stages), Warnings: s.work.Warnings(stages), Engine: s.engine,
+		Engines: s.engines,
 	})
 }
 
