@@ -391,12 +391,16 @@ func (c *check) checkMetrics(ctx context.Context, all *enginemetrics.Sources, er
 			c.add("metrics", checkWarning, "%s: %v", m.Name, err)
 			continue
 		}
-		text := fmt.Sprintf("%s: %s series", where, num.Thousands(series))
+		var parts []string
 		if n := info.MaxRunning(); n > 0 {
-			text += "; max_num_seqs " + num.Thousands(n)
+			parts = append(parts, "max_num_seqs "+num.Thousands(n))
 		}
 		if on, known := info.PrefixCaching(); known {
-			text += "; prefix caching " + map[bool]string{true: "on", false: "off"}[on]
+			parts = append(parts, "prefix caching "+map[bool]string{true: "on", false: "off"}[on])
+		}
+		text := fmt.Sprintf("%s: %s series", where, num.Thousands(series))
+		if len(parts) > 0 {
+			text += "; " + strings.Join(parts, ", ")
 		}
 		c.add("metrics", checkOK, "%s", text)
 	}
