@@ -76,6 +76,8 @@ func TestScripts(t *testing.T) {
 			"terminate":  terminate,
 			"truth":      checkTruth,
 			"distinct":   checkDistinct,
+
+			"samerequests": checkSameRequests,
 		},
 	})
 }

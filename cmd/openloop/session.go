@@ -102,7 +102,7 @@ func (p *program) measuring(cmd *cobra.Command, asked func(args []string) (spec.
 			return err
 		}
 		if w := s.Workers; w.Join != "" && jobIndex() > 0 {
-			return p.work(cmd.Context(), s.Endpoint, w, s.Output.Dir, s.Output.Quiet)
+			return p.work(cmd.Context(), s.Endpoint, s.Mix, w, s.Output.Dir, s.Output.Quiet)
 		}
 		return runSpec(cmd.Context(), s, runOptions{}, p.stdout, p.stderr)
 	}

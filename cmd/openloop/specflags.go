@@ -442,9 +442,6 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 	if s.Workers, err = f.parseWorkers(s.Endpoint); err != nil {
 		return s, err
 	}
-	if s.Workers.Count > 0 && s.Targets != nil {
-		return s, usageError("--workers: workers send to one target alone")
-	}
 	if err := checkMix(&s); err != nil {
 		return s, err
 	}
