@@ -287,7 +287,7 @@ func (s *session) openWork(ctx context.Context) ([]tokens.Item, error) {
 	var work workload
 	var trials []tokens.Item
 	if d := s.spec.Workload.Data; d != nil {
-		for _, name := range d.Sources() {
+		for _, name := range d.Files() {
 			if info, err := os.Stat(name); err == nil && info.Size() >= largeData {
 				s.say("reading %s, %d MB", name, info.Size()>>20)
 			}
@@ -328,7 +328,7 @@ func (s *session) checkFiles() error {
 	}
 	switch {
 	case w.Data != nil:
-		for _, name := range w.Data.Sources() {
+		for _, name := range w.Data.Files() {
 			taken[name] = "is to be sent"
 		}
 	case w.Trace != nil:

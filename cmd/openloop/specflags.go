@@ -188,9 +188,9 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 		"`TOKENIZER`: whose tokens prompts are made of: auto (the endpoint's own count), o200k_base, cl100k_base, a "+
 			"tokenizer.json or .tiktoken file, or none")
 	set.StringArrayVar(&f.data, "data", nil,
-		"`DATA`: requests to send instead of synthetic ones: a file (jsonl, json, csv, txt, parquet, each "+
-			"also gzipped; one "+
-			"of --save-workload), or synthetic data as GuideLLM writes it (prompt_tokens=256,output_tokens=128); "+
+		"`DATA`: requests to send instead of synthetic ones: a file (jsonl, json, csv, txt, parquet, "+
+			"arrow, each also gzipped; one of --save-workload), a folder that Hugging Face's datasets saved, or "+
+			"synthetic data as GuideLLM writes it (prompt_tokens=256,output_tokens=128); "+
 			"repeated: the records of all files, one file after the other")
 	set.StringVar(&f.dataColumns, "data-column-mapper", "",
 		"`COLUMNS`: those of --data: text_column=question,output_tokens_count_column=n, or the same as a JSON object")
