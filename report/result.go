@@ -50,14 +50,15 @@ type Result struct {
 	Took    time.Duration `json:"took_ns"` // until the last stage ended
 
 	Asked    Asked               `json:"asked"`
-	Stages   []Stage             `json:"stages"`            // in the order in which they ran
-	Engine   *enginemetrics.Info `json:"engine,omitempty"`  // what serves the endpoint; nil: it does not say
-	Engines  []Engine            `json:"engines,omitempty"` // those whose metrics are read, where they have names
-	Probes   *Probes             `json:"probes,omitempty"`  // sweeps only
-	Search   *sweep.Answer       `json:"search,omitempty"`  // what the search for the max rate found; nil: none was made
+	Stages   []Stage             `json:"stages"`           // in the order in which they ran
+	Engine   *enginemetrics.Info `json:"engine,omitempty"` // what serves the endpoint; nil: it does not say
+	Probes   *Probes             `json:"probes,omitempty"` // sweeps only
+	Search   *sweep.Answer       `json:"search,omitempty"` // what the search for the max rate found; nil: none was made
 	Gates    []sweep.GateOutcome `json:"gates,omitempty"`
 	Workload tokens.Summary      `json:"workload"`
 	Warnings []sweep.Warning     `json:"warnings"`
+
+	Engines []Engine `json:"engines,omitempty"` // those whose metrics are read, where they have names
 }
 
 // Engine is one of several engines.

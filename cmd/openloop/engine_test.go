@@ -12,8 +12,8 @@ import (
 	"github.com/openloop/openloop/report"
 )
 
-// checkEngines checks the engines of a report with one stage: engines FILE [NAME=TOKENS…] [all=TOKENS] [ttft=COUNT]. The
-// tokens are those that each generated, – where it could not be read, and ttft how many first tokens all counted.
+// checkEngines checks the engines of a report with one stage: engines FILE [NAME=TOKENS…] [all=TOKENS] [ttft=COUNT].
+// The tokens are those that each generated, – where it could not be read, and ttft how many first tokens all counted.
 func checkEngines(ts *testscript.TestScript, _ bool, args []string) {
 	file, err := guidellm.ReadFile(ts.MkAbs(args[0]))
 	ts.Check(err)

@@ -112,7 +112,8 @@ func newData(runs []*report.Result) (template.JS, error) {
 			}
 			run.Stages = append(run.Stages, stageData{
 				Name: s.Name, Sending: s.Sending.Seconds(), Open: s.Load.Kind.Open(), Series: s.Series,
-				Engine: engineOf(s.Engine), Engines: enginesOf(s), Requests: requests, TTFT: bounds["TTFT"], TPOT: bounds["TPOT"],
+				Engine: engineOf(s.Engine), Engines: enginesOf(s), Requests: requests,
+				TTFT: bounds["TTFT"], TPOT: bounds["TPOT"],
 			})
 		}
 		d.Runs = append(d.Runs, run)

@@ -81,7 +81,9 @@ var metricNames = struct {
 
 // identityNames are metrics that say when a process began, or its engine. Python's Prometheus client has the former
 // unless it gathers several processes, and vLLM the latter.
-var identityNames = []string{"process_start_time_seconds", "vllm:prompt_tokens_created", "vllm:generation_tokens_created"}
+var identityNames = []string{
+	"process_start_time_seconds", "vllm:prompt_tokens_created", "vllm:generation_tokens_created",
+}
 
 // scrapeLimit bounds what is read of an answer, scrapeTime how long it may take.
 const (
