@@ -42,6 +42,7 @@ func writeScreen(w io.Writer, r *Result, wide bool) error {
 	r.writeEndings(&b)
 	r.writeSessions(&b)
 	r.writeGroups(&b, wide)
+	r.writeEngines(&b, wide)
 	writeObjectives(&b, r)
 	r.writeRemarks(&b)
 	r.writeAsked(&b)
@@ -320,7 +321,7 @@ func end(v num.Value) string {
 }
 
 // words are the columns that stand to the left, as the first does.
-var words = []string{"client", "outcome", "correction", "class", "target"}
+var words = []string{"client", "outcome", "correction", "class", "target", "engine"}
 
 // writeTable lays out rows of equal length, under the titles of one of the first two: words to the left, values to the
 // right.
@@ -416,7 +417,7 @@ func (r *Result) writeAsked(b *strings.Builder) {
 		}
 	}
 	writeCommand(b, r.Command)
-	engine := r.Engine.String()
+	engine := r.EngineText()
 	if engine != "" {
 		engine += " at "
 	}

@@ -37,6 +37,7 @@ type Stage struct {
 	Audit     audit.Verdict
 	Judgement slo.StageJudgement    // by the objectives, at the confidence of the plan or the search
 	Engine    *enginemetrics.Window // what the server's metrics said; nil: not asked
+	Engines   []enginemetrics.Named // the same of each engine, where they have names
 	Role      Role                  // why it was run: Interpolated but for the stages of a search
 }
 
@@ -102,7 +103,7 @@ type Plan struct {
 	// stage as it then stands.
 	Simulate func(stage loadgen.Stage, looks []time.Duration, stop func(*loadgen.Measured) bool) *loadgen.Measured
 
-	Metrics *enginemetrics.Source // scraped during every stage; nil: not at all
+	Metrics *enginemetrics.Sources // scraped during every stage; nil: not at all
 
 	Observe func(loadgen.Event) // told of every request of every stage but the probe's; may be nil
 
@@ -274,7 +275,7 @@ func (p *Plan) stageIn(ctx context.Context, r *Result, stage loadgen.Stage, role
 	}
 	l := &Stage{Load: load, Role: role, Measured: run.Wait()}
 	watching.Wait()
-	l.Engine = metrics.Finish(ctx, l.Measured)
+	l.Engine, l.Engines = metrics.Finish(ctx, l.Measured)
 	l.Audit = audit.Check(l.Measured)
 	for i := range l.Workers {
 		l.Workers[i].Part = nil // the audit has what is told of it, and the stage its records
@@ -297,7 +298,6 @@ func (p *Plan) simulate(ctx context.Context, r *Result, stage loadgen.Stage, rol
 
 // take judges a stage that has ended, and appends it to the result.
 func (p *Plan) take(ctx context.Context, r *Result, l *Stage, w *watch) error {
-	load := l.Load
 	goOn := p.worthGoingOn(ctx, l)
 	if w == nil {
 		l.Judgement = judge(l, p.Objectives, p.Confidence)
@@ -312,15 +312,31 @@ func (p *Plan) take(ctx context.Context, r *Result, l *Stage, w *watch) error {
 		}
 	}
 	r.Stages = append(r.Stages, l)
-	if l.Engine != nil && l.Engine.Contaminated {
-		r.Warnings = append(r.Warnings, Warning{Stage: len(r.Stages) - 1, Text: fmt.Sprintf(
-			"%s is contaminated: %.0f %% of its prompt tokens came from the server's prefix cache", load,
-			100*float64(l.Engine.HitShare))})
+	if text := l.contamination(); text != "" {
+		r.Warnings = append(r.Warnings, Warning{Stage: len(r.Stages) - 1, Text: text})
 	}
 	if p.StageEnded != nil {
 		p.StageEnded(len(r.Stages)-1, l)
 	}
 	return goOn
+}
+
+// contamination says which engine had prompts of the stage in its prefix cache; "" for none.
+func (s *Stage) contamination() string {
+	const text = "%s is contaminated: %.0f %% of its prompt tokens came from the %s's prefix cache"
+	if s.Engine == nil || !s.Engine.Contaminated {
+		return ""
+	}
+	server, share := "server", s.Engine.HitShare
+	if len(s.Engines) > 1 {
+		for _, e := range s.Engines {
+			if e.Metrics.Contaminated {
+				server, share = e.Name, e.Metrics.HitShare
+				break
+			}
+		}
+	}
+	return fmt.Sprintf(text, s.Load, 100*float64(share), server)
 }
 
 // worthGoingOn says why no further stage should be run after this one, nil if there is no reason.

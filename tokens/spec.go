@@ -44,10 +44,10 @@ type SyntheticSpec struct {
 
 // DataSpec describes requests that are read.
 type DataSpec struct {
-	// Source is a file of records, an array of records as JSON text, or a description of synthetic data as
-	// [ParseSynthetic] reads it.
+	// Source is a file of records, a folder of them that Hugging Face's datasets saved, an array of records as JSON
+	// text, or a description of synthetic data as [ParseSynthetic] reads it.
 	Source string
-	// Further are files of records whose records follow those of Source, in their order.
+	// Further are files or folders of records whose records follow those of Source, in their order.
 	Further []string
 	// Columns maps GuideLLM's column types (text_column, prefix_column, prompt_tokens_count_column,
 	// output_tokens_count_column) to names of columns, instead of the default names of all of them. A type that is left

@@ -91,6 +91,33 @@ func (f *specFlags) parseMix() ([]spec.Class, []slo.Objective, error) {
 	return classes, objectives, nil
 }
 
+// mixHeaders reads the names of the classes of --mix and their headers, for a worker: the rest is the leader's to say.
+func (f *specFlags) mixHeaders() (classes []spec.Class, err error) {
+	if f.mix == "" {
+		return nil, nil
+	}
+	entries, err := readMix(f.mix)
+	if err != nil {
+		return nil, usageError("--mix: %w", err)
+	}
+	for i, entry := range entries {
+		c := spec.Class{Name: nameOfClass(entry, i)}
+		if value, ok := entry["header"]; ok {
+			set := pflag.NewFlagSet("class", pflag.ContinueOnError)
+			var own specFlags
+			own.addCredentials(set)
+			if err := setFlag(set, "header", value); err != nil {
+				return nil, usageError("--mix: class %s: header: %w", c.Name, err)
+			}
+			if c.Headers, err = own.parseHeaders(); err != nil {
+				return nil, fmt.Errorf("--mix: class %s: %w", c.Name, err)
+			}
+		}
+		classes = append(classes, c)
+	}
+	return classes, nil
+}
+
 // nameOfClass is what an error calls a class.
 func nameOfClass(entry map[string]any, i int) string {
 	if name, ok := entry["name"].(string); ok && name != "" {
@@ -276,11 +303,8 @@ func checkMix(s *spec.Spec) error {
 	}
 	format := s.Mix[0].Workload.Format
 	for _, c := range s.Mix {
-		switch {
-		case c.Workload.Format != format:
+		if c.Workload.Format != format {
 			return usageError("--mix: all classes have one --request-type")
-		case s.Workers.Count > 0 && len(c.Headers) > 0:
-			return usageError("--workers: class %s has headers of its own, which workers can't send", c.Name)
 		}
 	}
 	return nil
