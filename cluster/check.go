@@ -3,6 +3,8 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
@@ -79,4 +81,32 @@ func checkHistogram(s *hdr.Snapshot) error {
 		}
 	}
 	return nil
+}
+
+// lacks says which headers a worker can't send as the leader would, "" if none. Those of a class have to be the same
+// ones: its requests would be others.
+func (s *Setup) lacks(h hello) string {
+	for _, name := range s.Headers {
+		if !hasHeader(h.Headers, name) {
+			return fmt.Sprintf("it has no %s header, which the leader's requests have", name)
+		}
+	}
+	for _, c := range s.Classes {
+		for _, name := range c.Headers {
+			if !hasHeader(h.Classes[c.Name], name) {
+				return fmt.Sprintf("it has no %s header for class %s, which the leader's requests have: "+
+					"--mix names the leader's file", name, c.Name)
+			}
+		}
+		for _, name := range h.Classes[c.Name] {
+			if !hasHeader(c.Headers, name) {
+				return fmt.Sprintf("its --mix has a %s header for class %s, which the leader's has not", name, c.Name)
+			}
+		}
+	}
+	return ""
+}
+
+func hasHeader(names []string, name string) bool {
+	return slices.ContainsFunc(names, func(of string) bool { return strings.EqualFold(of, name) })
 }

@@ -58,13 +58,13 @@ func newCrew(t *testing.T, workers int) *crew {
 		Leader: c.Address(), Token: "secret", Version: "v1", Most: 1000, Patience: 10 * time.Second,
 		Headers: []string{"Authorization"},
 		Open: func(s Setup) (*loadgen.Client, error) {
-			return loadgen.NewClient(loadgen.Target{URL: s.Base + s.Path})
+			return loadgen.NewClient(loadgen.Target{URL: s.Targets[0] + s.Path})
 		},
 	}
 	for range workers {
 		c.add(t)
 	}
-	setup := Setup{Base: c.engine.URL(), Path: "/v1/chat/completions", Headers: []string{"Authorization"}}
+	setup := Setup{Targets: []string{c.engine.URL()}, Path: "/v1/chat/completions", Headers: []string{"Authorization"}}
 	if err := c.Open(t.Context(), setup, 10*time.Second); err != nil {
 		t.Fatal(err)
 	}

@@ -102,7 +102,8 @@ func FuzzBatch(f *testing.F) {
 
 // Whatever comes, the other messages are read, or are not.
 func FuzzMessages(f *testing.F) {
-	for _, v := range []any{hello{Name: "a", Headers: []string{"b"}}, welcome{Setup: Setup{Base: "http://a"}},
+	for _, v := range []any{
+		hello{Name: "a", Headers: []string{"b"}}, welcome{Setup: Setup{Targets: []string{"http://a"}}},
 		order{Kind: prepareStage, Load: loadgen.Stage{MaxRequests: 3}}, answer{Gaps: loadgen.NewHistogram().Export()},
 		wanted{"a", 1, 2}, supplied{Requests: []loadgen.Request{{Body: []byte("{}")}}}, leave{"a", "b"}, pong{1}} {
 		var b bytes.Buffer

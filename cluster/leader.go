@@ -219,10 +219,8 @@ func (l *Leader) admit(h hello) welcome {
 	case h.Most < 1:
 		return welcome{Refused: "it can have no request in flight"}
 	}
-	for _, name := range l.setup.Headers {
-		if !slices.Contains(h.Headers, name) {
-			return welcome{Refused: fmt.Sprintf("it has no %s header, which the leader's requests have", name)}
-		}
+	if why := l.setup.lacks(h); why != "" {
+		return welcome{Refused: why}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -31,7 +31,7 @@ import (
 
 // Protocol is the number of what follows. Leader and workers are of one version anyway; it tells those apart that were
 // built without one.
-const Protocol = 1
+const Protocol = 2
 
 // Subjects of NATS. What is for one worker goes to its own, in which its number stands.
 const (
@@ -55,6 +55,8 @@ type hello struct {
 	Most     int    // requests that it may have in flight
 	// Headers are the names of those that it has by itself, such as Authorization; what they hold is not told.
 	Headers []string
+	// Classes are the same of the classes of a mix, by the class.
+	Classes map[string][]string
 }
 
 // leave is how a worker goes.
@@ -71,15 +73,24 @@ type welcome struct {
 
 // Setup is what a worker needs to know of a run, beside what it has by itself.
 type Setup struct {
-	Base           string // URL of the API
-	Path           string // below it, where requests are posted
+	Targets        []string // URL of the API at each, as the requests number them
+	Path           string   // below it, where requests are posted
 	HTTP2          bool
 	ConnectTimeout time.Duration
 	RequestTimeout time.Duration
 	// Headers are the names of those that every request has, and that a worker must have by itself.
-	Headers        []string
+	Headers []string
+	// Classes are those of a mix, as the requests number them, with the names of their own headers.
+	Classes        []Class
 	MaxConcurrency int    // requests in flight, of all together; 0: as many as they can
 	About          []byte // head of the journal
+}
+
+// Class is a class of a mix.
+type Class struct {
+	Name string
+	// Headers are the names of those that its requests have beside the others, or in their place.
+	Headers []string
 }
 
 // pong is a worker's clock, ns.

@@ -32,8 +32,9 @@ type WorkerConfig struct {
 	TLS     *tls.Config
 	Name    string // of this process, for people
 	Version string
-	Headers []string // names of the headers that it sends by itself
-	Most    int      // requests in flight at most
+	Headers []string            // names of the headers that it sends by itself
+	Classes map[string][]string // … and with the requests of a class of a mix
+	Most    int                 // requests in flight at most
 
 	// Patience is how long the leader may take to come up.
 	Patience time.Duration
@@ -187,7 +188,7 @@ func (w *worker) join(ready bool) error {
 		fmt.Errorf("%w at %s within %v", ErrNoLeader, w.config.Leader, w.config.Patience))
 	defer cancel()
 	h := encode(hello{Ready: ready, Protocol: Protocol, Version: w.config.Version, ID: w.id, Name: w.config.Name,
-		Most: w.config.Most, Headers: w.config.Headers})
+		Most: w.config.Most, Headers: w.config.Headers, Classes: w.config.Classes})
 	var last error
 	for said := false; ; {
 		err := w.connect(ctx)

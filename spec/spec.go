@@ -4,6 +4,7 @@ package spec
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -28,6 +29,14 @@ type Spec struct {
 	Confidence float64 // of every judgement, between 0.5 and 1
 	Output     Output
 	Workers    Workers
+}
+
+// Sessioned says whether sessions are sent: of a mix, by any class.
+func (s *Spec) Sessioned() bool {
+	if s.Mix == nil {
+		return s.Workload.Sessioned()
+	}
+	return slices.ContainsFunc(s.Mix, func(c Class) bool { return c.Workload.Sessioned() })
 }
 
 // Target is one of several endpoints that a load is spread over. They take turns, each Weight times in a round.

@@ -35,7 +35,7 @@ type dataConfig struct {
 	guideLLM bool
 	// skip leaves out records that can't be sent; else they are errors.
 	skip bool
-	// further are files whose records follow.
+	// further are files, or folders of them, whose records follow.
 	further []string
 	// sessions sends whole conversations as sessions; nil: each as one request.
 	sessions *SessionSpec
@@ -63,10 +63,26 @@ func openSource(spec string, cfg dataConfig) (*fileSource, error) {
 	if spec = strings.TrimSpace(spec); spec == "" {
 		return nil, errors.New("no data: want a file, or synthetic data such as prompt_tokens=256,output_tokens=128")
 	}
-	f := &fileSource{cfg: cfg, name: spec, further: cfg.further}
+	f := &fileSource{cfg: cfg}
+	for _, source := range append([]string{spec}, cfg.further...) {
+		if strings.HasPrefix(source, "[") {
+			f.further = append(f.further, source)
+			continue
+		}
+		files, note, err := dataFiles(source)
+		if err != nil {
+			return nil, err
+		}
+		f.further = append(f.further, files...)
+		if note != "" {
+			f.notes = append(f.notes, note)
+		}
+	}
+	f.files = len(f.further)
+	f.name, f.further = f.further[0], f.further[1:]
 	if !strings.HasPrefix(spec, "[") {
 		var err error
-		f.rows, err = openRecords(spec)
+		f.rows, err = openRecords(f.name)
 		return f, err
 	}
 	f.name = "data"
@@ -226,7 +242,9 @@ type fileSource struct {
 	cfg     dataConfig
 	name    string
 	rows    *records
+	files   int      // how many there are
 	further []string // files to be read after this one
+	notes   []string // what of folders is read
 	read    int      // items so far
 	talks   int      // sessions so far
 	path    string   // that a saved workload was sent to
@@ -315,8 +333,8 @@ func (f *fileSource) close() error {
 
 // all names all files.
 func (f *fileSource) all() string {
-	if n := len(f.cfg.further); n > 0 {
-		return fmt.Sprintf("%d files", n+1)
+	if f.files > 1 {
+		return fmt.Sprintf("%d files", f.files)
 	}
 	return f.name
 }

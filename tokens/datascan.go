@@ -21,6 +21,7 @@ type dataScan struct {
 
 	skipped int            // records that can't be sent
 	bad     []*RecordError // the first of them
+	folders []string       // what of folders is read
 	further int            // ShareGPT conversations with more turns than the one that is sent
 	taken   map[string]int // columns that are sent as fields of the request, with the number of records
 	unused  map[string]int // columns that nothing uses
@@ -34,7 +35,7 @@ func scanData(spec string, cfg dataConfig) (*dataScan, error) {
 		return nil, err
 	}
 	defer func() { _ = f.close() }() // all that is wanted was read
-	found := &dataScan{taken: map[string]int{}, unused: map[string]int{}}
+	found := &dataScan{folders: f.notes, taken: map[string]int{}, unused: map[string]int{}}
 	f.found = found
 	for {
 		it, err := f.next()
@@ -77,6 +78,7 @@ func (s *dataScan) skip(bad *RecordError) {
 
 // notes say what of the records is sent and what is not.
 func (s *dataScan) notes(spec *DataSpec) (notes, warnings []string) {
+	notes = append(notes, s.folders...)
 	if s.skipped > 0 {
 		var named []string
 		for _, bad := range s.bad {

@@ -6,7 +6,9 @@
 //	summary.go   what a report says of the requests: whose tokens, how exact the lengths were
 //	synth.go     prompts from nothing but a seed
 //	data.go      records of a file, or synthetic data as GuideLLM describes it
+//	folder.go    the files of a folder that Hugging Face's datasets saved
 //	records.go   the rows of JSON, CSV, text and Parquet files
+//	arrow.go     the rows of Arrow files
 //	datascan.go  all records read once before any load: what can't be sent, and what is not used
 //	bodyfields.go  what a record says of its own request: sampling, structure, tools
 //	columns.go   which columns of a row are prompt, prefix and lengths; conversations

@@ -19,8 +19,8 @@ import (
 	"github.com/openloop/openloop/internal/infile"
 )
 
-// RecordError says which record of which file is bad. Line and Record count from 1; in a parquet file the line is the
-// row. Record is 0 where the line alone names the record.
+// RecordError says which record of which file is bad. Line and Record count from 1; in a Parquet or Arrow file the line
+// is the row. Record is 0 where the line alone names the record.
 type RecordError struct {
 	File         string
 	Line, Record int
@@ -63,8 +63,11 @@ type records struct {
 	close func() error
 }
 
-// openRecords opens a file by the ending of its name; gzip is recognised by content. gzip of parquet is unpacked in
-// memory.
+// dataEndings are those of the names of files of records, each also with .gz.
+var dataEndings = []string{".jsonl", ".ndjson", ".json", ".csv", ".txt", ".text", ".parquet", ".arrow"}
+
+// openRecords opens a file by the ending of its name; gzip is recognised by content. gzip of Parquet and Arrow is
+// unpacked in memory.
 func openRecords(path string) (*records, error) {
 	file, err := infile.Open(path)
 	if err != nil {
@@ -103,24 +106,28 @@ func newRecords(path string, file *os.File) (*records, error) {
 		return text.records(next), err
 	case ".txt", ".text":
 		return text.records(textRecords(path, bufio.NewReaderSize(text, 1<<16))), nil
-	case ".parquet":
+	case ".parquet", ".arrow":
+		read := parquetRecords
+		if ending == ".arrow" {
+			read = arrowRecords
+		}
 		if packed {
 			data, err := io.ReadAll(input)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", path, err)
 			}
-			next, err := parquetRecords(path, bytes.NewReader(data), int64(len(data)))
+			next, err := read(path, bytes.NewReader(data), int64(len(data)))
 			return &records{next: next}, err
 		}
 		info, err := file.Stat()
 		if err != nil {
 			return nil, err
 		}
-		next, err := parquetRecords(path, file, info.Size())
+		next, err := read(path, file, info.Size())
 		return &records{next: next}, err
 	default:
 		return nil, fmt.Errorf("%s: a file ending in %q is not a kind of data that is read; there are .jsonl, .json, "+
-			".csv, .txt and .parquet, each also with .gz", path, ending)
+			".csv, .txt, .parquet and .arrow, each also with .gz", path, ending)
 	}
 }
 

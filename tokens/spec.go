@@ -28,6 +28,12 @@ type Spec struct {
 	SaveTo string // file for every request that is sent, as JSON lines; "" for none
 }
 
+// Sessioned says whether sessions are sent, in the place of single requests.
+func (s Spec) Sessioned() bool {
+	return s.Synthetic != nil && s.Synthetic.Sessions != nil || s.Data != nil && s.Data.Sessions != nil ||
+		s.Trace != nil && s.Trace.Sessions != nil
+}
+
 // SyntheticSpec describes prompts that are made up.
 type SyntheticSpec struct {
 	Prompt, Output Length // of the prompt without its prefix, and of the output; an Output.Mean of 0 leaves it free
@@ -38,10 +44,10 @@ type SyntheticSpec struct {
 
 // DataSpec describes requests that are read.
 type DataSpec struct {
-	// Source is a file of records, an array of records as JSON text, or a description of synthetic data as
-	// [ParseSynthetic] reads it.
+	// Source is a file of records, a folder of them that Hugging Face's datasets saved, an array of records as JSON
+	// text, or a description of synthetic data as [ParseSynthetic] reads it.
 	Source string
-	// Further are files of records whose records follow those of Source, in their order.
+	// Further are files or folders of records whose records follow those of Source, in their order.
 	Further []string
 	// Columns maps GuideLLM's column types (text_column, prefix_column, prompt_tokens_count_column,
 	// output_tokens_count_column) to names of columns, instead of the default names of all of them. A type that is left

@@ -21,7 +21,7 @@ func work(address string) error {
 		Leader: address, Token: crewToken, Name: fmt.Sprint(os.Getpid()), Version: "bench", Most: 20_000,
 		Patience: 10 * time.Second,
 		Open: func(s cluster.Setup) (*loadgen.Client, error) {
-			return loadgen.NewClient(loadgen.Target{URL: s.Base + s.Path})
+			return loadgen.NewClient(loadgen.Target{URL: s.Targets[0] + s.Path})
 		},
 	})
 }
@@ -48,7 +48,7 @@ func sendByWorkers(n int, url string, stage loadgen.Stage, hooks loadgen.Hooks) 
 		workers = append(workers, w)
 	}
 	ctx := context.Background()
-	setup := cluster.Setup{Base: url, Path: "/v1/chat/completions"}
+	setup := cluster.Setup{Targets: []string{url}, Path: "/v1/chat/completions"}
 	if err := l.Open(ctx, setup, 10*time.Second); err != nil {
 		return nil, 0, err
 	}

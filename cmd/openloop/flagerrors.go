@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/tokens"
@@ -64,10 +63,6 @@ func inFlags(err error) error {
 			if flag == "data" && errors.Is(err, fs.ErrNotExist) {
 				err = withHint(err, "a data set is a file here, and nothing is fetched from a hub: save it as jsonl, "+
 					"csv or parquet, and name that")
-			} else if text := err.Error(); flag == "data" &&
-				(strings.Contains(text, `ending in ".arrow"`) || strings.Contains(text, "is a directory")) {
-				err = withHint(err, "a data set that Hugging Face's datasets saved to disk becomes one file by "+
-					"datasets.load_from_disk(\"DIR\").to_parquet(\"data.parquet\"); name that")
 			}
 			return err
 		}

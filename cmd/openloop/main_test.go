@@ -47,11 +47,16 @@ func TestScripts(t *testing.T) {
 	t.Parallel()
 	// Where these tests run under nohup, the program would inherit that SIGHUP is ignored.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	data, err := filepath.Abs("../../testdata/tokens")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("OPENAI_API_KEY", "")
 			e.Setenv("NO_PROXY", "*")
+			e.Setenv("DATA", data)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -72,6 +77,9 @@ func TestScripts(t *testing.T) {
 			"terminate":  terminate,
 			"truth":      checkTruth,
 			"distinct":   checkDistinct,
+
+			"samerequests": checkSameRequests,
+			"engines":      checkEngines,
 		},
 	})
 }

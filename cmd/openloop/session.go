@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -62,6 +61,7 @@ type session struct {
 	model     string
 	models    []endpoint.Model    // as the endpoint lists them
 	engine    *enginemetrics.Info // what serves it; nil: it does not say
+	engines   []report.Engine     // the same of each engine that has a name
 	waiting   *waiter             // see waiter
 	own       *ownMetrics         // of --metrics-addr; nil: none
 	work      workload
@@ -104,7 +104,7 @@ func (p *program) measuring(cmd *cobra.Command, asked func(args []string) (spec.
 			return err
 		}
 		if w := s.Workers; w.Join != "" && jobIndex() > 0 {
-			return p.work(cmd.Context(), s.Endpoint, w, s.Output.Dir, s.Output.Quiet)
+			return p.work(cmd.Context(), s.Endpoint, s.Mix, w, s.Output.Dir, s.Output.Quiet)
 		}
 		return runSpec(cmd.Context(), s, runOptions{}, p.stdout, p.stderr)
 	}
@@ -212,7 +212,7 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.engine = s.ask(ctx, metrics)
+	s.engine, s.engines = s.ask(ctx, metrics)
 	start := sweep.OnThisMachine(&loadgen.Runner{Client: s.client, MaxConcurrency: limit})
 	if s.leader != nil {
 		if err := s.gatherWorkers(ctx); err != nil {
@@ -247,6 +247,7 @@ func (s *session) open(ctx context.Context) error {
 
 		Stage:      stage,
 		Source:     spread(s.spec.Targets, s.work.Source),
+		Sessions:   s.spec.Sessioned(),
 		Objectives: s.spec.Objectives, Confidence: s.spec.Confidence,
 		Metrics: metrics,
 		Observe: s.options.observe,
@@ -299,7 +300,7 @@ func (s *session) openWork(ctx context.Context) ([]tokens.Item, error) {
 	var work workload
 	var trials []tokens.Item
 	if d := s.spec.Workload.Data; d != nil {
-		for _, name := range d.Sources() {
+		for _, name := range d.Files() {
 			if info, err := os.Stat(name); err == nil && info.Size() >= largeData {
 				s.say("reading %s, %d MB", name, info.Size()>>20)
 			}
@@ -340,7 +341,7 @@ func (s *session) checkFiles() error {
 	}
 	switch {
 	case w.Data != nil:
-		for _, name := range w.Data.Sources() {
+		for _, name := range w.Data.Files() {
 			taken[name] = "is to be sent"
 		}
 	case w.Trace != nil:
@@ -512,34 +513,6 @@ func lackOf(trial *endpoint.Trial, item tokens.Item, w tokens.Spec) lack {
 	return l
 }
 
-// metrics finds the engine's own metrics, nil where there are none.
-func (s *session) metrics(ctx context.Context) (*enginemetrics.Source, error) {
-	config := s.spec.Endpoint.Metrics
-	if config.Off {
-		return nil, nil
-	}
-	address, asked := config.Address, !config.Address.IsZero()
-	if !asked {
-		address = s.endpoint.Base().Root("/metrics")
-	}
-	m := &enginemetrics.Source{
-		Address: address,
-		Client:  &http.Client{Transport: s.endpoint.Transport(address)},
-	}
-	if !asked {
-		m.Headers = s.spec.Endpoint.Headers // the same host: what may be sent to the one may be sent to the other
-	} else if !config.Login.IsEmpty() {
-		m.Headers = []endpoint.Header{{Name: "Authorization", Value: config.Login}}
-	}
-	if _, err := m.Scrape(ctx); err != nil {
-		if asked {
-			return nil, usageError("--server-metrics: %w", err)
-		}
-		return nil, nil // there is nothing to say about what was not asked for
-	}
-	return m, nil
-}
-
 // fewStreams is how many requests in flight are too few for the saturation of a usual engine (vLLM runs 256 sequences).
 const fewStreams = 1024
 
@@ -587,6 +560,9 @@ func (s *session) concurrencyCap() (int, error) {
 func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 	plan := s.spec.Plan
 	if plan.Decide != nil {
+		if err := s.plan.Learn(ctx); err != nil {
+			return &sweep.Result{}, err
+		}
 		s.announceGates()
 	}
 	progress := s.startProgress()
@@ -702,6 +678,7 @@ func (s *session) result(measured *sweep.Result) *report.Result {
 	return report.New(s.spec, report.Run{
 		Version: programVersion(), Model: s.model, Measured: measured,
 		Workload: s.work.Summary(stages), Warnings: s.work.Warnings(stages), Engine: s.engine,
+		Engines: s.engines,
 	})
 }
 

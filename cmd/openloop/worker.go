@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +25,6 @@ import (
 	"github.com/openloop/openloop/report/live"
 	"github.com/openloop/openloop/spec"
 	"github.com/openloop/openloop/sweep"
-	"github.com/openloop/openloop/tokens"
 )
 
 const (
@@ -170,12 +170,16 @@ func (s *session) gatherWorkers(ctx context.Context) error {
 	w := s.spec.Workers
 	target := s.endpoint.Target(s.path())
 	setup := cluster.Setup{
-		Base: s.endpoint.Base().String(), Path: s.path(), HTTP2: target.HTTP2,
+		Path: s.path(), HTTP2: target.HTTP2,
 		ConnectTimeout: target.ConnectTimeout, RequestTimeout: target.RequestTimeout,
 		MaxConcurrency: s.spec.Limits.MaxConcurrency,
 	}
-	for _, h := range s.spec.Endpoint.Headers {
-		setup.Headers = append(setup.Headers, h.Name)
+	for _, e := range s.endpoints {
+		setup.Targets = append(setup.Targets, e.Base().String())
+	}
+	setup.Headers = headerNames(s.spec.Endpoint.Headers)
+	for _, c := range s.spec.Mix {
+		setup.Classes = append(setup.Classes, cluster.Class{Name: c.Name, Headers: headerNames(c.Headers)})
 	}
 	about, err := json.Marshal(s.journalHead(setup.MaxConcurrency))
 	if err != nil {
@@ -241,6 +245,8 @@ func newWorker(p *program) *cobra.Command {
 	set.StringVar(&f.join, "join", "", "`HOST:PORT` of the leader")
 	addWorkerFlags(set, &f.workers)
 	f.addCredentials(set)
+	set.StringVar(&f.mix, "mix", "",
+		"`FILE`: the leader's, where its classes have headers; nothing else of it is read")
 	set.BoolVarP(&f.quiet, "quiet", "q", false, "print errors alone")
 	set.StringVarP(&f.outputDir, "output-dir", "o", "",
 		"`DIR`: folder for the records of all requests, which are kept where the leader did not get them (default: a "+
@@ -262,15 +268,21 @@ func newWorker(p *program) *cobra.Command {
 			return err
 		}
 		e.Authorize(key)
+		mix, err := f.mixHeaders()
+		if err != nil {
+			return err
+		}
 		w := f.workers
 		w.Join = f.join
-		return p.work(cmd.Context(), e, w, f.outputDir, f.quiet)
+		return p.work(cmd.Context(), e, mix, w, f.outputDir, f.quiet)
 	}
 	return cmd
 }
 
-// work sends what a leader says.
-func (p *program) work(ctx context.Context, own endpoint.Config, w spec.Workers, dir string, quiet bool) error {
+// work sends what a leader says. Of the endpoint and of the classes of the mix, the credentials are this process's own.
+func (p *program) work(
+	ctx context.Context, own endpoint.Config, mix []spec.Class, w spec.Workers, dir string, quiet bool,
+) error {
 	if _, _, err := net.SplitHostPort(w.Join); err != nil {
 		return usageError("--join %q: it is the HOST:PORT at which the leader listens", w.Join)
 	}
@@ -290,10 +302,12 @@ func (p *program) work(ctx context.Context, own endpoint.Config, w spec.Workers,
 	if config.TLS, err = workerTLS(w); err != nil {
 		return err
 	}
-	for _, h := range own.Headers {
-		config.Headers = append(config.Headers, h.Name)
+	config.Headers = headerNames(own.Headers)
+	config.Classes = map[string][]string{}
+	for _, c := range mix {
+		config.Classes[c.Name] = headerNames(c.Headers)
 	}
-	config.Open = func(setup cluster.Setup) (*loadgen.Client, error) { return openTarget(own, setup) }
+	config.Open = func(setup cluster.Setup) (*loadgen.Client, error) { return openTargets(own, mix, setup) }
 	kept := ""
 	config.Journal = func(about []byte) *journal.Writer {
 		var j *journal.Writer
@@ -358,19 +372,47 @@ func workerTLS(w spec.Workers) (*tls.Config, error) {
 	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
 }
 
-// openTarget prepares for the endpoint that a leader names, with this machine's own credentials.
-func openTarget(own endpoint.Config, setup cluster.Setup) (*loadgen.Client, error) {
-	var err error
-	if own.Address, _, err = endpoint.ParseBase(setup.Base); err != nil {
-		return nil, fmt.Errorf("the leader's target: %w", err)
-	}
+// openTargets prepares for the targets that a leader names, with this machine's own credentials.
+func openTargets(own endpoint.Config, mix []spec.Class, setup cluster.Setup) (*loadgen.Client, error) {
 	own.HTTP2, own.ConnectTimeout, own.RequestTimeout = setup.HTTP2, setup.ConnectTimeout, setup.RequestTimeout
-	e, err := endpoint.Open(own)
-	if err != nil {
-		return nil, refuse(err)
+	open := func(headers []endpoint.Header) (targets []loadgen.Target, err error) {
+		with := own
+		with.Headers = headers
+		for _, base := range setup.Targets {
+			if with.Address, _, err = endpoint.ParseBase(base); err != nil {
+				return nil, fmt.Errorf("the leader's target: %w", err)
+			}
+			e, err := endpoint.Open(with)
+			if err != nil {
+				return nil, refuse(err)
+			}
+			targets = append(targets, e.Target(setup.Path))
+		}
+		return targets, nil
 	}
-	// Classes of a mix have no headers of their own here: the leader sees to that.
-	return loadgen.NewClients([]loadgen.Target{e.Target(setup.Path)}, make([][]loadgen.Target, tokens.MostClasses))
+	plain, err := open(own.Headers)
+	if err != nil {
+		return nil, err
+	}
+	classes := make([][]loadgen.Target, len(setup.Classes))
+	for k, of := range setup.Classes {
+		at := slices.IndexFunc(mix, func(c spec.Class) bool { return c.Name == of.Name })
+		if len(of.Headers) == 0 || at < 0 { // the leader has seen to it that it is there where it is needed
+			continue
+		}
+		if classes[k], err = open(withHeaders(own.Headers, mix[at].Headers)); err != nil {
+			return nil, err
+		}
+	}
+	return loadgen.NewClients(plain, classes)
+}
+
+// headerNames are the names alone, which are no secret.
+func headerNames(headers []endpoint.Header) (names []string) {
+	for _, h := range headers {
+		names = append(names, h.Name)
+	}
+	return names
 }
 
 // keepRecords begins a journal of what a worker measures.

@@ -17,13 +17,14 @@ import (
 // recordEndings are those of the files of records that openloop reads, configEndings those of descriptions of synthetic
 // data.
 var (
-	recordEndings = []string{".jsonl", ".json", ".csv", ".txt", ".text", ".parquet"}
+	recordEndings = []string{".jsonl", ".json", ".csv", ".txt", ".text", ".parquet", ".arrow"}
 	configEndings = []string{".yaml", ".yml", ".config"}
 )
 
 // dataTypes are the kinds of data of --data-args that openloop reads.
 var dataTypes = []string{
-	"synthetic_text", "json_file", "csv_file", "text_file", "parquet_file", "in_memory_json_str",
+	"synthetic_text", "json_file", "csv_file", "text_file", "parquet_file", "arrow_file",
+	"in_memory_json_str", "huggingface",
 }
 
 // readData reads --data and what goes with it.
@@ -136,8 +137,7 @@ func checkSource(source string) (*tokens.SyntheticSpec, error) {
 	info, err := os.Stat(source)
 	switch {
 	case err == nil && info.IsDir():
-		return nil, fmt.Errorf("%s is a folder: openloop reads a single file of records (%s), not a data set saved "+
-			"as a folder", source, kinds)
+		return nil, nil // opening it says what it lacks
 	case err == nil && !isKnown:
 		return nil, fmt.Errorf("%s: openloop reads %s, each also compressed by gzip; convert the file first",
 			source, kinds)
@@ -169,8 +169,8 @@ func (c *Command) readDataArgs(list []any) error {
 		switch {
 		case m.Key == "type_" && slices.Contains(dataTypes, kind):
 		case m.Key == "type_":
-			return fmt.Errorf("--data-args: type_ %v: openloop reads synthetic_text, json_file, csv_file, text_file "+
-				"and parquet_file", m.Value)
+			return fmt.Errorf("--data-args: type_ %v: openloop reads %s", m.Value,
+				strings.Join(dataTypes, ", "))
 		case m.Key == "resolve_split":
 			echo[i].Value = hideTexts(m.Value)
 		default:

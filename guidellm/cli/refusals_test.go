@@ -7,7 +7,6 @@ import (
 
 // What openloop can't do, or GuideLLM would not take, is refused by name before anything is tried.
 func TestRefusals(t *testing.T) {
-	dir := t.TempDir()
 	for args, want := range map[string]string{
 		"--request-type audio_translations":                              "openloop sends text alone, no audio",
 		"--request-type images":                                          "it is one of text_completions",
@@ -71,7 +70,6 @@ func TestRefusals(t *testing.T) {
 	for data, want := range map[string]string{
 		"openai/gsm8k":                    "openloop downloads none",
 		"nothing.jsonl":                   "there is no such file",
-		dir:                               "is a folder",
 		"prompt_tokens=x,output_tokens=4": "--data",
 		"":                                "no data",
 	} {

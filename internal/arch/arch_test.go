@@ -55,7 +55,8 @@ var allowed = map[string]string{
 	"endpoint": engine,
 	"spec":     "endpoint tokens slo " + engine,
 
-	"tokens":                         "tokens/tokenizer " + engine,
+	"tokens":                         "tokens/arrow tokens/tokenizer " + engine,
+	"tokens/arrow":                   "internal",
 	"tokens/tokenizer":               "internal",
 	"tokens/tokenizer/tokenizertest": "tokens/tokenizer internal",
 
