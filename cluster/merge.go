@@ -118,7 +118,7 @@ func (s *stage) gather(m *loadgen.Measured) {
 	m.Offered = len(m.Records)
 	if sessions {
 		m.SortRecords()
-		m.Offered = m.Sessions.Started
+		m.Offered = m.Arrived()
 	}
 	if schedule == nil {
 		return

@@ -83,7 +83,8 @@ func (r *Result) markdownFacts() []string {
 		}
 	}
 	if p := r.Probes; p != nil && p.SaturationRate > 0 {
-		add("saturation: %s req/s sustained, with %d streams or more", num.Three(p.SaturationRate), p.Streams)
+		add("saturation: %s %s sustained, with %d streams or more", num.Three(p.SaturationRate), r.RateUnit(),
+			p.Streams)
 	}
 	if amount, ok := r.CostPerMillion(); ok {
 		c := r.Asked.Cost

@@ -182,7 +182,7 @@ type Latency struct {
 	Max   num.Value `json:"max_ms"`
 }
 
-// Probes are what the probes of a sweep found. Rates are in requests per second.
+// Probes are what the probes of a sweep found. Rates are in arrivals a second: requests, or sessions.
 type Probes struct {
 	SynchronousRate float64           `json:"synchronous_rate"` // of one stream
 	SaturationRate  float64           `json:"saturation_rate"`  // that the server sustains; 0: not found

@@ -358,8 +358,8 @@ func (r *Result) writeRemarks(b *strings.Builder) {
 	add := func(sign, format string, args ...any) { wrap(b, sign+" ", "    ", fmt.Sprintf(format, args...)) }
 	add(" ", "TTFT and TPOT in ms; TTFT counts from the scheduled time")
 	if p := r.Probes; p != nil && p.SaturationRate > 0 {
-		add(" ", "the server is saturated at %s req/s, from %d streams on: what comes beyond that waits",
-			num.Three(p.SaturationRate), p.Streams)
+		add(" ", "the server is saturated at %s %s, from %d streams on: what comes beyond that waits",
+			num.Three(p.SaturationRate), r.RateUnit(), p.Streams)
 	}
 	// The answer of a search rests on all of its stages: why single ones are undecided is not of interest.
 	_, lowest := r.Bracket()

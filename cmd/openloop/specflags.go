@@ -689,7 +689,7 @@ func (f *specFlags) sessions() (*tokens.SessionSpec, error) {
 	}
 	if !f.asksForSessions() {
 		for _, name := range append(sizes[1:], "think-time", "history") {
-			if f.set.Changed(name) {
+			if f.set.Changed(name) && f.mix == "" { // whose classes may have sessions
 				return nil, usageError(
 					"--%s needs --turns (how many requests a session has), or --sessions with --data", name)
 			}

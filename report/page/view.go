@@ -275,7 +275,7 @@ func moreOf(r *report.Result) []pair {
 	if tokens, ok := r.OutputAtMaxRate(); ok {
 		text += fmt.Sprintf(", %s output tokens", manyText(tokens*86400))
 	}
-	all = append(all, pair{fmt.Sprintf("a day at %s %s", num.Rate(rate), unitOf(r)), text})
+	all = append(all, pair{fmt.Sprintf("a day at %s %s", num.Rate(rate), r.RateUnit()), text})
 	if amount, ok := r.CostPerMillion(); ok {
 		c := r.Asked.Cost
 		all = append(all, pair{"cost", fmt.Sprintf("%s a million output tokens, at %s an hour", c.Amount(amount),
@@ -582,10 +582,10 @@ func factsOf(r *report.Result) []pair {
 	add("seeds", fmt.Sprintf("arrivals %d, prompts %d", r.Asked.Seed, r.Workload.PromptSeed))
 	add("engine", r.EngineText())
 	if p := r.Probes; p != nil {
-		text := fmt.Sprintf("one stream does %s req/s", num.Three(p.SynchronousRate))
+		text := fmt.Sprintf("one stream does %s %s", num.Three(p.SynchronousRate), r.RateUnit())
 		if p.SaturationRate > 0 {
-			text += fmt.Sprintf("; saturated at %s req/s, with %d streams or more", num.Three(p.SaturationRate),
-				p.Streams)
+			text += fmt.Sprintf("; saturated at %s %s, with %d streams or more", num.Three(p.SaturationRate),
+				r.RateUnit(), p.Streams)
 		}
 		add("probes", text)
 	}
