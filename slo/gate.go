@@ -9,8 +9,8 @@ import (
 	"github.com/openloop/openloop/internal/num"
 )
 
-// Gate is a condition that a pipeline depends on: "rate>=10" (the max rate at SLO is no lower), "slo@10" (the objectives
-// hold at this very rate), or "speed>=1.5" (the max speed of a trace is no lower).
+// Gate is a condition that a pipeline depends on: "rate>=10" (the max rate at SLO is no lower), "slo@10" (the
+// objectives hold at this very rate), or "speed>=1.5" (the max speed of a trace is no lower).
 type Gate struct {
 	Rate  float64 // arrivals a second; of a speed, times that of the trace
 	At    bool    // "slo@"

@@ -109,7 +109,8 @@ func TestAnswerSpeed(t *testing.T) {
 func TestGateOnSpeed(t *testing.T) {
 	traffic := NewTraffic(traceOf(100), 5*time.Second)
 	gate := slo.Gate{Rate: 1.5, Speed: true}
-	c := SearchConfig{Search: spec.Search{Budget: time.Minute}, Traffic: traffic, Gates: []slo.Gate{gate}}.withDefaults()
+	c := SearchConfig{Search: spec.Search{Budget: time.Minute}, Traffic: traffic,
+		Gates: []slo.Gate{gate}}.withDefaults()
 	if n := c.next(state{}); n.role != AtGate || n.rate != 15 || n.length != traffic.Length*2/3 {
 		t.Errorf("first: %+v", n)
 	}

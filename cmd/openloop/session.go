@@ -39,6 +39,8 @@ import (
 // runOptions are what a run of GuideLLM's command has beside its spec.
 type runOptions struct {
 	args           *guidellm.Args         // as GuideLLM echoes them; nil: made from the spec
+	scenario       guidellm.Object        // of "guidellm run", as GuideLLM echoes it; nil: made from the arguments
+	ready          string                 // printed when all is ready for the load; "": nothing
 	observe        func(loadgen.Event)    // told of every request; nil for none
 	overSaturation *oversaturation.Config // whether stages end at over-saturation; nil: not looked for
 }
@@ -235,7 +237,7 @@ func (s *session) open(ctx context.Context) error {
 	}
 	s.exporter = guidellm.NewExporter(guidellm.ExportConfig{
 		Args: args, Spec: s.spec, Model: s.model, Version: programVersion(), MaxConcurrency: limit,
-		OverSaturation: s.options.overSaturation,
+		OverSaturation: s.options.overSaturation, Scenario: s.options.scenario,
 	})
 	stage := s.spec.Limits.Stage()
 	stage.KeepTexts = s.spec.Output.SampleRequests
@@ -251,7 +253,17 @@ func (s *session) open(ctx context.Context) error {
 		Observe: s.options.observe,
 		Pause:   time.Second / 2,
 	}
+	if s.spec.Plan.Limits != nil {
+		s.plan.StageOf = func(i int) loadgen.Stage {
+			of := s.spec.Plan.LimitsOf(i).Stage()
+			of.KeepTexts = stage.KeepTexts
+			return of
+		}
+	}
 	s.startJournal(limit)
+	if s.options.ready != "" {
+		fmt.Fprintln(s.stdout, s.options.ready)
+	}
 	return nil
 }
 
