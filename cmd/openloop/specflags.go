@@ -187,7 +187,7 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 
 	set.StringVar(&f.tokenizer, "tokenizer", "auto",
 		"`TOKENIZER`: whose tokens prompts are made of: auto (the endpoint's own count), o200k_base, cl100k_base, a "+
-			"tokenizer.json or .tiktoken file, or none")
+			"tokenizer.json, .model (SentencePiece) or .tiktoken file, or none")
 	set.StringArrayVar(&f.data, "data", nil,
 		"`DATA`: requests to send instead of synthetic ones: a file (jsonl, json, csv, txt, parquet, "+
 			"arrow, each also gzipped; one of --save-workload), a folder that Hugging Face's datasets saved, or "+
