@@ -180,10 +180,15 @@ func (l Limits) Stage() loadgen.Stage {
 type Plan struct {
 	Profile string         // synchronous, concurrent, throughput, constant, poisson or sweep
 	Stages  []loadgen.Load // nil for a sweep
-	Sweep   *Sweep
+	// Limits are those of each stage in turn, the last ones those of all further stages; nil: all have the Spec's.
+	Limits []Limits
+	Sweep  *Sweep
 	// Decide lets each of the stages, all open loops of one rate, be repeated until the gate at its rate is decided.
 	Decide *Decide
 }
+
+// LimitsOf are the limits of stage i, from 0, where they are not the Spec's.
+func (p Plan) LimitsOf(i int) Limits { return p.Limits[min(i, len(p.Limits)-1)] }
 
 // Decide says how gates are decided.
 type Decide struct {

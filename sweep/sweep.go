@@ -87,6 +87,8 @@ type Plan struct {
 	// Stage is the template of every stage: limits, warm-up, grace. Its schedule, streams and source are set for each
 	// stage.
 	Stage loadgen.Stage
+	// StageOf is the template of stage i, from 0, in place of Stage; nil: all stages have that. Not of a search.
+	StageOf func(i int) loadgen.Stage
 
 	// Source returns the requests of one stage, and what to call when the stage has ended. Stages get requests of their
 	// own, so that no stage's prompts are cached from an earlier one.
@@ -208,6 +210,9 @@ func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 // stage runs one stage and appends it to the result.
 func (p *Plan) stage(ctx context.Context, r *Result, load loadgen.Load) (*Stage, error) {
 	stage := p.Stage
+	if p.StageOf != nil {
+		stage = p.StageOf(len(r.Stages))
+	}
 	if !load.Kind.Open() && load.RampUp == 0 {
 		load.RampUp = stage.Load.RampUp
 	}

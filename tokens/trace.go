@@ -233,7 +233,8 @@ func traceReaderOf(r record) (traceReader, error) {
 		return traceReader{name: "WEKA, times in s", read: readWeka, isSession: true}, nil
 	case has("spans"):
 		return traceReader{name: "OpenTelemetry", read: readOTel, isSession: true}, nil
-	case has("timestamp"), has("session_id", "input_length"), has("session_id", "messages"), has("session_id", "text_input"):
+	case has("timestamp"), has("session_id", "input_length"), has("session_id", "messages"),
+		has("session_id", "text_input"):
 		form := traceReader{read: readMooncake, isJSON: true, isBailian: has("chat_id", "parent_chat_id")}
 		if n, err := wholeNumber(r["block_tokens"]); err == nil && n > 0 && n <= maxTokens {
 			form.block = n

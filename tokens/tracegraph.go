@@ -31,8 +31,8 @@ const noThink = -1
 const overlap = time.Millisecond
 
 // follows says whether a call was made when another one had been answered, as far as that can be told from times: its
-// agent, and those that wait for its agent, go on when what they waited for has ended. Agents that work at the same time
-// don't wait for each other's calls.
+// agent, and those that wait for its agent, go on when what they waited for has ended. Agents that work at the same
+// time don't wait for each other's calls.
 func (c *call) follows(before *call) bool {
 	k := 0
 	for k < len(c.agents) && k < len(before.agents) && c.agents[k] == before.agents[k] {

@@ -34,11 +34,14 @@ import (
 	"github.com/openloop/openloop/sweep"
 	"github.com/openloop/openloop/sweep/enginemetrics"
 	"github.com/openloop/openloop/tokens"
+	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
 // runOptions are what a run of GuideLLM's command has beside its spec.
 type runOptions struct {
 	args           *guidellm.Args         // as GuideLLM echoes them; nil: made from the spec
+	scenario       guidellm.Object        // of "guidellm run", as GuideLLM echoes it; nil: made from the arguments
+	ready          string                 // printed when all is ready for the load; "": nothing
 	observe        func(loadgen.Event)    // told of every request; nil for none
 	overSaturation *oversaturation.Config // whether stages end at over-saturation; nil: not looked for
 }
@@ -242,7 +245,7 @@ func (s *session) open(ctx context.Context) error {
 	}
 	s.exporter = guidellm.NewExporter(guidellm.ExportConfig{
 		Args: args, Spec: s.spec, Model: s.model, Version: programVersion(), MaxConcurrency: limit,
-		OverSaturation: s.options.overSaturation,
+		OverSaturation: s.options.overSaturation, Scenario: s.options.scenario,
 	})
 	stage := s.spec.Limits.Stage()
 	stage.KeepTexts = s.spec.Output.SampleRequests
@@ -258,7 +261,17 @@ func (s *session) open(ctx context.Context) error {
 		Observe: s.options.observe,
 		Pause:   time.Second / 2,
 	}
+	if s.spec.Plan.Limits != nil {
+		s.plan.StageOf = func(i int) loadgen.Stage {
+			of := s.spec.Plan.LimitsOf(i).Stage()
+			of.KeepTexts = stage.KeepTexts
+			return of
+		}
+	}
 	s.startJournal(limit)
+	if s.options.ready != "" {
+		fmt.Fprintln(s.stdout, s.options.ready)
+	}
 	return nil
 }
 
@@ -331,8 +344,7 @@ func (s *session) checkFiles() error {
 		s.spec.Endpoint.ClientKey: "holds the client's key",
 	}
 	if exists(w.Tokenizer) {
-		taken[w.Tokenizer] = "is the tokenizer"
-		taken[filepath.Join(w.Tokenizer, "tokenizer.json")] = "is the tokenizer"
+		taken[tokenizer.File(w.Tokenizer)] = "is the tokenizer"
 	}
 	switch {
 	case w.Data != nil:
