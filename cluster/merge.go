@@ -110,14 +110,15 @@ func (s *stage) gather(m *loadgen.Measured) {
 	for _, r := range all {
 		for schedule != nil && !sessions && len(m.Records) < r.index {
 			offset, _ := schedule.At(len(m.Records))
-			add(&request{record: loadgen.Record{Scheduled: m.Start + int64(offset)}})
+			of := s.requests.kind(len(m.Records))
+			add(&request{record: loadgen.Record{Scheduled: m.Start + int64(offset), Class: of.class, Target: of.target}})
 		}
 		add(r)
 	}
 	m.Offered = len(m.Records)
 	if sessions {
 		m.SortRecords()
-		m.Offered = m.Sessions.Started
+		m.Offered = m.Arrived()
 	}
 	if schedule == nil {
 		return

@@ -50,8 +50,14 @@ type Header struct {
 // MetricsConfig says where the engine's own metrics are read.
 type MetricsConfig struct {
 	Off     bool
-	Address Address // zero: /metrics at the root of the endpoint's host, if it is there
-	Login   Secret  // value of an Authorization header for that address, from its URL
+	Sources []MetricsSource // nil: /metrics at the root of the endpoint's host, if it is there
+}
+
+// MetricsSource is an address of an engine's metrics.
+type MetricsSource struct {
+	Name    string // of the engine; "" where there is one, without a name
+	Address Address
+	Login   Secret // value of an Authorization header for that address, from its URL
 }
 
 // Authorize adds an Authorization header, unless there is one already or the value is empty: what was given as a header

@@ -49,7 +49,9 @@ func Open(c Config) (*Endpoint, error) {
 			secrets = append(secrets, h.Value)
 		}
 	}
-	secrets = append(secrets, c.Metrics.Login)
+	for _, m := range c.Metrics.Sources {
+		secrets = append(secrets, m.Login)
+	}
 	if err := e.openTLS(); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ type ExportConfig struct {
 	Version        string    // openloop's
 	MaxConcurrency int       // the cap on requests in flight of open-loop stages; 0: loadgen.DefaultMaxConcurrency
 	OverSaturation *oversaturation.Config
+	Scenario       Object // of "guidellm run", for schema 2; credentials are not in it. nil: made of Args
 }
 
 // Exporter writes the results of one run as GuideLLM's reports. A run that is saved after every stage keeps its ids,
@@ -48,7 +49,7 @@ func (e *Exporter) Export(result *report.Result) *Report {
 			Version: 1, GuideLLMVersion: "0.5.0", PythonVersion: "none (openloop " + e.Version + ")",
 			Platform: runtime.GOOS + "-" + runtime.GOARCH,
 		},
-		Args: e.Args,
+		Args: e.Args, Scenario: e.Scenario,
 	}
 	own := &ownPart{result: result}
 	for i := range result.Stages {

@@ -21,6 +21,8 @@ const (
 	CSV  Format = "csv"
 	// JSONv2 is JSON of schema 2, as GuideLLM 0.8.1 writes and reads it.
 	JSONv2 Format = "guidellm-v2"
+	// YAMLv2 is YAML of schema 2, likewise.
+	YAMLv2 Format = "guidellm-v2-yaml"
 )
 
 // Output is a file to be written.
@@ -66,7 +68,9 @@ func Write(w io.Writer, f Format, r *Report) error {
 	case JSONv2:
 		return writeLater(w, r)
 	case YAML:
-		return writeYAML(w, r)
+		return writeYAML(w, r, writeJSON)
+	case YAMLv2:
+		return writeYAML(w, r, writeLater)
 	case CSV:
 		return writeCSV(w, r, time.Local)
 	}

@@ -113,7 +113,7 @@ func FuzzReadLayers(f *testing.F) {
 			t.Fatalf("%q is %s, packed %s", data, text, other)
 		}
 		var written bytes.Buffer
-		if err := writeYAML(&written, whole); err != nil {
+		if err := writeYAML(&written, whole, writeJSON); err != nil {
 			t.Fatalf("%q: %v", data, err)
 		}
 		again, err := Read(&written)

@@ -32,12 +32,13 @@ type NotRecomputed struct {
 
 // Recomputed is what came of recomputing a report's metrics.
 type Recomputed struct {
-	// Benchmarks are the metrics made from each stage's requests; nil where they could not be, or where the report's
-	// schema defines them in another way.
+	// Benchmarks are the metrics made from each stage's requests, and Later those of schema 2; nil where they could not
+	// be, where the report has the other ones, or where its schema defines them in another way.
 	Benchmarks  []*stats.Metrics
+	Later       []*stats.LaterMetrics
 	Differences []Difference
-	// Redefined are metrics that came out differently in a report of another schema: they say how its definitions
-	// depart from GuideLLM 0.5.0's, not that a value is wrong.
+	// Redefined are metrics that came out differently in a report of a schema after 2: they say how its definitions
+	// depart from GuideLLM 0.8.1's, not that a value is wrong.
 	Redefined     []Difference
 	NotRecomputed []NotRecomputed
 	Compared      int // values
@@ -48,28 +49,47 @@ type Recomputed struct {
 // Schema is the version of the schema that is GuideLLM 0.5.0's, in Metadata.Version. GuideLLM 0.7 and later write 2.
 const Schema = 1
 
+// LaterSchema is the version of GuideLLM 0.8.1's, whose definitions are those of stats.CompileLater.
+const LaterSchema = 2
+
 // Recompute makes the metrics, the scheduler's delays and what each request derives from its own timings once more from
 // the requests that a report holds, and compares them with the stored ones. It does not change the report.
 //
 // Where the report claims to hold all of its requests, those that are missing are a difference: it is openloop's, or
 // its sample_requests is null or no less than their number.
 //
-// Fields that the report does not have are not compared. In a report of another schema than 1, metrics that come out
-// differently are Redefined, and the counts of its requests and what each of them derives from its own times alone can
-// be Differences.
+// Fields that the report does not have are not compared. The metrics of schema 2 are made by GuideLLM 0.8.1's
+// definitions, and so are those of later ones; there, metrics that come out differently are Redefined, and the counts of
+// its requests and what each of them derives from its own times alone can be Differences.
 func Recompute(r *Report) Recomputed {
 	out := Recomputed{missing: map[string]bool{}}
 	for _, path := range r.Missing {
 		out.missing[path] = true
 	}
 	holdsAll := IsOpenLoop(r)
+	var later *laterReader
+	if r.Metadata.Version >= LaterSchema {
+		later = newLaterReader(r)
+	}
 	for i, b := range r.Benchmarks {
 		path := elementPath("benchmarks", i)
-		metrics := out.benchmark(b, path, holdsAll)
-		if r.Metadata.Version != Schema && out.redefine(path+".metrics.") {
-			metrics = nil
+		requests := out.requests(b, path, holdsAll, later)
+		var metrics *stats.Metrics
+		var made *stats.LaterMetrics
+		switch {
+		case requests == nil:
+		case later == nil:
+			metrics = stats.Compile(stats.Window{
+				Start: b.SchedulerMetrics.MeasureStartTime, End: b.SchedulerMetrics.MeasureEndTime,
+			}, requests)
+			out.compare(&b.Metrics, metrics, path+".metrics")
+		default:
+			made = out.later(later, b, path, requests)
+			if r.Metadata.Version > LaterSchema && out.redefine(path+".metrics.") {
+				made = nil
+			}
 		}
-		out.Benchmarks = append(out.Benchmarks, metrics)
+		out.Benchmarks, out.Later = append(out.Benchmarks, metrics), append(out.Later, made)
 	}
 	return out
 }
@@ -89,8 +109,10 @@ func (out *Recomputed) redefine(path string) bool {
 	return len(out.Redefined) > before
 }
 
-func (out *Recomputed) benchmark(b *Benchmark, path string, holdsAll bool) *stats.Metrics {
-	var requests []stats.Request
+// requests checks the requests of a benchmark and its scheduler's delays. It returns the requests, nil where some are
+// missing, so that no metric would be the same. later is nil for a report of schema 1.
+func (out *Recomputed) requests(b *Benchmark, path string, holdsAll bool, later *laterReader) []stats.Request {
+	requests := []stats.Request{}
 	var kept stats.StatusCounts
 	for _, group := range []struct {
 		name     string
@@ -109,11 +131,13 @@ func (out *Recomputed) benchmark(b *Benchmark, path string, holdsAll bool) *stat
 			s := request.Stats()
 			s.Status = group.status // the list that it is in decides, as it does for GuideLLM
 			requests = append(requests, s)
-			out.request(request, &s, fmt.Sprintf("%s.requests.%s[%d]", path, group.name, *group.kept))
+			if later != nil {
+				s.CountIterations()
+			}
+			out.request(request, &s, later != nil, fmt.Sprintf("%s.requests.%s[%d]", path, group.name, *group.kept))
 			*group.kept++
 		}
 	}
-	window := stats.Window{Start: b.SchedulerMetrics.MeasureStartTime, End: b.SchedulerMetrics.MeasureEndTime}
 	if sample := b.Config.SampleRequests; !sample.Valid {
 		holdsAll = true
 	} else if !holdsAll {
@@ -122,8 +146,8 @@ func (out *Recomputed) benchmark(b *Benchmark, path string, holdsAll bool) *stat
 	}
 	out.schedulerDelays(b, requests, path+".scheduler_metrics", kept, holdsAll)
 
-	computed := stats.Compile(window, requests)
-	stored, now := b.Metrics.RequestTotals, computed.RequestTotals
+	window := stats.Window{Start: b.SchedulerMetrics.MeasureStartTime, End: b.SchedulerMetrics.MeasureEndTime}
+	stored, now := b.Metrics.RequestTotals, stats.Compile(window, requests).RequestTotals
 	if fewer := missing(stored, now); fewer && holdsAll {
 		out.compare(&stored, &now, path+".metrics.request_totals")
 		out.NotRecomputed = append(out.NotRecomputed, NotRecomputed{path + ".metrics",
@@ -135,8 +159,7 @@ func (out *Recomputed) benchmark(b *Benchmark, path string, holdsAll bool) *stat
 			stored.Successful, stored.Incomplete, stored.Errored, now.Successful, now.Incomplete, now.Errored)})
 		return nil
 	}
-	out.compare(&b.Metrics, computed, path+".metrics")
-	return computed
+	return requests
 }
 
 // missing says whether there are fewer requests now than a report has counted.
@@ -145,12 +168,15 @@ func missing(stored, now stats.StatusCounts) bool {
 }
 
 // request checks what a request derives from its own timings and counts.
-func (out *Recomputed) request(stored *Request, s *stats.Request, path string) {
+func (out *Recomputed) request(stored *Request, s *stats.Request, later bool, path string) {
 	computed := *stored
 	computed.setStats(s)
 	// These say the same in another place, or are not values to be compared.
 	computed.Type, computed.Info.Status = stored.Type, stored.Info.Status
-	computed.OpenLoop = stored.OpenLoop
+	computed.OpenLoop, computed.OutputMetrics = stored.OpenLoop, stored.OutputMetrics
+	if later { // schema 2 does not have it
+		computed.InputTokens = stored.InputTokens
+	}
 	out.compare(stored, &computed, path)
 }
 

@@ -65,6 +65,9 @@ type Report struct {
 	OpenLoop   any          `json:"openloop,omitempty"`
 	Benchmarks []*Benchmark `json:"benchmarks" report:"list"`
 
+	// Scenario is the config of schema 2, where a run of "guidellm run" has one. It is not written in schema 1.
+	Scenario Object `json:"-"`
+
 	// Unknown are the fields that were read and that GuideLLM 0.5.0 does not have. They are written back in their
 	// object.
 	Unknown []Field `json:"-"`

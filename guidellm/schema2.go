@@ -288,6 +288,9 @@ func transientObject(t Transient) Object {
 
 // laterScenario is what was asked for (schemas/benchmark/entrypoints.py, BenchmarkScenario).
 func laterScenario(r *Report) Object {
+	if r.Scenario != nil {
+		return r.Scenario
+	}
 	a := &r.Args
 	var first *Benchmark
 	if len(r.Benchmarks) > 0 {

@@ -11,12 +11,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// writeYAML writes a report as YAML that PyYAML, and so GuideLLM, reads back to the same values. Unlike writeJSON it
-// holds the whole document in memory.
-func writeYAML(w io.Writer, r *Report) error {
+// writeYAML writes a report as YAML that PyYAML, and so GuideLLM, reads back to the same values. asJSON writes it
+// as JSON. Unlike that it holds the whole document in memory.
+func writeYAML(w io.Writer, r *Report, asJSON func(io.Writer, *Report) error) error {
 	err := func() error {
 		var text bytes.Buffer
-		if err := writeJSON(&text, r); err != nil {
+		if err := asJSON(&text, r); err != nil {
 			return err
 		}
 		root, err := yamlNode(jsontext.NewDecoder(&text, jsontext.AllowInvalidUTF8(true))) // as it is read

@@ -22,6 +22,7 @@ type metrics struct {
 	steps                            atomic.Uint64
 	maxLate                          atomic.Int64
 	ttft, itl                        histogram
+	created                          float64 // when the counters began, s since the epoch; no two servers' are the same
 }
 
 // histogram counts durations in seconds; bounds are vLLM 0.23.0's.
@@ -49,7 +50,12 @@ func (h *histogram) observe(ns int64) {
 	h.sum.Add(ns)
 }
 
+// servers counts the servers of the process.
+var servers atomic.Int64
+
 func (m *metrics) init() {
+	// Replicas begin at one moment where time stands still, as in tests: they are told apart by some µs.
+	m.created = float64(time.Now().UnixMicro()+servers.Add(1)) / 1e6
 	m.ttft.init(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80, 160,
 		640, 2560)
 	m.itl.init(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
@@ -128,8 +134,10 @@ func (s *Server) handleMetrics(w http.ResponseWriter, _ *http.Request) {
 	one("counter", "vllm:num_preemptions_total", "Cumulative number of preemption from the engine.",
 		float64(m.preemptions.Load()))
 	one("counter", "vllm:prompt_tokens_total", "Number of prefill tokens processed.", float64(m.prompt.Load()))
+	one("gauge", "vllm:prompt_tokens_created", "Number of prefill tokens processed.", m.created)
 	one("counter", "vllm:generation_tokens_total", "Number of generation tokens processed.",
 		float64(m.generated.Load()))
+	one("gauge", "vllm:generation_tokens_created", "Number of generation tokens processed.", m.created)
 	b.WriteString("# HELP vllm:request_success_total Count of successfully processed requests.\n" +
 		"# TYPE vllm:request_success_total counter\n")
 	for _, r := range []struct {

@@ -78,8 +78,8 @@ func (m *Measured) Rebuild() {
 func (m *Measured) AllRecords() []Record {
 	schedule := m.Stage.Load.Schedule()
 	arrived := len(m.Records)
-	if m.Sessions.Started > 0 { // turns do not arrive by the schedule
-		arrived = m.Sessions.Started
+	if m.Sessions.Started > 0 {
+		arrived = m.Arrived()
 	}
 	if schedule == nil || m.Offered <= arrived {
 		return m.Records
@@ -93,6 +93,18 @@ func (m *Measured) AllRecords() []Record {
 		records = append(records, Record{Scheduled: m.Start + int64(offset)})
 	}
 	return records
+}
+
+// Arrived counts the records of what arrived by itself: requests that stand alone, and first turns of sessions. Later
+// turns do not arrive by the schedule.
+func (m *Measured) Arrived() int {
+	n := 0
+	for i := range m.Records {
+		if m.Records[i].Turn == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // EndEdge is the last part of a stage in which an arrival need not have been sent: it may have been due a microsecond

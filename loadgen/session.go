@@ -58,6 +58,26 @@ func (s *Session) Request() Request {
 	return r
 }
 
+// Length is how long the session takes by its times alone: to when its last turn is due, were answers to take none.
+func (s *Session) Length() time.Duration {
+	length := time.Duration(0)
+	for _, t := range s.Turns[1:] {
+		length = max(length+t.Think, t.After)
+	}
+	return length
+}
+
+// AtSpeed is the session with its times that many times as short; of an infinite speed each turn is due when the answer
+// before it has come.
+func (s *Session) AtSpeed(speed float64) *Session {
+	fast := &Session{Turns: slices.Clone(s.Turns)}
+	for i := range fast.Turns {
+		t := &fast.Turns[i]
+		t.Think, t.After = time.Duration(float64(t.Think)/speed), time.Duration(float64(t.After)/speed)
+	}
+	return fast
+}
+
 // conversation is a session under way.
 type conversation struct {
 	session *Session

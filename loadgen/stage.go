@@ -112,6 +112,7 @@ type StopReason string
 const (
 	StopDuration        StopReason = "max_duration"
 	StopRequests        StopReason = "max_requests"
+	StopMinRequests     StopReason = "min_requests" // an observer has seen so many requests end
 	StopSchedule        StopReason = "schedule_end"
 	StopErrors          StopReason = "max_errors"
 	StopErrorRate       StopReason = "max_error_rate"

@@ -66,7 +66,7 @@ func (r *Result) BreaksFirst() string {
 		if j != nil {
 			b.value = value(j)
 		}
-		b.explain(s, j, r.Engine)
+		b.explain(s, j, r)
 	}
 	return b.String()
 }
@@ -137,14 +137,39 @@ const (
 	fullRunning = 0.98
 )
 
+// fullest is the one of several engines that is full or has the longest queue: its name, what it said and what is known
+// of it. Where none is full and none has a queue, it is all of them together, without a name.
+func (s *Stage) fullest(r *Result) (name string, w *enginemetrics.Window, info *enginemetrics.Info) {
+	w, info = s.Engine, r.Engine
+	if len(s.Engines) < 2 {
+		return "", w, info
+	}
+	full := func(w *enginemetrics.Window) bool { return w.KVUsage.Max > fullCache || w.Preemptions > 0 }
+	longest := num.Value(1)
+	info = nil
+	for _, e := range s.Engines {
+		switch of := e.Metrics; {
+		case full(of):
+			return e.Name, of, r.info(e.Name)
+		case of.Waiting.Mean >= longest:
+			name, w, info, longest = e.Name, of, r.info(e.Name), of.Waiting.Mean
+		}
+	}
+	return name, w, info
+}
+
 // explain says what the engine said during a stage, and what that shows.
-func (b *miss) explain(s *Stage, j *slo.Judgement, info *enginemetrics.Info) {
+func (b *miss) explain(s *Stage, j *slo.Judgement, r *Result) {
 	if j != nil && j.Objective.Metric == slo.Errors && len(s.Errors) > 0 {
 		b.cause = cmp.Or(s.Errors[0].Text, s.Errors[0].Kind)
 	}
-	w := s.Engine
+	name, w, info := s.fullest(r)
 	if w == nil {
 		return
+	}
+	of, whose := "", "the engine's"
+	if name != "" {
+		of, whose = " of "+name, name+"'s"
 	}
 	waiting, most := float64(w.Waiting.Mean), float64(w.Waiting.Max)
 	running, kv, preemptions := float64(w.Running.Max), float64(w.KVUsage.Max), float64(w.Preemptions)
@@ -170,15 +195,18 @@ func (b *miss) explain(s *Stage, j *slo.Judgement, info *enginemetrics.Info) {
 		say("%.0f of %s running", running, num.Thousands(seats))
 	}
 	b.engine = strings.Join(said, ", ")
+	if name != "" && b.engine != "" {
+		b.engine = name + ": " + b.engine
+	}
 	queue := waiting >= 1
 	switch {
 	case b.cause != "":
 	case kv > fullCache || preemptions > 0:
-		b.cause = "the KV cache is full"
+		b.cause = "the KV cache" + of + " is full"
 	case queue && seats > 0 && running >= fullRunning*float64(seats):
-		b.cause = fmt.Sprintf("requests wait for one of %s sequences", num.Thousands(seats))
+		b.cause = fmt.Sprintf("requests wait for one of %s sequences%s", num.Thousands(seats), of)
 	case queue:
-		b.cause = "requests wait in the engine's queue"
+		b.cause = "requests wait in " + whose + " queue"
 	case j == nil || math.IsNaN(most):
 	case j.Objective.Metric == slo.TPOT || j.Objective.Metric == slo.ITL || j.Objective.Metric == slo.NTPOT:
 		b.cause = "the batch is slow: decode bound"

@@ -25,6 +25,7 @@ type Run struct {
 	Warnings []string // about the whole run, beside those of Measured
 	Measured *sweep.Result
 	Engine   *enginemetrics.Info // nil: the endpoint does not say
+	Engines  []Engine            // those that have a name
 }
 
 // New makes the result of a run.
@@ -38,7 +39,7 @@ func New(s spec.Spec, run Run) *Result {
 			Objectives: s.Objectives, Confidence: slo.WithDefault(s.Confidence), Seed: s.Plan.Seed(),
 			Labels: s.Output.Labels, Cost: s.Output.Cost,
 		},
-		Engine: run.Engine,
+		Engine: run.Engine, Engines: run.Engines,
 		Search: measured.Answer, Workload: run.Workload, Warnings: []sweep.Warning{}, Stages: []Stage{},
 	}
 	plain := len(measured.PlainStages())
@@ -99,7 +100,7 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 		Reason: m.Reason, Began: m.Wall(m.Start),
 		Sending: time.Duration(m.Stopped - m.Start), InFlight: meanInFlight(m), Measured: m,
 		Rates:     Rates{Asked: num.Absent(), Done: completionRate(m), Output: output, Tokens: tokens},
-		Judgement: st.Judgement, Client: st.Audit, Engine: st.Engine,
+		Judgement: st.Judgement, Client: st.Audit, Engine: st.Engine, Engines: st.Engines,
 		ITL: ofHistogram(m.Gaps), SendDelay: LatencyOf(nil),
 	}
 	s.Rates.Sent = sentRate(m)

@@ -23,7 +23,7 @@ func (r *Result) MaxRate() (rate float64, ok bool) {
 }
 
 // OutputAtMaxRate is how many output tokens a second the endpoint gives at the max rate: that rate times the output
-// tokens of a request, or a session, as they were in the open-loop stages that did not fail.
+// tokens of an arrival, a request or a session, as they were in the open-loop stages that did not fail.
 func (r *Result) OutputAtMaxRate() (tokens float64, ok bool) {
 	rate, ok := r.MaxRate()
 	if !ok {
@@ -37,7 +37,7 @@ func (r *Result) OutputAtMaxRate() (tokens float64, ok bool) {
 			tokens += s.Rates.Output * seconds
 			// One in flight at the end had half of its tokens, on average.
 			if s.Sessions != nil {
-				requests += float64(s.Sessions.Started) - float64(s.Sessions.Unfinished)/2
+				requests += float64(s.Sessions.Started+s.Sessions.Alone) - float64(s.Sessions.Unfinished)/2
 			} else {
 				requests += (s.Rates.Sent + s.Rates.Done) / 2 * seconds
 			}

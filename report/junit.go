@@ -35,7 +35,7 @@ func WriteJUnit(w io.Writer, r *Result) error {
 	property("workload", r.Asked.Workload)
 	property("command", strings.Join(r.Command, " "))
 	property("openloop", r.Version)
-	property("engine", r.Engine.String())
+	property("engine", r.EngineText())
 	for _, key := range slices.Sorted(maps.Keys(r.Asked.Labels)) {
 		property("label "+key, r.Asked.Labels[key])
 	}

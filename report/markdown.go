@@ -35,6 +35,12 @@ func WriteMarkdown(w io.Writer, r *Result) error {
 	for _, text := range r.targetDifferences(r.allStages()) {
 		fmt.Fprintf(&b, "- %s\n", MarkdownText(text))
 	}
+	if rows, notes := r.engineRows(r.allStages()); len(rows) > 0 {
+		markdownTable(&b, append([][]string{append([]string{"stage", "engine"}, EngineHead()...)}, rows...), 2)
+		for _, text := range notes {
+			fmt.Fprintf(&b, "- %s\n", MarkdownText(text))
+		}
+	}
 	for _, line := range r.markdownFacts() {
 		fmt.Fprintf(&b, "- %s\n", MarkdownText(line))
 	}
@@ -81,13 +87,14 @@ func (r *Result) markdownFacts() []string {
 		}
 	}
 	if p := r.Probes; p != nil && p.SaturationRate > 0 {
-		add("saturation: %s req/s sustained, with %d streams or more", num.Three(p.SaturationRate), p.Streams)
+		add("saturation: %s %s sustained, with %d streams or more", num.Three(p.SaturationRate), r.RateUnit(),
+			p.Streams)
 	}
 	if amount, ok := r.CostPerMillion(); ok {
 		c := r.Asked.Cost
 		add("cost: %s a million output tokens at the max rate, at %s an hour", c.Amount(amount), c.Amount(c.PerHour))
 	}
-	if text := r.Engine.String(); text != "" {
+	if text := r.EngineText(); text != "" {
 		add("engine: %s", text)
 	}
 	if len(r.Asked.Objectives) > 0 {

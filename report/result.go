@@ -57,6 +57,14 @@ type Result struct {
 	Gates    []sweep.GateOutcome `json:"gates,omitempty"`
 	Workload tokens.Summary      `json:"workload"`
 	Warnings []sweep.Warning     `json:"warnings"`
+
+	Engines []Engine `json:"engines,omitempty"` // those whose metrics are read, where they have names
+}
+
+// Engine is one of several engines.
+type Engine struct {
+	Name   string              `json:"name"`   // of its target, or as --server-metrics names it
+	Engine *enginemetrics.Info `json:"engine"` // null: it does not say
 }
 
 // Asked is what was asked for, as far as a reader of the result wants to know it.
@@ -118,10 +126,12 @@ type Stage struct {
 	// SendDelay is sent − scheduled; open loops only.
 	SendDelay Latency `json:"send_delay"`
 
-	Judgement slo.StageJudgement    `json:"judgement"` // by the objectives
-	Client    audit.Verdict         `json:"client"`    // whether the load generator added to what it measured
-	Engine    *enginemetrics.Window `json:"engine,omitempty"`
-	Series    *Series               `json:"series,omitempty"` // the stage over time
+	Judgement slo.StageJudgement `json:"judgement"` // by the objectives
+	Client    audit.Verdict      `json:"client"`    // whether the load generator added to what it measured
+	// Engine is what the engine said of itself, of several all together; Engines of each that has a name.
+	Engine  *enginemetrics.Window `json:"engine,omitempty"`
+	Engines []enginemetrics.Named `json:"engines,omitempty"`
+	Series  *Series               `json:"series,omitempty"` // the stage over time
 
 	// Measured are the records that all this was made from; nil where the result was read from a file.
 	Measured *loadgen.Measured `json:"-"`
@@ -175,7 +185,7 @@ type Latency struct {
 	Max   num.Value `json:"max_ms"`
 }
 
-// Probes are what the probes of a sweep found. Rates are in requests per second.
+// Probes are what the probes of a sweep found. Rates are in arrivals a second: requests, or sessions.
 type Probes struct {
 	SynchronousRate float64           `json:"synchronous_rate"` // of one stream
 	SaturationRate  float64           `json:"saturation_rate"`  // that the server sustains; 0: not found

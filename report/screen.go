@@ -42,6 +42,7 @@ func writeScreen(w io.Writer, r *Result, wide bool) error {
 	r.writeEndings(&b)
 	r.writeSessions(&b)
 	r.writeGroups(&b, wide)
+	r.writeEngines(&b, wide)
 	writeObjectives(&b, r)
 	r.writeRemarks(&b)
 	r.writeAsked(&b)
@@ -336,7 +337,7 @@ func end(v num.Value) string {
 }
 
 // words are the columns that stand to the left, as the first does.
-var words = []string{"client", "outcome", "correction", "class", "target"}
+var words = []string{"client", "outcome", "correction", "class", "target", "engine"}
 
 // writeTable lays out rows of equal length, under the titles of one of the first two: words to the left, values to the
 // right.
@@ -373,8 +374,8 @@ func (r *Result) writeRemarks(b *strings.Builder) {
 	add := func(sign, format string, args ...any) { wrap(b, sign+" ", "    ", fmt.Sprintf(format, args...)) }
 	add(" ", "TTFT and TPOT in ms; TTFT counts from the scheduled time")
 	if p := r.Probes; p != nil && p.SaturationRate > 0 {
-		add(" ", "the server is saturated at %s req/s, from %d streams on: what comes beyond that waits",
-			num.Three(p.SaturationRate), p.Streams)
+		add(" ", "the server is saturated at %s %s, from %d streams on: what comes beyond that waits",
+			num.Three(p.SaturationRate), r.RateUnit(), p.Streams)
 	}
 	// The answer of a search rests on all of its stages: why single ones are undecided is not of interest.
 	_, lowest := r.Bracket()
@@ -432,7 +433,7 @@ func (r *Result) writeAsked(b *strings.Builder) {
 		}
 	}
 	writeCommand(b, r.Command)
-	engine := r.Engine.String()
+	engine := r.EngineText()
 	if engine != "" {
 		engine += " at "
 	}

@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/openloop/openloop/internal/num"
@@ -13,6 +12,7 @@ import (
 type Sessions struct {
 	loadgen.Sessions
 	Unfinished int     `json:"unfinished"` // under way, or thinking, when the stage ended
+	Alone      int     `json:"alone"`      // requests that arrived beside them, and stand alone: of other classes
 	Rate       float64 `json:"rate"`       // sessions started per second
 	E2E        Latency `json:"e2e"`        // of those done, from when they were due to the end of the last answer
 	Turns      []Turn  `json:"turns"`      // in order; of the requests due after the warm-up
@@ -35,6 +35,7 @@ func sessionsOf(m *loadgen.Measured, from int64) *Sessions {
 	}
 	s := &Sessions{Sessions: m.Sessions, Turns: []Turn{}}
 	s.Unfinished = s.Started - s.Done - s.Abandoned
+	s.Alone = m.Arrived() - s.Started
 	s.Rate = float64(s.Started) / (float64(m.Stopped-m.Start) / 1e9)
 	type sums struct {
 		ttft           []float64
@@ -74,16 +75,33 @@ func sessionsOf(m *loadgen.Measured, from int64) *Sessions {
 
 // RateUnit is what the stage's rate counts: what arrives.
 func (s *Stage) RateUnit() string {
-	if s.Sessions != nil {
-		return "sessions/s"
+	switch {
+	case s.Sessions == nil:
+		return "req/s"
+	case s.Sessions.Alone > 0:
+		return "arrivals/s"
 	}
-	return "req/s"
+	return "sessions/s"
 }
 
-// Arrivals names what arrives in the stages: requests, or sessions.
+// RateUnit is what the rates of the stages count: what arrives.
+func (r *Result) RateUnit() string {
+	unit := "req/s"
+	for i := range r.Stages {
+		if of := r.Stages[i].RateUnit(); unit == "req/s" || of == "arrivals/s" {
+			unit = of
+		}
+	}
+	return unit
+}
+
+// Arrivals names what arrives in the stages: requests, sessions, or arrivals of both.
 func (r *Result) Arrivals() string {
-	if slices.ContainsFunc(r.Stages, func(s Stage) bool { return s.Sessions != nil }) {
+	switch r.RateUnit() {
+	case "sessions/s":
 		return "sessions"
+	case "arrivals/s":
+		return "arrivals"
 	}
 	return "requests"
 }
@@ -136,7 +154,8 @@ func (r *Result) writeSessions(b *strings.Builder) {
 	if more > 0 {
 		fmt.Fprintf(b, "  and up to %d further turns, which are in the report\n", more)
 	}
-	b.WriteString("\n  rates are sessions a second; prompt in tokens, cached is the share that the server had of it\n")
+	fmt.Fprintf(b, "\n  rates are %s a second; prompt in tokens, cached is the share that the server had of it\n",
+		r.Arrivals())
 }
 
 // Lengths are the turn's mean prompt, and how much of it the server had, for people.

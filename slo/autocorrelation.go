@@ -25,7 +25,11 @@ type autocorrelation struct {
 // M ≥ 5·τ(M) (A. Sokal, Monte Carlo Methods in Statistical Mechanics, 1997, section 3); the correction for the bias and
 // the error are U. Wolff's (Comput. Phys. Commun. 156, 2004, equations 49 and 42). At least 1: where neighbours repel
 // each other, no credit is taken for it. It takes n·log n steps, also where a trend moves M to n/2.
-func (a *autocorrelation) time(x []float64) (tau, stderr float64) {
+//
+// Sessions are those that the observations are of, 0 for one that stands alone, nil where each does. What requests of
+// one session have in common is added where they are further apart than M: clusters in two ways, by time and by session
+// (A. C. Cameron, J. B. Gelbach and D. L. Miller, J. Bus. Econ. Stat. 29, 2011), with no pair counted twice.
+func (a *autocorrelation) time(x []float64, sessions []int32) (tau, stderr float64) {
 	n := len(x)
 	if n < 3 {
 		return 1, 0
@@ -61,8 +65,34 @@ func (a *autocorrelation) time(x []float64) (tau, stderr float64) {
 		}
 	}
 	window := float64(2*lag + 1)
-	tau = min(max(tau*(1+window/float64(n)), 1), float64(n))
-	return tau, tau * math.Sqrt(2*window/float64(n))
+	tau = max(tau*(1+window/float64(n)), 1)
+	stderr = tau * math.Sqrt(2*window/float64(n))
+	if sessions != nil {
+		products, pairs := withinSessions(d, sessions, lag)
+		together := max(2*products/c0, 0)
+		tau += together
+		// Products of independent deviations vary by the square of their variance.
+		stderr = math.Hypot(stderr, 2*math.Sqrt(pairs)/float64(n)*(1+together))
+	}
+	return min(tau, float64(n)), stderr
+}
+
+// withinSessions sums the products of deviations of one session that lie more than lag apart, and counts them.
+func withinSessions(d []float64, sessions []int32, lag int) (sum, pairs float64) {
+	earlier := map[int32][]int32{} // of each session, where it was
+	for i, session := range sessions {
+		if session == 0 {
+			continue
+		}
+		for _, k := range earlier[session] {
+			if i-int(k) > lag {
+				sum += d[i] * d[k]
+				pairs++
+			}
+		}
+		earlier[session] = append(earlier[session], int32(i))
+	}
+	return sum, pairs
 }
 
 const (
@@ -119,8 +149,9 @@ func transformSize(n int) int {
 // kept are too few to show how they cluster; then the longest latencies show it, as many as might miss. Where the
 // longest of all is far from the bound, only those count that stand out by more than a hundredth of what is left to the
 // bound: a hair's breadth between latencies says nothing of it. Where all miss, there are too few that do not; then all
-// latencies show it.
-func (a *autocorrelation) clustering(values, misses []float64, limit, bound float64) (tau, stderr float64) {
+// latencies show it. Sessions are as in time.
+func (a *autocorrelation) clustering(values, misses []float64, sessions []int32, limit, bound float64) (tau,
+	stderr float64) {
 	if slices.Min(misses) == 1 {
 		finite := slices.Clone(values)
 		for i, v := range finite {
@@ -128,9 +159,9 @@ func (a *autocorrelation) clustering(values, misses []float64, limit, bound floa
 				finite[i] = float64(24 * time.Hour) // a request that failed: longer than any bound
 			}
 		}
-		return a.time(finite)
+		return a.time(finite, sessions)
 	}
-	tau, stderr = a.time(misses)
+	tau, stderr = a.time(misses, sessions)
 	longest := slices.Clone(values)
 	threshold := num.Select(longest, num.Rank(1-limit, len(longest)))
 	if slices.Max(values) <= far*bound {
@@ -139,7 +170,7 @@ func (a *autocorrelation) clustering(values, misses []float64, limit, bound floa
 	for i, v := range values {
 		longest[i] = indicator(v > threshold)
 	}
-	if t, e := a.time(longest); t > tau {
+	if t, e := a.time(longest, sessions); t > tau {
 		return t, e
 	}
 	return tau, stderr
@@ -149,8 +180,9 @@ func (a *autocorrelation) clustering(values, misses []float64, limit, bound floa
 const far = 0.25
 
 // AutocorrelationTime is the integrated autocorrelation time of a series, in observations, with its standard error: the
-// mean of n observations is as uncertain as that of n/tau independent ones.
-func AutocorrelationTime(series []float64) (tau, stderr float64) {
+// mean of n observations is as uncertain as that of n/tau independent ones. Sessions are those that the observations
+// are of, which need not be independent, however far apart: 0 for one that stands alone, nil where each does.
+func AutocorrelationTime(series []float64, sessions []int32) (tau, stderr float64) {
 	var work autocorrelation
-	return work.time(series)
+	return work.time(series, sessions)
 }

@@ -56,7 +56,7 @@ func TestAutocorrelationTimeEqualsTheDirectSum(t *testing.T) {
 				before = value(i, before)
 				x[i] = before
 			}
-			tau, stderr := new(autocorrelation).time(x)
+			tau, stderr := new(autocorrelation).time(x, nil)
 			wantTau, wantErr := directTime(x)
 			if math.Abs(tau-wantTau) > 1e-9*wantTau || math.Abs(stderr-wantErr) > 1e-9*max(wantErr, 1) {
 				t.Errorf("%s of %d: τ = %v ± %v, want %v ± %v", name, n, tau, stderr, wantTau, wantErr)
@@ -73,8 +73,41 @@ func BenchmarkAutocorrelationTime(b *testing.B) {
 		}
 		b.Run(fmt.Sprintf("trend of %d", n), func(b *testing.B) {
 			for b.Loop() {
-				new(autocorrelation).time(x)
+				new(autocorrelation).time(x, nil)
 			}
 		})
+	}
+}
+
+// What the requests of a session have in common makes them fewer, however far apart they are, and no pair counts twice.
+func TestAutocorrelationTimeOfSessions(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	const sessions, turns = 500, 4
+	for name, c := range map[string]struct {
+		at   func(session, turn int) int // in the series
+		want float64
+	}{
+		// The turns of sessions lie among those of hundreds of others.
+		"far apart": {func(session, turn int) int { return turn*sessions + session }, turns},
+		// They follow each other, which the correlation in time has in it.
+		"one after the other": {func(session, turn int) int { return session*turns + turn }, turns},
+	} {
+		x, of := make([]float64, sessions*turns), make([]int32, sessions*turns)
+		for s := range sessions {
+			value := rng.NormFloat64()
+			for k := range turns {
+				x[c.at(s, k)], of[c.at(s, k)] = value, int32(s+1)
+			}
+		}
+		tau, stderr := AutocorrelationTime(x, of)
+		if math.Abs(tau-c.want) > 0.25*c.want || !(stderr > 0) {
+			t.Errorf("%s: τ = %v ± %v, want about %v", name, tau, stderr, c.want)
+		}
+		for i := range x {
+			x[i] = rng.NormFloat64()
+		}
+		if tau, _ := AutocorrelationTime(x, of); tau > 1.3 {
+			t.Errorf("%s, independent: τ = %v", name, tau)
+		}
 	}
 }

@@ -55,7 +55,7 @@ func TestAutocorrelationTime(t *testing.T) {
 			v = a*v + rng.NormFloat64()
 			x[i] = v
 		}
-		tau, stderr := new(autocorrelation).time(x)
+		tau, stderr := new(autocorrelation).time(x, nil)
 		if want := (1 + a) / (1 - a); math.Abs(tau-want) > 3*stderr+0.05*want || stderr > 0.3*want {
 			t.Errorf("a = %v: τ = %.2f ± %.2f, want %.2f", a, tau, stderr, want)
 		}
@@ -64,10 +64,10 @@ func TestAutocorrelationTime(t *testing.T) {
 	for i := range constant {
 		constant[i] = 0.1
 	}
-	if tau, _ := new(autocorrelation).time(constant); tau != 1 {
+	if tau, _ := new(autocorrelation).time(constant, nil); tau != 1 {
 		t.Errorf("equal values: τ = %v", tau)
 	}
-	if tau, _ := new(autocorrelation).time(nil); tau != 1 {
+	if tau, _ := new(autocorrelation).time(nil, nil); tau != 1 {
 		t.Errorf("no values: τ = %v", tau)
 	}
 }

@@ -82,14 +82,17 @@ func (o Objective) judgeRequests(s *loadgen.Measured, from, to int64, work *auto
 	}
 	values := make([]float64, len(obs))
 	misses := make([]float64, len(obs))
+	sessions := make([]int32, len(obs))
 	for i := range obs {
+		sessions[i] = obs[i].session
 		values[i], misses[i] = obs[i].value, indicator(obs[i].miss)
 	}
+	sessions = ofSessions(sessions)
 	e := sample{share: float64(j.Misses) / float64(j.N), requests: j.N}
 	if o.Statistic.Kind == Mean {
-		e.tau, e.stderr = work.time(values)
+		e.tau, e.stderr = work.time(values, sessions)
 	} else {
-		e.tau, e.stderr = work.clustering(values, misses, o.missLimit(), o.Bound)
+		e.tau, e.stderr = work.clustering(values, misses, sessions, o.missLimit(), o.Bound)
 	}
 	j.decide(e, values, alpha)
 	return j

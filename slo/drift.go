@@ -29,8 +29,8 @@ func Drift(a, b []float64) float64 {
 		return 0
 	}
 	var work autocorrelation
-	tauA, errA := work.time(a)
-	tauB, errB := work.time(b)
+	tauA, errA := work.time(a, nil)
+	tauB, errB := work.time(b, nil)
 	nA, nB := float64(len(a))/(tauA+errA), float64(len(b))/(tauB+errB)
 	sorted := slices.Clone(b)
 	slices.Sort(sorted)

@@ -95,6 +95,7 @@ func (o Objective) judgeGaps(s *loadgen.Measured, from, to, total, over int64, w
 		return j
 	}
 	var means []float64
+	var sessions []int32
 	for i := range s.Records {
 		r := &s.Records[i]
 		if r.Scheduled < from || r.Scheduled > to {
@@ -102,6 +103,7 @@ func (o Objective) judgeGaps(s *loadgen.Measured, from, to, total, over int64, w
 		}
 		if m := measure(TPOT, r, s); m.state == known {
 			means = append(means, m.value)
+			sessions = append(sessions, r.Session)
 		}
 	}
 	share := float64(over) / float64(total)
@@ -114,7 +116,8 @@ func (o Objective) judgeGaps(s *loadgen.Measured, from, to, total, over int64, w
 	}
 	e := sample{share: share, requests: len(means)}
 	if len(means) > 0 {
-		e.tau, e.stderr = work.clustering(means, make([]float64, len(means)), o.missLimit(), o.Bound)
+		e.tau, e.stderr = work.clustering(means, make([]float64, len(means)), ofSessions(sessions), o.missLimit(),
+			o.Bound)
 	}
 	j.decide(e, means, alpha)
 	return j

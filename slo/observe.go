@@ -134,6 +134,7 @@ type observation struct {
 	fromSent  float64 // the same from the sending
 	miss      bool
 	failed    bool
+	session   int32 // that it is a turn of, from 1; 0: it is by itself
 }
 
 // window returns what the requests due in a part of a stage say. The last ones that were due are left out where the
@@ -182,6 +183,9 @@ func (o Objective) horizon() time.Duration {
 func (o Objective) observe(r *loadgen.Record, s *loadgen.Measured) (ob observation, counts bool) {
 	ob.scheduled = r.Scheduled
 	ob.failed = r.Status == loadgen.Errored
+	if o.Metric != SessionE2E { // of which each session has one
+		ob.session = r.Session
+	}
 	switch o.Metric {
 	case Errors:
 		ob.miss = ob.failed

@@ -2,6 +2,7 @@ package slo
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/openloop/openloop/loadgen"
@@ -12,6 +13,7 @@ type Series struct {
 	Scheduled []int64 // of each request, ns since the origin of the stage's stamps, rising
 	Values    []float64
 	Misses    []float64 // 1 where the value does not keep the bound, else 0
+	Sessions  []int32   // that they are of, 0 for one that stands alone; nil where each does
 	// Clustering is the autocorrelation time of the slowest requests, as many as may miss, with its standard error
 	// added: how many requests are late together.
 	Clustering float64
@@ -21,6 +23,14 @@ type Series struct {
 	// have the mean of each request.
 	Requests int
 	Share    float64
+}
+
+// ofSessions are the sessions that requests are of; nil where each stands alone.
+func ofSessions(numbers []int32) []int32 {
+	if slices.ContainsFunc(numbers, func(n int32) bool { return n > 0 }) {
+		return numbers
+	}
+	return nil
 }
 
 // fewestEvents is how many token events a request in flight must have for its mean gap to be worth something.
@@ -42,6 +52,7 @@ func (o Objective) Series(m *loadgen.Measured, from time.Duration) Series {
 		series.Scheduled = append(series.Scheduled, ob.scheduled)
 		series.Values = append(series.Values, ob.value)
 		series.Misses = append(series.Misses, indicator(ob.miss))
+		series.Sessions = append(series.Sessions, ob.session)
 	}
 	if o.Metric == TPOT {
 		for i := range s.Records {
@@ -64,8 +75,9 @@ func (o Objective) Series(m *loadgen.Measured, from time.Duration) Series {
 			add(ob)
 		}
 	}
+	series.Sessions = ofSessions(series.Sessions)
 	if len(series.Values) > 0 && o.Statistic.Kind != Mean {
-		tau, stderr := work.clustering(series.Values, series.Misses, o.missLimit(), o.Bound)
+		tau, stderr := work.clustering(series.Values, series.Misses, series.Sessions, o.missLimit(), o.Bound)
 		series.Clustering = tau + stderr
 	}
 	return series
@@ -77,21 +89,24 @@ func (o Objective) gapSeries(s *loadgen.Measured, start, to int64) Series {
 	series := Series{Share: float64(w.Misses) / float64(max(w.N, 1))}
 	var means []float64
 	var scheduled []int64
+	var sessions []int32
 	for i := range s.Records {
 		if r := &s.Records[i]; within(r, start, to) {
 			if m := measure(TPOT, r, s); m.state == known && !math.IsInf(m.value, 1) {
 				means = append(means, m.value)
 				scheduled = append(scheduled, r.Scheduled)
+				sessions = append(sessions, r.Session)
 			}
 		}
 	}
+	sessions = ofSessions(sessions)
 	if o.Statistic.Kind == Mean {
-		return Series{Scheduled: scheduled, Values: means, Misses: make([]float64, len(means))}
+		return Series{Scheduled: scheduled, Values: means, Misses: make([]float64, len(means)), Sessions: sessions}
 	}
 	series.Requests = len(means)
 	if len(means) > 0 {
 		var work autocorrelation
-		tau, stderr := work.clustering(means, make([]float64, len(means)), o.missLimit(), o.Bound)
+		tau, stderr := work.clustering(means, make([]float64, len(means)), sessions, o.missLimit(), o.Bound)
 		series.Clustering = tau + stderr
 	}
 	return series

@@ -85,6 +85,8 @@ func JudgeAt(s *loadgen.Measured, objectives []Objective, gaps GapCount, alpha f
 	series := inFlight(s.Records, from, s.Stopped)
 	cut, steady := warmUp(series, most)
 	step := time.Duration(length) / inFlightSamples
+	settled, whole := settling(s.Records, from, s.Stopped)
+	cut = max(cut, int(math.Ceil(settled/float64(step))))
 	warm := from + int64(cut)*int64(step)
 	j.WarmUp = time.Duration(warm - s.Start)
 	for i := range s.Records {
@@ -128,6 +130,10 @@ func JudgeAt(s *loadgen.Measured, objectives []Objective, gaps GapCount, alpha f
 		j.add(Undecided, "measured for %v, while a request is in the server for %v",
 			num.RoundDuration(time.Duration(measured)), num.RoundDuration(time.Duration(residence)))
 		j.needTime(time.Duration(residencesToPass*residence-measured), rate)
+	}
+	if !whole {
+		j.add(Undecided, "sessions go on for more than half of the stage: it has fewer later turns than a steady state")
+		j.needTime(time.Duration(length), rate)
 	}
 	if j.Outcome != Undecided {
 		j.Need = nil

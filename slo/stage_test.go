@@ -154,7 +154,7 @@ func TestFewMissesDecideNothing(t *testing.T) {
 	for i := range values {
 		values[i], misses[i] = float64(i), 1
 	}
-	if tau, _ := new(autocorrelation).clustering(values, misses, 0.05, 10); tau < 10 {
+	if tau, _ := new(autocorrelation).clustering(values, misses, nil, 0.05, 10); tau < 10 {
 		t.Errorf("a slow rise: τ = %v", tau)
 	}
 }

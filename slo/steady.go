@@ -82,6 +82,31 @@ func longestWarmUp(length, residence float64) float64 {
 
 const warmUpResidences = 10
 
+// Of the turns of a stage of sessions, how far from the beginning of their session they are due: what is left out at
+// the stage's start is so long that this share of them can be there, and a stage is long enough where the lesser share
+// can.
+const settled, settledEnough = 0.99, 0.9
+
+// settling is how long a stage of sessions takes until its turns are about those of a steady state, ns: it begins with
+// first turns alone. How far turns are from the beginning of their session is seen in its later half, where the stage's
+// own length cuts it least. whole is false where sessions go on for longer than half of the stage, so that it is not
+// known. 0 without sessions.
+func settling(records []loadgen.Record, start, end int64) (d float64, whole bool) {
+	var ages []float64
+	half := start + (end-start)/2
+	for i := range records {
+		if r := &records[i]; r.Session > 0 && r.Scheduled >= half {
+			ages = append(ages, float64(r.Scheduled-r.Began))
+		}
+	}
+	if len(ages) == 0 {
+		return 0, true
+	}
+	longest := float64(end-start) / 2
+	d = min(num.Select(ages, num.Rank(settled, len(ages))), longest)
+	return d, num.Select(ages, num.Rank(settledEnough, len(ages))) <= longest
+}
+
 // Growth is how the number of requests in flight develops over the later half of a stage.
 type Growth struct {
 	Slope num.Value `json:"added_rate"`        // requests that are added a second

@@ -3,6 +3,7 @@ package slo
 import (
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,5 +122,34 @@ func TestSnapshot(t *testing.T) {
 	}
 	if l.Records[0] != full {
 		t.Error("the stage's own record was changed")
+	}
+}
+
+// A stage of sessions begins with first turns. As long as that matters is left out, and a stage in which it always does
+// passes nothing.
+func TestSettling(t *testing.T) {
+	const second = int64(time.Second)
+	stage := func(length, gap int64) *loadgen.Measured {
+		m := &loadgen.Measured{Stopped: length, Stage: loadgen.Stage{Load: loadgen.Load{Kind: loadgen.ConstantGap,
+			Rate: 10}}}
+		for i := range int32(10 * length / second) { // ten sessions a second, of four turns
+			began := int64(i) * second / 10
+			for turn := range int64(4) {
+				r := completedRecord(began+turn*gap, 0, 20*int64(time.Millisecond), 5*int64(time.Millisecond), 8)
+				r.Session, r.Began, r.Turn, r.Turns = i+1, began, int16(turn), 4
+				m.Records = append(m.Records, r)
+			}
+		}
+		m.Sessions.Started = len(m.Records) / 4
+		return Snapshot(m, m.Records, length)
+	}
+	objectives := []Objective{objective(t, "ttft:p95<100ms")}
+	if j := Judge(stage(60*second, 4*second), objectives, 0); j.Outcome != Pass || j.WarmUp < 12*time.Second ||
+		j.WarmUp > 13*time.Second {
+		t.Errorf("turns up to 12 s after the first: %s %v, %v left out", j.Outcome, j.Reasons, j.WarmUp)
+	}
+	if j := Judge(stage(60*second, 15*second), objectives, 0); j.Outcome != Undecided || j.Need == nil ||
+		!strings.Contains(j.Reasons[0], "sessions go on for more than half of the stage") {
+		t.Errorf("turns up to 45 s after the first: %s %v %v", j.Outcome, j.Reasons, j.Need)
 	}
 }

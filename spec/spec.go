@@ -4,6 +4,7 @@ package spec
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -28,6 +29,14 @@ type Spec struct {
 	Confidence float64 // of every judgement, between 0.5 and 1
 	Output     Output
 	Workers    Workers
+}
+
+// Sessioned says whether sessions are sent: of a mix, by any class.
+func (s *Spec) Sessioned() bool {
+	if s.Mix == nil {
+		return s.Workload.Sessioned()
+	}
+	return slices.ContainsFunc(s.Mix, func(c Class) bool { return c.Workload.Sessioned() })
 }
 
 // Target is one of several endpoints that a load is spread over. They take turns, each Weight times in a round.
@@ -171,10 +180,15 @@ func (l Limits) Stage() loadgen.Stage {
 type Plan struct {
 	Profile string         // synchronous, concurrent, throughput, constant, poisson or sweep
 	Stages  []loadgen.Load // nil for a sweep
-	Sweep   *Sweep
+	// Limits are those of each stage in turn, the last ones those of all further stages; nil: all have the Spec's.
+	Limits []Limits
+	Sweep  *Sweep
 	// Decide lets each of the stages, all open loops of one rate, be repeated until the gate at its rate is decided.
 	Decide *Decide
 }
+
+// LimitsOf are the limits of stage i, from 0, where they are not the Spec's.
+func (p Plan) LimitsOf(i int) Limits { return p.Limits[min(i, len(p.Limits)-1)] }
 
 // Decide says how gates are decided.
 type Decide struct {

@@ -73,6 +73,9 @@ func (s Spec) Validate() error {
 	all.add(l.MaxDuration == 0 && l.MaxRequests == 0 && w.Trace == nil, "Limits", nil,
 		"a stage needs a limit, by time or by requests")
 	l.validate(&all)
+	for _, of := range s.Plan.Limits {
+		of.validate(&all)
+	}
 	s.Plan.validate(&all, l.MaxConcurrency)
 	all.add(!(s.Confidence > 0.5 && s.Confidence < 1), "Confidence", s.Confidence,
 		"it must lie between 0.5 and 1, such as 0.95")

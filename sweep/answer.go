@@ -31,12 +31,12 @@ const (
 type Trial struct {
 	Stage int     `json:"stage"` // its index in Result.Stages
 	Role  Role    `json:"role"`
-	Rate  float64 `json:"rate"` // req/s
+	Rate  float64 `json:"rate"` // arrivals a second
 	Seed  int64   `json:"seed"` // of its arrivals
 	slo.StageJudgement
 
 	asked     time.Duration // its length, if it did not end early
-	residence time.Duration // of its requests in the server
+	residence time.Duration // of its requests in the server, or of its sessions
 	over      bool          // it ended early: its rate was clearly too high
 }
 
@@ -68,7 +68,8 @@ const (
 	Unknown  Finding = "unknown"  // no stage says anything
 )
 
-// Answer is what a search found: the max rate at SLO, from all of its stages together. Rates are in req/s.
+// Answer is what a search found: the max rate at SLO, from all of its stages together. Rates are of arrivals a second:
+// requests, or sessions.
 type Answer struct {
 	Finding  Finding   `json:"finding"`
 	Estimate num.Value `json:"estimate"` // of the max rate; absent where there is none
@@ -94,6 +95,10 @@ type Answer struct {
 	Client   audit.Level   `json:"client"`   // the worst verdict of these stages
 	// Traffic is the trace whose speed was varied, so that rates are means of it; absent where rates were.
 	Traffic *Traffic `json:"traffic,omitempty"`
+	// ArrivalRequests is how many requests an arrival was on average; absent where all are requests that stand alone:
+	// rates are then of them. Mixed says that some arrivals are requests that stand alone.
+	ArrivalRequests float64 `json:"requests_per_arrival,omitempty"`
+	Mixed           bool    `json:"mixed,omitempty"`
 	// More is how much longer stages would take for the interval that was asked for; 0 where it is known, or no time
 	// is known to be enough.
 	More time.Duration `json:"more_ns"`
@@ -107,7 +112,8 @@ type Answer struct {
 	estimate *maxrate.Estimate // for gates; nil where the answer was read from a file
 }
 
-// ObjectiveFit is what the stages of a search say of one objective. Rates are in req/s; docs/knee.md explains the rest.
+// ObjectiveFit is what the stages of a search say of one objective. Rates are as in Answer; docs/knee.md explains the
+// rest.
 type ObjectiveFit struct {
 	Objective    string             `json:"objective"`
 	Estimate     float64            `json:"estimate"`
@@ -144,28 +150,28 @@ func (a *Answer) Parts() (rate, how string) {
 	also := func(format string, args ...any) { known = append([]string{fmt.Sprintf(format, args...)}, known...) }
 	confidence := num.Exact(100*a.Confidence) + " %"
 	estimate, lower, upper := num.Rate(float64(a.Estimate)), num.Rate(float64(a.Lower)), num.Rate(float64(a.Upper))
-	answer := ""
+	answer, unit := "", " "+a.Unit()
 	switch a.Finding {
 	case Interval:
 		switch {
 		case a.Lower.IsAbsent():
-			answer = "below " + upper + " req/s"
+			answer = "below " + upper + unit
 			also("estimate %s; %s one-sided", estimate, num.Exact(50*(1+a.Confidence))+" %")
 		case a.Upper.IsAbsent():
-			answer = "at least " + lower + " req/s"
+			answer = "at least " + lower + unit
 			also("estimate %s; %s one-sided", estimate, num.Exact(50*(1+a.Confidence))+" %")
 		case a.Wide():
-			answer = fmt.Sprintf("between %s and %s req/s", lower, upper)
+			answer = fmt.Sprintf("between %s and %s", lower, upper) + unit
 			also("estimate %s; %s interval", estimate, confidence)
 		default:
-			answer = estimate + " req/s"
+			answer = estimate + unit
 			also("%s interval %s – %s", confidence, lower, upper)
 		}
 	case AtLeast:
-		answer = "at least " + lower + " req/s"
+		answer = "at least " + lower + unit
 		also("%s; no rate missed an objective", num.Exact(50*(1+a.Confidence))+" %")
 	case Near:
-		answer = "near " + estimate + " req/s, not decided"
+		answer = "near " + estimate + unit + ", not decided"
 		also("%s", a.undecided())
 	case None:
 		answer = "none"
@@ -175,10 +181,13 @@ func (a *Answer) Parts() (rate, how string) {
 				lowest = min(lowest, t.Rate)
 			}
 		}
-		also("%s req/s, the lowest rate tried, misses %s", num.Rate(lowest), a.Limiting)
+		also("%s%s, the lowest rate tried, misses %s", num.Rate(lowest), unit, a.Limiting)
 	default:
 		answer = "not known"
 		also("%s", a.Why)
+	}
+	if text := a.inRequests(); text != "" {
+		also("%s", text)
 	}
 	if text := a.Speed(); text != "" {
 		also("%s", text)
@@ -189,10 +198,10 @@ func (a *Answer) Parts() (rate, how string) {
 // SoFar is the answer as it stands while the search goes on, in a few words: "17.4 req/s (14.2 – 22.4)". It is empty
 // where nothing is known yet.
 func (a *Answer) SoFar() string {
-	estimate := num.Rate(float64(a.Estimate)) + " req/s"
+	estimate := num.Rate(float64(a.Estimate)) + " " + a.Unit()
 	switch {
 	case a.Finding == AtLeast:
-		return "at least " + num.Rate(float64(a.Lower)) + " req/s"
+		return "at least " + num.Rate(float64(a.Lower)) + " " + a.Unit()
 	case a.Finding == Interval && !a.Lower.IsAbsent() && !a.Upper.IsAbsent():
 		return fmt.Sprintf("%s (%s – %s)", estimate, num.Rate(float64(a.Lower)), num.Rate(float64(a.Upper)))
 	case a.Finding == Interval || a.Finding == Near:
@@ -269,6 +278,10 @@ func (s *search) answer() *Answer {
 	if c.Traffic != nil {
 		a.Arrivals = "recorded"
 	}
+	if a.ArrivalRequests = c.talk.requests; a.ArrivalRequests > 0 && s.evidence.arrivals > 0 {
+		a.ArrivalRequests = s.evidence.perArrival()
+	}
+	a.Mixed = c.talk.mixed
 	if a.Stages == 0 && len(s.trials) > 0 {
 		a.Client = audit.Invalid
 	}

@@ -19,6 +19,7 @@ type SearchConfig struct {
 	// Of the plan's stages, filled in by Search.
 	warmup      time.Duration // beside a stage's length
 	maxRequests int           // 0: any
+	talk        conversations
 }
 
 func (c SearchConfig) withDefaults() SearchConfig {

@@ -20,6 +20,9 @@ import (
 // When it returns an error, the result still holds what was measured.
 func (p *Plan) Decide(ctx context.Context, gates []slo.Gate, c spec.Decide) (*Result, error) {
 	r := &Result{}
+	if err := p.Learn(ctx); err != nil {
+		return r, err
+	}
 	for i, g := range gates {
 		load := loadgen.Load{Kind: loadgen.KindOf(c.Arrival), Rate: g.Rate, Arrival: c.Arrival,
 			Seed: c.Seed + int64(i)*(stalls+1)} // decide counts on from there
@@ -46,7 +49,7 @@ func (p *Plan) decide(ctx context.Context, r *Result, g slo.Gate, load loadgen.L
 		stage.Load.Seed += int64(tries)
 		stage.MaxDuration, stage.Cooldown = left, 0
 		w := newWatch(p.Objectives, 0, 0, 0, stage)
-		w.interim = newInterim(load.Rate, stage.Warmup, left, alpha, whole)
+		w.interim = newInterim(p.firstInterim(load.Rate), stage.Warmup, left, alpha, whole)
 		w.looks = w.interim.at
 		w.settle = func(st *Stage) {
 			o = p.outcome(g, st, w.interim)
@@ -70,7 +73,7 @@ func (p *Plan) decide(ctx context.Context, r *Result, g slo.Gate, load loadgen.L
 		}
 		lost = st.Reason == loadgen.StopWorkerLost
 		again := o.Outcome == slo.Undecided && (st.Judgement.ClientAtFault || w.interim.stopped)
-		if err != nil || !again || tries >= stalls || left < stage.Warmup+firstInterim(load.Rate) ||
+		if err != nil || !again || tries >= stalls || left < stage.Warmup+p.firstInterim(load.Rate) ||
 			!lost && st.Reason != loadgen.StopAsked && st.Reason != loadgen.StopDuration {
 			return o, err
 		}
@@ -90,13 +93,14 @@ func (p *Plan) outcome(g slo.Gate, st *Stage, i *interim) GateOutcome {
 		return Evaluate(g, seen)
 	case i.stopped && j.Outcome == slo.Pass && !clearlyLow(j):
 		o.Outcome, o.Need = slo.Undecided, twiceAsLong(j)
-		o.Text = fmt.Sprintf("after %v the objectives hold at %s req/s, but not clearly", j.At.Round(time.Second),
-			num.Rate(g.Rate))
+		o.Text = fmt.Sprintf("after %v the objectives hold at %s %s, but not clearly", j.At.Round(time.Second),
+			num.Rate(g.Rate), seen.unit())
 		return o
 	case i.stopped:
 		return Evaluate(g, seen)
 	}
 	config := SearchConfig{Search: spec.Search{Arrival: st.Load.Arrival}, Confidence: p.Confidence}.withDefaults()
+	config.talk = p.talk
 	s := search{plan: p, result: seen, config: config}
 	s.evidence = newEvidence(p.Objectives, config, 0)
 	s.take(0, st, step{role: AtGate, rate: st.Load.Rate})
@@ -108,8 +112,8 @@ func (p *Plan) outcome(g slo.Gate, st *Stage, i *interim) GateOutcome {
 	}
 	o = s.answer().decide(g, i.alphas[len(i.alphas)-1])
 	if o.Outcome == slo.Undecided {
-		o.Text = fmt.Sprintf("after %v it is not decided whether the max rate is above %s req/s (it is with %.0f %%)",
-			j.At.Round(time.Second), num.Rate(g.Rate), 100*s.estimate.Above(g.Rate))
+		o.Text = fmt.Sprintf("after %v it is not decided whether the max rate is above %s %s (it is with %.0f %%)",
+			j.At.Round(time.Second), num.Rate(g.Rate), seen.unit(), 100*s.estimate.Above(g.Rate))
 		o.Need = j.Need
 		if j.Outcome == slo.Pass { // of which the estimate is not sure yet
 			o.Need = twiceAsLong(j)
@@ -154,16 +158,16 @@ const (
 	firstPass = time.Minute
 )
 
-// firstInterim is when a stage is first looked at, beside its warm-up.
-func firstInterim(rate float64) time.Duration {
-	return max(firstInterimTime, seconds(firstInterimRequests/rate))
+// firstInterim is when a stage of a rate is first looked at, beside its warm-up.
+func (p *Plan) firstInterim(rate float64) time.Duration {
+	return max(firstInterimTime, seconds(firstInterimRequests/rate/p.talk.perArrival()), 2*p.talk.length)
 }
 
-// newInterim plans the looks at a stage of a rate: alpha is the error that all of them together may have, and whole
-// that of the outcome, of which earlier stages may have used some.
-func newInterim(rate float64, warmup, length time.Duration, alpha, whole float64) *interim {
+// newInterim plans the looks at a stage, the first of which is so long after its warm-up: alpha is the error that all
+// of them together may have, and whole that of the outcome, of which earlier stages may have used some.
+func newInterim(first, warmup, length time.Duration, alpha, whole float64) *interim {
 	i := &interim{error: whole}
-	for t := firstInterim(rate); warmup+t < length*9/10; t = time.Duration(float64(t) * interimEvery) {
+	for t := first; warmup+t < length*9/10; t = time.Duration(float64(t) * interimEvery) {
 		i.at = append(i.at, warmup+t)
 	}
 	for range i.at {
@@ -224,7 +228,7 @@ func (i *interim) spent() float64 {
 // than the budget, or not known.
 func (p *Plan) DecideTime(g slo.Gate, c spec.Decide) time.Duration {
 	alpha := 1 - slo.WithDefault(p.Confidence)
-	i := newInterim(g.Rate, p.Stage.Warmup, c.Budget, alpha, alpha)
+	i := newInterim(p.firstInterim(g.Rate), p.Stage.Warmup, c.Budget, alpha, alpha)
 	for n, t := range i.at {
 		if t < firstPass {
 			continue
@@ -236,7 +240,7 @@ func (p *Plan) DecideTime(g slo.Gate, c spec.Decide) time.Duration {
 			}
 		}
 		// What is not known of the autocorrelation makes it a third more, and the stage's own warm-up is a tenth of it.
-		if (t-p.Stage.Warmup).Seconds()*g.Rate >= 1.5*most {
+		if (t-p.Stage.Warmup-p.talk.length).Seconds()*g.Rate*p.talk.perArrival() >= 1.5*most {
 			return t
 		}
 	}
@@ -245,5 +249,5 @@ func (p *Plan) DecideTime(g slo.Gate, c spec.Decide) time.Duration {
 
 // DecidesAfter says how long Decide takes for a rate that is far too high.
 func (p *Plan) DecidesAfter(rate float64) time.Duration {
-	return p.Stage.Warmup + time.Duration(float64(firstInterim(rate))*interimEvery)
+	return p.Stage.Warmup + time.Duration(float64(p.firstInterim(rate))*interimEvery)
 }

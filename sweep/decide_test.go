@@ -87,7 +87,7 @@ func TestDecide(t *testing.T) {
 func TestInterimErrorsAddUp(t *testing.T) {
 	for _, rate := range []float64{0.5, 10, 1000} {
 		for _, length := range []time.Duration{time.Second, time.Minute, 5 * time.Minute, 24 * time.Hour} {
-			i := newInterim(rate, 3*time.Second, length, 0.04, 0.05)
+			i := newInterim(new(Plan).firstInterim(rate), 3*time.Second, length, 0.04, 0.05)
 			if sum := i.spent(); math.Abs(sum-0.04) > 1e-12 {
 				t.Errorf("%v req/s, %v: %v", rate, length, sum)
 			}

@@ -25,6 +25,8 @@ type evidence struct {
 	began  time.Time       // of the first stage
 	stages []maxrate.Stage // one for each trial that was taken in
 	phi    float64         // dispersion after the stages so far
+
+	arrivals, requests int // in the stages, and the requests that they are with all their turns
 }
 
 func newEvidence(objectives []slo.Objective, c SearchConfig, saturation float64) *evidence {
@@ -54,16 +56,16 @@ func (e *evidence) add(m *loadgen.Measured, j *slo.StageJudgement, residence tim
 		Residence: residence.Seconds(),
 		Growing:   !replays && j.Growth.PValue < growthSeen, Staying: 1, StayingError: 0,
 	}
-	share, err := float64(j.Growth.Share), float64(j.Growth.Error)
-	if !replays && !math.IsNaN(err) && m.Stage.Load.Rate > 0 {
-		stage.Staying, stage.StayingError = share, err/m.Stage.Load.Rate
-	}
 	records := m.AllRecords()
 	done := 0
 	for i := range records {
 		r := &records[i]
 		if r.Scheduled >= m.Stopped {
 			continue
+		}
+		if r.Turn == 0 { // a first one, or it stands alone
+			e.arrivals++
+			e.requests += max(int(r.Turns), 1)
 		}
 		stage.Arrivals = append(stage.Arrivals, float64(r.Scheduled-m.Start)/1e9)
 		tokens := -1.0
@@ -76,11 +78,23 @@ func (e *evidence) add(m *loadgen.Measured, j *slo.StageJudgement, residence tim
 		stage.Tokens = append(stage.Tokens, tokens)
 	}
 	stage.Gap = shortGap(records)
-	stage.Done = float64(done) / (length - from).Seconds()
+	stage.Done = float64(done) / (length - from).Seconds() / e.perArrival()
+	share, err := float64(j.Growth.Share), float64(j.Growth.Error)
+	if !replays && !math.IsNaN(err) && m.Stage.Load.Rate > 0 {
+		stage.Staying, stage.StayingError = share, err/m.Stage.Load.Rate/e.perArrival()
+	}
 	for _, o := range e.objectives {
 		stage.Series = append(stage.Series, e.series(m, o, from))
 	}
 	e.stages = append(e.stages, stage)
+}
+
+// perArrival is how many requests an arrival is, on average: the turns of a session, or 1.
+func (e *evidence) perArrival() float64 {
+	if e.arrivals == 0 {
+		return 1
+	}
+	return float64(e.requests) / float64(e.arrivals)
 }
 
 // shortGap is the gap between tokens that a twentieth of the requests stay below, s; 0 where too few have gaps.
@@ -104,7 +118,7 @@ func (e *evidence) series(m *loadgen.Measured, o slo.Objective, from time.Durati
 		n := float64(s.Requests)
 		return maxrate.Series{N: n, Misses: s.Share * n, Tau: s.Clustering, Slowest: s.Clustering}
 	}
-	series := maxrate.Series{Miss: s.Misses, Slowest: s.Clustering}
+	series := maxrate.Series{Miss: s.Misses, Slowest: s.Clustering, Sessions: s.Sessions}
 	if o.Metric.Latency() {
 		series.Values = s.Values
 	}
@@ -131,7 +145,7 @@ func (e *evidence) solve() *maxrate.Estimate {
 	if len(e.stages) == 0 {
 		return nil
 	}
-	q := maxrate.Question{Saturation: e.saturation, Confidence: e.confidence}
+	q := maxrate.Question{Saturation: e.saturation, Confidence: e.confidence, Requests: e.perArrival()}
 	switch {
 	case e.traffic != nil: // the same arrivals at each speed: there is no luck of theirs to correct for
 		q.Variation = e.traffic.variation()

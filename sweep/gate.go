@@ -44,10 +44,10 @@ func Evaluate(g slo.Gate, r *Result) GateOutcome {
 	outcome, by := decideGate(g, trials)
 	switch o.Outcome = outcome; outcome {
 	case slo.Pass:
-		o.Text = fmt.Sprintf("the objectives hold at %s req/s (%s requests, %s %% confidence)",
-			num.Rate(by.Rate), num.Thousands(by.Requests), num.Exact(100*by.Confidence))
+		o.Text = fmt.Sprintf("the objectives hold at %s %s (%s requests, %s %% confidence)",
+			num.Rate(by.Rate), r.unit(), num.Thousands(by.Requests), num.Exact(100*by.Confidence))
 	case slo.Fail:
-		o.Text = fmt.Sprintf("at %s req/s %s", num.Rate(by.Rate), strings.Join(by.Reasons, "; "))
+		o.Text = fmt.Sprintf("at %s %s %s", num.Rate(by.Rate), r.unit(), strings.Join(by.Reasons, "; "))
 	default:
 		o.Text, o.Need = undecidedGate(g, r, trials)
 	}
@@ -76,20 +76,20 @@ func (a *Answer) decide(g slo.Gate, tail float64) GateOutcome {
 		above = indicator(g.Rate <= a.estimate.Lower) + 0.5*indicator(g.Rate > a.estimate.Lower &&
 			g.Rate <= a.estimate.Upper)
 	}
-	rate := num.Rate(g.Rate)
+	rate := num.Rate(g.Rate) + " " + a.Unit()
 	switch {
 	case !tried:
-		o.Text = fmt.Sprintf("no stage was run within %s %% of %s req/s", num.Exact(100*beside), rate)
+		o.Text = fmt.Sprintf("no stage was run within %s %% of %s", num.Exact(100*beside), rate)
 	case above >= 1-tail && a.estimate.Met:
 		o.Outcome = slo.Pass
-		o.Text = fmt.Sprintf("the max rate is above %s req/s (%s %% confidence, %d stages)", rate,
+		o.Text = fmt.Sprintf("the max rate is above %s (%s %% confidence, %d stages)", rate,
 			num.Exact(100*(1-tail)), a.Stages)
 	case above <= tail && (a.estimate.Stated() || clearly):
 		o.Outcome = slo.Fail
-		o.Text = fmt.Sprintf("the max rate is below %s req/s (%s %% confidence, %d stages; %s)", rate,
+		o.Text = fmt.Sprintf("the max rate is below %s (%s %% confidence, %d stages; %s)", rate,
 			num.Exact(100*(1-tail)), a.Stages, a.estimate.Objective)
 	default:
-		o.Text = fmt.Sprintf("%s req/s is too close to the max rate to tell (it is above with %.0f %%)", rate,
+		o.Text = fmt.Sprintf("%s is too close to the max rate to tell (it is above with %.0f %%)", rate,
 			100*above)
 		if a.More > 0 {
 			o.Text += "; about " + about(a.More) + " more would"
@@ -157,13 +157,13 @@ func undecidedGate(g slo.Gate, r *Result, trials []Trial) (text string, need *sl
 	}
 	if nearest < 0 {
 		highest := slices.MaxFunc(trials, func(a, b Trial) int { return int(math.Copysign(1, a.Rate-b.Rate)) })
-		return fmt.Sprintf("no open-loop stage at or above that rate was run; the highest was at %s req/s",
-			num.Rate(highest.Rate)), nil
+		return fmt.Sprintf("no open-loop stage at or above that rate was run; the highest was at %s %s",
+			num.Rate(highest.Rate), r.unit()), nil
 	}
 	t := trials[nearest]
 	at := ""
 	if t.Rate > g.Rate*(1+sameRate) {
-		at = fmt.Sprintf("at %s req/s ", num.Rate(t.Rate))
+		at = fmt.Sprintf("at %s %s ", num.Rate(t.Rate), r.unit())
 	}
 	if t.Need == nil || t.ClientAtFault {
 		return at + strings.Join(t.Reasons, "; "), nil
@@ -186,7 +186,7 @@ func unjudged(g slo.Gate, r *Result) string {
 			return "there are no objectives to judge by"
 		}
 	}
-	text := fmt.Sprintf("no open-loop stage at or above %s req/s was run", num.Rate(g.Rate))
+	text := fmt.Sprintf("no open-loop stage at or above %s %s was run", num.Rate(g.Rate), r.unit())
 	switch {
 	case changing > 0:
 		return text + ": a rate that changes over the stage decides none"

@@ -39,9 +39,9 @@ func (s *search) note(a *Answer) {
 	}
 	if a.Finding == Interval && a.halfWidth() > math.Sqrt(flatWidth)-1 && !est.Step {
 		if below, above, ok := est.Shares(); ok && above < flatShare*below*flatShare {
-			add("the share of misses hardly changes with the rate here (%.2g %% at %s, %.2g %% at %s req/s): a bound "+
+			add("the share of misses hardly changes with the rate here (%.2g %% at %s, %.2g %% at %s %s): a bound "+
 				"nearer to what the server does would be sharper", 100*below, num.Rate(est.Lower), 100*above,
-				num.Rate(est.Upper))
+				num.Rate(est.Upper), a.Unit())
 		}
 	}
 	if a.Finding == Interval && a.halfWidth() > s.config.Precision && a.More > 0 {
@@ -52,7 +52,8 @@ func (s *search) note(a *Answer) {
 			"that are rarer than the search was long are not in it", est.Objective)
 	}
 	if s.known.saturation > 0 && a.Finding != None && est.Estimate > 1.02*s.known.saturation {
-		add("the max rate lies above the saturation rate that the probe found, %s req/s", num.Rate(s.known.saturation))
+		add("the max rate lies above the saturation rate that the probe found, %s %s", num.Rate(s.known.saturation),
+			a.Unit())
 	}
 	s.noteOrder(add)
 	s.noteRepeats(add)
@@ -73,8 +74,8 @@ func (s *search) noteOrder(add func(string, ...any)) {
 		}
 	}
 	if highest > lowest*(1+s.config.Precision) {
-		add("a stage at %s req/s fails and one at %s passes: the server was not the same, or is better at higher rates",
-			num.Rate(lowest), num.Rate(highest))
+		add("a stage at %s %s fails and one at %s passes: the server was not the same, or is better at higher rates",
+			num.Rate(lowest), s.config.unit(), num.Rate(highest))
 	}
 }
 
@@ -92,8 +93,8 @@ func (s *search) noteRepeats(add func(string, ...any)) {
 				}
 				a, b := s.values(first, o), s.values(last, o)
 				if d := slo.Drift(a, b); math.Abs(d) > 0.1 {
-					add("the server drifts: the median %s at %s req/s went from %s to %s between two stages", o.Metric,
-						num.Rate(first.Rate), o.Seen(num.Median(a)), o.Seen(num.Median(b)))
+					add("the server drifts: the median %s at %s %s went from %s to %s between two stages", o.Metric,
+						num.Rate(first.Rate), s.config.unit(), o.Seen(num.Median(a)), o.Seen(num.Median(b)))
 					break
 				}
 			}

@@ -74,8 +74,8 @@ func (c SearchConfig) next(s state) step {
 		return c.stage(s, step{role: AtGate, rate: rate, length: c.refining(s, rate)})
 	}
 	if last.ClientAtFault && last.Role != Interpolated && last.Role != AtGate {
-		return step{ended: EndClient, why: fmt.Sprintf("at %s req/s the client could not offer the load",
-			num.Rate(last.Rate))}
+		return step{ended: EndClient, why: fmt.Sprintf("at %s %s the client could not offer the load",
+			num.Rate(last.Rate), c.unit())}
 	}
 	if s.estimate == nil && c.Traffic != nil {
 		return c.stage(s, step{role: Locate, rate: c.Traffic.Rate})
@@ -98,7 +98,8 @@ func (c SearchConfig) next(s state) step {
 	case !est.Met:
 		// Below half of the rate of one stream, requests hardly ever meet: a lower rate would be no better.
 		if s.count(Lower) >= lowerings || lowest <= s.known.synchronous/2 {
-			return step{ended: EndNothing, why: fmt.Sprintf("even %s req/s misses %s", num.Rate(lowest), est.Objective)}
+			return step{ended: EndNothing, why: fmt.Sprintf("even %s %s misses %s", num.Rate(lowest), c.unit(),
+				est.Objective)}
 		}
 		rate = num.Round(min(rate, lowering*lowest))
 		return c.stage(s, step{role: Lower, rate: rate, length: c.locating(s, rate), brief: true})
@@ -145,7 +146,11 @@ func (c SearchConfig) stage(s state, n step) step {
 		return n
 	}
 	if ran := s.run(); ran >= c.MaxStages {
-		return why(EndStages, "%d stages were run", ran)
+		verb := "were"
+		if ran == 1 {
+			verb = "was"
+		}
+		return why(EndStages, "%s %s run", num.Count(ran, "stage"), verb)
 	}
 	if c.Traffic != nil {
 		n.brief, n.length = false, c.Traffic.length(n.rate)
@@ -158,12 +163,12 @@ func (c SearchConfig) stage(s state, n step) step {
 	bounded := func(most time.Duration) { n.length = min(n.length, most) }
 	if c.MaxPerStage > 0 {
 		if bounded(c.MaxPerStage); n.requests() < fewestRequests {
-			return why(EndUndecided, "a stage of at most %v is too short at %s req/s: at least %d requests are needed",
-				c.MaxPerStage, num.Rate(n.rate), fewestRequests)
+			return why(EndUndecided, "a stage of at most %v is too short at %s %s: at least %d arrivals are needed",
+				c.MaxPerStage, num.Rate(n.rate), c.unit(), fewestRequests)
 		}
 	}
 	if c.maxRequests > 0 {
-		bounded(seconds(float64(c.maxRequests)/n.rate) - c.warmup)
+		bounded(seconds(float64(c.maxRequests)/n.rate/c.talk.perArrival()) - c.warmup)
 		if n.requests() < fewestRequests {
 			return why(EndRequests,
 				"stages of at most %d requests are too small: at least %d after the warm-up are needed", c.maxRequests,
@@ -191,7 +196,7 @@ const fewestRequests = 20
 // locating is how long a stage is that is to find out where to look.
 func (c SearchConfig) locating(s state, rate float64) time.Duration {
 	d := max(shortest, min(c.Budget/10, longestLocate), seconds(30/rate))
-	return max(d, c.atMost(2, 6*s.residence()))
+	return max(d, c.atMost(2, 6*max(s.residence(), c.talk.length)))
 }
 
 // refining is how long a stage near the estimate is: a third of the load so far, so that stages grow. Many short ones
@@ -202,7 +207,7 @@ func (c SearchConfig) refining(s state, rate float64) time.Duration {
 	if s.estimate != nil {
 		phi = s.estimate.Dispersion
 	}
-	needed := max(seconds(clustersLong*phi/rate), seconds(residencesLong*s.residence().Seconds()))
+	needed := max(seconds(clustersLong*phi/rate/c.talk.perArrival()), seconds(residencesLong*s.residence().Seconds()))
 	return max(d, c.atMost(2, needed))
 }
 

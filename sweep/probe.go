@@ -144,6 +144,9 @@ func (p *Plan) tryProbe(ctx context.Context, w work) (Probe, *loadgen.Measured, 
 	}
 	defer release()
 	p.stages++
+	if p.talk.requests > 0 {
+		source = atSpeed(source, hurry)
+	}
 	most := min(p.maxStreams(), probeStreams)
 
 	stage := p.Stage

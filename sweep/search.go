@@ -15,7 +15,10 @@ import (
 // answer.
 func (p *Plan) Search(ctx context.Context, r *Result, c SearchConfig) (*Answer, error) {
 	c = c.withDefaults()
-	c.warmup, c.maxRequests = p.Stage.Warmup, p.Stage.MaxRequests
+	if err := p.Learn(ctx); err != nil {
+		return nil, err
+	}
+	c.warmup, c.maxRequests, c.talk = p.Stage.Warmup, p.Stage.MaxRequests, p.talk
 	p.warnOfLimits(r, c)
 	s := search{plan: p, result: r, config: c, began: time.Now()}
 	s.known = bounds{saturation: r.SaturationRate, synchronous: r.SynchronousRate}
@@ -71,7 +74,7 @@ type search struct {
 func (s *search) take(index int, l *Stage, n step) {
 	t := Trial{
 		Stage: index, Role: n.role, Rate: n.rate, Seed: l.Load.Seed, StageJudgement: l.Judgement,
-		asked: n.length, residence: slo.Residence(l.Measured),
+		asked: n.length, residence: s.plan.talk.residence(slo.Residence(l.Measured)),
 	}
 	t.over = clearCut(&t.StageJudgement, false)
 	s.trials = append(s.trials, t)
@@ -103,11 +106,11 @@ func (s *search) drain(ctx context.Context, rate float64) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err != nil:
-		s.result.warn("before the stage at %s req/s it was not known whether the server still had requests: %v",
-			num.Rate(rate), err)
+		s.result.warn("before the stage at %s %s it was not known whether the server still had requests: %v",
+			num.Rate(rate), s.config.unit(), err)
 	case !drained:
-		s.result.warn("before the stage at %s req/s the server still had requests after %v: it may serve others too",
-			num.Rate(rate), s.config.Drain)
+		s.result.warn("before the stage at %s %s the server still had requests after %v: it may serve others too",
+			num.Rate(rate), s.config.unit(), s.config.Drain)
 	}
 	return nil
 }
@@ -124,12 +127,13 @@ func (s *search) try(ctx context.Context, n step) error {
 		Seed: s.config.Seed + int64(s.run()) + 1, Arrival: s.config.Arrival}
 	stage := s.plan.Stage
 	if t := s.config.Traffic; t != nil {
-		load = t.load.AtSpeed(n.rate / t.Rate)
+		s.plan.speed = n.rate / t.Rate
+		load = t.load.AtSpeed(s.plan.speed)
 		stage.MaxRequests = 0
 	}
 	stage.Load = load
 	stage.MaxDuration, stage.Cooldown = n.length+stage.Warmup, 0
-	look := stage.Warmup + max(firstLook, seconds(fewestRequests/n.rate))
+	look := stage.Warmup + max(firstLook, seconds(fewestRequests/n.rate), 2*s.config.talk.length)
 	if s.config.NoEarlyStop || s.config.Traffic != nil { // what a trace begins with is not like the rest of it
 		look = stage.MaxDuration
 	}

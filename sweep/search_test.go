@@ -3,6 +3,7 @@ package sweep
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"testing"
@@ -53,6 +54,92 @@ func TestSearchInVirtualTime(t *testing.T) {
 			})
 		})
 	}
+}
+
+// sendSessions has the plan send sessions of the bench's requests, with think times of 1 s on average. They vary:
+// requests that are answered together would come back together after equal ones, in bunches.
+func (b *bench) sendSessions(t *testing.T, turns int) {
+	single, _, err := b.Source(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Sessions = true
+	b.Source = func(_ context.Context, stage int) (loadgen.Source, func(), error) {
+		random := rand.New(rand.NewPCG(1, uint64(stage)))
+		return func(i int) (loadgen.Request, error) {
+			r, err := single(i)
+			s := &loadgen.Session{}
+			for range turns {
+				s.Turns = append(s.Turns, loadgen.Turn{Think: time.Duration(random.ExpFloat64() * float64(time.Second)),
+					Head: r.Body, Alone: true, PromptTokens: r.PromptTokens, OutputTokens: r.OutputTokens})
+			}
+			return s.Request(), err
+		}, func() {}, nil
+	}
+}
+
+// A search over sessions has rates of sessions. In its probes nobody thinks, so that they find what the server can do.
+func TestSearchOfSessions(t *testing.T) {
+	inBubble(t, "l4-qwen2.5-0.5b", 64, 8, func(t *testing.T, b *bench) {
+		b.Objectives = []slo.Objective{objective(t, "ttft:p95<60ms")}
+		b.Stage.MaxDuration = 10 * time.Second
+		b.sendSessions(t, 3)
+		r, err := b.Sweep(t.Context(), spec.Sweep{Size: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sync := r.Stages[0]
+		for i, record := range sync.Records[1:] {
+			if before := sync.Records[i]; record.Turn > 0 && record.Scheduled > before.End+int64(time.Millisecond) {
+				t.Fatalf("a turn of the synchronous stage is due %v after the answer before it",
+					time.Duration(record.Scheduled-before.End))
+			}
+		}
+		capacity := b.config.Capacity(64+templateTokens, 8) / 3
+		if r.SaturationRate < 0.85*capacity || r.SaturationRate > 1.1*capacity {
+			t.Errorf("saturated at %v sessions/s, the capacity is %v", r.SaturationRate, capacity)
+		}
+		a, err := b.Search(t.Context(), r, SearchConfig{Search: spec.Search{Budget: 5 * time.Minute,
+			Arrival: loadgen.Arrival{Kind: loadgen.PoissonArrival}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(a.Headline())
+		if a.ArrivalRequests != 3 || a.Finding != Interval || !strings.Contains(a.Headline(), " sessions/s (") ||
+			!strings.Contains(a.Headline(), " req/s in sessions of 3.00") {
+			t.Errorf("%s: %s", a.Headline(), a.Why)
+		}
+		if upper := float64(a.Upper); upper > 1.05*capacity {
+			t.Errorf("%v sessions/s, the capacity is %v", upper, capacity)
+		}
+		o := Evaluate(slo.Gate{Rate: 2 * capacity}, &Result{Answer: a})
+		if o.Outcome != slo.Fail || !strings.Contains(o.Text, "sessions/s") {
+			t.Errorf("twice the capacity: %s", o)
+		}
+	})
+}
+
+// A gate of sessions is decided at a rate of sessions.
+func TestDecideSessions(t *testing.T) {
+	inBubble(t, "l4-qwen2.5-0.5b", 64, 8, func(t *testing.T, b *bench) {
+		b.Objectives = []slo.Objective{objective(t, "ttft:p95<200ms")}
+		b.sendSessions(t, 4)
+		capacity := b.config.Capacity(64+templateTokens, 8) / 4
+		r, err := b.Decide(t.Context(), []slo.Gate{{Rate: 0.5 * capacity, At: true}, {Rate: 1.3 * capacity, At: true}},
+			spec.Decide{Arrival: loadgen.Arrival{Kind: loadgen.PoissonArrival}, Budget: 5 * time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Decided[0].Outcome != slo.Pass || r.Decided[1].Outcome != slo.Fail ||
+			!strings.Contains(r.Decided[0].Text, "sessions/s") {
+			t.Errorf("%v", r.Decided)
+		}
+		for i, st := range r.Stages {
+			if least := 3 * time.Second; st.Judgement.WarmUp < least { // most of three think times
+				t.Errorf("stage %d: %v left out at its start, want at least %v", i, st.Judgement.WarmUp, least)
+			}
+		}
+	})
 }
 
 // An interrupted search keeps what it found.

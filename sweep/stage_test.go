@@ -54,11 +54,11 @@ func TestWindow(t *testing.T) {
 }
 
 // metricsSource reads the metrics of the simulated engine.
-func metricsSource(t *testing.T, client *http.Client) *enginemetrics.Source {
+func metricsSource(t *testing.T, client *http.Client) *enginemetrics.Sources {
 	t.Helper()
 	address, _, err := endpoint.ParseAddress("http://llmsim/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &enginemetrics.Source{Address: address, Client: client}
+	return &enginemetrics.Sources{All: []*enginemetrics.Source{{Address: address, Client: client}}}
 }

@@ -37,6 +37,7 @@ type Stage struct {
 	Audit     audit.Verdict
 	Judgement slo.StageJudgement    // by the objectives, at the confidence of the plan or the search
 	Engine    *enginemetrics.Window // what the server's metrics said; nil: not asked
+	Engines   []enginemetrics.Named // the same of each engine, where they have names
 	Role      Role                  // why it was run: Interpolated but for the stages of a search
 }
 
@@ -56,9 +57,10 @@ type Result struct {
 	Stages   []*Stage
 	Warnings []Warning
 
-	SynchronousRate float64   // requests per second of the synchronous stage; sweeps only
-	SaturationRate  float64   // requests per second that the probe found the server to sustain; sweeps only
-	Rates           []float64 // the interpolated rates; sweeps only
+	// Of sweeps only, in arrivals a second: requests, or sessions.
+	SynchronousRate float64   // of one stream
+	SaturationRate  float64   // that the probe found the server to sustain
+	Rates           []float64 // the interpolated ones
 	Probe           Probe
 
 	Answer  *Answer       // what the search found; nil: none was made
@@ -85,10 +87,15 @@ type Plan struct {
 	// Stage is the template of every stage: limits, warm-up, grace. Its schedule, streams and source are set for each
 	// stage.
 	Stage loadgen.Stage
+	// StageOf is the template of stage i, from 0, in place of Stage; nil: all stages have that. Not of a search.
+	StageOf func(i int) loadgen.Stage
 
 	// Source returns the requests of one stage, and what to call when the stage has ended. Stages get requests of their
 	// own, so that no stage's prompts are cached from an earlier one.
 	Source func(ctx context.Context, stage int) (loadgen.Source, func(), error)
+
+	// Sessions says that the source gives sessions, which arrive in the place of requests: all rates are then of them.
+	Sessions bool
 
 	Objectives []slo.Objective
 	Confidence float64 // of the judgements; 0: slo.DefaultConfidence
@@ -98,7 +105,7 @@ type Plan struct {
 	// stage as it then stands.
 	Simulate func(stage loadgen.Stage, looks []time.Duration, stop func(*loadgen.Measured) bool) *loadgen.Measured
 
-	Metrics *enginemetrics.Source // scraped during every stage; nil: not at all
+	Metrics *enginemetrics.Sources // scraped during every stage; nil: not at all
 
 	Observe func(loadgen.Event) // told of every request of every stage but the probe's; may be nil
 
@@ -114,6 +121,8 @@ type Plan struct {
 	Estimated func(soFar *Answer)
 
 	stages int // sources handed out so far: also those of the probe
+	talk   conversations
+	speed  float64 // of the trace that the next stage sends, over its own; 0: that
 }
 
 // OnThisMachine is Plan.Start of a runner.
@@ -150,6 +159,9 @@ func (p *Plan) Run(ctx context.Context, loads []loadgen.Load) (*Result, error) {
 // holds what was measured.
 func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 	r := &Result{}
+	if err := p.Learn(ctx); err != nil {
+		return r, err
+	}
 	sync, err := p.stage(ctx, r, loadgen.Load{Kind: loadgen.Synchronous, Streams: 1})
 	if err != nil {
 		return r, err
@@ -162,7 +174,7 @@ func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 		return r, fmt.Errorf("%w (%s): no token came within %v", ErrNothingSucceeded, sync.Load,
 			time.Duration(sync.Stopped-sync.Start).Round(time.Millisecond))
 	}
-	r.SynchronousRate = synchronousRate(sync.Measured, w)
+	r.SynchronousRate = synchronousRate(sync.Measured, w) / p.talk.perArrival()
 	if err := pause(ctx, p.Pause); err != nil {
 		return r, err
 	}
@@ -174,11 +186,11 @@ func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 	if err != nil {
 		return r, err
 	}
-	r.SaturationRate = p.settleRate(r, saturationRate(sat.Measured, w))
+	r.SaturationRate = p.settleRate(r, saturationRate(sat.Measured, w)) / p.talk.perArrival()
 	lo, hi := r.SynchronousRate, r.SaturationRate
 	if hi < 1.1*lo {
-		r.warn("the server sustains hardly more than one stream gives (%.3g against %.3g req/s): "+
-			"the rates begin at half of that", hi, lo)
+		r.warn("the server sustains hardly more than one stream gives (%.3g against %.3g %s): "+
+			"the rates begin at half of that", hi, lo, r.unit())
 		hi = max(lo, hi)
 		lo = hi / 2
 	}
@@ -198,6 +210,9 @@ func (p *Plan) Sweep(ctx context.Context, c spec.Sweep) (*Result, error) {
 // stage runs one stage and appends it to the result.
 func (p *Plan) stage(ctx context.Context, r *Result, load loadgen.Load) (*Stage, error) {
 	stage := p.Stage
+	if p.StageOf != nil {
+		stage = p.StageOf(len(r.Stages))
+	}
 	if !load.Kind.Open() && load.RampUp == 0 {
 		load.RampUp = stage.Load.RampUp
 	}
@@ -238,6 +253,9 @@ func (p *Plan) stageIn(ctx context.Context, r *Result, stage loadgen.Stage, role
 	}
 	defer release()
 	p.stages++
+	if speed := p.speedOf(load); speed > 0 {
+		source = atSpeed(source, speed)
+	}
 	observe := p.Observe
 	if w != nil {
 		observe = func(e loadgen.Event) {
@@ -262,7 +280,7 @@ func (p *Plan) stageIn(ctx context.Context, r *Result, stage loadgen.Stage, role
 	}
 	l := &Stage{Load: load, Role: role, Measured: run.Wait()}
 	watching.Wait()
-	l.Engine = metrics.Finish(ctx, l.Measured)
+	l.Engine, l.Engines = metrics.Finish(ctx, l.Measured)
 	l.Audit = audit.Check(l.Measured)
 	for i := range l.Workers {
 		l.Workers[i].Part = nil // the audit has what is told of it, and the stage its records
@@ -285,7 +303,6 @@ func (p *Plan) simulate(ctx context.Context, r *Result, stage loadgen.Stage, rol
 
 // take judges a stage that has ended, and appends it to the result.
 func (p *Plan) take(ctx context.Context, r *Result, l *Stage, w *watch) error {
-	load := l.Load
 	goOn := p.worthGoingOn(ctx, l)
 	if w == nil {
 		l.Judgement = judge(l, p.Objectives, p.Confidence)
@@ -300,15 +317,31 @@ func (p *Plan) take(ctx context.Context, r *Result, l *Stage, w *watch) error {
 		}
 	}
 	r.Stages = append(r.Stages, l)
-	if l.Engine != nil && l.Engine.Contaminated {
-		r.Warnings = append(r.Warnings, Warning{Stage: len(r.Stages) - 1, Text: fmt.Sprintf(
-			"%s is contaminated: %.0f %% of its prompt tokens came from the server's prefix cache", load,
-			100*float64(l.Engine.HitShare))})
+	if text := l.contamination(); text != "" {
+		r.Warnings = append(r.Warnings, Warning{Stage: len(r.Stages) - 1, Text: text})
 	}
 	if p.StageEnded != nil {
 		p.StageEnded(len(r.Stages)-1, l)
 	}
 	return goOn
+}
+
+// contamination says which engine had prompts of the stage in its prefix cache; "" for none.
+func (s *Stage) contamination() string {
+	const text = "%s is contaminated: %.0f %% of its prompt tokens came from the %s's prefix cache"
+	if s.Engine == nil || !s.Engine.Contaminated {
+		return ""
+	}
+	server, share := "server", s.Engine.HitShare
+	if len(s.Engines) > 1 {
+		for _, e := range s.Engines {
+			if e.Metrics.Contaminated {
+				server, share = e.Name, e.Metrics.HitShare
+				break
+			}
+		}
+	}
+	return fmt.Sprintf(text, s.Load, 100*float64(share), server)
 }
 
 // worthGoingOn says why no further stage should be run after this one, nil if there is no reason.

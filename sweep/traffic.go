@@ -11,8 +11,8 @@ import (
 // Traffic is a trace that is sent at several speeds. A search over the speed is one over the rate: that of the trace,
 // on average, times the speed.
 type Traffic struct {
-	Rate     float64       `json:"rate"`      // mean, at speed 1, req/s
-	Peak     float64       `json:"peak_rate"` // in its busiest second, at speed 1, req/s
+	Rate     float64       `json:"rate"`      // mean, at speed 1: arrivals a second
+	Peak     float64       `json:"peak_rate"` // in its busiest second, at speed 1
 	Requests int           `json:"requests"`  // sent by a stage: a count
 	Length   time.Duration `json:"length_ns"` // at speed 1
 
@@ -94,6 +94,6 @@ func (a *Answer) Speed() string {
 	default:
 		return ""
 	}
-	return fmt.Sprintf("max speed of your traffic at SLO: %s; %s req/s on average and %s in its busiest second", text,
-		num.Rate(float64(at)), num.Rate(t.Peak*float64(at)/t.Rate))
+	return fmt.Sprintf("max speed of your traffic at SLO: %s; %s %s on average and %s in its busiest second", text,
+		num.Rate(float64(at)), a.Unit(), num.Rate(t.Peak*float64(at)/t.Rate))
 }

@@ -1,6 +1,9 @@
 package sweep
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -25,6 +28,7 @@ type watch struct {
 	mu sync.Mutex
 	// Requests that ended since the last look, in parts of the same size: none is ever moved.
 	ended [][]loadgen.Record
+	turns map[int]loadgen.Record // in flight, of sessions: no schedule says when they are due
 
 	// What follows belongs to the goroutine that looks.
 	due     []int64          // when each arrival so far was due
@@ -50,11 +54,21 @@ func newWatch(objectives []slo.Objective, first, limit time.Duration, confidence
 
 // observe is for Hooks.Observe.
 func (w *watch) observe(e loadgen.Event) {
-	if !e.Ended || e.Record.Status == loadgen.NotSent {
+	if !e.Ended && e.Record.Session == 0 || e.Ended && e.Record.Status == loadgen.NotSent {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !e.Ended {
+		if w.turns == nil {
+			w.turns = map[int]loadgen.Record{}
+		}
+		r := e.Record
+		w.turns[e.Index] = loadgen.Record{Scheduled: r.Scheduled, Began: r.Began, Session: r.Session, Turn: r.Turn,
+			Turns: r.Turns, Class: r.Class, Target: r.Target}
+		return
+	}
+	delete(w.turns, e.Index)
 	n := len(w.ended)
 	if n == 0 || len(w.ended[n-1]) >= endedPart {
 		w.ended = append(w.ended, make([]loadgen.Record, 0, endedPart))
@@ -116,8 +130,57 @@ func (w *watch) countGaps(run loadgen.Running) slo.GapCount {
 	return g
 }
 
-// take puts what has ended in its place among the arrivals that were due before a moment.
+// take takes in what has ended of what was due before a moment.
 func (w *watch) take(start, at int64) {
+	w.mu.Lock()
+	sessions := w.turns != nil
+	w.mu.Unlock()
+	if sessions {
+		w.takeTurns(at)
+	} else {
+		w.takeArrivals(start, at)
+	}
+}
+
+// takeTurns takes in turns of sessions: those that ended, and those that are in flight. One that waits for the limit of
+// requests in flight is not among them; the judgement of the stage's own records will have it.
+func (w *watch) takeTurns(at int64) {
+	done := w.known[:0]
+	for i := range w.known {
+		if w.known[i].Status != loadgen.NotSent {
+			done = append(done, w.known[i])
+		}
+	}
+	w.mu.Lock()
+	ended := w.ended
+	w.ended = nil
+	open := slices.Collect(maps.Values(w.turns))
+	w.mu.Unlock()
+	for _, part := range ended {
+		for i := range part {
+			w.note(&part[i])
+		}
+		done = append(done, part...)
+	}
+	w.known = append(done, open...)
+	slices.SortStableFunc(w.known, func(a, b loadgen.Record) int { return cmp.Compare(a.Scheduled, b.Scheduled) })
+	w.due = w.due[:0]
+	for i := range w.known {
+		w.due = append(w.due, w.known[i].Scheduled)
+	}
+}
+
+// note takes in what a request that ended says of those in flight.
+func (w *watch) note(r *loadgen.Record) {
+	if r.FirstToken > 0 {
+		w.last = *r
+	} else {
+		w.noToken++
+	}
+}
+
+// takeArrivals puts what has ended in its place among the arrivals that were due before a moment.
+func (w *watch) takeArrivals(start, at int64) {
 	for i := len(w.due); ; i++ {
 		offset, ok := w.schedule.At(i)
 		due := start + int64(offset)
@@ -148,11 +211,7 @@ func (w *watch) take(start, at int64) {
 			}
 			taken[first] = k - first + 1
 			w.known[k] = *r
-			if r.FirstToken > 0 {
-				w.last = *r
-			} else {
-				w.noToken++
-			}
+			w.note(r)
 		}
 	}
 	if len(later) > 0 {
@@ -177,10 +236,8 @@ func (w *watch) estimate(start, at int64, withoutToken int) *loadgen.Measured {
 		if r.Status != loadgen.NotSent {
 			continue
 		}
-		*r = loadgen.Record{
-			Scheduled: w.due[i], Sent: w.due[i], AskedOutput: w.last.AskedOutput, OutputTokens: -1,
-			Status: loadgen.Incomplete,
-		}
+		r.Scheduled, r.Sent, r.AskedOutput, r.OutputTokens = w.due[i], w.due[i], w.last.AskedOutput, -1
+		r.Status = loadgen.Incomplete
 		if answered > 0 {
 			answered--
 			r.FirstToken = min(r.Scheduled+max(w.last.FirstToken-w.last.Scheduled, 1), at)
@@ -195,7 +252,7 @@ func (w *watch) estimate(start, at int64, withoutToken int) *loadgen.Measured {
 
 // judge judges the stage that was watched, by its own records.
 func (w *watch) judge(s *Stage) slo.StageJudgement {
-	w.ended, w.known, w.due = nil, nil, nil // an idle connection may hold the run, and with it the watch
+	w.ended, w.known, w.due, w.turns = nil, nil, nil, nil // an idle connection may hold the run, and with it the watch
 	if w.interim != nil {
 		return w.interim.judge(s, w.objectives)
 	}

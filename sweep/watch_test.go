@@ -89,6 +89,48 @@ func TestWatchEstimate(t *testing.T) {
 	}
 }
 
+// Turns of sessions are due when nobody knows beforehand: those that were sent count from then on.
+func TestWatchEstimateOfSessions(t *testing.T) {
+	const second = int64(time.Second)
+	load := loadgen.Load{Kind: loadgen.ConstantGap, Rate: 1}
+	w := newWatch(nil, time.Second, time.Minute, 0.95, loadgen.Stage{Load: load})
+	turn := func(index int, session int32, turn int16, due int64, ended bool) {
+		r := &loadgen.Record{Scheduled: due, Began: int64(session) * second, Session: session, Turn: turn, Turns: 3}
+		if ended {
+			r.Sent, r.FirstToken, r.End, r.Status = due, due+5, due+10, loadgen.Completed
+		}
+		w.observe(loadgen.Event{Index: index, Ended: ended, Record: r})
+	}
+	turn(0, 1, 0, second, false)
+	turn(1, 2, 0, 2*second, false)
+	turn(0, 1, 0, second, true)
+	w.take(0, 3*second)
+	turn(2, 1, 1, 4*second+7, false)
+	turn(2, 1, 1, 4*second+7, true)
+	turn(3, 1, 2, 5*second, false)
+	w.take(0, 6*second)
+	s := w.estimate(0, 6*second, 1)
+	want := []struct {
+		due     int64
+		session int32
+		turn    int16
+		status  loadgen.Status
+		token   bool
+	}{
+		{second, 1, 0, loadgen.Completed, true}, {2 * second, 2, 0, loadgen.Incomplete, true},
+		{4*second + 7, 1, 1, loadgen.Completed, true}, {5 * second, 1, 2, loadgen.Incomplete, false},
+	}
+	if len(s.Records) != len(want) {
+		t.Fatalf("%d records, want %d", len(s.Records), len(want))
+	}
+	for i, r := range s.Records {
+		if c := want[i]; r.Scheduled != c.due || r.Session != c.session || r.Turn != c.turn || r.Status != c.status ||
+			(r.FirstToken > 0) != c.token {
+			t.Errorf("request %d: %+v, want %+v", i, r, c)
+		}
+	}
+}
+
 // BenchmarkLook is one look at 60,000 requests, as at the end of a minute at 1,000 req/s, with two
 // objectives.
 func BenchmarkLook(b *testing.B) {

@@ -28,6 +28,12 @@ type Spec struct {
 	SaveTo string // file for every request that is sent, as JSON lines; "" for none
 }
 
+// Sessioned says whether sessions are sent, in the place of single requests.
+func (s Spec) Sessioned() bool {
+	return s.Synthetic != nil && s.Synthetic.Sessions != nil || s.Data != nil && s.Data.Sessions != nil ||
+		s.Trace != nil && s.Trace.Sessions != nil
+}
+
 // SyntheticSpec describes prompts that are made up.
 type SyntheticSpec struct {
 	Prompt, Output Length // of the prompt without its prefix, and of the output; an Output.Mean of 0 leaves it free

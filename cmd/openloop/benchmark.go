@@ -56,6 +56,11 @@ func newBenchmarkRun(p *program, name string) *cobra.Command {
 // addBenchmarkFlags adds the flags of "benchmark run": GuideLLM's, then openloop's own.
 func addBenchmarkFlags(set *pflag.FlagSet, p *program) *specFlags {
 	cli.AddFlags(set)
+	return addOwnFlags(set, p)
+}
+
+// addOwnFlags adds openloop's own flags to a command of GuideLLM's.
+func addOwnFlags(set *pflag.FlagSet, p *program) *specFlags {
 	others := pflag.NewFlagSet("", pflag.ContinueOnError)
 	f := addSpecFlags(others, p)
 	for _, name := range ownFlags {

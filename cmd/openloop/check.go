@@ -96,8 +96,9 @@ type findings struct {
 	Target      string              `json:"target"`
 	Ready       bool                `json:"ready"` // all that a run needs is there
 	Checks      []finding           `json:"checks"`
-	Engine      *enginemetrics.Info `json:"engine"` // null: it does not say
-	Model       string              `json:"model"`  // that would be asked for
+	Engine      *enginemetrics.Info `json:"engine"`            // null: it does not say
+	Engines     []report.Engine     `json:"engines,omitempty"` // that --server-metrics names
+	Model       string              `json:"model"`             // that would be asked for
 	Models      []endpoint.Model    `json:"models"`
 	RoundTripMS float64             `json:"round_trip_ms"` // of a new connection
 	// AboutMostRate is about how many requests a second of the asked output length this client can offer.
@@ -203,8 +204,8 @@ func (c *check) all(ctx context.Context) error {
 		c.model = c.models[0].ID
 	}
 	c.found.Model = c.model
-	c.engine = c.ask(ctx, metrics)
-	c.found.Engine = c.engine
+	c.engine, c.engines = c.ask(ctx, metrics)
+	c.found.Engine, c.found.Engines = c.engine, c.engines
 	if err == nil {
 		c.reachable()
 	}
@@ -363,12 +364,12 @@ func describeTrial(trial *endpoint.Trial, item tokens.Item, w tokens.Spec) (chec
 }
 
 // checkMetrics says what the engine's metrics are.
-func (c *check) checkMetrics(ctx context.Context, m *enginemetrics.Source, err error) {
+func (c *check) checkMetrics(ctx context.Context, all *enginemetrics.Sources, err error) {
 	if err != nil {
 		c.fail("metrics", err)
 		return
 	}
-	if m == nil {
+	if all == nil {
 		if c.spec.Endpoint.Metrics.Off {
 			c.add("metrics", checkOK, "not asked for (--server-metrics off)")
 			return
@@ -376,23 +377,33 @@ func (c *check) checkMetrics(ctx context.Context, m *enginemetrics.Source, err e
 		c.add("metrics", checkWarning, "none at /metrics: the engine's queue and cache will not be known")
 		return
 	}
-	var parts []string
-	if n := c.engine.MaxRunning(); n > 0 {
-		parts = append(parts, "max_num_seqs "+num.Thousands(n))
+	for k, m := range all.All {
+		info := c.engine
+		if m.Name != "" {
+			info = c.engines[k].Engine
+		}
+		where := "/metrics"
+		if len(c.spec.Endpoint.Metrics.Sources) > 0 {
+			where = describe(m)
+		}
+		series, err := m.Series(ctx)
+		if err != nil { // one of several
+			c.add("metrics", checkWarning, "%s: %v", m.Name, err)
+			continue
+		}
+		var parts []string
+		if n := info.MaxRunning(); n > 0 {
+			parts = append(parts, "max_num_seqs "+num.Thousands(n))
+		}
+		if on, known := info.PrefixCaching(); known {
+			parts = append(parts, "prefix caching "+map[bool]string{true: "on", false: "off"}[on])
+		}
+		text := fmt.Sprintf("%s: %s series", where, num.Thousands(series))
+		if len(parts) > 0 {
+			text += "; " + strings.Join(parts, ", ")
+		}
+		c.add("metrics", checkOK, "%s", text)
 	}
-	if on, known := c.engine.PrefixCaching(); known {
-		parts = append(parts, "prefix caching "+map[bool]string{true: "on", false: "off"}[on])
-	}
-	where := "/metrics"
-	if !c.spec.Endpoint.Metrics.Address.IsZero() {
-		where = endpoint.RedactUserinfo(c.spec.Endpoint.Metrics.Address.String())
-	}
-	series, _ := m.Series(ctx) // it was read a moment ago
-	text := fmt.Sprintf("%s: %s series", where, num.Thousands(series))
-	if len(parts) > 0 {
-		text += "; " + strings.Join(parts, ", ")
-	}
-	c.add("metrics", checkOK, "%s", text)
 }
 
 // What a token costs this client, of one processor, and which share of the processors it may use and still be believed

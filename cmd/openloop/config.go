@@ -54,7 +54,7 @@ func addConfigFlags(set *pflag.FlagSet) {
 // file. args are the arguments that are not flags.
 func (p *program) configure(cmd *cobra.Command, args []string) error {
 	set := cmd.Flags()
-	if set.Lookup(configFlag) == nil {
+	if !isConfigured(set) {
 		return nil
 	}
 	s := &settings{cmd: cmd, from: map[string]string{}}
@@ -117,6 +117,12 @@ func (p *program) configure(cmd *cobra.Command, args []string) error {
 		}
 	}
 	return p.defaultTarget(s)
+}
+
+// isConfigured says whether the flags are keys of a configuration. The --config of "guidellm run" is another one.
+func isConfigured(set *pflag.FlagSet) bool {
+	f := set.Lookup(configFlag)
+	return f != nil && f.Value.Type() == "string"
 }
 
 // keyName is the flag that a name with - or _ between its words is of.
@@ -187,7 +193,7 @@ func (p *program) defaultTarget(s *settings) error {
 func (p *program) configKeys(root *cobra.Command) []string {
 	var keys []string
 	for _, c := range root.Commands() {
-		if c.Flags().Lookup(configFlag) == nil {
+		if !isConfigured(c.Flags()) {
 			continue
 		}
 		c.Flags().VisitAll(func(f *pflag.Flag) {

@@ -128,9 +128,12 @@ func withoutLogin(text string) (shown string, hidden bool) {
 		return text, false
 	}
 	shown = endpoint.RedactUserinfo(text)
-	address, login, err := endpoint.ParseAddress(text)
+	name, url := splitTarget(text)
+	address, login, err := endpoint.ParseAddress(url)
 	if err == nil && !login.IsEmpty() && !strings.Contains(text, "?") {
-		shown = address.String()
+		if shown = address.String(); name != "" {
+			shown = name + "=" + shown
+		}
 	}
 	return shown, shown != text
 }

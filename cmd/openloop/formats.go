@@ -59,7 +59,7 @@ func formats() []format {
 		}
 		all = append(all, view)
 	}
-	return append(all, laterFormat())
+	return append(all, laterFormat(laterName, guidellm.JSONv2), laterFormat(laterYAMLName, guidellm.YAMLv2))
 }
 
 func viewFormat(f report.Format) format {
@@ -74,15 +74,17 @@ func guideLLMFormat(name string, form guidellm.Format, endings ...string) format
 	return format{name: name, endings: endings, write: write}
 }
 
-// laterName is the form of schema 2, and laterFile a run's file of it.
+// laterName is the form of schema 2, and laterFile a run's file of it; laterYAMLName is the same as YAML.
 const (
-	laterName = "guidellm-v2"
-	laterFile = "benchmarks-v2.json"
+	laterName     = "guidellm-v2"
+	laterFile     = "benchmarks-v2.json"
+	laterYAMLName = "guidellm-v2-yaml"
+	laterYAMLFile = "benchmarks-v2.yaml"
 )
 
 // laterFormat is GuideLLM's report of schema 2. A run writes it at its end: its figures are made of all requests.
-func laterFormat() format {
-	f := guideLLMFormat(laterName, guidellm.JSONv2)
+func laterFormat(name string, form guidellm.Format) format {
+	f := guideLLMFormat(name, form)
 	f.atEnd, f.single = true, true
 	return f
 }
@@ -110,7 +112,7 @@ func formatOf(file string) *format {
 func formNames(filesOnly bool) []string {
 	var names []string
 	for _, f := range formats() {
-		if !filesOnly || len(f.endings) > 0 || f.name == laterName {
+		if !filesOnly || len(f.endings) > 0 || f.name == laterName || f.name == laterYAMLName {
 			names = append(names, f.name)
 		}
 	}
@@ -216,6 +218,17 @@ func parseOutputs(names []string) ([]output, error) {
 	var all []output
 	for _, name := range names {
 		name, compress := strings.CutSuffix(strings.TrimSpace(name), compressedEnding)
+		if given, file, ok := strings.Cut(name, "="); ok {
+			form := findFormat(given)
+			if form == nil || file == "" {
+				return nil, fmt.Errorf("%q: want FORM=FILE, and of the forms %s", name, formatNames(true))
+			}
+			if compress {
+				file, form = file+compressedEnding, form.compressed()
+			}
+			all = append(all, output{file, form})
+			continue
+		}
 		file := name
 		if filepath.Ext(name) == "" {
 			file = "benchmarks." + name
@@ -227,8 +240,11 @@ func parseOutputs(names []string) ([]output, error) {
 			}
 		}
 		form := formatOf(file)
-		if name == laterName {
-			file, form = laterFile, findFormat(laterName)
+		switch name {
+		case laterName:
+			file, form = laterFile, findFormat(name)
+		case laterYAMLName:
+			file, form = laterYAMLFile, findFormat(name)
 		}
 		if form == nil {
 			return nil, fmt.Errorf("%q: openloop writes %s, and files with their endings", name, formatNames(true))

@@ -48,7 +48,8 @@ func addGateFlags(set *pflag.FlagSet, p *program) *gateFlags {
 	f := &gateFlags{specFlags: addSpecFlags(set, p)}
 	f.addWorkers(set)
 	set.Var(&f.rates, "rate",
-		"requests per second at which the objectives are to hold; a list decides each in turn")
+		"requests per second at which the objectives are to hold (sessions, with --turns or --sessions); a list "+
+			"decides each in turn")
 	set.StringVar(&f.arrival, "arrival", "poisson", "`ARRIVALS`: how requests arrive: "+loadgen.ArrivalForms)
 	timeVar(set, &f.budget, "budget", 0,
 		"longest time for each rate; it ends as soon as it is decided (0: 5m, or more where the objectives take more "+
@@ -74,10 +75,6 @@ func (f *gateFlags) spec(args []string) (spec.Spec, error) {
 	switch {
 	case len(f.rates) == 0:
 		return spec.Spec{}, withHint(usageError("no rate: a gate decides one"), "--rate 10")
-	case f.asksForSessions():
-		return spec.Spec{}, withHint(
-			usageError("a gate does not know sessions: --turns and --sessions are for openloop run"),
-			"openloop run --rate 2 judges a stage of sessions")
 	case f.budget < 0:
 		return spec.Spec{}, usageError("--budget %s: it can't be negative", shortTime(f.budget))
 	}
@@ -150,9 +147,9 @@ func (s *session) finishGates(r *report.Result) error {
 		}
 		switch rate := num.Rate(g.Gate.Rate); g.Outcome {
 		case slo.Fail:
-			texts = append(texts, fmt.Sprintf("the objectives do not hold at %s req/s", rate))
+			texts = append(texts, fmt.Sprintf("the objectives do not hold at %s %s", rate, r.RateUnit()))
 		case slo.Undecided:
-			texts = append(texts, fmt.Sprintf("%s req/s is not decided", rate))
+			texts = append(texts, fmt.Sprintf("%s %s is not decided", rate, r.RateUnit()))
 			hints = append(hints, decidedBy(r, g))
 		}
 	}

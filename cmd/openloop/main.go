@@ -113,7 +113,7 @@ func (p *program) root() *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: groupMeasure, Title: "Measure"},
 		&cobra.Group{ID: groupResults, Title: "Results"},
-		&cobra.Group{ID: groupGuideLLM, Title: "GuideLLM 0.5.0"},
+		&cobra.Group{ID: groupGuideLLM, Title: "GuideLLM"},
 		&cobra.Group{ID: groupOther, Title: "Other"},
 	)
 	addTo := func(group string, commands ...*cobra.Command) {
@@ -124,7 +124,7 @@ func (p *program) root() *cobra.Command {
 	}
 	addTo(groupMeasure, newCheck(p), newSweep(p), newRun(p), newGate(p), newWorker(p))
 	addTo(groupResults, newReport(p), newCompare(p), newArchive(p))
-	addTo(groupGuideLLM, newBenchmark(p), newParity(p))
+	addTo(groupGuideLLM, newBenchmark(p), newGuideLLM(p), newParity(p))
 	addTo(groupOther, newRecord(p), newAudit(p), newSimulate(p), newVersion(p))
 	for _, more := range moreCommands {
 		addTo(groupOther, more(p))
@@ -209,7 +209,7 @@ func asUsage(err error) error {
 }
 
 func main() {
-	os.Exit(mainExit(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(mainExit(commandLine(os.Args), os.Stdout, os.Stderr))
 }
 
 // mainExit runs the program and returns its exit code.

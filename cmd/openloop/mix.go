@@ -18,10 +18,14 @@ import (
 
 // lengthKeys are the flags of prompts that are made up, which data has no use for.
 var lengthKeys = []string{"prompt-tokens", "prompt-tokens-stdev", "prompt-tokens-min", "prompt-tokens-max",
-	"prefix-tokens", "prefix-count"}
+	"prefix-tokens", "prefix-count", "turns", "turns-stdev", "turns-min", "turns-max"}
 
 // dataKeys are the flags of data.
-var dataKeys = []string{"data", "data-column-mapper", "data-samples", "data-shuffle"}
+var dataKeys = []string{"data", "data-column-mapper", "data-samples", "data-shuffle", "sessions"}
+
+// sessionKeys are the flags of sessions, which a class of single requests has no use for.
+var sessionKeys = []string{"turn-tokens", "turn-tokens-stdev", "turn-tokens-min", "turn-tokens-max", "think-time",
+	"history"}
 
 // ownKeys are the flags that a class has for itself alone; the other classKeys it has from the command where it does
 // not say otherwise, and sharedKeys in any case.
@@ -33,7 +37,7 @@ var (
 // classKeys are the flags that a class of a mix may give, beside its name and its weight.
 var classKeys = slices.Concat([]string{"model", "header", "slo", "output-tokens", "output-tokens-stdev",
 	"output-tokens-min", "output-tokens-max", "images", "image-size", "extra-body", "no-ignore-eos",
-	"tokenizer"}, lengthKeys, dataKeys)
+	"tokenizer"}, lengthKeys, dataKeys, sessionKeys)
 
 // addMix adds the flags of mixes.
 func (f *specFlags) addMix(set *pflag.FlagSet) {
@@ -60,9 +64,9 @@ func (f *specFlags) parseMix() ([]spec.Class, []slo.Objective, error) {
 			return nil, nil, usageError("--mix: %w", err)
 		}
 	}
-	for _, name := range []string{"turns", "sessions", "trace", "save-workload"} {
+	for _, name := range []string{"trace", "save-workload"} {
 		if fl := f.set.Lookup(name); fl != nil && f.set.Changed(name) {
-			return nil, nil, usageError("--%s and --%s can't be combined: a mix is of single requests", flag, name)
+			return nil, nil, usageError("--%s and --%s can't be combined", flag, name)
 		}
 	}
 	var classes []spec.Class
@@ -76,6 +80,13 @@ func (f *specFlags) parseMix() ([]spec.Class, []slo.Objective, error) {
 			return nil, nil, usageError("--%s: two classes are named %s", flag, c.Name)
 		}
 		classes, objectives = append(classes, c), append(objectives, own...)
+	}
+	for _, name := range sessionKeys {
+		if f.set.Changed(name) && !slices.ContainsFunc(classes, func(c spec.Class) bool {
+			return c.Workload.Sessioned()
+		}) {
+			return nil, nil, withHint(usageError("--%s: no class is of sessions", name), "turns: 4 makes a class so")
+		}
 	}
 	return classes, objectives, nil
 }
@@ -178,7 +189,7 @@ func (f *specFlags) class(entry map[string]any) (c spec.Class, objectives []slo.
 		name := flag.Name
 		_, overridden := entry[name]
 		switch {
-		case err != nil, overridden, slices.Contains(ownKeys, name),
+		case err != nil, overridden, slices.Contains(ownKeys, name), slices.Contains(sessionKeys, name),
 			!slices.Contains(classKeys, name) && !slices.Contains(sharedKeys, name),
 			given(dataKeys) && slices.Contains(lengthKeys, name), given(lengthKeys) && slices.Contains(dataKeys, name):
 			return
@@ -210,6 +221,14 @@ func (f *specFlags) class(entry map[string]any) (c spec.Class, objectives []slo.
 		return c, nil, usageError("name %q: it is letters, digits, -, _ and .", c.Name)
 	case !(c.Weight > 0):
 		return c, nil, usageError("weight %v: it must be above 0", c.Weight)
+	}
+	for _, name := range sessionKeys {
+		_, overridden := entry[name]
+		if flag := f.set.Lookup(name); own.asksForSessions() && !overridden && flag.Changed {
+			if err := inherit(set, flag); err != nil {
+				return c, nil, err
+			}
+		}
 	}
 	own.target = f.target
 	if err := own.check(); err != nil {

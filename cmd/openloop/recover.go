@@ -32,6 +32,7 @@ type journaled struct {
 	Workload       tokens.Summary
 	MaxConcurrency int
 	Engine         *enginemetrics.Info
+	Engines        []report.Engine
 }
 
 // startJournal begins the run's journal. A run that can have none goes on without.
@@ -51,7 +52,12 @@ func (s *session) startJournal(limit int) {
 // journalHead is what is needed to make a report of a journal, without secrets.
 func (s *session) journalHead(limit int) journaled {
 	safe := s.spec
-	strip := func(c *endpoint.Config) { c.Headers, c.Metrics.Login = nil, endpoint.Secret{} }
+	strip := func(c *endpoint.Config) {
+		c.Headers, c.Metrics.Sources = nil, slices.Clone(c.Metrics.Sources)
+		for i := range c.Metrics.Sources {
+			c.Metrics.Sources[i].Login = endpoint.Secret{}
+		}
+	}
 	strip(&safe.Endpoint)
 	safe.Targets = slices.Clone(safe.Targets)
 	for i := range safe.Targets {
@@ -61,7 +67,7 @@ func (s *session) journalHead(limit int) journaled {
 	for i := range safe.Mix {
 		safe.Mix[i].Headers = nil
 	}
-	return journaled{programVersion(), s.model, safe, s.work.Summary(nil), limit, s.engine}
+	return journaled{programVersion(), s.model, safe, s.work.Summary(nil), limit, s.engine, s.engines}
 }
 
 // endJournal ends the run's journal: it goes where its results were saved.
@@ -124,7 +130,7 @@ func runRecover(names []string, shown screenFlags, stdout, stderr io.Writer) err
 	measured := recoverStages(stages, about.Spec)
 	result := report.New(about.Spec, report.Run{
 		Version: about.Version, Model: about.Model, Measured: measured, Workload: about.Workload,
-		Engine: about.Engine,
+		Engine: about.Engine, Engines: about.Engines,
 	})
 	exporter := guidellm.NewExporter(guidellm.ExportConfig{
 		Args: guidellm.ArgsOf(about.Spec), Spec: about.Spec, Model: about.Model, Version: about.Version,

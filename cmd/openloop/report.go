@@ -415,12 +415,12 @@ func tellFields(w io.Writer, title string, paths []string) {
 
 // writeRedefined says which metrics a report of another schema defines in another way.
 func writeRedefined(w io.Writer, r *guidellm.Report, redefined []guidellm.Difference) {
-	if r.Metadata.Version == guidellm.Schema {
+	version := r.Metadata.Version
+	if version == guidellm.Schema {
 		return
 	}
-	fmt.Fprintf(w, "  the report has schema %d, of %s; its metrics are recomputed as GuideLLM 0.5.0 (schema %d) "+
-		"defines them; those that come out otherwise are not replaced\n",
-		r.Metadata.Version, writerOf(r), guidellm.Schema)
+	fmt.Fprintf(w, "  the report has schema %d, of %s; its metrics are recomputed as GuideLLM 0.8.1 (schema %d) "+
+		"defines them\n", version, writerOf(r), guidellm.LaterSchema)
 	if len(redefined) == 0 {
 		return
 	}
@@ -432,7 +432,7 @@ func writeRedefined(w io.Writer, r *guidellm.Report, redefined []guidellm.Differ
 			names = append(names, name)
 		}
 	}
-	fmt.Fprintf(w, "  defined in another way there, which is no error:\n")
+	fmt.Fprintf(w, "  defined in another way there, which is no error, and not replaced:\n")
 	for _, name := range names {
 		fmt.Fprintf(w, "    %s (%d values)\n", name, count[name])
 	}
@@ -476,10 +476,9 @@ func writeRecomputed(w io.Writer, name string, r *guidellm.Report) int {
 		fmt.Fprintf(w, "  could not be recomputed: %s: %s\n", strings.Join(guidellm.GroupPaths(paths[reason]), ", "),
 			reason)
 	}
-	for i, m := range out.Benchmarks {
-		if m != nil {
-			r.Benchmarks[i].Metrics = *m
-		}
+	if err := out.Apply(r); err != nil {
+		fmt.Fprintf(w, "  %v\n", err)
+		differ++
 	}
 	return differ
 }

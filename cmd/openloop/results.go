@@ -116,6 +116,11 @@ func (f *resultFiles) begin(model string, now time.Time) error {
 	if err != nil {
 		return usageError("--output-dir: the folder for the results can't be made: %w", err)
 	}
+	for _, o := range f.outputs {
+		if err := os.MkdirAll(filepath.Dir(f.place(o.file)), 0o755); err != nil {
+			return usageError("the folder of %s can't be made: %w", o.file, err)
+		}
+	}
 	if f.earlier != spec.OverwriteEarlier {
 		return nil
 	}

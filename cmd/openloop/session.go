@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -35,11 +34,14 @@ import (
 	"github.com/openloop/openloop/sweep"
 	"github.com/openloop/openloop/sweep/enginemetrics"
 	"github.com/openloop/openloop/tokens"
+	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
 // runOptions are what a run of GuideLLM's command has beside its spec.
 type runOptions struct {
 	args           *guidellm.Args         // as GuideLLM echoes them; nil: made from the spec
+	scenario       guidellm.Object        // of "guidellm run", as GuideLLM echoes it; nil: made from the arguments
+	ready          string                 // printed when all is ready for the load; "": nothing
 	observe        func(loadgen.Event)    // told of every request; nil for none
 	overSaturation *oversaturation.Config // whether stages end at over-saturation; nil: not looked for
 }
@@ -60,6 +62,7 @@ type session struct {
 	model     string
 	models    []endpoint.Model    // as the endpoint lists them
 	engine    *enginemetrics.Info // what serves it; nil: it does not say
+	engines   []report.Engine     // the same of each engine that has a name
 	waiting   *waiter             // see waiter
 	own       *ownMetrics         // of --metrics-addr; nil: none
 	work      workload
@@ -210,7 +213,7 @@ func (s *session) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.engine = s.ask(ctx, metrics)
+	s.engine, s.engines = s.ask(ctx, metrics)
 	start := sweep.OnThisMachine(&loadgen.Runner{Client: s.client, MaxConcurrency: limit})
 	if s.leader != nil {
 		if err := s.gatherWorkers(ctx); err != nil {
@@ -235,7 +238,7 @@ func (s *session) open(ctx context.Context) error {
 	}
 	s.exporter = guidellm.NewExporter(guidellm.ExportConfig{
 		Args: args, Spec: s.spec, Model: s.model, Version: programVersion(), MaxConcurrency: limit,
-		OverSaturation: s.options.overSaturation,
+		OverSaturation: s.options.overSaturation, Scenario: s.options.scenario,
 	})
 	stage := s.spec.Limits.Stage()
 	stage.KeepTexts = s.spec.Output.SampleRequests
@@ -245,12 +248,23 @@ func (s *session) open(ctx context.Context) error {
 
 		Stage:      stage,
 		Source:     spread(s.spec.Targets, s.work.Source),
+		Sessions:   s.spec.Sessioned(),
 		Objectives: s.spec.Objectives, Confidence: s.spec.Confidence,
 		Metrics: metrics,
 		Observe: s.options.observe,
 		Pause:   time.Second / 2,
 	}
+	if s.spec.Plan.Limits != nil {
+		s.plan.StageOf = func(i int) loadgen.Stage {
+			of := s.spec.Plan.LimitsOf(i).Stage()
+			of.KeepTexts = stage.KeepTexts
+			return of
+		}
+	}
 	s.startJournal(limit)
+	if s.options.ready != "" {
+		fmt.Fprintln(s.stdout, s.options.ready)
+	}
 	return nil
 }
 
@@ -323,8 +337,7 @@ func (s *session) checkFiles() error {
 		s.spec.Endpoint.ClientKey: "holds the client's key",
 	}
 	if exists(w.Tokenizer) {
-		taken[w.Tokenizer] = "is the tokenizer"
-		taken[filepath.Join(w.Tokenizer, "tokenizer.json")] = "is the tokenizer"
+		taken[tokenizer.File(w.Tokenizer)] = "is the tokenizer"
 	}
 	switch {
 	case w.Data != nil:
@@ -500,34 +513,6 @@ func lackOf(trial *endpoint.Trial, item tokens.Item, w tokens.Spec) lack {
 	return l
 }
 
-// metrics finds the engine's own metrics, nil where there are none.
-func (s *session) metrics(ctx context.Context) (*enginemetrics.Source, error) {
-	config := s.spec.Endpoint.Metrics
-	if config.Off {
-		return nil, nil
-	}
-	address, asked := config.Address, !config.Address.IsZero()
-	if !asked {
-		address = s.endpoint.Base().Root("/metrics")
-	}
-	m := &enginemetrics.Source{
-		Address: address,
-		Client:  &http.Client{Transport: s.endpoint.Transport(address)},
-	}
-	if !asked {
-		m.Headers = s.spec.Endpoint.Headers // the same host: what may be sent to the one may be sent to the other
-	} else if !config.Login.IsEmpty() {
-		m.Headers = []endpoint.Header{{Name: "Authorization", Value: config.Login}}
-	}
-	if _, err := m.Scrape(ctx); err != nil {
-		if asked {
-			return nil, usageError("--server-metrics: %w", err)
-		}
-		return nil, nil // there is nothing to say about what was not asked for
-	}
-	return m, nil
-}
-
 // fewStreams is how many requests in flight are too few for the saturation of a usual engine (vLLM runs 256 sequences).
 const fewStreams = 1024
 
@@ -575,6 +560,9 @@ func (s *session) concurrencyCap() (int, error) {
 func (s *session) send(ctx context.Context) (*sweep.Result, error) {
 	plan := s.spec.Plan
 	if plan.Decide != nil {
+		if err := s.plan.Learn(ctx); err != nil {
+			return &sweep.Result{}, err
+		}
 		s.announceGates()
 	}
 	progress := s.startProgress()
@@ -690,6 +678,7 @@ func (s *session) result(measured *sweep.Result) *report.Result {
 	return report.New(s.spec, report.Run{
 		Version: programVersion(), Model: s.model, Measured: measured,
 		Workload: s.work.Summary(stages), Warnings: s.work.Warnings(stages), Engine: s.engine,
+		Engines: s.engines,
 	})
 }
 

@@ -46,7 +46,7 @@ type specFlags struct {
 	requestTimeout             time.Duration
 	waitReady                  time.Duration
 	metricsAddr                string
-	serverMetrics              string
+	serverMetrics              []string
 
 	// the requests
 	requestType                string
@@ -186,7 +186,7 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 
 	set.StringVar(&f.tokenizer, "tokenizer", "auto",
 		"`TOKENIZER`: whose tokens prompts are made of: auto (the endpoint's own count), o200k_base, cl100k_base, a "+
-			"tokenizer.json or .tiktoken file, or none")
+			"tokenizer.json, .model (SentencePiece) or .tiktoken file, or none")
 	set.StringArrayVar(&f.data, "data", nil,
 		"`DATA`: requests to send instead of synthetic ones: a file (jsonl, json, csv, txt, parquet, "+
 			"arrow, each also gzipped; one of --save-workload), a folder that Hugging Face's datasets saved, or "+
@@ -226,10 +226,9 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 			"at N); may be "+
 			"repeated")
 	set.Float64Var(&f.confidence, "confidence", slo.DefaultConfidence, "confidence with which a stage passes or fails")
-	set.StringVar(&f.serverMetrics, "server-metrics", "auto",
-		"`WHERE`: the engine's own Prometheus metrics, read once a second: auto (/metrics of the target's "+
-			"host, if it is "+
-			"there), a URL, or off")
+	set.StringArrayVar(&f.serverMetrics, "server-metrics", []string{"auto"},
+		"`WHERE`: the engine's own Prometheus metrics, read once a second: auto (/metrics of the host of each "+
+			"target, if it is there), a URL, or off; repeated: NAME=URL for each of several engines")
 	set.StringVarP(&f.outputDir, "output-dir", "o", "",
 		"`DIR`: folder for the results (default: a new one in "+runsFolder+", named after the time and the "+
 			"model); it is made "+
@@ -357,8 +356,6 @@ func (f *specFlags) check() error {
 		return usageError("--data-column-mapper, --data-samples and --data-shuffle need --data")
 	case f.dataSamples < 0:
 		return usageError("--data-samples %d: it can't be negative", f.dataSamples)
-	case f.serverMetrics == "":
-		return usageError("--server-metrics is empty: it is auto, off, or a URL")
 	case f.consoleStyle != string(spec.StyleOpenLoop) && f.consoleStyle != string(spec.StyleGuideLLM):
 		return usageError("--console-style %q: it is openloop or guidellm", f.consoleStyle)
 	case f.set.Changed("output-dir") && f.outputDir == "":
@@ -514,16 +511,8 @@ func (f *specFlags) endpoint() (endpoint.Config, error) {
 		return c, err
 	}
 	c.Authorize(key)
-	switch f.serverMetrics {
-	case "auto":
-	case "off":
-		c.Metrics.Off = true
-	default:
-		if c.Metrics.Address, c.Metrics.Login, err = endpoint.ParseAddress(f.serverMetrics); err != nil {
-			return c, usageError("--server-metrics: %w", err)
-		}
-	}
-	return c, nil
+	c.Metrics, err = f.parseServerMetrics()
+	return c, err
 }
 
 // oneModel is the model to ask for, "" where a mix has several.
@@ -700,7 +689,7 @@ func (f *specFlags) sessions() (*tokens.SessionSpec, error) {
 	}
 	if !f.asksForSessions() {
 		for _, name := range append(sizes[1:], "think-time", "history") {
-			if f.set.Changed(name) {
+			if f.set.Changed(name) && f.mix == "" { // whose classes may have sessions
 				return nil, usageError(
 					"--%s needs --turns (how many requests a session has), or --sessions with --data", name)
 			}

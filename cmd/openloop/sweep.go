@@ -78,10 +78,6 @@ func (f *sweepFlags) spec(args []string) (spec.Spec, error) {
 	case !(f.search.Precision > 0):
 		return spec.Spec{}, usageError("--precision %v: it is a share above 0 and below 1, such as 0.05",
 			f.search.Precision)
-	case f.asksForSessions():
-		return spec.Spec{}, withHint(
-			usageError("the search does not know sessions: --turns and --sessions are for openloop run"),
-			"openloop run --rate 1,2,4 runs stages of sessions, at rates in sessions a second")
 	case f.search.MaxStages < 1:
 		return spec.Spec{}, usageError("--max-stages %d: it must be at least 1", f.search.MaxStages)
 	}

@@ -1,5 +1,6 @@
-// Package cli is the command line of "guidellm benchmark run" 0.5.0: its flags, its GUIDELLM_… variables and its
-// scenarios, read into a spec.Spec. What openloop can't do is refused by name, before anything is asked of an endpoint.
+// Package cli is the command lines of "guidellm benchmark run" 0.5.0 (Parse) and of "guidellm run" 0.8.1 (ParseRun):
+// flags, GUIDELLM_… variables and scenarios, read into a spec.Spec. What openloop can't do is refused by name, before
+// anything is asked of an endpoint.
 package cli
 
 import (
@@ -23,7 +24,13 @@ type Command struct {
 	OverSaturation *oversaturation.Config // nil: a stage that the server does not keep up with goes on
 	NoConsole      bool                   // nothing is to be printed, Notes neither
 
-	login        endpoint.Secret // name and password of the target
+	// Scenario is what "guidellm run" was asked for, as its reports have it, credentials left out; nil for 0.5.0's.
+	Scenario guidellm.Object
+
+	login        endpoint.Secret // name and password of the target, or the key of a scenario
+	minRequests  []int           // a stage ends when so many requests have ended, by stage; nil: no such limit
+	limits       [2]string       // what ends a stage by time and by requests, in words for people
+	lengthName   string          // what answerTokens comes from, likewise
 	limited      bool            // a stage ends by time or by requests
 	answerTokens int             // to ask for where a record of a file does not say; 0: as many as the model likes
 }
@@ -36,7 +43,10 @@ func Parse(set *pflag.FlagSet, args []string, getenv func(string) string, base s
 	if err != nil {
 		return nil, err
 	}
-	c := &Command{Spec: base, Args: guidellm.DefaultArgs()}
+	c := &Command{
+		Spec: base, Args: guidellm.DefaultArgs(), limits: [2]string{"--max-seconds", "--max-requests"},
+		lengthName: "--request-formatter-kwargs",
+	}
 	c.Spec.Endpoint.Headers = slices.Clone(base.Endpoint.Headers)
 	for _, read := range []func(*arguments) error{
 		c.readTarget, c.readBackend, c.readRequests, c.readData, c.readOutput, c.readLimits, c.readSaturation,

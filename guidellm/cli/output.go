@@ -30,6 +30,10 @@ func (c *Command) readOutput(a *arguments) error {
 		if name == "console" { // printed in any case
 			continue
 		}
+		if form, _, _ := strings.Cut(name, "="); form == string(guidellm.JSONv2) || form == string(guidellm.YAMLv2) {
+			out.Files = append(out.Files, name)
+			continue
+		}
 		if _, err := guidellm.ParseOutputs([]string{name}); err != nil {
 			if strings.HasSuffix(name, "html") && a.outputs == nil {
 				c.note("the html that GuideLLM writes by default is not written")

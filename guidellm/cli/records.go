@@ -17,27 +17,40 @@ func (c *Command) CountRecords() error {
 	}
 	if c.answerTokens > 0 && c.Spec.Workload.Data != nil {
 		if withLength > 0 {
-			return fmt.Errorf("--request-formatter-kwargs: %d of the %d records say how long their answer is to be, "+
-				"and the others would take max_tokens: openloop takes one or the other", withLength, count)
+			return fmt.Errorf("%s: %d of the %d records say how long their answer is to be, "+
+				"and the others would take max_tokens: openloop takes one or the other", c.lengthName, withLength,
+				count)
 		}
 		if err := c.addLength(); err != nil {
 			return err
 		}
 	}
-	l := &c.Spec.Limits
-	if count > 0 && (l.MaxRequests == 0 || count < l.MaxRequests) {
-		l.MaxRequests = count
+	c.Spec.Limits.MaxRequests = fewer(c.Spec.Limits.MaxRequests, count)
+	for i := range c.Spec.Plan.Limits {
+		l := &c.Spec.Plan.Limits[i]
+		l.MaxRequests = fewer(l.MaxRequests, count)
 	}
 	if !c.limited && count == 0 {
-		c.note("neither --max-seconds nor --max-requests is given, so that, as in GuideLLM, the first stage has no " +
-			"end; Ctrl-C ends it and saves what was measured")
+		c.note("neither %s nor %s is given, so that, as in GuideLLM, the first stage has no end; Ctrl-C ends it and "+
+			"saves what was measured", c.limits[0], c.limits[1])
 	}
 	return nil
+}
+
+// fewer is the less of two numbers of which 0 is none.
+func fewer(limit, count int) int {
+	if limit == 0 || count > 0 && count < limit {
+		return count
+	}
+	return limit
 }
 
 // scan counts the records of the data, 0 for synthetic data without end, and those that say how long their answer is to
 // be.
 func (c *Command) scan() (count, withLength int, err error) {
+	if c.Spec.Workload.Trace != nil { // it is read when it is opened
+		return 0, 0, nil
+	}
 	what := tokens.Spec{Synthetic: c.Spec.Workload.Synthetic, Format: c.Spec.Workload.Format, Tokenizer: "none"}
 	if d := c.Spec.Workload.Data; d != nil {
 		what.Data = &tokens.DataSpec{Source: d.Source, Columns: d.Columns, Samples: d.Samples, GuideLLM: true}

@@ -55,9 +55,48 @@ func (c *Command) readSaturation(a *arguments) error {
 	return nil
 }
 
-// Observe returns the observer of a run that ends every stage at which the server does not keep up, nil where that was
-// not asked for.
+// Observe returns the observer of a run that ends every stage at which the server does not keep up, or at its number of
+// answers; nil where neither was asked for.
 func (c *Command) Observe() func(loadgen.Event) {
+	saturated, enough := c.observeSaturation(), c.observeAnswers()
+	switch {
+	case saturated == nil:
+		return enough
+	case enough == nil:
+		return saturated
+	}
+	return func(e loadgen.Event) {
+		saturated(e)
+		enough(e)
+	}
+}
+
+// observeAnswers ends a stage when so many requests have ended. Unlike loadgen.Stage.MaxRequests, it lets requests be
+// sent until then.
+func (c *Command) observeAnswers() func(loadgen.Event) {
+	if len(c.minRequests) == 0 {
+		return nil
+	}
+	var mu sync.Mutex
+	var run loadgen.Running
+	stage, ended := -1, 0
+	return func(e loadgen.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		if e.Run != run {
+			run, ended = e.Run, 0
+			stage++
+		}
+		if !e.Ended {
+			return
+		}
+		if ended++; ended >= c.minRequests[min(stage, len(c.minRequests)-1)] {
+			e.Run.StopFor(loadgen.StopMinRequests)
+		}
+	}
+}
+
+func (c *Command) observeSaturation() func(loadgen.Event) {
 	if c.OverSaturation == nil {
 		return nil
 	}

@@ -57,6 +57,18 @@ func openScenario(name string) (guidellm.Object, error) {
 		}
 		return guidellm.Object{{Key: "profile", Value: "sweep"}, {Key: "data", Value: data}}, nil
 	}
+	object, err := openObject(name)
+	if err != nil {
+		return nil, err
+	}
+	if args, ok := object.Get("args").(guidellm.Object); ok { // a report
+		return args, nil
+	}
+	return object, nil
+}
+
+// openObject reads a file that holds one object, as JSON or YAML.
+func openObject(name string) (guidellm.Object, error) {
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
@@ -80,9 +92,6 @@ func openScenario(name string) (guidellm.Object, error) {
 	object, ok := v.(guidellm.Object)
 	if !ok {
 		return nil, fmt.Errorf("%s holds no object of arguments", name)
-	}
-	if args, ok := object.Get("args").(guidellm.Object); ok { // a report
-		return args, nil
 	}
 	return object, nil
 }

@@ -268,7 +268,7 @@ func untested(why string) Difference {
 
 // maxRateLine is the max rate of all runs, nil where no run has one.
 func maxRateLine(results []*report.Result, noise float64) *Line {
-	l := &Line{Metric: keyRate, Name: "max rate at SLO", Unit: "req/s", higherIsBetter: true}
+	l := &Line{Metric: keyRate, Name: "max rate at SLO", Unit: results[0].RateUnit(), higherIsBetter: true}
 	known := false
 	for _, r := range results {
 		f := noFigure()

@@ -147,14 +147,14 @@ func ratesOf(r *report.Result) string {
 	if all == nil {
 		return "none"
 	}
-	return strings.Join(all, ", ") + " req/s"
+	return strings.Join(all, ", ") + " " + r.RateUnit()
 }
 
 // title names a group.
 func (g *group) title() string {
 	switch l := g.views[0].stage.Load; {
 	case l.Kind.Open():
-		return num.Rate(l.Rate) + " req/s"
+		return num.Rate(l.Rate) + " " + g.views[0].stage.RateUnit()
 	case l.Kind == loadgen.Synchronous:
 		return "one stream"
 	default:

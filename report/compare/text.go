@@ -22,7 +22,7 @@ func valueText(v float64, unit string) string {
 		return num.Exact(num.Round(100*v)) + " %"
 	case v >= 1000:
 		return num.Amount(v)
-	case unit == "req/s":
+	case unit == "req/s" || unit == "sessions/s":
 		return num.Rate(v)
 	}
 	return num.Three(v)
@@ -180,7 +180,7 @@ func (c *Comparison) Headline(k int) string {
 		if d.Verdict == NotTested {
 			change = "; " + d.Why
 		}
-		parts = append(parts, fmt.Sprintf("%s req/s at SLO (was %s%s)", value(&l.Figures[k]),
+		parts = append(parts, fmt.Sprintf("%s %s at SLO (was %s%s)", value(&l.Figures[k]), l.Unit,
 			value(&l.Figures[0]), change))
 	}
 	return strings.Join(append(parts, c.highlights(k)...), " · ")

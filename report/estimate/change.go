@@ -109,7 +109,7 @@ func correlation(a, b *Sample) float64 {
 		return 0
 	}
 	_, variance := moments(difference)
-	tau, stderr := slo.AutocorrelationTime(difference)
+	tau, stderr := slo.AutocorrelationTime(difference, nil)
 	return min(max(1-variance*(tau+stderr)/2, 0), 0.99)
 }
 

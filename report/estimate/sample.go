@@ -101,8 +101,8 @@ func indicators(values []float64, limit float64) []float64 {
 // and of being above their median, which is given. A tail shows less of it than there is: that a request is among the
 // slowest is chance for the greatest part, and for the rest the load, which goes on for long.
 func memoryOf(values []float64, median float64) float64 {
-	ofValues, _ := slo.AutocorrelationTime(values)
-	ofMedian, _ := slo.AutocorrelationTime(indicators(values, median))
+	ofValues, _ := slo.AutocorrelationTime(values, nil)
+	ofMedian, _ := slo.AutocorrelationTime(indicators(values, median), nil)
 	return max(ofValues, ofMedian)
 }
 
@@ -130,7 +130,7 @@ func (s *Sample) correlate(series []float64, memory float64) {
 	}
 	s.Enough = n >= leastLength*memory
 	length := math.Floor(min(max(batchLength*memory, shortestBatch), n/2))
-	own, _ := slo.AutocorrelationTime(series)
+	own, _ := slo.AutocorrelationTime(series, nil)
 	tau := min(max(batchedTime(series, int(length), mean)/variance, own, 1), n)
 	s.Effective = n / tau
 	// Of overlapping batches (M. Meketon and B. Schmeiser, Winter Simulation Conference 1984).

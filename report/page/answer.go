@@ -44,7 +44,7 @@ const (
 
 func newAnswer(r *report.Result) *answer {
 	a := &answer{
-		Label: "max rate at SLO", Unit: unitOf(r), stage: -1,
+		Label: "max rate at SLO", Unit: r.RateUnit(), stage: -1,
 		lower: math.NaN(), upper: math.NaN(), estimate: math.NaN(),
 	}
 	switch {
@@ -168,14 +168,6 @@ func (a *answer) ofStages(r *report.Result) {
 			a.Margin = openText(&r.Stages[a.stage])
 		}
 	}
-}
-
-// unitOf is what the rates of a result count.
-func unitOf(r *report.Result) string {
-	if r.Arrivals() == "sessions" {
-		return "sessions/s"
-	}
-	return "req/s"
 }
 
 // openText says what would decide a stage, or else why it is not decided.

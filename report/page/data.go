@@ -35,6 +35,7 @@ type stageData struct {
 	Open     bool           `json:"open"`
 	Series   *report.Series `json:"series,omitempty"`
 	Engine   *engineData    `json:"engine,omitempty"`
+	Engines  []*engineData  `json:"engines,omitempty"` // of each, where there are several
 	Requests *requestData   `json:"requests,omitempty"`
 	TTFT     num.Value      `json:"ttft"` // bound in ms; null for none
 	TPOT     num.Value      `json:"tpot"`
@@ -42,6 +43,7 @@ type stageData struct {
 
 // engineData is the engine's own series as columns.
 type engineData struct {
+	Name    string      `json:"name,omitempty"`
 	At      []float64   `json:"at"` // s
 	Running []num.Value `json:"running"`
 	Waiting []num.Value `json:"waiting"`
@@ -110,7 +112,8 @@ func newData(runs []*report.Result) (template.JS, error) {
 			}
 			run.Stages = append(run.Stages, stageData{
 				Name: s.Name, Sending: s.Sending.Seconds(), Open: s.Load.Kind.Open(), Series: s.Series,
-				Engine: engineOf(s.Engine), Requests: requests, TTFT: bounds["TTFT"], TPOT: bounds["TPOT"],
+				Engine: engineOf(s.Engine), Engines: enginesOf(s), Requests: requests,
+				TTFT: bounds["TTFT"], TPOT: bounds["TPOT"],
 			})
 		}
 		d.Runs = append(d.Runs, run)
@@ -243,6 +246,23 @@ func engineOf(w *enginemetrics.Window) *engineData {
 		d.KV, d.Preempted = append(d.KV, short(s.KVUsage)), append(d.Preempted, s.Preemptions)
 	}
 	return d
+}
+
+// mostEngineLines is how many engines can be told apart in one drawing.
+const mostEngineLines = 5
+
+// enginesOf are the series of several engines; nil where there are more than can be told apart.
+func enginesOf(s *report.Stage) (all []*engineData) {
+	if n := len(s.Engines); n < 2 || n > mostEngineLines {
+		return nil
+	}
+	for _, e := range s.Engines {
+		if d := engineOf(e.Metrics); d != nil {
+			d.Name = e.Name
+			all = append(all, d)
+		}
+	}
+	return all
 }
 
 // short is a number to four digits after the point.

@@ -244,6 +244,28 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
+// Several engines stand in a table, and drawn by name as long as they can be told apart.
+func TestEnginesByName(t *testing.T) {
+	s := &report.Stage{Engine: &enginemetrics.Window{}}
+	for k := range mostEngineLines + 1 {
+		w := &enginemetrics.Window{Series: []enginemetrics.Sample{{Seconds: 1, Waiting: num.Value(k)}}}
+		s.Engines = append(s.Engines, enginemetrics.Named{Name: fmt.Sprint("engine", k), Metrics: w})
+		switch drawn := enginesOf(s); {
+		case k > 0 && k < mostEngineLines:
+			if len(drawn) != k+1 || drawn[k].Name != fmt.Sprint("engine", k) || drawn[k].Waiting[0] != num.Value(k) {
+				t.Errorf("%d engines: %+v", k+1, drawn)
+			}
+		case drawn != nil:
+			t.Errorf("%d engines: %+v", k+1, drawn)
+		}
+	}
+	var v stageView
+	v.engine(s)
+	if n := len(v.Engines.Rows); n != len(s.Engines)+1 || v.Engines.Rows[1][0] != "engine1" {
+		t.Errorf("%+v", v.Engines)
+	}
+}
+
 // SGLang gives the share of speculated tokens that were accepted as a gauge, and counts none.
 func TestSpeculation(t *testing.T) {
 	none := num.Absent()

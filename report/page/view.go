@@ -114,6 +114,7 @@ type stageView struct {
 	ErrorsLeft  int
 	Engine      []pair
 	EngineGone  string
+	Engines     *groupTable // nil where they have no names
 	Timeline    bool
 }
 
@@ -165,7 +166,7 @@ func newRunView(r, base *report.Result) *runView {
 		Model: cmp.Or(shortModel(r.Asked.Model), "model not named"), Target: r.Asked.Target, Answer: a,
 		Headline: r.Answer(), Command: shell.Line(r.Command), Columns: columnsOf(),
 	}
-	v.On = r.Engine.String()
+	v.On = r.EngineText()
 	if e := r.Engine; e != nil {
 		for _, k := range slices.Sorted(maps.Keys(e.Config)) {
 			v.Config = append(v.Config, pair{k, e.Config[k]})
@@ -274,7 +275,7 @@ func moreOf(r *report.Result) []pair {
 	if tokens, ok := r.OutputAtMaxRate(); ok {
 		text += fmt.Sprintf(", %s output tokens", manyText(tokens*86400))
 	}
-	all = append(all, pair{fmt.Sprintf("a day at %s %s", num.Rate(rate), unitOf(r)), text})
+	all = append(all, pair{fmt.Sprintf("a day at %s %s", num.Rate(rate), r.RateUnit()), text})
 	if amount, ok := r.CostPerMillion(); ok {
 		c := r.Asked.Cost
 		all = append(all, pair{"cost", fmt.Sprintf("%s a million output tokens, at %s an hour", c.Amount(amount),
@@ -550,7 +551,10 @@ func (v *stageView) engine(s *report.Stage) {
 	if w.Drafted > 0 || w.AcceptShare > 0 { // some engines do not count drafts; results of before have 0 of both
 		add("speculated tokens accepted", fmt.Sprintf("%.1f %%", 100*float64(w.AcceptShare)))
 	}
-	if w.Errors > 0 {
+	if rows := s.EngineRows(); len(rows) > 0 {
+		v.Engines = &groupTable{Head: report.EngineHead(), Rows: rows, Notes: s.EngineNotes()}
+	}
+	if w.Errors > 0 && len(s.Engines) < 2 {
 		add("scrapes that failed", fmt.Sprintf("%d: %s", w.Errors, w.Error))
 	}
 	if len(v.Engine) == 0 {
@@ -576,12 +580,12 @@ func factsOf(r *report.Result) []pair {
 	}
 	add("workers", r.SentBy())
 	add("seeds", fmt.Sprintf("arrivals %d, prompts %d", r.Asked.Seed, r.Workload.PromptSeed))
-	add("engine", r.Engine.String())
+	add("engine", r.EngineText())
 	if p := r.Probes; p != nil {
-		text := fmt.Sprintf("one stream does %s req/s", num.Three(p.SynchronousRate))
+		text := fmt.Sprintf("one stream does %s %s", num.Three(p.SynchronousRate), r.RateUnit())
 		if p.SaturationRate > 0 {
-			text += fmt.Sprintf("; saturated at %s req/s, with %d streams or more", num.Three(p.SaturationRate),
-				p.Streams)
+			text += fmt.Sprintf("; saturated at %s %s, with %d streams or more", num.Three(p.SaturationRate),
+				r.RateUnit(), p.Streams)
 		}
 		add("probes", text)
 	}

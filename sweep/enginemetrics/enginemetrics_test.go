@@ -250,7 +250,7 @@ func TestScrapeKeepsSecrets(t *testing.T) {
 			if err == nil {
 				t.Fatal("no error")
 			}
-			window := m.Collect(t.Context()).Finish(t.Context(), &loadgen.Measured{})
+			window, _ := (&Sources{All: []*Source{m}}).Collect(t.Context()).Finish(t.Context(), &loadgen.Measured{})
 			stored, jsonErr := json.Marshal(window)
 			if jsonErr != nil || window.Errors != 2 {
 				t.Fatalf("%v, %d errors", jsonErr, window.Errors)
@@ -352,7 +352,7 @@ func TestNotDrained(t *testing.T) {
 		m := source(t, "http://x/metrics")
 		m.Client = &http.Client{Transport: &http.Transport{DialContext: wire.Dial, DisableKeepAlives: true}}
 		began := time.Now()
-		if drained, err := m.Drained(t.Context(), 3*time.Second); drained || err != nil {
+		if drained, err := (&Sources{All: []*Source{m}}).Drained(t.Context(), 3*time.Second); drained || err != nil {
 			t.Errorf("drained: %v, %v", drained, err)
 		}
 		if d := time.Since(began); d > 3*time.Second {
@@ -361,7 +361,7 @@ func TestNotDrained(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cause := errors.New("interrupted")
 		time.AfterFunc(time.Second, func() { cancel(cause) })
-		if _, err := m.Drained(ctx, time.Minute); !errors.Is(err, cause) {
+		if _, err := (&Sources{All: []*Source{m}}).Drained(ctx, time.Minute); !errors.Is(err, cause) {
 			t.Errorf("interrupted: %v", err)
 		}
 	})

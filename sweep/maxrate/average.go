@@ -32,7 +32,7 @@ func (e *estimator) mean(k int) result {
 		if math.IsInf(mean, 1) {
 			p.y = farMean
 		} else {
-			variance, free := longRunVariance(series.Miss)
+			variance, free := longRunVariance(series.Miss, series.Sessions)
 			p.variance, p.dof = variance/n/(mean*mean), free
 		}
 		if st.Growing {

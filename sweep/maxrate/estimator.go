@@ -21,6 +21,9 @@ type estimator struct {
 }
 
 func newEstimator(q Question, stages []Stage) *estimator {
+	if q.Requests == 0 {
+		q.Requests = 1
+	}
 	e := &estimator{
 		Question: q, stages: stages, clustering: clusteringOf(stages, q.Variation),
 		variances: map[[2]int][2]float64{}, twinError: twinError, wander: wander, stall: stall,
@@ -60,12 +63,12 @@ const firstSlope = 15.
 func (e *estimator) share(k int) result {
 	plain := e.fit(k, luck{correction: NoCorrection}, nil, 3, firstSlope, math.Log(placeRate*e.Saturation))
 	best := plain
-	if e.Arrivals == Poisson {
+	if e.Arrivals == Poisson && e.Requests == 1 {
 		if r := e.fit(k, e.realisedRate(k), nil, 2, plain.slope, plain.quantile(0.5)); r.left < best.left {
 			best = r
 		}
 	}
-	if e.Arrivals == OtherArrivals {
+	if e.Arrivals == OtherArrivals || e.Requests > 1 { // no model knows when the turns of a session are due
 		return best
 	}
 	if t := e.twin(k); t != nil {

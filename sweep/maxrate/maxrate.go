@@ -57,7 +57,7 @@ const (
 
 // Stage is what one stage at a steady rate showed.
 type Stage struct {
-	Rate      float64 // req/s, of the schedule
+	Rate      float64 // arrivals a second, of the schedule
 	At        float64 // s since the first stage's start, when it began
 	Length    float64 // s, that it ran
 	Gap       float64 // between two tokens of a request where the server was emptiest, s; 0: unknown
@@ -66,9 +66,9 @@ type Stage struct {
 	Growing   bool    // its backlog grew
 	// Staying is the share of the arrivals that stayed in flight over its later half, and the standard error of that.
 	Staying, StayingError float64
-	Done                  float64 // req/s completed, at the end of the stage; 0: unknown
+	Done                  float64 // as Rate, of what was completed at the end of the stage; 0: unknown
 
-	Arrivals []float64 // when requests were sent, s since the start, rising; those before From too
+	Arrivals []float64 // when requests were due, s since the start, rising; those before From too
 	Tokens   []float64 // output tokens of each; below 0: not known
 
 	Series []Series // one for each objective
@@ -92,6 +92,9 @@ type Series struct {
 	// Slowest is the autocorrelation time of the slowest requests with its standard error added, in requests: as many
 	// as may miss. A stage without misses shows by it how late requests cluster.
 	Slowest float64
+	// Sessions are those that the requests are turns of: what they have in common is not chance. 0: it stands
+	// alone; nil: each does.
+	Sessions []int32
 
 	// N, Misses and Tau sum up a series whose requests are not known one by one (gaps between tokens); N is 0 else.
 	N, Misses float64
@@ -101,7 +104,10 @@ type Series struct {
 // Question is what is asked of the stages.
 type Question struct {
 	Objectives []Objective
-	Saturation float64 // req/s that the server sustains, by the probe; above 0
+	Saturation float64 // arrivals a second that the server sustains, by the probe; above 0
+	// Requests is how many requests an arrival is on average: more than 1 for sessions, of which only the first request
+	// is due by the arrival process. 0 stands for 1.
+	Requests   float64
 	Arrivals   Arrivals
 	Variation  float64 // squared coefficient of variation of the gaps between arrivals: 1 for Poisson, 0 for regular
 	Confidence float64 // of the interval, such as 0.95
@@ -133,7 +139,7 @@ const (
 	VirtualBatch Correction = "virtual batch" // the same for a server with continuous batching
 )
 
-// Answer is what the stages say of one objective, or of all together. Rates are in req/s.
+// Answer is what the stages say of one objective, or of all together. Rates are of arrivals a second.
 type Answer struct {
 	Objective string
 	Estimate  float64 // median of the posterior
@@ -172,7 +178,7 @@ type Estimate struct {
 	Answer              // the limiting objective's, with the ends of the interval over all objectives
 	All        []Answer // in the order of the objectives
 	Limiting   int      // which of them has the lowest estimate
-	Saturation float64  // req/s, after what the stages showed
+	Saturation float64  // arrivals a second, after what the stages showed
 	Informed   float64  // s, of the stages near the estimate: those with a share of misses near the limit
 	// Between is the rate to try next where no stage tells more than on which side of the limit it is, as with regular
 	// arrivals and lengths; 0 elsewhere.

@@ -157,9 +157,26 @@ func TestSpells(t *testing.T) {
 		"0000000000000000": 0, "0110100000000000": 1, "0100000000000010": 2, "1000000000000000": 1,
 		"1111111111111111": 1, "0100000100000010": 3,
 	} {
-		e := &estimator{stages: []Stage{{Rate: 4, Series: []Series{series(pattern)}}}, apart: 1}
+		e := &estimator{Question: Question{Requests: 1}, apart: 1,
+			stages: []Stage{{Rate: 4, Series: []Series{series(pattern)}}}}
 		if n := e.spells(0, 0, 1); n != want { // four requests are a second
 			t.Errorf("%s: %v spells, want %v", pattern, n, want)
+		}
+	}
+}
+
+// Misses are worth no more than the sessions that they are of, and one that has most of them is hardly more than one.
+func TestMissesOfSessions(t *testing.T) {
+	for _, c := range []struct {
+		of   []int32
+		want float64
+	}{{nil, 0}, {[]int32{1, 1, 1, 1}, 1}, {[]int32{1, 2, 3, 4}, 4}, {[]int32{1, 1, 1, 2}, 1.6}} {
+		s := Series{Miss: []float64{1, 0, 1, 1, 1}}
+		if c.of != nil {
+			s.Sessions = []int32{c.of[0], 9, c.of[1], c.of[2], c.of[3]}
+		}
+		if n := s.missing(); math.Abs(n-c.want) > 1e-9 {
+			t.Errorf("misses of %v: %v sessions, want %v", c.of, n, c.want)
 		}
 	}
 }

@@ -136,7 +136,7 @@ const (
 func TestCurveAgainstReference(t *testing.T) {
 	for _, c := range readReference(t).Curves {
 		t.Run(c.Name, func(t *testing.T) {
-			e := estimator{clustering: c.K, stall: referenceStall}
+			e := estimator{Question: Question{Requests: 1}, clustering: c.K, stall: referenceStall}
 			set := settings{
 				limit: c.Pi, saturation: c.Sat, slopeMean: math.NaN(), slopeSD: c.SlopePriorSD,
 				slope: c.SL0, estimate: c.TH0, left: c.Ratio, prior: e.prior, wander: referenceWander,

@@ -49,9 +49,10 @@ type luck struct {
 type stageLuck struct{ shift, offset, variance, dof float64 }
 
 // longRunVariance is Var·τ of a series: n times the variance of its mean, with its degrees of freedom.
-func longRunVariance(series []float64) (variance, dof float64) {
+// Sessions are as in Series.
+func longRunVariance(series []float64, sessions []int32) (variance, dof float64) {
 	n := float64(len(series))
-	tau, stderr := slo.AutocorrelationTime(series)
+	tau, stderr := slo.AutocorrelationTime(series, sessions)
 	window := 3. // 2·lag+1, for the least lag
 	if stderr > 0 {
 		window = max(window, n/2*(stderr/tau)*(stderr/tau)) // Wolff's error, solved for the window
@@ -97,6 +98,9 @@ func (e *estimator) summaries(k int, l luck, slope float64) ([]summary, dispersi
 			if spells := e.spells(i, k, phi); spells > 0 {
 				phi = max(phi, misses/spells)
 			}
+			if sessions := series.missing(); sessions > 0 {
+				phi, dof = max(phi, misses/sessions), min(dof, sessions)
+			}
 			weight := n * p * (1 - p)
 			plain += weight * phi
 			d.clusters += misses / phi
@@ -137,7 +141,7 @@ func (e *estimator) spells(i, k int, phi float64) float64 {
 		return 0
 	}
 	total, misses := series.counts()
-	apart := max(phi, min(e.apart*st.Rate, 2*total/misses))
+	apart := max(phi, min(e.apart*st.Rate*e.Requests, 2*total/misses))
 	n, since := 0.0, math.Inf(1)
 	for _, y := range series.Miss {
 		if since++; y == 0 {
@@ -149,6 +153,27 @@ func (e *estimator) spells(i, k int, phi float64) float64 {
 		since = 0
 	}
 	return n
+}
+
+// missing is how many sessions the misses are of, each counted by its part of them: (Σm)²/Σm² (L. Kish, Survey
+// Sampling, 1965). A few long sessions may have most of them. 0 without sessions.
+func (s *Series) missing() float64 {
+	if s.Sessions == nil || s.N > 0 {
+		return 0
+	}
+	of, sum, squares := map[int32]float64{}, 0.0, 0.0
+	for j, y := range s.Miss {
+		sum += y
+		if s.Sessions[j] > 0 {
+			of[s.Sessions[j]] += y
+		} else {
+			squares += y * y
+		}
+	}
+	for _, m := range of {
+		squares += m * m
+	}
+	return sum * sum / squares
 }
 
 // counts are the requests of a series and the misses among them.
@@ -172,16 +197,16 @@ func (e *estimator) plainVariance(i, k int) (variance, dof float64) {
 		p := series.Misses / series.N
 		variance, dof = p*(1-p)*series.Tau, max(series.N/(10*series.Tau+1), 1)
 	} else {
-		variance, dof = longRunVariance(series.Miss)
+		variance, dof = longRunVariance(series.Miss, series.Sessions)
 	}
 	e.variances[[2]int{i, k}] = [2]float64{variance, dof}
 	return variance, dof
 }
 
 // prior is the dispersion that heavy-traffic theory expects at a share of the saturation rate: relaxation goes with
-// (1 − ρ)⁻², and a server stalls now and then.
+// (1 − ρ)⁻², and a server stalls now and then. The rate is that of arrivals.
 func (e *estimator) prior(rho, rate float64) float64 {
-	return max(e.clustering/math.Pow(1.03-min(rho, 0.97), 2), e.stall*rate)
+	return max(e.clustering/math.Pow(1.03-min(rho, 0.97), 2), e.stall*rate*e.Requests)
 }
 
 // clusteringOf is the constant of the prior, 1.5·(c_a² + c_s²): the squared coefficients of variation of the gaps
@@ -234,7 +259,7 @@ func (e *estimator) realisedRate(k int) luck {
 			last = at
 			residuals[j] = y - p - smooth*(1-smooth)*slope*(1-gap)
 		}
-		l.variance, l.dof = longRunVariance(residuals)
+		l.variance, l.dof = longRunVariance(residuals, nil)
 		return l, true
 	}}
 }

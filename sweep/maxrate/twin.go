@@ -343,7 +343,7 @@ func (e *estimator) byTwin(k int, t *twin) luck {
 		usual, least := interpolate(x, t.grid, t.longRun), 0.25/n
 		l := &stageLuck{offset: min(max(logit(max(expected, least))-logit(max(usual, least)), -3), 3)}
 		if s := (summary{n: n, k: floats.Sum(miss)}); s.informs(limit) {
-			l.variance, l.dof = longRunVariance(residuals)
+			l.variance, l.dof = longRunVariance(residuals, nil)
 		}
 		all[i] = l
 	})

@@ -445,7 +445,12 @@ function rows(view, stage) {
   const flight = s ? [own('client', 'main', s.in_flight)] : [];
   if (e) flight.push(theirs('engine running', 'second', e.running, [5, 3]), theirs('engine waiting', 'fail', e.waiting));
   plan.push({ title: 'in flight', lines: flight });
-  if (e) plan.push({ title: 'KV cache in use, %', lines: [theirs('KV', 'high', e.kv.map(v => v === null ? null : 100 * v))] });
+  const percent = list => list.map(v => v === null ? null : 100 * v);
+  const each = (of) => stage.engines.map((d, i) => ({ label: d.name, name: ['main', 'second', 'third', 'high', 'low'][i], x: d.at, y: figures(of(d)) }));
+  if (stage.engines) {
+    plan.push({ title: 'waiting by engine', lines: each(d => d.waiting) });
+    plan.push({ title: 'KV cache in use by engine, %', lines: each(d => percent(d.kv)) });
+  } else if (e) plan.push({ title: 'KV cache in use, %', lines: [theirs('KV', 'high', percent(e.kv))] });
   if (e && e.preemptions.some(v => v > 0)) plan.push({ title: 'preemptions', lines: [theirs('preemptions', 'fail', e.preemptions)] });
   if (s) {
     plan.push({ title: 'TTFT, ms', lines: [own('p95', 'main', s.ttft_p95_ms), own('p50', 'low', s.ttft_p50_ms, [2, 3])], bound: stage.ttft });
