@@ -22,11 +22,11 @@ type template struct {
 	role   []byte // the event before the first token; chat only
 	prefix []byte // of a token event
 	suffix []byte
-	// thought and thoughtEnd take the place of prefix and suffix in the first tokens of a model that reasons; nil: none.
+	// thought and thoughtEnd take the place of prefix and suffix where a token is reasoning; nil: none is.
 	thought, thoughtEnd []byte
 
-	last   []byte // suffix of the last token's event where that carries the finish reason; else nil
-	tail   []byte // finish event, usage event where asked for, [DONE]
+	last []byte // suffix of the last token's event where that carries the finish reason; else nil
+	tail []byte // finish event, usage event where asked for, [DONE]
 
 	api    api
 	after  []byte // what comes behind the number of a token event, which follows suffix; nil: it has none

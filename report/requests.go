@@ -101,8 +101,8 @@ func requestOf(m *loadgen.Measured, i int) Request {
 		return num.Value(float64(to-from) / 1e9)
 	}
 	q := Request{
-		Index: i, Scheduled: at(r.Scheduled), Sent: at(r.Sent), FirstToken: at(r.FirstToken), FirstOutput: at(r.FirstOutput),
-		LastToken: at(r.LastToken), End: at(r.End),
+		Index: i, Scheduled: at(r.Scheduled), Sent: at(r.Sent), FirstToken: at(r.FirstToken),
+		FirstOutput: at(r.FirstOutput), LastToken: at(r.LastToken), End: at(r.End),
 		SendDelay: since(r.Sent, r.Scheduled), TTFT: since(r.FirstToken, r.Sent),
 		ScheduledTTFT: since(r.FirstToken, r.Scheduled), ScheduledTTFO: since(r.FirstOutput, r.Scheduled),
 		TPOT: num.Absent(), ITL: num.Absent(), Latency: num.Absent(),

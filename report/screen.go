@@ -240,7 +240,8 @@ func (r *Result) table() [][]string {
 	tpot, _ := ShownStatistic(r.Asked.Objectives, slo.TPOT)
 	rows := [][]string{
 		{"", "req/s", "", "in", "TTFT", "TTFO", "TPOT", "output", "", ""},
-		{"  stage", "sent", "done", "flight", ttft.String(), ttfo.String(), tpot.String(), "tok/s", "errors", "outcome"},
+		{"  stage", "sent", "done", "flight", ttft.String(), ttfo.String(), tpot.String(), "tok/s", "errors",
+			"outcome"},
 	}
 	reasons := r.Reasons()
 	for i := range r.Stages {
@@ -265,9 +266,10 @@ func (r *Result) table() [][]string {
 // wideTable has all columns.
 func (r *Result) wideTable() [][]string {
 	rows := [][]string{
-		{"", "req/s", "", "", "in", "TTFT", "", "", "TTFO", "", "", "TPOT", "", "", "ITL", "", "output", "", "delay", "", ""},
-		{"  stage", "asked", "sent", "done", "flight", "p50", "p95", "p99", "p50", "p95", "p99", "p50", "p95", "p99", "p50", "p99",
-			"tok/s", "errors", "p99", "client", "outcome"},
+		{"", "req/s", "", "", "in", "TTFT", "", "", "TTFO", "", "", "TPOT", "", "", "ITL", "", "output", "",
+			"delay", "", ""},
+		{"  stage", "asked", "sent", "done", "flight", "p50", "p95", "p99", "p50", "p95", "p99", "p50",
+			"p95", "p99", "p50", "p99", "tok/s", "errors", "p99", "client", "outcome"},
 	}
 	for i := range r.Stages {
 		s := &r.Stages[i]
@@ -279,7 +281,8 @@ func (r *Result) wideTable() [][]string {
 		rows = append(rows, []string{
 			"  " + s.Name, cell(s.Rates.Asked), num.Three(s.Rates.Sent), num.Three(s.Rates.Done),
 			num.Three(s.InFlight), cell(s.TTFT.P50), cell(s.TTFT.P95), cell(s.TTFT.P99),
-			cell(ttfo.P50), cell(ttfo.P95), cell(ttfo.P99), cell(s.TPOT.P50), cell(s.TPOT.P95), cell(s.TPOT.P99), cell(s.ITL.P50), cell(s.ITL.P99),
+			cell(ttfo.P50), cell(ttfo.P95), cell(ttfo.P99),
+			cell(s.TPOT.P50), cell(s.TPOT.P95), cell(s.TPOT.P99), cell(s.ITL.P50), cell(s.ITL.P99),
 			num.Amount(s.Rates.Output), num.Thousands(s.Requests.Errored), cell(s.SendDelay.P99),
 			string(s.Client.Level), s.outcomeText(),
 		})

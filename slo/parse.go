@@ -323,7 +323,8 @@ func (p *objectiveParser) goodputObjective(o Objective) ([]Objective, error) {
 			return nil, p.fail(start,
 				"goodput counts requests, and a request has many gaps: bound their mean with tpot")
 		default:
-			return nil, p.fail(start, "goodput takes bounds on ttft, ttfo, tpot, ntpot and e2e, for example %s", example)
+			return nil, p.fail(start,
+				"goodput takes bounds on ttft, ttfo, tpot, ntpot and e2e, for example %s", example)
 		}
 		if p.at < len(p.in) && p.in[p.at] == ':' {
 			return nil, p.fail(p.at, "a bound inside goodput is on each request, without a statistic: %s", example)
