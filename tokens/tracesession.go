@@ -155,7 +155,7 @@ func (t *trace) session(s *Synth, i int, q traceRequest, spec TraceSpec) Item {
 		if isWhole(q) || !spec.Sessions.Recorded || q.output == 0 {
 			return nil
 		}
-		return appendAssistant(nil, s.text(i*mostTraceTurns+k, s.words(q.output), streamAnswer, false))
+		return loadgen.AppendAnswer(nil, s.text(i*mostTraceTurns+k, s.words(q.output), streamAnswer, false))
 	}
 	it := t.item(s, i, i*mostTraceTurns, q)
 	it.whole = true
