@@ -1,6 +1,8 @@
 package guidellm
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -159,6 +161,12 @@ func laterOf(r *Report, b *Benchmark) (*laterBenchmark, error) {
 		StartTime: b.StartTime, EndTime: b.EndTime, Duration: b.Duration,
 		WarmupDuration: b.WarmupDuration, CooldownDuration: b.CooldownDuration, OpenLoop: b.OpenLoop,
 		Config: laterConfig(r, b),
+	}
+	for _, raw := range []*json.RawMessage{
+		&out.SchedulerState.EndQueuingConstraints, &out.SchedulerState.EndProcessingConstraints,
+		&out.SchedulerState.SchedulerConstraints,
+	} { // the constraint has another name there
+		*raw = bytes.Replace(*raw, []byte(`{"max_seconds":`), []byte(`{"max_duration":`), 1)
 	}
 	var requests []stats.Request
 	var turns []int64
