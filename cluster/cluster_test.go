@@ -426,3 +426,28 @@ func TestLostAtTheEnd(t *testing.T) {
 		t.Errorf("ended by %s: %v", m.Reason, m.Err)
 	}
 }
+
+// What a worker did not get to is of the class and the target that it would have been.
+func TestUnsentHaveTheirTarget(t *testing.T) {
+	asked := loadgen.Stage{Load: loadgen.Load{Kind: loadgen.ConstantGap, Rate: 10}}
+	requests := newSupply(func(i int) (loadgen.Request, error) {
+		return loadgen.Request{Class: uint8(i%2 + 1), Target: uint8(i % 3)}, nil
+	}, asked, 2)
+	for range 3 {
+		requests.take(1, 1) // arrivals 1, 3 and 5
+	}
+	s := &stage{asked: asked, requests: requests, parts: []*part{{requests: []request{
+		{index: 1, record: loadgen.Record{Class: 2, Target: 1, Sent: 1}},
+		{index: 5, record: loadgen.Record{Class: 2, Target: 2, Sent: 1}},
+	}}}}
+	m := &loadgen.Measured{Stage: asked}
+	s.gather(m)
+	if len(m.Records) != 6 {
+		t.Fatalf("%d records", len(m.Records))
+	}
+	for i, r := range m.Records {
+		if int(r.Class) != i%2+1 || int(r.Target) != i%3 || (r.Sent > 0) != (i == 1 || i == 5) {
+			t.Errorf("arrival %d: %+v", i, r)
+		}
+	}
+}

@@ -110,7 +110,9 @@ func (s *stage) gather(m *loadgen.Measured) {
 	for _, r := range all {
 		for schedule != nil && !sessions && len(m.Records) < r.index {
 			offset, _ := schedule.At(len(m.Records))
-			add(&request{record: loadgen.Record{Scheduled: m.Start + int64(offset)}})
+			of := s.requests.kind(len(m.Records))
+			due := m.Start + int64(offset)
+			add(&request{record: loadgen.Record{Scheduled: due, Class: of.class, Target: of.target}})
 		}
 		add(r)
 	}

@@ -25,7 +25,11 @@ type supply struct {
 	next    int                 // that is made
 	waiting [][]loadgen.Request // of an open loop: made, and not yet asked for, by share
 	err     error               // why there are no more
+	kinds   []kind              // of an open loop: of the requests that were made
 }
+
+// kind is of what class a request is, and for which target.
+type kind struct{ class, target uint8 }
 
 func newSupply(source loadgen.Source, stage loadgen.Stage, shares int) *supply {
 	return &supply{source: source, open: stage.Load.Kind.Open(), limit: stage.MaxRequests,
@@ -86,7 +90,20 @@ func (s *supply) make() (loadgen.Request, bool) {
 		return loadgen.Request{}, false
 	}
 	s.next++
+	if s.open {
+		s.kinds = append(s.kinds, kind{r.Class, r.Target})
+	}
 	return r, true
+}
+
+// kind is that of request i of an open loop; the zero value where it was not made.
+func (s *supply) kind(i int) kind {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i >= len(s.kinds) {
+		return kind{}
+	}
+	return s.kinds[i]
 }
 
 // failure is the source's own error.

@@ -63,37 +63,39 @@ func (a *Answer) gate(g slo.Gate) GateOutcome { return a.decide(g, (1-a.Confiden
 // decide decides a gate by the estimate, with this error of each outcome.
 func (a *Answer) decide(g slo.Gate, tail float64) GateOutcome {
 	o := GateOutcome{Gate: g, Outcome: slo.Undecided}
+	at, what, rate := a.Traffic.rateOf(g), "max rate", num.Rate(g.Rate)+" "+a.Unit()
+	if g.Speed {
+		what, rate = "max speed", num.Three(g.Rate)+"×"
+	}
 	tried, clearly := !g.At, false
 	for _, t := range a.Trials {
 		if t.ClientAtFault {
 			continue
 		}
-		tried = tried || math.Abs(t.Rate/g.Rate-1) <= beside
-		clearly = clearly || t.Rate <= g.Rate*(1+sameRate) && t.Outcome == slo.Fail
+		tried = tried || math.Abs(t.Rate/at-1) <= beside
+		clearly = clearly || t.Rate <= at*(1+sameRate) && t.Outcome == slo.Fail
 	}
-	above := a.estimate.Above(g.Rate)
+	above := a.estimate.Above(at)
 	if a.estimate.Step {
-		above = indicator(g.Rate <= a.estimate.Lower) + 0.5*indicator(g.Rate > a.estimate.Lower &&
-			g.Rate <= a.estimate.Upper)
+		above = indicator(at <= a.estimate.Lower) + 0.5*indicator(at > a.estimate.Lower && at <= a.estimate.Upper)
 	}
-	rate := num.Rate(g.Rate) + " " + a.Unit()
 	switch {
 	case !tried:
 		o.Text = fmt.Sprintf("no stage was run within %s %% of %s", num.Exact(100*beside), rate)
 	case above >= 1-tail && a.estimate.Met:
 		o.Outcome = slo.Pass
-		o.Text = fmt.Sprintf("the max rate is above %s (%s %% confidence, %d stages)", rate,
+		o.Text = fmt.Sprintf("the %s is above %s (%s %% confidence, %d stages)", what, rate,
 			num.Exact(100*(1-tail)), a.Stages)
 	case above <= tail && (a.estimate.Stated() || clearly):
 		o.Outcome = slo.Fail
-		o.Text = fmt.Sprintf("the max rate is below %s (%s %% confidence, %d stages; %s)", rate,
+		o.Text = fmt.Sprintf("the %s is below %s (%s %% confidence, %d stages; %s)", what, rate,
 			num.Exact(100*(1-tail)), a.Stages, a.estimate.Objective)
 	default:
-		o.Text = fmt.Sprintf("%s is too close to the max rate to tell (it is above with %.0f %%)", rate,
+		o.Text = fmt.Sprintf("%s is too close to the %s to tell (it is above with %.0f %%)", rate, what,
 			100*above)
 		if a.More > 0 {
 			o.Text += "; about " + about(a.More) + " more would"
-			o.Need = &slo.Need{Requests: int(math.Ceil(a.More.Seconds() * g.Rate)), Time: a.More}
+			o.Need = &slo.Need{Requests: int(math.Ceil(a.More.Seconds() * at)), Time: a.More}
 		}
 	}
 	return o
@@ -202,17 +204,17 @@ const gateTries = 4
 // undecidedGate is the highest rate of a gate that more stages may decide: where that passes, the lower ones are
 // decided too.
 func (c SearchConfig) undecidedGate(s state) (rate float64, ok bool) {
-	a := &Answer{Confidence: c.Confidence, Trials: s.trials, estimate: s.estimate}
+	a := &Answer{Confidence: c.Confidence, Trials: s.trials, Traffic: c.Traffic, estimate: s.estimate}
 	for _, g := range c.Gates {
-		tries := 0
+		at, tries := c.Traffic.rateOf(g), 0
 		for _, t := range s.trials {
-			tries += count(t.Rate == g.Rate && t.Role == AtGate)
+			tries += count(t.Rate == at && t.Role == AtGate)
 		}
 		if tries >= gateTries || s.estimate != nil && a.gate(g).Outcome != slo.Undecided {
 			continue
 		}
-		if g.Rate > rate {
-			rate, ok = g.Rate, true
+		if at > rate {
+			rate, ok = at, true
 		}
 	}
 	return rate, ok

@@ -37,7 +37,9 @@ func (p *Plan) Search(ctx context.Context, r *Result, c SearchConfig) (*Answer, 
 		s.spent = time.Since(s.began)
 		n := c.next(s.state)
 		if n.ended != "" && n.role == AtGate { // no room for a stage at its rate; another rate may still decide it
-			c.Gates = slices.DeleteFunc(slices.Clone(c.Gates), func(g slo.Gate) bool { return g.Rate == n.rate })
+			c.Gates = slices.DeleteFunc(slices.Clone(c.Gates), func(g slo.Gate) bool {
+				return c.Traffic.rateOf(g) == n.rate
+			})
 			continue
 		}
 		if n.ended != "" {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/slo"
 )
 
 // Traffic is a trace that is sent at several speeds. A search over the speed is one over the rate: that of the trace,
@@ -58,6 +59,14 @@ func NewTraffic(l loadgen.Load, until time.Duration) *Traffic {
 // length is how long the trace takes at a mean rate.
 func (t *Traffic) length(rate float64) time.Duration {
 	return time.Duration(float64(t.Length) * t.Rate / rate)
+}
+
+// rateOf is the rate of a gate: of a speed, that of the trace as many times as fast. t may be nil.
+func (t *Traffic) rateOf(g slo.Gate) float64 {
+	if g.Speed && t != nil {
+		return g.Rate * t.Rate
+	}
+	return g.Rate
 }
 
 // variation is the squared coefficient of variation of the gaps between requests.

@@ -104,3 +104,26 @@ func TestAnswerSpeed(t *testing.T) {
 		t.Error(a.Speed())
 	}
 }
+
+// A gate on a speed is tried first, at the rate that the speed means, and decided by the estimate there.
+func TestGateOnSpeed(t *testing.T) {
+	traffic := NewTraffic(traceOf(100), 5*time.Second)
+	gate := slo.Gate{Rate: 1.5, Speed: true}
+	c := SearchConfig{Search: spec.Search{Budget: time.Minute}, Traffic: traffic,
+		Gates: []slo.Gate{gate}}.withDefaults()
+	if n := c.next(state{}); n.role != AtGate || n.rate != 15 || n.length != traffic.Length*2/3 {
+		t.Errorf("first: %+v", n)
+	}
+	// A step between two speeds says on which side the gate lies.
+	for _, c := range []struct {
+		lower, upper float64
+		want         slo.Outcome
+	}{{16, 17, slo.Pass}, {12, 13, slo.Fail}, {14, 16, slo.Undecided}} {
+		a := &Answer{Confidence: 0.95, Traffic: traffic, estimate: &maxrate.Estimate{Answer: maxrate.Answer{
+			Step: true, Met: true, Lower: c.lower, Upper: c.upper}}}
+		o := a.gate(gate)
+		if o.Outcome != c.want || !strings.Contains(o.Text, "1.50×") || !strings.Contains(o.Text, "max speed") {
+			t.Errorf("a max rate of %v to %v: %s", c.lower, c.upper, o)
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package tokens
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -158,6 +157,19 @@ func (f *fileSource) item(r record) (Item, error) {
 // plainItem makes an item of a record that is not one of a saved workload.
 func (f *fileSource) plainItem(r record) (Item, error) {
 	it := Item{}
+	turns, err := f.turnsOf(r)
+	if err != nil {
+		return Item{}, err
+	}
+	if len(turns) > 0 {
+		if !f.cfg.guideLLM {
+			it.fields = f.ownFields(r, turns[0].of.OutputTokens > 0)
+		}
+		for i := range turns {
+			turns[i].of.fields = it.fields
+		}
+		return f.askedItem(it, turns)
+	}
 	for kind, number := range map[string]*int{
 		"prompt_tokens_count_column": &it.PromptTokens,
 		"output_tokens_count_column": &it.OutputTokens,
@@ -290,128 +302,4 @@ func show(value any) string {
 		return fmt.Sprintf("it is %.80s", []byte(raw))
 	}
 	return fmt.Sprintf("it is %.80q", fmt.Sprint(value))
-}
-
-// turn is a message in the form of OpenAI (role, content) or of ShareGPT (from, value).
-type turn struct {
-	Role, From, Value string
-	Content           json.RawMessage
-	raw               json.RawMessage
-
-	// Of AIPerf's multi_turn.
-	Text         *string
-	Delay        json.RawMessage // ms
-	OutputLength json.RawMessage `json:"output_length"`
-	Extra        json.RawMessage
-}
-
-func conversation(value any) ([]turn, bool) {
-	raw, ok := value.(json.RawMessage)
-	if s, isText := value.(string); isText && strings.HasPrefix(s, `[{"`) { // CSV
-		raw, ok = json.RawMessage(s), true
-	}
-	var turns []turn
-	if raw = bytes.TrimSpace(raw); !ok || len(raw) == 0 || raw[0] != '[' || json.Unmarshal(raw, &turns) != nil {
-		return nil, false
-	}
-	isOther := func(t turn) bool { return !slices.Contains(shareGPTRoles, t.From) }
-	if !slices.ContainsFunc(turns, isOther) {
-		return turns, true // no message of ShareGPT's is sent as it is: the second reading is saved
-	}
-	var parts []json.RawMessage
-	if json.Unmarshal(raw, &parts) != nil {
-		return nil, false
-	}
-	for i, part := range parts {
-		turns[i].raw = part
-	}
-	return turns, true
-}
-
-// conversationItem sends a conversation up to its last answer, which says how long the output is to be. Of a ShareGPT
-// conversation it takes the first exchange, as other load generators do.
-func (f *fileSource) conversationItem(it Item, turns []turn) (Item, error) {
-	if len(turns) == 0 {
-		return Item{}, errors.New("its conversation is empty")
-	}
-	if areSpoken(turns) {
-		return f.spokenItem(it, turns)
-	}
-	if f.cfg.sessions != nil {
-		return f.sessionItem(it, turns)
-	}
-	answer := ""
-	if turns[0].From != "" {
-		for i, t := range turns {
-			switch {
-			case t.From == "system":
-				it.PrefixText = t.Value
-			case t.isHuman() && t.Value != "":
-				it.PromptText = t.Value
-				if i+1 < len(turns) {
-					answer = turns[i+1].Value
-				}
-				if f.found != nil && slices.ContainsFunc(turns[i+1:], turn.isHuman) {
-					f.found.further++
-				}
-			}
-			if it.PromptText != "" {
-				break
-			}
-		}
-		if it.PromptText == "" {
-			return Item{}, errors.New("its conversation has no turn of a human")
-		}
-	} else {
-		if last := turns[len(turns)-1]; last.Role == "assistant" {
-			answer = last.text()
-			turns = turns[:len(turns)-1]
-		}
-		var texts []string
-		var messages bytes.Buffer
-		messages.WriteByte('[')
-		if it.PrefixText != "" {
-			messages.Write(append(appendSystem(nil, it.PrefixText), ','))
-		}
-		for i, t := range turns {
-			if t.Role == "" || len(t.Content) == 0 {
-				const form = "role and content, or from and value"
-				return Item{}, fmt.Errorf("message %d of its conversation is %.80s; want %s", i+1, t.raw, form)
-			}
-			if i > 0 {
-				messages.WriteByte(',')
-			}
-			if err := json.Compact(&messages, t.raw); err != nil {
-				return Item{}, err
-			}
-			texts = append(texts, t.text())
-		}
-		if len(turns) == 0 {
-			return Item{}, errors.New("its conversation has nothing but an answer")
-		}
-		it.Messages = append(messages.Bytes(), ']')
-		it.PromptText = strings.Join(texts, "\n") // for text completions, and to be counted
-	}
-	f.measure(&it, answer)
-	return it, nil
-}
-
-// shareGPTRoles are the values of from that are known.
-var shareGPTRoles = []string{"system", "human", "user", "gpt", "chatgpt", "assistant"}
-
-// isHuman says whether a turn of ShareGPT's is a question.
-func (t turn) isHuman() bool { return t.From == "human" || t.From == "user" }
-
-// text is the content of a message, whether a text or a list of parts.
-func (t turn) text() string {
-	var s string
-	if json.Unmarshal(t.Content, &s) == nil {
-		return s
-	}
-	var parts []struct{ Text string }
-	_ = json.Unmarshal(t.Content, &parts) // what has no text, such as an image, adds none
-	for _, p := range parts {
-		s += p.Text
-	}
-	return s
 }

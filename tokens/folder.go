@@ -60,7 +60,7 @@ var splitNames = []string{"train", "pretrain", "cal", "val", "dev", "test", "eva
 func chooseSplit(folder string, splits []string) (string, error) {
 	for _, split := range splits {
 		if !filepath.IsLocal(split) || filepath.Base(split) != split || split == "." {
-			return "", fmt.Errorf("%s: dataset_dict.json names a split %.80q, which can't be the name of a folder in it",
+			return "", fmt.Errorf("%s: dataset_dict.json names a split %.80q, which can't be the name of a folder",
 				folder, split)
 		}
 	}

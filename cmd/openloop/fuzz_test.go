@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -178,7 +179,9 @@ func FuzzRunLine(f *testing.F) {
 		"--max-requests=-1\n--profile=synchronous", "--warmup=0.5\n--cooldown=0.5\n--profile=synchronous",
 		"--max-seconds=inf",
 		"--header\nX: KEY\n--profile=synchronous", "--api-key=KEY", "--target=http://me:KEY@h",
-		"--server-metrics=http://me:KEY@h/m",
+		"--server-metrics=http://me:KEY@h/m", "--server-metrics=p=http://me:KEY@h/m\n--server-metrics=d=http://h/m",
+		"--server-metrics=p=http://h/m\n--server-metrics=p=http://h/m", "--server-metrics=auto\n--server-metrics=off",
+		"--server-metrics==http://h", "--target=a=http://me:KEY@h\n--target=b=http://h",
 		"--profile=throughput\n--rate=1.5", "--grace=-1s", "--rampup=1000000h", "--slo=ttft:p95<1s errors<1%",
 		"--gate=rate>=1e400",
 		"--outputs=json,,csv", "--extra-body={", "--data=prompt_tokens=1",
@@ -258,6 +261,9 @@ func FuzzRunLine(f *testing.F) {
 	})
 }
 
+// keyInURL is a URL, with a name before it or without, in whose login a key is.
+var keyInURL = regexp.MustCompile(`^([A-Za-z0-9_.-]+=)?http://me:KEY@[^@]*$`)
+
 // mayHideKey says whether a key stands nowhere but where one belongs: as the value of a flag that has one, or before
 // the host of a URL.
 func mayHideKey(args []string, key string) bool {
@@ -269,7 +275,7 @@ func mayHideKey(args []string, key string) bool {
 		switch {
 		case !strings.Contains(arg, key), value:
 		case secret && joined && !strings.Contains(flag, key):
-		case isURL && joined && strings.HasPrefix(rest, "http://me:"+key+"@"):
+		case isURL && joined && keyInURL.MatchString(strings.ReplaceAll(rest, key, "KEY")):
 		default:
 			return false
 		}

@@ -34,6 +34,7 @@ import (
 	"github.com/openloop/openloop/sweep"
 	"github.com/openloop/openloop/sweep/enginemetrics"
 	"github.com/openloop/openloop/tokens"
+	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
 // runOptions are what a run of GuideLLM's command has beside its spec.
@@ -336,8 +337,7 @@ func (s *session) checkFiles() error {
 		s.spec.Endpoint.ClientKey: "holds the client's key",
 	}
 	if exists(w.Tokenizer) {
-		taken[w.Tokenizer] = "is the tokenizer"
-		taken[filepath.Join(w.Tokenizer, "tokenizer.json")] = "is the tokenizer"
+		taken[tokenizer.File(w.Tokenizer)] = "is the tokenizer"
 	}
 	switch {
 	case w.Data != nil:

@@ -53,6 +53,7 @@ type specFlags struct {
 	promptTokens, outputTokens lengthFlags
 	prefixTokens, prefixCount  int
 	turns, turnTokens          lengthFlags
+	speeds                     bool // a trace is sent at several speeds: no flag
 	wholeTalks                 bool
 	thinkTime, history         string
 	seed, promptSeed           int64
@@ -186,7 +187,7 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 
 	set.StringVar(&f.tokenizer, "tokenizer", "auto",
 		"`TOKENIZER`: whose tokens prompts are made of: auto (the endpoint's own count), o200k_base, cl100k_base, a "+
-			"tokenizer.json or .tiktoken file, or none")
+			"tokenizer.json, .model (SentencePiece) or .tiktoken file, or none")
 	set.StringArrayVar(&f.data, "data", nil,
 		"`DATA`: requests to send instead of synthetic ones: a file (jsonl, json, csv, txt, parquet, "+
 			"arrow, each also gzipped; one of --save-workload), a folder that Hugging Face's datasets saved, or "+
@@ -222,9 +223,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.StringArrayVar(&f.objectives, "slo", nil,
 		"`OBJECTIVES`: what to judge the stages by (default \""+defaultObjectives+"\"); may be repeated")
 	set.StringArrayVar(&f.gates, "gate", nil,
-		"`GATE`: exit 3 unless it holds: rate>=N (the objectives hold at N req/s or more) or slo@N (they hold "+
-			"at N); may be "+
-			"repeated")
+		"`GATE`: exit 3 unless it holds: rate>=N (the objectives hold at N req/s or more), slo@N (they hold at N), "+
+			"or speed>=N of a trace; may be repeated")
 	set.Float64Var(&f.confidence, "confidence", slo.DefaultConfidence, "confidence with which a stage passes or fails")
 	set.StringArrayVar(&f.serverMetrics, "server-metrics", []string{"auto"},
 		"`WHERE`: the engine's own Prometheus metrics, read once a second: auto (/metrics of the host of each "+
@@ -405,6 +405,14 @@ func (f *specFlags) spec(args []string) (spec.Spec, error) {
 		g, err := slo.ParseGate(text)
 		if err != nil {
 			return s, usageError("--gate: %w", err)
+		}
+		switch {
+		case g.Speed && !f.speeds:
+			return s, withHint(usageError("--gate %s is of a search over the speed of a trace", g),
+				"openloop sweep --trace FILE --gate "+g.String())
+		case !g.Speed && f.speeds:
+			return s, withHint(usageError("--gate %s and --trace contradict each other: the search has speeds", g),
+				"--gate 'speed>=1.5'")
 		}
 		s.Gates = append(s.Gates, g)
 	}

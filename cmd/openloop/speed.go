@@ -31,6 +31,7 @@ func (s *session) searchSpeed(ctx context.Context, progress *progress) (*sweep.R
 	result := &sweep.Result{}
 	search := sweep.SearchConfig{
 		Search: *s.spec.Plan.Sweep.Search, Confidence: s.spec.Confidence, Traffic: s.traffic,
+		Gates: s.spec.Gates,
 	}
 	progress.searching(fmt.Sprintf("searching for the max speed: until it is known to ±%s %%, at most %v",
 		num.Exact(100*search.Precision), search.Budget))

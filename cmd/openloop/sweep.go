@@ -117,7 +117,7 @@ func (f *sweepFlags) spec(args []string) (spec.Spec, error) {
 }
 
 // speedless are the flags of openloop sweep that a search over the speed of a trace has no use for.
-var speedless = []string{"sweep-size", "arrival", "no-search", "fast", "max-seconds-per-stage", "early-stop", "gate",
+var speedless = []string{"sweep-size", "arrival", "no-search", "fast", "max-seconds-per-stage", "early-stop",
 	"workers", "warmup", "cooldown", "data", "mix", "save-workload"}
 
 // speedSpec is spec for --trace: its stages send the same traffic at several speeds.
@@ -129,7 +129,7 @@ func (f *sweepFlags) speedSpec(args []string) (spec.Spec, error) {
 				"--max-seconds and --max-requests take the beginning of a trace, --budget bounds the search")
 		}
 	}
-	f.traceSpeed = 1
+	f.traceSpeed, f.speeds = 1, true
 	if _, err := (loadFlags{}).traceLoad(f.specFlags); err != nil {
 		return spec.Spec{}, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/openloop/openloop/endpoint"
 	"github.com/openloop/openloop/guidellm"
 	"github.com/openloop/openloop/tokens"
+	"github.com/openloop/openloop/tokens/tokenizer"
 )
 
 // recordEndings are those of the files of records that openloop reads, configEndings those of descriptions of synthetic
@@ -230,15 +231,12 @@ func columnNames(kind string, value any) ([]string, error) {
 	return names, nil
 }
 
-// readProcessor finds a tokenizer.json where --processor names one.
+// readProcessor finds a tokenizer where --processor names one.
 func (c *Command) readProcessor(a *arguments) {
 	w := &c.Spec.Workload
 	w.Tokenizer = "auto"
 	if name := a.processor.Value; a.processor.Valid {
-		path := name
-		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			path = filepath.Join(path, "tokenizer.json")
-		}
+		path := tokenizer.File(name)
 		name = endpoint.RedactUserinfo(name)
 		c.Args.Processor = guidellm.Some(name)
 		if _, err := os.Stat(path); err == nil {

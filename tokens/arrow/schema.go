@@ -100,8 +100,8 @@ func (s *schema) field(t table, depth int) *field {
 // ofType reads what a type says beside its name.
 func (f *field) ofType(t table) {
 	if name, known := unread[f.kind]; known || f.kind == 0 || f.kind > 26 {
-		fail("column %q has the type %d (%s), which is not read: leave it out, or save the data as Parquet or JSON lines",
-			f.name, f.kind, name)
+		fail("column %q has the type %d (%s), which is not read: leave it out, or save the data as Parquet", f.name,
+			f.kind, name)
 	}
 	if t.data == nil {
 		fail("column %q has no type", f.name)

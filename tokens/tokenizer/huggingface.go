@@ -14,7 +14,8 @@ import (
 
 // huggingFace is a tokenizer.json: the byte-level BPE of GPT-2, Llama 3, Qwen2 to Qwen3.5, DeepSeek V3, gpt-oss and
 // others that split text in the same ways; SentencePiece's BPE (Llama 2, Mistral v1, Gemma) and Unigram (T5, XLM-R);
-// BERT's WordPiece. It gives the same tokens as Hugging Face's own library with add_special_tokens=False.
+// BERT's WordPiece. It gives the same tokens as Hugging Face's own library with add_special_tokens=False. A .model file
+// of SentencePiece becomes one as well, with the tokens of SentencePiece's library.
 type huggingFace struct {
 	name      string
 	changes   []normalizer
@@ -500,16 +501,21 @@ func (a *addedTokens) add(text string, t addedTokenFile) {
 	}
 }
 
+// first is the longest token that a text, which is not empty, begins with.
+func (a *addedTokens) first(text string) (best addedToken) {
+	for _, t := range a.byFirst[text[0]] {
+		if len(t.text) > len(best.text) && strings.HasPrefix(text, t.text) {
+			best = t
+		}
+	}
+	return best
+}
+
 // cut passes on the tokens, and the text between them; start says whether it is where the text starts.
 func (a *addedTokens) cut(text string, token func(id int), between func(text string, start bool)) {
 	from := 0
 	for i := 0; a.any && i < len(text); {
-		best := addedToken{}
-		for _, t := range a.byFirst[text[i]] {
-			if len(t.text) > len(best.text) && strings.HasPrefix(text[i:], t.text) {
-				best = t
-			}
-		}
+		best := a.first(text[i:])
 		if best.text == "" {
 			i++
 			continue

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -128,7 +129,13 @@ type unigram struct {
 	penalty  float64         // the score of an unknown character
 	fallback bool
 	bytes    [256]int32
+	// single adds scores up in single precision and takes unknown characters for nothing else, as SentencePiece's own
+	// library does; Hugging Face's has double precision.
+	single bool
 }
+
+// farFromZero is how far scores may go in single precision: from there on they count from zero again.
+const farFromZero = 100_000
 
 // unigramNode is the best way to a place in the piece.
 type unigramNode struct {
@@ -146,12 +153,25 @@ func (m *unigram) encode(piece string, ids []int, _ *merger) []int {
 		best[i].from = -1
 	}
 	better := func(at int, score float64, from int, id int32) {
+		if m.single {
+			score = float64(float32(score))
+		}
 		if n := &best[at]; n.from < 0 || score > n.score {
 			*n = unigramNode{score, int32(from), id}
 		}
 	}
 	for from, r := range piece {
 		here, width, single := best[from].score, utf8.RuneLen(r), false
+		if m.single && math.Abs(here) > farFromZero {
+			for i := range best[from:] {
+				if n := &best[from+i]; i == 0 || n.from >= 0 {
+					n.score = float64(float32(n.score - here))
+				} else if i > longestToken {
+					break
+				}
+			}
+			here = 0
+		}
 		for end := from + 1; end <= len(piece); end++ {
 			text := piece[from:end]
 			if id, ok := m.tokens[text]; ok {
@@ -167,25 +187,30 @@ func (m *unigram) encode(piece string, ids []int, _ *merger) []int {
 		}
 	}
 	// From the end to the start; unknown characters side by side are one token.
-	var parts []string
+	type part struct {
+		text    string
+		unknown bool
+	}
+	var parts []part
 	for end := len(piece); end > 0; {
 		from := int(best[end].from)
-		if best[end].id == m.unknown {
+		unknown := best[end].id == m.unknown
+		if unknown {
 			for from > 0 && best[from].id == m.unknown {
 				from = int(best[from].from)
 			}
 		}
-		parts = append(parts, piece[from:end])
+		parts = append(parts, part{piece[from:end], unknown})
 		end = from
 	}
-	for i := len(parts) - 1; i >= 0; i-- {
-		id, ok := m.tokens[parts[i]]
+	for _, p := range slices.Backward(parts) {
+		id, ok := m.tokens[p.text]
 		switch {
-		case ok:
+		case ok && !(m.single && p.unknown):
 			ids = append(ids, int(id))
 		case m.fallback:
-			for j := range len(parts[i]) {
-				ids = append(ids, int(m.bytes[parts[i][j]]))
+			for j := range len(p.text) {
+				ids = append(ids, int(m.bytes[p.text[j]]))
 			}
 		default:
 			ids = append(ids, int(m.unknown))

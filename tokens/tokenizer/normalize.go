@@ -180,6 +180,10 @@ func readCharsmap(encoded string) (*charsmap, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseCharsmap(data)
+}
+
+func parseCharsmap(data []byte) (*charsmap, error) {
 	if len(data) < 4 {
 		return nil, errors.New("it is cut off")
 	}
@@ -200,7 +204,25 @@ func readCharsmap(encoded string) (*charsmap, error) {
 
 // lookUp returns what the shortest start of a text that is in the map becomes; Hugging Face's library takes the
 // shortest too, and for the whole of the text.
-func (c *charsmap) lookUp(text string) (string, bool) {
+func (c *charsmap) lookUp(text string) (replacement string, ok bool) {
+	c.starts(text, func(_ int, becomes string) bool {
+		replacement, ok = becomes, true
+		return false
+	})
+	return replacement, ok
+}
+
+// longest returns what the longest start of a text that is in the map becomes, and how long that start is; 0: none is.
+func (c *charsmap) longest(text string) (replacement string, length int) {
+	c.starts(text, func(n int, becomes string) bool {
+		replacement, length = becomes, n
+		return true
+	})
+	return replacement, length
+}
+
+// starts passes on the starts of a text that are in the map, the shortest first, until found says false.
+func (c *charsmap) starts(text string, found func(length int, becomes string) bool) {
 	offset := func(unit uint32) uint32 { return unit >> 10 << (unit & (1 << 9) >> 6) }
 	at := offset(c.units[0])
 	for i := range len(text) {
@@ -209,27 +231,28 @@ func (c *charsmap) lookUp(text string) (string, bool) {
 		}
 		at ^= uint32(text[i])
 		if int64(at) >= int64(len(c.units)) {
-			return "", false
+			return
 		}
 		unit := c.units[at]
 		if unit&(1<<31|0xff) != uint32(text[i]) {
-			return "", false
+			return
 		}
 		at ^= offset(unit)
 		if unit>>8&1 == 0 {
 			continue
 		}
 		if int64(at) >= int64(len(c.units)) {
-			return "", false
+			return
 		}
 		start := int64(c.units[at] & (1<<31 - 1))
 		if start > int64(len(c.texts)) {
-			return "", false
+			return
 		}
 		replacement, _, _ := strings.Cut(c.texts[start:], "\x00")
-		return replacement, true
+		if !found(i+1, replacement) {
+			return
+		}
 	}
-	return "", false
 }
 
 // normalize replaces grapheme clusters of up to five bytes, and the characters of the others.

@@ -5,6 +5,7 @@
 //	embedded.go         the encodings that are part of the program
 //	huggingface.go      a tokenizer.json: its parts, and byte-level BPE
 //	models.go           its other models: SentencePiece's BPE and Unigram, WordPiece
+//	sentencepiece.go    a .model file of SentencePiece, by the same models
 //	normalize.go        its normalisers
 //	bertranges.go       the characters that BERT's steps look for
 //	split.go            how a text is cut into pieces before merging, for the regular expressions that are known
@@ -46,28 +47,42 @@ type Tokenizer interface {
 	Decode(tokens []int) string
 }
 
-// Open opens what is named: o200k_base or cl100k_base, a tokenizer.json or a directory that holds one, or a .tiktoken
-// file. It fails with an [UnsupportedError] where any part of a tokenizer.json is not known.
+// Open opens what is named: o200k_base or cl100k_base, a tokenizer.json, a .model file of SentencePiece, a directory
+// that holds one of the two, or a .tiktoken file. It fails with an [UnsupportedError] where any part of one of the
+// first two is not known.
 func Open(name string) (Tokenizer, error) {
 	if name == "o200k_base" || name == "cl100k_base" {
 		return openEmbedded(name)
 	}
-	info, err := os.Stat(name)
-	if err != nil {
+	if _, err := os.Stat(name); err != nil {
 		return nil, fmt.Errorf("tokenizer %q: there are o200k_base, cl100k_base, "+
-			"and files that end in .json or .tiktoken: %w", name, err)
+			"and files that end in .json, .model or .tiktoken: %w", name, err)
 	}
-	if info.IsDir() {
-		name = filepath.Join(name, "tokenizer.json")
-	}
-	switch strings.ToLower(filepath.Ext(name)) {
-	case ".json":
+	name = File(name)
+	switch ending := strings.ToLower(filepath.Ext(name)); {
+	case ending == ".json":
 		return openHuggingFace(name)
-	case ".tiktoken":
+	case ending == ".model" || strings.Contains(filepath.Base(name), ".model.v"): // Mistral's have a version behind
+		return openSentencePiece(name)
+	case ending == ".tiktoken":
 		return openTiktoken(name)
 	}
-	return nil, fmt.Errorf("tokenizer %q: want a file that ends in .json (Hugging Face's tokenizer.json) or .tiktoken",
-		name)
+	return nil, fmt.Errorf("tokenizer %q: want a file that ends in .json (Hugging Face's tokenizer.json), .model "+
+		"(SentencePiece's) or .tiktoken", name)
+}
+
+// File is the file that a name stands for: in a model's folder the tokenizer, by the names that models give it.
+func File(name string) string {
+	if info, err := os.Stat(name); err != nil || !info.IsDir() {
+		return name
+	}
+	names := []string{"tokenizer.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"}
+	for _, file := range names {
+		if _, err := os.Stat(filepath.Join(name, file)); err == nil {
+			return filepath.Join(name, file)
+		}
+	}
+	return filepath.Join(name, names[0])
 }
 
 // largestFile is how large a tokenizer's file may be. Those of large vocabularies have 35 MB.
