@@ -69,8 +69,8 @@ func rows() []row {
 		// Both by chance: what is evenly spaced meets tokens that come in step with it, or not, as the rates have it.
 		{Name: "poisson-long", Engine: usual, Rate: 300, Poisson: true, Output: 128, Seconds: 200, Verdicts: fit,
 			Extra: true},
-		{Name: "sessions-poisson", Engine: usual, Rate: 75, Poisson: true, Turns: 4, Think: 44 * time.Second, Output: 128,
-			Seconds: 200, Verdicts: fit, Extra: true},
+		{Name: "sessions-poisson", Engine: usual, Rate: 75, Poisson: true, Turns: 4, Think: 44 * time.Second,
+			Output: 128, Seconds: 200, Verdicts: fit, Extra: true},
 		{Name: "report", Engine: "fixed?ttft=1ms&itl=1us", Streams: 64, Output: 128, Report: 1_000_000, Extra: true},
 	}
 }
