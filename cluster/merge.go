@@ -111,7 +111,8 @@ func (s *stage) gather(m *loadgen.Measured) {
 		for schedule != nil && !sessions && len(m.Records) < r.index {
 			offset, _ := schedule.At(len(m.Records))
 			of := s.requests.kind(len(m.Records))
-			add(&request{record: loadgen.Record{Scheduled: m.Start + int64(offset), Class: of.class, Target: of.target}})
+			due := m.Start + int64(offset)
+			add(&request{record: loadgen.Record{Scheduled: due, Class: of.class, Target: of.target}})
 		}
 		add(r)
 	}

@@ -158,6 +158,19 @@ func (f *fileSource) item(r record) (Item, error) {
 // plainItem makes an item of a record that is not one of a saved workload.
 func (f *fileSource) plainItem(r record) (Item, error) {
 	it := Item{}
+	turns, err := f.turnsOf(r)
+	if err != nil {
+		return Item{}, err
+	}
+	if len(turns) > 0 {
+		if !f.cfg.guideLLM {
+			it.fields = f.ownFields(r, turns[0].of.OutputTokens > 0)
+		}
+		for i := range turns {
+			turns[i].of.fields = it.fields
+		}
+		return f.askedItem(it, turns)
+	}
 	for kind, number := range map[string]*int{
 		"prompt_tokens_count_column": &it.PromptTokens,
 		"output_tokens_count_column": &it.OutputTokens,

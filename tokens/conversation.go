@@ -129,37 +129,19 @@ func (f *fileSource) spokenItem(it Item, turns []turn) (Item, error) {
 		it.PrefixText += *turns[0].Text
 		turns = turns[1:]
 	}
-	if len(turns) == 0 || len(turns) > mostTurns {
-		return Item{}, fmt.Errorf("its conversation has %d turns; want 1 to %d", len(turns), mostTurns)
-	}
-	random := ofSession(f.cfg.seed, f.talks)
-	f.talks++
+	var all []askedTurn
 	for i, t := range turns {
 		of := Item{PromptText: *t.Text, fields: it.fields}
+		if i == 0 {
+			of.PrefixText = it.PrefixText
+		}
 		think, err := t.timing(&of)
 		if err != nil {
 			return Item{}, fmt.Errorf("turn %d of its conversation: %w", i+1, err)
 		}
-		f.measure(&of, "")
-		if i == 0 {
-			it.PromptText, it.PromptTokens, it.OutputTokens = of.PromptText, of.PromptTokens, of.OutputTokens
-			f.measure(&it, "")
-			if f.cfg.sessions == nil {
-				break
-			}
-			it.whole = true
-			continue
-		}
-		if given := f.cfg.sessions.Think; given != (ThinkTime{}) {
-			think = given.sample(random)
-		}
-		it.Turns = append(it.Turns, Turn{Think: think, PromptText: of.PromptText, PromptTokens: of.PromptTokens,
-			OutputTokens: of.OutputTokens})
+		all = append(all, askedTurn{of, think})
 	}
-	if f.cfg.sessions == nil && len(turns) > 1 && f.found != nil {
-		f.found.further++
-	}
-	return it, nil
+	return f.askedItem(it, all)
 }
 
 // timing reads when a turn of AIPerf's is due, from the answer before, and how long its answer is to be.
