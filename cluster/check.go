@@ -41,8 +41,8 @@ func (b *batch) check(known int, start, elapsed int64) error {
 		}
 		known = max(known, e.Index+1)
 		r := &e.Record
-		if err := within(r.Scheduled, r.Started, r.Sent, r.FirstEvent, r.FirstToken, r.LastToken, r.LastEvent,
-			r.End); err != nil {
+		if err := within(r.Scheduled, r.Started, r.Sent, r.FirstEvent, r.FirstToken, r.FirstOutput, r.LastToken,
+			r.LastEvent, r.End); err != nil {
 			return err
 		}
 	}

@@ -297,8 +297,8 @@ func (s *stage) indexOf(p *part, own int, r *loadgen.Record) int {
 
 // shift moves the times of a record to another clock; 0 means never.
 func shift(r *loadgen.Record, by int64) {
-	for _, t := range []*int64{&r.Scheduled, &r.Started, &r.Sent, &r.FirstEvent, &r.FirstToken, &r.LastToken,
-		&r.LastEvent, &r.End, &r.Began} {
+	for _, t := range []*int64{&r.Scheduled, &r.Started, &r.Sent, &r.FirstEvent, &r.FirstToken, &r.FirstOutput,
+		&r.LastToken, &r.LastEvent, &r.End, &r.Began} {
 		if *t != 0 {
 			*t += by
 		}

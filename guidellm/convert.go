@@ -96,6 +96,7 @@ func statsOf(m *loadgen.Measured, rec *loadgen.Record) stats.Request {
 	t.ResolveStart, t.RequestStart = at(rec.Started), at(rec.Sent)
 	t.FirstRequestIteration, t.LastRequestIteration = at(rec.FirstEvent), at(rec.LastEvent)
 	t.FirstTokenIteration, t.LastTokenIteration = at(rec.FirstToken), at(rec.LastToken)
+	t.FirstOutputIteration = at(rec.FirstOutput)
 	t.ResolveEnd, t.Finalized = at(rec.End), at(rec.End)
 
 	switch {
@@ -220,10 +221,12 @@ type requestNotes struct {
 	SendDelay        float64       `json:"send_delay"`
 	ScheduledTTFT    Null[float64] `json:"scheduled_ttft,omitempty"`    // from the scheduled time
 	ScheduledLatency Null[float64] `json:"scheduled_latency,omitempty"` // from the scheduled time
-	Connecting       float64       `json:"connecting,omitempty"`        // DNS, TCP and TLS
-	HTTPStatus       int64         `json:"http_status,omitempty"`
-	ErrorKind        string        `json:"error_kind,omitempty"`
-	AskedOutput      int64         `json:"asked_output_tokens,omitempty"`
+	// FirstOutput is from the sending to the first token of the answer itself: content or a tool call, not reasoning.
+	FirstOutput Null[float64] `json:"time_to_first_output_token,omitempty"`
+	Connecting  float64       `json:"connecting,omitempty"` // DNS, TCP and TLS
+	HTTPStatus  int64         `json:"http_status,omitempty"`
+	ErrorKind   string        `json:"error_kind,omitempty"`
+	AskedOutput int64         `json:"asked_output_tokens,omitempty"`
 	// OutputTokens are those of a request that did not complete, where the server counted others than events came.
 	OutputTokens Null[int64] `json:"output_tokens,omitempty"`
 	// PromptUnknown says that the server gave no count of prompt tokens; GuideLLM's field has what was asked for.
@@ -257,6 +260,9 @@ func notesOf(rec *loadgen.Record, index int) *requestNotes {
 	}
 	if d, ok := rec.ScheduledTTFT(); ok {
 		n.ScheduledTTFT = Some(d.Seconds())
+	}
+	if rec.FirstOutput > 0 {
+		n.FirstOutput = Some(float64(rec.FirstOutput-rec.Sent) / 1e9)
 	}
 	if d, ok := rec.ScheduledLatency(); ok {
 		n.ScheduledLatency = Some(d.Seconds())

@@ -129,7 +129,8 @@ func (r *Request) request(status loadgen.Status, began time.Time) (q report.Requ
 	}
 	q = report.Request{
 		Index: int(notes.Index.Value), Scheduled: at(t.TargetedStart), Sent: at(t.RequestStart),
-		FirstToken: at(t.FirstTokenIteration), LastToken: at(t.LastTokenIteration), End: at(t.ResolveEnd),
+		FirstToken: at(t.FirstTokenIteration), FirstOutput: num.Absent(), LastToken: at(t.LastTokenIteration),
+		End:          at(t.ResolveEnd),
 		PromptTokens: int(s.Input.TextTokens), CachedTokens: -1, OutputTokens: int(t.TokenIterations),
 		AskedOutput: int(notes.AskedOutput), Status: status.String(), HTTPStatus: int(notes.HTTPStatus),
 		ErrorKind: notes.ErrorKind, Error: r.Info.Error.Value, ResponseID: r.ResponseID.Value,
@@ -140,6 +141,9 @@ func (r *Request) request(status loadgen.Status, began time.Time) (q report.Requ
 		q.Tries = 1
 	}
 	q.Class, q.Target = int(notes.Class), int(notes.Target)
+	if notes.FirstOutput.Valid {
+		q.FirstOutput = micro(t.RequestStart.Value + notes.FirstOutput.Value - start)
+	}
 	if notes.PromptUnknown {
 		q.PromptTokens = -1
 	}

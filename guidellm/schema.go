@@ -355,7 +355,8 @@ func (r *Request) Stats() stats.Request {
 			TargetedStart: orNaN(t.TargetedStart), Queued: orNaN(t.Queued), Dequeued: orNaN(t.Dequeued),
 			ScheduledAt: orNaN(t.ScheduledAt), ResolveStart: orNaN(t.ResolveStart), RequestStart: orNaN(t.RequestStart),
 			FirstRequestIteration: orNaN(t.FirstRequestIteration), FirstTokenIteration: orNaN(t.FirstTokenIteration),
-			LastTokenIteration: orNaN(t.LastTokenIteration), LastRequestIteration: orNaN(t.LastRequestIteration),
+			FirstOutputIteration: orNaN(t.FirstTokenIteration), // schema 1 does not tell them apart
+			LastTokenIteration:   orNaN(t.LastTokenIteration), LastRequestIteration: orNaN(t.LastRequestIteration),
 			RequestEnd: orNaN(t.RequestEnd), ResolveEnd: orNaN(t.ResolveEnd), Finalized: orNaN(t.Finalized),
 		},
 		RequestIterations: int(t.RequestIterations), TokenIterations: int(t.TokenIterations),

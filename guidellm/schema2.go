@@ -181,9 +181,10 @@ func laterOf(r *Report, b *Benchmark) (*laterBenchmark, error) {
 		for request := range group.from {
 			kept := *request // the sequence may use one over and over
 			s := kept.Stats()
-			s.Status = group.as
+			notes := notesIn(&kept)
+			s.Status, s.FirstOutputIteration = group.as, orNaN(firstOutput(&kept, &notes))
 			requests = append(requests, s)
-			turns = append(turns, notesIn(&kept).Turn)
+			turns = append(turns, notes.Turn)
 			*group.to = append(*group.to, &kept)
 		}
 	}
@@ -211,10 +212,20 @@ func notesIn(r *Request) requestNotes {
 	return notes
 }
 
+// firstOutput is when the first token of the answer itself came; without openloop's notes, the first token.
+func firstOutput(r *Request, notes *requestNotes) Null[float64] {
+	if r.OpenLoop == nil {
+		return r.Info.Timings.FirstTokenIteration
+	}
+	return float(orNaN(r.Info.Timings.RequestStart) + orNaN(notes.FirstOutput))
+}
+
 func laterRequestOf(r *Request) *laterRequest {
 	notes, t := notesIn(r), &r.Info.Timings
 	s := r.Stats()
 	s.CountIterations()
+	output := firstOutput(r, &notes)
+	s.FirstOutputIteration = orNaN(output)
 	out := &laterRequest{
 		Type: r.Type, RequestID: r.RequestID, ResponseID: r.ResponseID, RequestArgs: r.RequestArgs, Output: r.Output,
 		InputMetrics: laterUsageOf(&r.InputMetrics), OutputMetrics: laterUsageOf(&r.OutputMetrics),
@@ -225,7 +236,7 @@ func laterRequestOf(r *Request) *laterRequest {
 		TotalTokens: number(s.TotalTokens()), TimeToFirstTokenMS: r.TimeToFirstTokenMS,
 		TimePerOutputTokenMS: float(s.TimePerOutputTokenMS()), InterTokenLatencyMS: float(s.InterTokenLatencyMS()),
 		TokensPerSecond: float(s.TokensPerSecond()), OutputTokensPerSecond: float(s.OutputTokensPerSecond()),
-		TimeToFirstOutputMS: r.TimeToFirstTokenMS, IterTokens: float(s.IterTokensPerIteration()),
+		TimeToFirstOutputMS: float(s.TimeToFirstOutputTokenMS()), IterTokens: float(s.IterTokensPerIteration()),
 		OutputTokensPerIter: float(s.OutputTokensPerIteration()), OpenLoop: r.OpenLoop,
 	}
 	out.InputMetrics.CachedTokens = notes.CachedTokens
@@ -238,7 +249,7 @@ func laterRequestOf(r *Request) *laterRequest {
 		StartedAt: r.Info.StartedAt, CompletedAt: r.Info.CompletedAt,
 		Timings: laterTimings{
 			t.TargetedStart, t.Queued, t.Dequeued, t.ScheduledAt, t.ResolveStart, t.RequestStart,
-			t.FirstRequestIteration, t.FirstTokenIteration, t.FirstTokenIteration, t.LastTokenIteration,
+			t.FirstRequestIteration, t.FirstTokenIteration, output, t.LastTokenIteration,
 			t.LastRequestIteration, t.RequestIterations, t.TokenIterations, t.RequestEnd, t.ResolveEnd, t.Finalized,
 		},
 	}

@@ -83,6 +83,8 @@ func requestColumns() []requestColumn {
 		moment("sent_s", func(r *record) int64 { return r.Sent }, func(q *tableRow) *num.Value { return &q.Sent }),
 		moment("first_token_s", func(r *record) int64 { return r.FirstToken },
 			func(q *tableRow) *num.Value { return &q.FirstToken }),
+		moment("first_output_token_s", func(r *record) int64 { return r.FirstOutput },
+			func(q *tableRow) *num.Value { return &q.FirstOutput }),
 		moment("last_token_s", func(r *record) int64 { return r.LastToken },
 			func(q *tableRow) *num.Value { return &q.LastToken }),
 		moment("end_s", func(r *record) int64 { return r.End }, func(q *tableRow) *num.Value { return &q.End }),
@@ -209,7 +211,7 @@ func (t *requestTable) requests() ([]report.Request, error) {
 func unknownRequest(index int) report.Request {
 	return report.Request{
 		Index: index, Scheduled: num.Absent(), Sent: num.Absent(), FirstToken: num.Absent(), LastToken: num.Absent(),
-		End: num.Absent(), PromptTokens: -1, CachedTokens: -1,
+		FirstOutput: num.Absent(), End: num.Absent(), PromptTokens: -1, CachedTokens: -1,
 	}
 }
 
@@ -217,7 +219,7 @@ func unknownRequest(index int) report.Request {
 func derive(q *report.Request, events int) {
 	between := func(to, from num.Value) num.Value { return nano(float64(to - from)) } // absent if one is
 	q.SendDelay, q.TTFT = between(q.Sent, q.Scheduled), between(q.FirstToken, q.Sent)
-	q.ScheduledTTFT = between(q.FirstToken, q.Scheduled)
+	q.ScheduledTTFT, q.ScheduledTTFO = between(q.FirstToken, q.Scheduled), between(q.FirstOutput, q.Scheduled)
 	q.Latency, q.TPOT, q.ITL = num.Absent(), num.Absent(), num.Absent()
 	if q.Status == loadgen.Completed.String() {
 		q.Latency = between(q.End, q.Sent)

@@ -200,6 +200,7 @@ type request struct {
 	minTokens    int
 	ignoreEOS    bool
 	prefix       prefixSource
+	reasons      bool                 // its answer begins with reasoning
 	cached       *promptTokensDetails // of its prompt, for the usage; nil: not told
 }
 

@@ -55,6 +55,8 @@ type Config struct {
 	// TemplateTokens is what the chat template adds to the prompt tokens of a chat request. Default 8, the overhead of
 	// Qwen's template around one message; -1 is none.
 	TemplateTokens int
+	// ReasoningTokens is how many tokens of a chat answer that streams are reasoning: the first ones, never the last.
+	ReasoningTokens int
 	// ImageTokens is what an image of a chat request adds to its prompt tokens, whatever its size. 0: the model takes
 	// no images, and refuses them.
 	ImageTokens int

@@ -122,6 +122,7 @@ func specKeys() map[string]func(*Config, string) error {
 		"max_model_len":          count(func(c *Config) *int { return &c.MaxModelLen }),
 		"template_tokens":        count(func(c *Config) *int { return &c.TemplateTokens }),
 		"image_tokens":           count(func(c *Config) *int { return &c.ImageTokens }),
+		"reasoning_tokens":       count(func(c *Config) *int { return &c.ReasoningTokens }),
 		"truth_limit":            count(func(c *Config) *int { return &c.TruthLimit }),
 		"fault_every":            count(func(c *Config) *int { return &c.FaultEvery }),
 		"prefix_caching":         boolean(func(c *Config) *bool { return &c.PrefixCaching }),

@@ -81,6 +81,7 @@ func (s *Server) newStream(req *request, truth *Truth, fault Fault) *stream {
 	if s.cfg.TruthTokens {
 		truth.Tokens = make([]int64, 0, output)
 	}
+	req.reasons = s.cfg.ReasoningTokens > 0
 	if req.stream {
 		created := s.wallOrigin.Add(time.Duration(truth.Read)).Unix()
 		switch model := s.cfg.Model; req.api {
@@ -251,7 +252,10 @@ func (st *stream) emit(scratch *scratch, due int64, generated, count int) bool {
 			}
 		}
 		tokens++
-		if st.streams {
+		switch thinks := k <= st.server.cfg.ReasoningTokens && k < st.seq.Output && st.wire.thought != nil; {
+		case thinks && st.streams:
+			payload = st.wire.appendThought(payload, tokenText(t.Index, k-1))
+		case st.streams:
 			payload = st.wire.appendToken(payload, tokenText(t.Index, k-1), k == st.seq.Output)
 		}
 	}

@@ -22,8 +22,11 @@ type template struct {
 	role   []byte // the event before the first token; chat only
 	prefix []byte // of a token event
 	suffix []byte
-	last   []byte // suffix of the last token's event where that carries the finish reason; else nil
-	tail   []byte // finish event, usage event where asked for, [DONE]
+	// thought and thoughtEnd take the place of prefix and suffix where a token is reasoning; nil: none is.
+	thought, thoughtEnd []byte
+
+	last []byte // suffix of the last token's event where that carries the finish reason; else nil
+	tail []byte // finish event, usage event where asked for, [DONE]
 
 	api    api
 	after  []byte // what comes behind the number of a token event, which follows suffix; nil: it has none
@@ -33,6 +36,7 @@ type template struct {
 type chunkChoiceDelta struct {
 	Role    string  `json:"role,omitempty"`
 	Content *string `json:"content,omitempty"`
+	Thought *string `json:"reasoning,omitempty"` // in the place of content
 }
 
 type chatChunkChoice struct {
@@ -164,6 +168,12 @@ func buildTemplate(
 
 	jsonEvent(&buf, token(nil))
 	t.prefix, t.suffix = cutAtMark(cut())
+	if req.chat && req.reasons {
+		c := head
+		c.Choices = []any{chatTokenChoice{chatChunkChoice: chatChunkChoice{Delta: chunkChoiceDelta{Thought: &text}}}}
+		jsonEvent(&buf, c)
+		t.thought, t.thoughtEnd = cutAtMark(cut())
+	}
 	if merged {
 		jsonEvent(&buf, token(&finishReason))
 		_, t.last = cutAtMark(cut())
@@ -188,6 +198,11 @@ func buildTemplate(
 func cutAtMark(b []byte) (before, after []byte) {
 	i := bytes.LastIndex(b, []byte(mark))
 	return b[:i:i], b[i+len(mark):]
+}
+
+// appendThought adds the event of one token of reasoning to b.
+func (t *template) appendThought(b []byte, text string) []byte {
+	return append(append(append(b, t.thought...), text...), t.thoughtEnd...)
 }
 
 // appendToken adds the event of one token to b. Token texts need no JSON escaping.

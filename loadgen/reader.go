@@ -330,6 +330,9 @@ func (r *reader) token(at int64) {
 	} else {
 		r.gaps = append(r.gaps, at-rec.LastToken)
 	}
+	if rec.FirstOutput == 0 && r.delta.Answer {
+		rec.FirstOutput = at
+	}
 	rec.LastToken = at
 	rec.TokenEvents++
 	r.shard.tokens.Add(1)

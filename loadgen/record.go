@@ -104,9 +104,11 @@ type Record struct {
 	Sent       int64 // just before the first byte was written on the chosen connection; of the first try
 	FirstEvent int64 // the first event of the stream, whatever it held
 	FirstToken int64 // the first token event: content, reasoning or a tool call
-	LastToken  int64 // the last token event
-	LastEvent  int64 // the last event, [DONE] included
-	End        int64 // the response was complete, or the request had failed or been cancelled
+	// FirstOutput is the first token event of the answer itself: content or a tool call, not reasoning alone.
+	FirstOutput int64
+	LastToken   int64 // the last token event
+	LastEvent   int64 // the last event, [DONE] included
+	End         int64 // the response was complete, or the request had failed or been cancelled
 
 	DelaySum int64 // Σ (user-space stamp − kernel stamp) over its token events, ns; 0 without kernel stamps
 	DelayMax int64 // the largest of them
@@ -180,6 +182,11 @@ func (r *Record) TTFT() (d time.Duration, ok bool) {
 // ScheduledTTFT is the time from Scheduled to the first token event: what a user who came at that time felt.
 func (r *Record) ScheduledTTFT() (d time.Duration, ok bool) {
 	return time.Duration(r.FirstToken - r.Scheduled), r.FirstToken > 0
+}
+
+// ScheduledTTFO is the time from Scheduled to the first token event of the answer itself.
+func (r *Record) ScheduledTTFO() (d time.Duration, ok bool) {
+	return time.Duration(r.FirstOutput - r.Scheduled), r.FirstOutput > 0
 }
 
 // Latency is the time from Sent to the end of the response; ok is false unless the request completed.

@@ -2,11 +2,12 @@ package loadgen
 
 import (
 	"container/heap"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Session is a sequence of requests, of which each is due when the answer to the one before has come, and a think time
@@ -103,20 +104,17 @@ func (c *conversation) advance(answer []byte) *Turn {
 	if len(before.Answer) > 0 {
 		c.history = append(c.history, before.Answer...)
 	} else {
-		c.history = appendAnswer(c.history, answer)
+		c.history = AppendAnswer(c.history, answer)
 	}
 	c.history = append(c.history, ',')
 	return &c.session.Turns[c.turn]
 }
 
-// appendAnswer appends what a model answered as a message.
-func appendAnswer(b, text []byte) []byte {
-	quoted, err := json.Marshal(string(text))
-	if err != nil {
-		panic(fmt.Sprintf("loadgen: a text that can't be written as JSON: %v", err)) // any string can be
-	}
-	b = append(b, `{"role":"assistant","content":`...)
-	return append(append(b, quoted...), '}')
+// AppendAnswer appends what a model answered as a message of a chat.
+func AppendAnswer[text []byte | string](dst []byte, answer text) []byte {
+	dst = append(dst, `{"role":"assistant","content":`...)
+	dst, _ = jsontext.AppendQuote(dst, answer) // what is not UTF-8 becomes U+FFFD
+	return append(dst, '}')
 }
 
 // mark notes in a record which turn of a session it is of.

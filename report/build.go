@@ -116,6 +116,10 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 	}
 	s.Requests = countRequests(m)
 	s.TTFT, s.TPOT = LatencyOf(st.Judgement.Values(m, slo.TTFT)), LatencyOf(st.Judgement.Values(m, slo.TPOT))
+	if slices.ContainsFunc(m.Records, func(r loadgen.Record) bool { return r.FirstOutput > r.FirstToken }) {
+		ttfo := LatencyOf(st.Judgement.Values(m, slo.TTFO))
+		s.TTFO = &ttfo
+	}
 	for _, j := range st.Judgement.Objectives {
 		s.observedGaps(j)
 	}

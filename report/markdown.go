@@ -54,20 +54,24 @@ func WriteMarkdown(w io.Writer, r *Result) error {
 // markdownStages writes the table of the stages. Rates are requests a second.
 func markdownStages(b *strings.Builder, r *Result) {
 	rows := [][]string{{"outcome", "stage", "client", "req/s asked", "sent", "done", "in flight", "TTFT p50, ms", "p95",
-		"p99", "TPOT p50, ms", "p95", "output tokens/s", "errors"}}
+		"p99", "TTFO p95, ms", "TPOT p50, ms", "p95", "output tokens/s", "errors"}}
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		outcome := "–"
 		if s.Judged() {
 			outcome = outcomeMark(s.Judgement.Outcome)
 		}
+		ttfo := "-"
+		if s.TTFO != nil {
+			ttfo = cell(s.TTFO.P95)
+		}
 		rows = append(rows, []string{
 			outcome, s.Name, string(s.Client.Level), cell(s.Rates.Asked), num.Three(s.Rates.Sent),
 			num.Three(s.Rates.Done), num.Three(s.InFlight), cell(s.TTFT.P50), cell(s.TTFT.P95), cell(s.TTFT.P99),
-			cell(s.TPOT.P50), cell(s.TPOT.P95), num.Three(s.Rates.Output), num.Thousands(s.Requests.Errored),
+			ttfo, cell(s.TPOT.P50), cell(s.TPOT.P95), num.Three(s.Rates.Output), num.Thousands(s.Requests.Errored),
 		})
 	}
-	markdownTable(b, rows, 3)
+	markdownTable(b, used(rows, 1), 3)
 }
 
 // markdownFacts are what matters beside the table.

@@ -15,12 +15,15 @@ type Request struct {
 	Scheduled  num.Value `json:"scheduled_s"`   // the time the arrival process gave it
 	Sent       num.Value `json:"sent_s"`        // just before its first byte was written
 	FirstToken num.Value `json:"first_token_s"` // the first token came
-	LastToken  num.Value `json:"last_token_s"`  // the last token came
-	End        num.Value `json:"end_s"`         // the response was complete, or the request had failed
+	// FirstOutput is when the first token of the answer itself came: content or a tool call, not reasoning alone.
+	FirstOutput num.Value `json:"first_output_token_s"`
+	LastToken   num.Value `json:"last_token_s"` // the last token came
+	End         num.Value `json:"end_s"`        // the response was complete, or the request had failed
 
 	SendDelay     num.Value `json:"send_delay_s"`     // sent − scheduled
 	TTFT          num.Value `json:"ttft_s"`           // first token − sent
 	ScheduledTTFT num.Value `json:"ttft_scheduled_s"` // first token − scheduled: what objectives bound
+	ScheduledTTFO num.Value `json:"ttfo_scheduled_s"` // first token of the answer itself − scheduled
 	TPOT          num.Value `json:"tpot_s"`           // (last − first token) / (output tokens − 1)
 	ITL           num.Value `json:"itl_mean_s"`       // mean gap between its token events
 	Latency       num.Value `json:"latency_s"`        // end − sent; of completed requests
@@ -99,10 +102,10 @@ func requestOf(m *loadgen.Measured, i int) Request {
 	}
 	q := Request{
 		Index: i, Scheduled: at(r.Scheduled), Sent: at(r.Sent), FirstToken: at(r.FirstToken),
-		LastToken: at(r.LastToken), End: at(r.End),
+		FirstOutput: at(r.FirstOutput), LastToken: at(r.LastToken), End: at(r.End),
 		SendDelay: since(r.Sent, r.Scheduled), TTFT: since(r.FirstToken, r.Sent),
-		ScheduledTTFT: since(r.FirstToken, r.Scheduled),
-		TPOT:          num.Absent(), ITL: num.Absent(), Latency: num.Absent(),
+		ScheduledTTFT: since(r.FirstToken, r.Scheduled), ScheduledTTFO: since(r.FirstOutput, r.Scheduled),
+		TPOT: num.Absent(), ITL: num.Absent(), Latency: num.Absent(),
 		PromptTokens: int(r.PromptTokens), CachedTokens: int(r.CachedTokens), OutputTokens: r.Tokens(),
 		AskedOutput: int(r.AskedOutput), Status: r.Status.String(), HTTPStatus: int(r.HTTPStatus),
 		ErrorKind: r.Err.String(), Tries: int(r.Tries), Class: int(r.Class), Target: int(r.Target),

@@ -118,6 +118,9 @@ type Stage struct {
 	// time. A percentile that an objective bounds is the objective's observed value: no latency has two values.
 	TTFT Latency `json:"ttft"`
 	TPOT Latency `json:"tpot"`
+	// TTFO is to the first token of the answer itself, from the scheduled time: content or a tool call, no reasoning.
+	// nil where it is the TTFT, since no request began with reasoning.
+	TTFO *Latency `json:"ttfo,omitempty"`
 	// ITL is over every gap between two token events of the stage.
 	ITL Latency `json:"itl"`
 	// SendDelay is sent − scheduled; open loops only.

@@ -224,6 +224,11 @@ func (s *Stage) outcomeText() string {
 	return "-"
 }
 
+// Reasons says whether answers began with reasoning, so that the first token and the first of the answer differ.
+func (r *Result) Reasons() bool {
+	return slices.ContainsFunc(r.Stages, func(s Stage) bool { return s.TTFO != nil })
+}
+
 // longestName is how much of a stage's name the narrow table shows.
 const longestName = 15
 
@@ -231,52 +236,66 @@ const longestName = 15
 // says that the client was not valid.
 func (r *Result) table() [][]string {
 	ttft, _ := ShownStatistic(r.Asked.Objectives, slo.TTFT)
+	ttfo, _ := ShownStatistic(r.Asked.Objectives, slo.TTFO)
 	tpot, _ := ShownStatistic(r.Asked.Objectives, slo.TPOT)
 	rows := [][]string{
-		{"", "req/s", "", "in", "TTFT", "TPOT", "output", "", ""},
-		{"  stage", "sent", "done", "flight", ttft.String(), tpot.String(), "tok/s", "errors", "outcome"},
+		{"", "req/s", "", "in", "TTFT", "TTFO", "TPOT", "output", "", ""},
+		{"  stage", "sent", "done", "flight", ttft.String(), ttfo.String(), tpot.String(), "tok/s", "errors",
+			"outcome"},
 	}
+	reasons := r.Reasons()
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		mark := " "
 		if len(s.Client.Reasons) > 0 {
 			mark = SignWarning
 		}
+		inFlight, first := num.Three(s.InFlight), num.Absent()
+		if reasons { // there is room for one of the two
+			inFlight, first = "-", s.At(slo.TTFO, ttfo)
+		}
 		rows = append(rows, []string{
 			mark + " " + ansi.Truncate(s.Name, longestName, "…"), num.Three(s.Rates.Sent), num.Three(s.Rates.Done),
-			num.Three(s.InFlight), cell(s.At(slo.TTFT, ttft)), cell(s.At(slo.TPOT, tpot)), num.Amount(s.Rates.Output),
+			inFlight, cell(s.At(slo.TTFT, ttft)), cell(first), cell(s.At(slo.TPOT, tpot)), num.Amount(s.Rates.Output),
 			num.Thousands(s.Requests.Errored), s.outcomeText(),
 		})
 	}
-	return used(rows)
+	return used(rows, 2)
 }
 
 // wideTable has all columns.
 func (r *Result) wideTable() [][]string {
 	rows := [][]string{
-		{"", "req/s", "", "", "in", "TTFT", "", "", "TPOT", "", "", "ITL", "", "output", "", "delay", "", ""},
-		{"  stage", "asked", "sent", "done", "flight", "p50", "p95", "p99", "p50", "p95", "p99", "p50", "p99", "tok/s",
-			"errors", "p99", "client", "outcome"},
+		{"", "req/s", "", "", "in", "TTFT", "", "", "TTFO", "", "", "TPOT", "", "", "ITL", "", "output", "",
+			"delay", "", ""},
+		{"  stage", "asked", "sent", "done", "flight", "p50", "p95", "p99", "p50", "p95", "p99", "p50",
+			"p95", "p99", "p50", "p99", "tok/s", "errors", "p99", "client", "outcome"},
 	}
 	for i := range r.Stages {
 		s := &r.Stages[i]
+		ttfo := s.TTFO
+		if ttfo == nil {
+			none := LatencyOf(nil)
+			ttfo = &none
+		}
 		rows = append(rows, []string{
 			"  " + s.Name, cell(s.Rates.Asked), num.Three(s.Rates.Sent), num.Three(s.Rates.Done),
 			num.Three(s.InFlight), cell(s.TTFT.P50), cell(s.TTFT.P95), cell(s.TTFT.P99),
+			cell(ttfo.P50), cell(ttfo.P95), cell(ttfo.P99),
 			cell(s.TPOT.P50), cell(s.TPOT.P95), cell(s.TPOT.P99), cell(s.ITL.P50), cell(s.ITL.P99),
 			num.Amount(s.Rates.Output), num.Thousands(s.Requests.Errored), cell(s.SendDelay.P99),
 			string(s.Client.Level), s.outcomeText(),
 		})
 	}
-	return used(rows)
+	return used(rows, 2)
 }
 
-// used leaves out the columns that hold nothing in any row. Where such a column has the heading of a group, the next
-// one takes it over.
-func used(rows [][]string) [][]string {
+// used leaves out the columns that hold nothing in any row below so many of titles. Where such a column has the heading
+// of a group, the next one takes it over.
+func used(rows [][]string, titles int) [][]string {
 	for c := len(rows[0]) - 1; c >= 1; c-- {
 		empty := true
-		for _, row := range rows[2:] {
+		for _, row := range rows[titles:] {
 			empty = empty && row[c] == "-"
 		}
 		if !empty {

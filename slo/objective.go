@@ -35,6 +35,7 @@ type Metric string
 // into Latency and Unit too; one whose bound is a lower one has failed requests at 0, not at infinity.
 const (
 	TTFT    Metric = "ttft"    // to the first token
+	TTFO    Metric = "ttfo"    // to the first token of the answer itself: no reasoning
 	ITL     Metric = "itl"     // every gap between two token events is one observation
 	TPOT    Metric = "tpot"    // mean gap of one request: (last − first token) / (tokens − 1)
 	NTPOT   Metric = "ntpot"   // time to the end, per output token
@@ -101,7 +102,7 @@ func (op Op) holds(value, bound float64) bool {
 
 // RequestBound is one of the bounds that a request has to meet to count as good.
 type RequestBound struct {
-	Metric Metric // TTFT, TPOT, NTPOT or E2E
+	Metric Metric // TTFT, TTFO, TPOT, NTPOT or E2E
 	Op     Op     // Below or AtMost
 	Bound  time.Duration
 }

@@ -164,12 +164,12 @@ func (o Objective) window(s *loadgen.Measured, from, to int64) []observation {
 // horizon is how long after it was due a request is decided, whatever comes; 0 where that depends on the request.
 func (o Objective) horizon() time.Duration {
 	switch o.Metric {
-	case TTFT, E2E:
+	case TTFT, TTFO, E2E:
 		return time.Duration(o.Bound)
 	case Goodput:
 		h := time.Duration(0)
 		for _, b := range o.Each {
-			if b.Metric != TTFT && b.Metric != E2E {
+			if b.Metric != TTFT && b.Metric != TTFO && b.Metric != E2E {
 				return 0
 			}
 			h = max(h, b.Bound)
@@ -264,6 +264,12 @@ func measure(metric Metric, r *loadgen.Record, s *loadgen.Measured) measurement 
 			final, end = true, r.FirstToken
 		} else if final {
 			return measurement{} // a response without content
+		}
+	case TTFO:
+		if r.FirstOutput > 0 {
+			final, end = true, r.FirstOutput
+		} else if final {
+			return measurement{} // a response in one piece, or of reasoning alone
 		}
 	case TPOT:
 		divisor = r.Tokens() - 1

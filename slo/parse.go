@@ -138,7 +138,7 @@ func (p *objectiveParser) item() ([]Objective, error) {
 		}
 	}
 	switch o.Metric {
-	case TTFT, ITL, TPOT, NTPOT, E2E, SessionE2E:
+	case TTFT, TTFO, ITL, TPOT, NTPOT, E2E, SessionE2E:
 		return p.latencyObjective(o)
 	case Errors:
 		o.Statistic.Kind = Share
@@ -160,7 +160,7 @@ func (p *objectiveParser) item() ([]Objective, error) {
 		names = append(names, preset.Name)
 	}
 	return nil, p.fail(start,
-		"an objective begins with ttft, itl, tpot, ntpot, e2e, session_e2e, errors or goodput; presets are %s",
+		"an objective begins with ttft, ttfo, itl, tpot, ntpot, e2e, session_e2e, errors or goodput; presets are %s",
 		strings.Join(names, ", "))
 }
 
@@ -318,12 +318,13 @@ func (p *objectiveParser) goodputObjective(o Objective) ([]Objective, error) {
 		start := p.at
 		metric := Metric(strings.ToLower(p.take(isNameChar)))
 		switch metric {
-		case TTFT, TPOT, NTPOT, E2E:
+		case TTFT, TTFO, TPOT, NTPOT, E2E:
 		case ITL:
 			return nil, p.fail(start,
 				"goodput counts requests, and a request has many gaps: bound their mean with tpot")
 		default:
-			return nil, p.fail(start, "goodput takes bounds on ttft, tpot, ntpot and e2e, for example %s", example)
+			return nil, p.fail(start,
+				"goodput takes bounds on ttft, ttfo, tpot, ntpot and e2e, for example %s", example)
 		}
 		if p.at < len(p.in) && p.in[p.at] == ':' {
 			return nil, p.fail(p.at, "a bound inside goodput is on each request, without a statistic: %s", example)

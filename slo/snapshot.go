@@ -54,6 +54,9 @@ func forget(r *loadgen.Record, at int64) {
 	if r.FirstToken > at {
 		r.FirstToken, r.LastToken, r.TokenEvents = 0, 0, 0
 	}
+	if r.FirstOutput > at {
+		r.FirstOutput = 0
+	}
 	if r.LastToken > at { // its tokens are taken to have come evenly
 		gap := r.MeanGap()
 		gaps := int32(float64(at-r.FirstToken) / gap)

@@ -181,7 +181,7 @@ func (e *evidence) solve() *maxrate.Estimate {
 			objective.Metric = maxrate.TTFT
 		case slo.TPOT, slo.NTPOT:
 			objective.Metric = maxrate.TPOT
-		case slo.E2E:
+		case slo.E2E, slo.TTFO: // reasoning is decoded before the answer begins
 			objective.Metric = maxrate.E2E
 		}
 		q.Objectives = append(q.Objectives, objective)

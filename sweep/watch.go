@@ -242,6 +242,9 @@ func (w *watch) estimate(start, at int64, withoutToken int) *loadgen.Measured {
 			answered--
 			r.FirstToken = min(r.Scheduled+max(w.last.FirstToken-w.last.Scheduled, 1), at)
 			r.LastToken = r.FirstToken
+			if o := w.last.FirstOutput; o > 0 && r.Scheduled+o-w.last.Scheduled <= at {
+				r.FirstOutput = max(r.Scheduled+o-w.last.Scheduled, r.FirstToken)
+			}
 		}
 	}
 	return slo.Snapshot(&loadgen.Measured{Stage: w.stage, Start: start}, records, at)

@@ -6,8 +6,129 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/openloop/openloop/loadgen"
 )
+
+// turn is a message in the form of OpenAI (role, content) or of ShareGPT (from, value).
+type turn struct {
+	Role, From, Value string
+	Content           json.RawMessage
+	raw               json.RawMessage
+
+	// Of AIPerf's multi_turn.
+	Text         *string
+	Delay        json.RawMessage // ms
+	OutputLength json.RawMessage `json:"output_length"`
+	Extra        json.RawMessage
+}
+
+func conversation(value any) ([]turn, bool) {
+	raw, ok := value.(json.RawMessage)
+	if s, isText := value.(string); isText && strings.HasPrefix(s, `[{"`) { // CSV
+		raw, ok = json.RawMessage(s), true
+	}
+	var turns []turn
+	if raw = bytes.TrimSpace(raw); !ok || len(raw) == 0 || raw[0] != '[' || json.Unmarshal(raw, &turns) != nil {
+		return nil, false
+	}
+	isOther := func(t turn) bool { return !slices.Contains(shareGPTRoles, t.From) }
+	if !slices.ContainsFunc(turns, isOther) {
+		return turns, true // no message of ShareGPT's is sent as it is: the second reading is saved
+	}
+	var parts []json.RawMessage
+	if json.Unmarshal(raw, &parts) != nil {
+		return nil, false
+	}
+	for i, part := range parts {
+		turns[i].raw = part
+	}
+	return turns, true
+}
+
+// conversationItem sends a conversation up to its last answer, which says how long the output is to be. Of a ShareGPT
+// conversation it takes the first exchange, as other load generators do.
+func (f *fileSource) conversationItem(it Item, turns []turn) (Item, error) {
+	if len(turns) == 0 {
+		return Item{}, errors.New("its conversation is empty")
+	}
+	if areSpoken(turns) {
+		return f.spokenItem(it, turns)
+	}
+	if f.cfg.sessions != nil {
+		return f.sessionItem(it, turns)
+	}
+	answer := ""
+	if turns[0].From != "" {
+		for i, t := range turns {
+			switch {
+			case t.From == "system":
+				it.PrefixText = t.Value
+			case t.isHuman() && t.Value != "":
+				it.PromptText = t.Value
+				if i+1 < len(turns) {
+					answer = turns[i+1].Value
+				}
+				if f.found != nil && slices.ContainsFunc(turns[i+1:], turn.isHuman) {
+					f.found.further++
+				}
+			}
+			if it.PromptText != "" {
+				break
+			}
+		}
+		if it.PromptText == "" {
+			return Item{}, errors.New("its conversation has no turn of a human")
+		}
+	} else {
+		all, err := messages(turns)
+		if err != nil {
+			return Item{}, err
+		}
+		if last := all[len(all)-1]; last.assistant {
+			answer = last.text
+			all = all[:len(all)-1]
+		}
+		if len(all) == 0 {
+			return Item{}, errors.New("its conversation has nothing but an answer")
+		}
+		if it.PrefixText != "" {
+			it.Messages = append(appendSystem(nil, it.PrefixText), ',')
+		}
+		for i, m := range all {
+			if i > 0 {
+				it.Messages, it.PromptText = append(it.Messages, ','), it.PromptText+"\n"
+			}
+			it.Messages = append(it.Messages, m.message...)
+			it.PromptText += m.text // for text completions, and to be counted
+		}
+		it.Messages = append(append([]byte{'['}, it.Messages...), ']')
+	}
+	f.measure(&it, answer)
+	return it, nil
+}
+
+// shareGPTRoles are the values of from that are known.
+var shareGPTRoles = []string{"system", "human", "user", "gpt", "chatgpt", "assistant"}
+
+// isHuman says whether a turn of ShareGPT's is a question.
+func (t turn) isHuman() bool { return t.From == "human" || t.From == "user" }
+
+// text is the content of a message, whether a text or a list of parts.
+func (t turn) text() string {
+	var s string
+	if json.Unmarshal(t.Content, &s) == nil {
+		return s
+	}
+	var parts []struct{ Text string }
+	_ = json.Unmarshal(t.Content, &parts) // what has no text, such as an image, adds none
+	for _, p := range parts {
+		s += p.Text
+	}
+	return s
+}
 
 // said is a message of a conversation, as it is sent.
 type said struct {
@@ -25,10 +146,11 @@ func messages(turns []turn) ([]said, error) {
 		case t.From == "system":
 			m.message = appendSystem(nil, t.Value)
 		case t.From == "gpt" || t.From == "chatgpt" || t.From == "assistant":
-			m.assistant, m.message = true, appendAssistant(nil, t.Value)
+			m.assistant, m.message = true, loadgen.AppendAnswer(nil, t.Value)
 		case t.isHuman():
 			m.message = appendUser(nil, t.Value, nil)
-		case t.Role != "" && len(t.raw) > 0:
+		case t.Role != "" && len(t.raw) > 0 && (len(t.Content) > 0 || t.Role == "assistant"):
+			// An answer may have calls of tools alone.
 			var compact bytes.Buffer
 			if err := json.Compact(&compact, t.raw); err != nil {
 				return nil, err
@@ -41,11 +163,6 @@ func messages(turns []turn) ([]said, error) {
 		all = append(all, m)
 	}
 	return all, nil
-}
-
-func appendAssistant(dst []byte, text string) []byte {
-	dst = append(dst, `{"role":"assistant","content":`...)
-	return append(appendString(dst, text), '}')
 }
 
 // sessionItem sends a whole conversation as a session: each answer ends a turn, and what comes before it since the one

@@ -104,6 +104,11 @@ func TestDataFiles(t *testing.T) {
 			dataConfig{count: words}, []Item{{PromptText: "s\none two\na b\nq", PromptTokens: 6, OutputTokens: 3,
 				Messages: []byte(`[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":` +
 					`"one two"}]},{"role":"assistant","content":"a b"},{"role":"user","content":"q"}]`)}}},
+		{"tools.jsonl", `{"messages":[{"role":"user","content":"a"},{"role":"assistant","tool_calls":[{"id":"x"}]},` +
+			`{"role":"tool","content":"b"},{"role":"assistant","content":"c d"}]}`,
+			dataConfig{count: words}, []Item{{PromptText: "a\n\nb", PromptTokens: 2, OutputTokens: 2,
+				Messages: []byte(`[{"role":"user","content":"a"},{"role":"assistant","tool_calls":[{"id":"x"}]},` +
+					`{"role":"tool","content":"b"}]`)}}},
 		{"messages.csv", "messages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"one\"\"}]\"\n",
 			dataConfig{output: 3}, []Item{{PromptText: "one", OutputTokens: 3,
 				Messages: []byte(`[{"role":"user","content":"one"}]`)}}},

@@ -11,7 +11,8 @@
 //	arrow.go     the rows of Arrow files
 //	datascan.go  all records read once before any load: what can't be sent, and what is not used
 //	bodyfields.go  what a record says of its own request: sampling, structure, tools
-//	columns.go   which columns of a row are prompt, prefix and lengths; conversations
+//	columns.go   which columns of a row are prompt, prefix and lengths
+//	conversation.go  the messages of a conversation, as one request or as a session
 //	turncolumns.go  the turns of a row that has a column for each
 //	trace.go     recorded loads: when each request came, how long it was, what it shared with others
 //	traceform.go recognising a trace's blocks and times, and saying what it asks for

@@ -134,7 +134,7 @@ func (s *Synth) turns(it *Item) {
 		if !spec.Recorded || tokens == 0 {
 			return nil
 		}
-		return appendAssistant(nil, s.text(it.Index*mostTurns+turn, s.words(tokens), streamAnswer, false))
+		return loadgen.AppendAnswer(nil, s.text(it.Index*mostTurns+turn, s.words(tokens), streamAnswer, false))
 	}
 	it.whole = true
 	it.AnswerMessage = answer(0, it.OutputTokens)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/openloop/openloop/loadgen"
 )
 
 // sessionFields are what a line of a trace says of its session. Times are in ms, negative where there are none.
@@ -150,7 +152,7 @@ func (t *trace) session(s *Synth, i int, q traceRequest, spec TraceSpec) Item {
 		if alone || !spec.Sessions.Recorded {
 			return nil
 		}
-		return appendAssistant(nil, s.text(i*mostTurns+k, s.words(tokens), streamAnswer, false))
+		return loadgen.AppendAnswer(nil, s.text(i*mostTurns+k, s.words(tokens), streamAnswer, false))
 	}
 	it.AnswerMessage = answer(0, q.output)
 	random := ofSession(s.cfg.Seed, i)

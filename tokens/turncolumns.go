@@ -79,8 +79,8 @@ func isTurnBase(name, known string) bool {
 	return ok && (rest == "" || rest == "s" || rest == "es")
 }
 
-// turnColumns finds the columns of a kind by their turns: those of the first known name that has any. The column without
-// a number is that of turn 0.
+// turnColumns finds the columns of a kind by their turns: those of the first known name that has any. The column
+// without a number is that of turn 0.
 func (f *fileSource) turnColumns(r record, kind string) (byTurn map[int]string, numbered bool, err error) {
 	names := slices.Sorted(maps.Keys(r))
 	for _, known := range f.turnBases(kind) {
@@ -121,8 +121,8 @@ func (f *fileSource) plainText(r record) (string, bool) {
 	return "", false
 }
 
-// turnsOf are the turns of a record that has them in columns with numbers; none: it has no such columns. Turns without a
-// text, as the rows of a table have them behind their last one, are left out.
+// turnsOf are the turns of a record that has them in columns with numbers; none: it has no such columns. Turns without
+// a text, as the rows of a table have them behind their last one, are left out.
 func (f *fileSource) turnsOf(r record) ([]askedTurn, error) {
 	if f.cfg.guideLLM && f.cfg.sessions == nil { // GuideLLM 0.5.0 knows no turns
 		return nil, nil

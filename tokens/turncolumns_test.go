@@ -23,12 +23,12 @@ func TestTurnColumns(t *testing.T) {
 		columns map[string][]string
 		want    Item
 	}{
-		{`{"prefix":"be brief","prompt_0":"what is it","output_tokens_count_0":5,"prompt_1":"and that","output_tokens_1":6}`,
-			nil, Item{PrefixText: "be brief", PrefixTokens: 2, PromptText: "what is it", PromptTokens: 3, OutputTokens: 5,
-				whole: true, Turns: []Turn{turn("and that", 0)}}},
-		{`{"prompt":"what","prompt_10":"third one","prompt_2":"second","output_tokens_count":5,"output_tokens_count-10":7}`,
-			nil, Item{PromptText: "what", PromptTokens: 1, OutputTokens: 5, whole: true,
-				Turns: []Turn{turn("second", 0), turn("third one", 7)}}},
+		{`{"prefix":"be brief","prompt_0":"what is it","output_tokens_count_0":5,"prompt_1":"and that"}`,
+			nil, Item{PrefixText: "be brief", PrefixTokens: 2, PromptText: "what is it", PromptTokens: 3,
+				OutputTokens: 5, whole: true, Turns: []Turn{turn("and that", 0)}}},
+		{`{"prompt":"what","prompt_10":"third one","prompt_2":"second","output_tokens_count":5,` +
+			`"output_tokens_count-10":7}`, nil, Item{PromptText: "what", PromptTokens: 1, OutputTokens: 5, whole: true,
+			Turns: []Turn{turn("second", 0), turn("third one", 7)}}},
 		{`{"Questions-1":"a b","Questions-2":null,"Questions-3":"","Questions-4":"c","input_tokens_count_4":9}`, nil,
 			Item{PromptText: "a b", PromptTokens: 2, whole: true,
 				Turns: []Turn{{Think: time.Second, PromptText: "c", PromptTokens: 9}}}},

@@ -52,8 +52,7 @@ type ToolCallMetrics struct {
 // those whose first token came at or before its end; a request of unknown output tokens has one for each line that
 // carried output; what a request does not know is left out of the summaries by modality.
 //
-// scheduled says that the load has a schedule; first says whether a request is the first of its session. The time to
-// the first output token is TTFT: no request says which of its tokens was the first that was no reasoning.
+// scheduled says that the load has a schedule; first says whether a request is the first of its session.
 func CompileLater(w Window, requests []Request, scheduled bool, first func(i int) bool) *LaterMetrics {
 	asKnown := requests
 	requests = slices.Clone(requests)
@@ -72,13 +71,16 @@ func CompileLater(w Window, requests []Request, scheduled bool, first func(i int
 		Image:                    before.Image, Video: before.Video, Audio: before.Audio,
 		ToolCall: ToolCallMetrics{&Summary{}, &Summary{}, &Summary{}},
 	}
-	var inside, known, firstToken, afterFirst byStatus
+	var inside, known, firstToken, firstOutput, afterFirst byStatus
 	var root []weighted
 	for i := range requests {
 		r := &requests[i]
 		start, token := r.Start(), r.FirstTokenIteration
 		if defined(token) && token >= w.Start && orElse(start, token) <= w.End {
 			firstToken[r.Status] = append(firstToken[r.Status], r)
+		}
+		if output := r.FirstOutputIteration; defined(output) && output >= w.Start && orElse(start, output) <= w.End {
+			firstOutput[r.Status] = append(firstOutput[r.Status], r)
 		}
 		if end := r.End(); end >= w.Start && orElse(token, end) <= w.End {
 			afterFirst[r.Status] = append(afterFirst[r.Status], r)
@@ -102,7 +104,9 @@ func CompileLater(w Window, requests []Request, scheduled bool, first func(i int
 	m.TimeToFirstTokenMS = each(firstToken, func(r *Request) weighted {
 		return weighted{orZero(r.TimeToFirstTokenMS()), 1}
 	})
-	m.TimeToFirstOutputTokenMS = m.TimeToFirstTokenMS
+	m.TimeToFirstOutputTokenMS = each(firstOutput, func(r *Request) weighted {
+		return weighted{orZero(r.TimeToFirstOutputTokenMS()), 1}
+	})
 	m.InterTokenLatencyMS = each(afterFirst, func(r *Request) weighted {
 		return weighted{orZero(r.InterTokenLatencyMS()), float64(max(r.OutputTokens(), 1) - 1)}
 	})

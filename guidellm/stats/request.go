@@ -37,6 +37,7 @@ type Timings struct {
 	RequestStart          float64 // just before the HTTP call
 	FirstRequestIteration float64 // first line of the answer, of whatever kind
 	FirstTokenIteration   float64 // first line that carried output
+	FirstOutputIteration  float64 // of those, the first that was not reasoning alone (schema 2)
 	LastTokenIteration    float64 // last line that carried output
 	LastRequestIteration  float64 // last line of the answer
 	RequestEnd            float64 // when the HTTP call returned
@@ -47,7 +48,7 @@ type Timings struct {
 // NoTimings returns timings with every moment undefined.
 func NoTimings() Timings {
 	n := math.NaN()
-	return Timings{n, n, n, n, n, n, n, n, n, n, n, n, n}
+	return Timings{n, n, n, n, n, n, n, n, n, n, n, n, n, n}
 }
 
 // Usage counts what went into a request or came out of it. A negative count (None) is unknown.
@@ -133,6 +134,12 @@ func (r *Request) TotalTokens() int64 {
 // TimeToFirstTokenMS is 1000·(first token line − request start), NaN where undefined (time_to_first_token_ms).
 func (r *Request) TimeToFirstTokenMS() float64 {
 	return 1000 * (r.FirstTokenIteration - r.RequestStart)
+}
+
+// TimeToFirstOutputTokenMS is 1000·(first line of the answer itself − request start), NaN where undefined
+// (time_to_first_output_token_ms, of schema 2).
+func (r *Request) TimeToFirstOutputTokenMS() float64 {
+	return 1000 * (r.FirstOutputIteration - r.RequestStart)
 }
 
 // TimePerOutputTokenMS is 1000·(last token line − request start)/output tokens, NaN where undefined; without token

@@ -26,7 +26,7 @@ import (
 )
 
 // magic begins the file; the number is that of its format.
-const magic = "openloop records 4\n"
+const magic = "openloop records 5\n"
 
 // kind is what a frame holds.
 type kind byte

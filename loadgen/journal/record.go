@@ -8,13 +8,13 @@ import (
 	"github.com/openloop/openloop/loadgen/stream"
 )
 
-// recordSize is how many bytes a record takes: twelve of 64 bits, twelve of 32, and the rest.
-const recordSize = 12*8 + 12*4 + 3*2 + 6 + 2
+// recordSize is how many bytes a record takes: thirteen of 64 bits, twelve of 32, and the rest.
+const recordSize = 13*8 + 12*4 + 3*2 + 6 + 2
 
 // wide and narrow are the fields of a record, in the order of the file.
-func wide(r *loadgen.Record) [12]*int64 {
+func wide(r *loadgen.Record) [13]*int64 {
 	return [...]*int64{&r.Scheduled, &r.Started, &r.Connecting, &r.Sent, &r.FirstEvent, &r.FirstToken, &r.LastToken,
-		&r.LastEvent, &r.End, &r.DelaySum, &r.DelayMax, &r.Began}
+		&r.LastEvent, &r.End, &r.DelaySum, &r.DelayMax, &r.Began, &r.FirstOutput}
 }
 
 func narrow(r *loadgen.Record) [12]*int32 {

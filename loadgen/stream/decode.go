@@ -106,11 +106,12 @@ func (d *Delta) decodeChoice(choice map[string]json.RawMessage) error {
 			d.Token = d.Token || said != "" || thought
 			if key == "content" {
 				text += said
+				d.Answer = d.Answer || said != ""
 			}
 		}
 		var calls []json.RawMessage
 		if raw := fields["tool_calls"]; isValue(raw) && json.Unmarshal(raw, &calls) == nil && len(calls) > 0 {
-			d.Token = true
+			d.Token, d.Answer = true, true
 		}
 	}
 	if raw := choice["text"]; isValue(raw) {
@@ -118,7 +119,7 @@ func (d *Delta) decodeChoice(choice map[string]json.RawMessage) error {
 		if err := json.Unmarshal(raw, &s); err != nil {
 			return fmt.Errorf("text is not a string: %w", err)
 		}
-		d.Token = d.Token || s != ""
+		d.Token, d.Answer = d.Token || s != "", d.Answer || s != ""
 		text += s
 	}
 	if text != "" {

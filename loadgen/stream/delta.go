@@ -24,6 +24,7 @@ type Delta struct {
 	Content  []byte // the text as it stands between the quotes of its JSON string: perhaps escaped, see AppendText
 	escaped  bool
 	Token    bool // it carries content, reasoning or a tool call
+	Answer   bool // of what it carries, something is the answer's: content or a tool call
 	Finish   Finish
 	HasUsage bool
 	BadUsage bool  // usage holds what is not a count of tokens, which is taken as absent
@@ -85,7 +86,7 @@ func (t *Template) fits(d *Delta, data []byte) bool {
 		return false
 	}
 	*d = Delta{
-		Content: text, escaped: escaped, Token: true, Prompt: -1, Output: -1, Cached: -1,
+		Content: text, escaped: escaped, Token: true, Answer: true, Prompt: -1, Output: -1, Cached: -1,
 		ID: data[t.idAt : t.idAt+t.idLen],
 	}
 	return true

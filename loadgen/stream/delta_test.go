@@ -60,9 +60,9 @@ var chunks = []struct {
 		`error={"message":"The model ` + "`nope`" + ` does not exist.","type":"NotFoundError",` +
 			`"param":"model","code":404}`, false},
 	{"vLLM, reasoning", `{"id":"c","choices":[{"index":0,"delta":{"reasoning":"Okay"},"finish_reason":null}]}`,
-		`id=c token`, false},
+		`id=c reasoning`, false},
 	{"reasoning_content", `{"id":"c","choices":[{"index":0,"delta":{"content":null,"reasoning_content":"Hm\n"}}]}`,
-		`id=c token`, false},
+		`id=c reasoning`, false},
 	{"both spellings of reasoning, empty", `{"choices":[{"delta":{"reasoning":"","reasoning_content":""}}]}`,
 		``, false},
 	{"tool call", `{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"call_1","type":"function",` +
@@ -128,7 +128,7 @@ var chunks = []struct {
 	{"content in parts", `{"choices":[{"delta":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}]}`,
 		`token text="ab"`, true},
 	{"thinking in parts", `{"choices":[{"delta":{"content":[{"type":"thinking","thinking":[{"type":"text",` +
-		`"text":"a"}]}]}}]}`, `token`, true},
+		`"text":"a"}]}]}}]}`, `reasoning`, true},
 	{"content in no parts", `{"choices":[{"delta":{"content":[]}}]}`, ``, true},
 	{"content that is a number", `{"choices":[{"delta":{"content":7}}]}`, ``, true},
 	{"aborted", `{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"abort"}]}`, `finish=4`, false},
@@ -155,8 +155,11 @@ func said(d *Delta) string {
 	if len(d.ID) > 0 {
 		add("id=%s", d.ID)
 	}
-	if d.Token {
+	switch {
+	case d.Answer:
 		add("token")
+	case d.Token:
+		add("reasoning")
 	}
 	if d.Content != nil {
 		add("text=%q", d.AppendText(nil))

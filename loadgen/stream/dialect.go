@@ -66,23 +66,34 @@ func (d *Delta) DecodeAs(as Dialect, data []byte) error {
 	return d.decodeMessages(kind, top)
 }
 
-// responsesToken says whether an event of the Responses API brings what the model generated, and whether that is the
-// answer's text.
-func responsesToken(kind []byte) (token, text bool) {
+// part is what kind of token an event brings.
+type part uint8
+
+// The parts of an answer.
+const (
+	noPart        part = iota
+	reasoningPart      // what comes before the answer
+	otherPart          // the answer's, and not its text: a tool call, a refusal
+	textPart           // the answer's text
+)
+
+// responsesToken says what an event of the Responses API brings of what the model generated.
+func responsesToken(kind []byte) part {
 	switch string(kind) {
 	case "response.output_text.delta":
-		return true, true
-	case "response.reasoning_text.delta", "response.reasoning_summary_text.delta", "response.refusal.delta",
-		"response.function_call_arguments.delta", "response.custom_tool_call_input.delta",
+		return textPart
+	case "response.reasoning_text.delta", "response.reasoning_summary_text.delta":
+		return reasoningPart
+	case "response.refusal.delta", "response.function_call_arguments.delta", "response.custom_tool_call_input.delta",
 		"response.mcp_call_arguments.delta", "response.code_interpreter_call_code.delta":
-		return true, false
+		return otherPart
 	}
-	return false, false
+	return noPart
 }
 
 func (d *Delta) decodeResponses(kind string, top map[string]json.RawMessage, data []byte) error {
-	if token, isText := responsesToken([]byte(kind)); token {
-		return d.decodeDelta(top["delta"], isText)
+	if brings := responsesToken([]byte(kind)); brings != noPart {
+		return d.decodeDelta(top["delta"], brings)
 	}
 	switch kind {
 	case "": // an answer in one piece
@@ -114,18 +125,15 @@ func (d *Delta) decodeResponses(kind string, top map[string]json.RawMessage, dat
 }
 
 // decodeDelta takes what an event brings.
-func (d *Delta) decodeDelta(raw json.RawMessage, isText bool) error {
+func (d *Delta) decodeDelta(raw json.RawMessage, brings part) error {
 	if !isValue(raw) {
 		return nil
 	}
-	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
+	var said string
+	if err := json.Unmarshal(raw, &said); err != nil {
 		return fmt.Errorf("delta is not a string: %w", err)
 	}
-	d.Token = text != ""
-	if isText && text != "" {
-		d.Content = []byte(text)
-	}
+	d.tokenText([]byte(said), false, brings)
 	return nil
 }
 
@@ -164,10 +172,11 @@ func (d *Delta) decodeResponse(response map[string]json.RawMessage, whole bool) 
 		return fmt.Errorf("output is not a list of items: %w", err)
 	}
 	for _, item := range items {
-		d.Token = d.Token || item.Type == "function_call" || item.Type == "reasoning" && len(item.Content) > 0
+		d.Answer = d.Answer || item.Type == "function_call"
+		d.Token = d.Token || d.Answer || item.Type == "reasoning" && len(item.Content) > 0
 		for _, part := range item.Content {
 			if part.Type == "output_text" && part.Text != "" {
-				d.Content, d.Token = append(d.Content, part.Text...), true
+				d.Content, d.Token, d.Answer = append(d.Content, part.Text...), true, true
 			}
 		}
 	}
@@ -189,11 +198,11 @@ func (d *Delta) decodeMessages(kind string, top map[string]json.RawMessage) erro
 		}
 		switch textOf(object["type"]) {
 		case "text_delta":
-			return d.decodeDelta(object["text"], true)
+			return d.decodeDelta(object["text"], textPart)
 		case "thinking_delta":
-			return d.decodeDelta(object["thinking"], false)
+			return d.decodeDelta(object["thinking"], reasoningPart)
 		case "input_json_delta":
-			return d.decodeDelta(object["partial_json"], false)
+			return d.decodeDelta(object["partial_json"], otherPart)
 		}
 	case "message_start":
 		if err := inner("message"); err != nil {
@@ -223,7 +232,8 @@ func (d *Delta) decodeMessages(kind string, top map[string]json.RawMessage) erro
 			return fmt.Errorf("content is not a list of blocks: %w", err)
 		}
 		for _, b := range blocks {
-			d.Token = d.Token || b.Text != "" || b.Thinking != "" || b.Type == "tool_use"
+			d.Answer = d.Answer || b.Text != "" || b.Type == "tool_use"
+			d.Token = d.Token || d.Answer || b.Thinking != ""
 			d.Content = append(d.Content, b.Text...)
 		}
 	}
@@ -296,7 +306,7 @@ func (s *scanner) plain(to *[]byte) bool {
 
 // responsesDelta reads a token event of the Responses API; false of any other.
 func (s *scanner) responsesDelta(d *Delta) bool {
-	var kind, text []byte
+	var kind, said []byte
 	var escaped bool
 	seen := 0
 	s.space()
@@ -308,8 +318,8 @@ func (s *scanner) responsesDelta(d *Delta) bool {
 			if !once(&seen, sawPart) {
 				return false
 			}
-			text, escaped, ok = s.str()
-			return ok && utf8.Valid(text)
+			said, escaped, ok = s.str()
+			return ok && utf8.Valid(said)
 		case "error":
 			return false
 		}
@@ -319,16 +329,16 @@ func (s *scanner) responsesDelta(d *Delta) bool {
 	if !ok || s.i != len(s.b) || seen != sawType|sawPart {
 		return false
 	}
-	token, isText := responsesToken(kind)
-	if token {
-		d.tokenText(text, escaped, isText)
+	brings := responsesToken(kind)
+	if brings != noPart {
+		d.tokenText(said, escaped, brings)
 	}
-	return token
+	return brings != noPart
 }
 
 // messagesDelta reads a content_block_delta of the Messages API; false of any other event.
 func (s *scanner) messagesDelta(d *Delta) bool {
-	var kind, part, text []byte
+	var kind, block, said []byte
 	var escaped bool
 	seen, texts := 0, 0
 	take := func(field int) (ok bool) {
@@ -336,8 +346,8 @@ func (s *scanner) messagesDelta(d *Delta) bool {
 		if !once(&seen, field) {
 			return false
 		}
-		text, escaped, ok = s.str()
-		return ok && utf8.Valid(text)
+		said, escaped, ok = s.str()
+		return ok && utf8.Valid(said)
 	}
 	s.space()
 	ok := s.object(func(key []byte) bool {
@@ -348,7 +358,7 @@ func (s *scanner) messagesDelta(d *Delta) bool {
 			return once(&seen, sawPart) && s.object(func(key []byte) bool {
 				switch string(key) {
 				case "type":
-					return once(&seen, sawPartType) && s.plain(&part)
+					return once(&seen, sawPartType) && s.plain(&block)
 				case "text":
 					return take(sawPartText)
 				case "thinking":
@@ -368,21 +378,25 @@ func (s *scanner) messagesDelta(d *Delta) bool {
 		return false
 	}
 	switch {
-	case string(part) == "text_delta" && seen&sawPartText != 0:
-		d.tokenText(text, escaped, true)
-	case string(part) == "thinking_delta" && seen&sawPartThinking != 0,
-		string(part) == "input_json_delta" && seen&sawPartJSON != 0:
-		d.tokenText(text, escaped, false)
+	case string(block) == "text_delta" && seen&sawPartText != 0:
+		d.tokenText(said, escaped, textPart)
+	case string(block) == "thinking_delta" && seen&sawPartThinking != 0:
+		d.tokenText(said, escaped, reasoningPart)
+	case string(block) == "input_json_delta" && seen&sawPartJSON != 0:
+		d.tokenText(said, escaped, otherPart)
 	default:
 		return false
 	}
 	return true
 }
 
-// tokenText takes the text of a token event.
-func (d *Delta) tokenText(text []byte, escaped, isText bool) {
-	d.Token = len(text) > 0
-	if isText && d.Token {
-		d.Content, d.escaped = text, escaped
+// tokenText takes what a token event says.
+func (d *Delta) tokenText(said []byte, escaped bool, brings part) {
+	if len(said) == 0 {
+		return
+	}
+	d.Token, d.Answer = true, brings != reasoningPart
+	if brings == textPart {
+		d.Content, d.escaped = said, escaped
 	}
 }

@@ -17,8 +17,8 @@ var dialectEvents = []struct {
 	{Responses, `{"content_index":0,"delta":" f\u00e9.YES","item_id":"80","logprobs":[],"output_index":0,` +
 		`"sequence_number":5,"type":"response.output_text.delta"}`, "token text= fé.YES"},
 	{Responses, `{"type":"response.output_text.delta","delta":""}`, ""},
-	{Responses, `{"type":"response.reasoning_text.delta","delta":"hm"}`, "token"},
-	{Responses, `{"type":"response.reasoning_summary_text.delta","delta":"hm"}`, "token"},
+	{Responses, `{"type":"response.reasoning_text.delta","delta":"hm"}`, "reasoning"},
+	{Responses, `{"type":"response.reasoning_summary_text.delta","delta":"hm"}`, "reasoning"},
 	{Responses, `{"type":"response.function_call_arguments.delta","delta":"{\"a\""}`, "token"},
 	{Responses, `{"text":".YES","type":"response.output_text.done"}`, ""},
 	{Responses, `{"response":{"id":"resp_9","incomplete_details":{"reason":"max_output_tokens"},"status":` +
@@ -44,7 +44,8 @@ var dialectEvents = []struct {
 	{Messages, `{"type":"content_block_start","content_block":{"type":"text","text":""},"index":0}`, ""},
 	{Messages, `{"type":"content_block_delta","delta":{"type":"text_delta","text":"sl\"ider"},"index":0}`,
 		`token text=sl"ider`},
-	{Messages, `{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}`, "token"},
+	{Messages, `{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}`,
+		"reasoning"},
 	{Messages, `{"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"hm"}}`, ""},
 	{Messages, `{"type":"content_block_delta","delta":{"type":"input_json_delta","partial_json":"{"}}`, "token"},
 	{Messages, `{"type": "ping"}`, ""},
@@ -69,8 +70,11 @@ func inWords(d *Delta) (s string) {
 		}
 		s += fmt.Sprintf(format, args...)
 	}
-	if d.Token {
+	switch {
+	case d.Answer:
 		add("token")
+	case d.Token:
+		add("reasoning")
 	}
 	if text := d.AppendText(nil); len(text) > 0 {
 		add("text=%s", text)

@@ -170,7 +170,7 @@ func (s *scanner) deltaField(key []byte, d *Delta, seen *int) bool {
 			return s.null()
 		}
 		return s.array(func() bool {
-			d.Token = true
+			d.Token, d.Answer = true, true
 			return s.value()
 		})
 	}
@@ -207,7 +207,7 @@ func (s *scanner) content(d *Delta) bool {
 		return false
 	}
 	if len(text) > 0 {
-		d.Content, d.escaped, d.Token = text, escaped, true
+		d.Content, d.escaped, d.Token, d.Answer = text, escaped, true, true
 	}
 	return true
 }

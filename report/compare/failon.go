@@ -117,12 +117,12 @@ func (f *Condition) parseMetric(name string) (offset int, err error) {
 	}
 	metric, statistic, _ := strings.Cut(name, ":")
 	switch slo.Metric(metric) {
-	case slo.TTFT, slo.TPOT, slo.NTPOT, slo.E2E:
+	case slo.TTFT, slo.TTFO, slo.TPOT, slo.NTPOT, slo.E2E:
 	case slo.ITL:
 		return 0, errors.New("gaps are kept as a histogram, which can't be tested: take tpot, which is their " +
 			"mean in a request")
 	default:
-		return 0, errors.New("a condition is on ttft, tpot, ntpot or e2e with a statistic, or on rate, tok/s, " +
+		return 0, errors.New("a condition is on ttft, ttfo, tpot, ntpot or e2e with a statistic, or on rate, tok/s, " +
 			"errors or goodput: ttft:p95>+10%")
 	}
 	objectives, err := slo.ParseObjectives(metric + ":" + statistic + "<1s")

@@ -67,7 +67,7 @@ func (v *view) observe(metric slo.Metric, each []slo.RequestBound) observations 
 		switch {
 		case known:
 			o.add(r, 1e3*value)
-		case r.Status != loadgen.Completed.String() && (metric == slo.TTFT || metric == slo.E2E):
+		case r.Status != loadgen.Completed.String() && (metric == slo.TTFT || metric == slo.TTFO || metric == slo.E2E):
 			return o
 		}
 	}
@@ -83,6 +83,8 @@ func latency(r *report.Request, metric slo.Metric) (seconds float64, known bool)
 		if r.ScheduledTTFT.IsAbsent() {
 			seconds = float64(r.TTFT)
 		}
+	case slo.TTFO:
+		seconds = float64(r.ScheduledTTFO)
 	case slo.TPOT:
 		if !completed {
 			return 0, false

@@ -673,7 +673,10 @@ func percentilesOf(s *report.Stage) chartView {
 	for _, of := range []struct {
 		name string
 		l    *report.Latency
-	}{{"TTFT", &s.TTFT}, {"TPOT", &s.TPOT}, {"ITL", &s.ITL}, {"send delay", &s.SendDelay}} {
+	}{{"TTFT", &s.TTFT}, {"TTFO", s.TTFO}, {"TPOT", &s.TPOT}, {"ITL", &s.ITL}, {"send delay", &s.SendDelay}} {
+		if of.l == nil {
+			continue
+		}
 		row := Row{Cells: []string{of.name}}
 		for _, x := range []num.Value{of.l.Mean, of.l.P50, of.l.P90, of.l.P95, of.l.P99, of.l.P999, of.l.Max} {
 			row.Cells = append(row.Cells, num.Three(float64(x)))
@@ -743,6 +746,7 @@ var glossary = []pair{
 	{"PASS, FAIL, UNDECIDED", "outcome of the objectives on a stage; UNDECIDED: too few requests to tell"},
 	{"client valid, suspect, invalid", "whether the load generator itself added to what it measured"},
 	{"TTFT", "time to first token: from the scheduled time of a request until its first token came"},
+	{"TTFO", "time to first output token: until the first token of the answer itself, after any reasoning"},
 	{"TPOT", "time per output token: (last − first token) / (output tokens − 1), one value a request"},
 	{"ITL", "gap between two consecutive tokens, each gap one value"},
 	{"p50, p95, p99", "half of the requests, 95 % and 99 % of them were this fast or faster"},

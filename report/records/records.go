@@ -61,17 +61,19 @@ type row struct {
 	RateAsked  *float64  `json:"rate_asked" parquet:"rate_asked,optional"`
 	Streams    *int32    `json:"streams" parquet:"streams,optional"`
 
-	Index      int64    `json:"index" parquet:"index"`
-	Status     string   `json:"status" parquet:"status,dict"`
-	Scheduled  *float64 `json:"scheduled_s" parquet:"scheduled_s,optional"`
-	Sent       *float64 `json:"sent_s" parquet:"sent_s,optional"`
-	FirstToken *float64 `json:"first_token_s" parquet:"first_token_s,optional"`
-	LastToken  *float64 `json:"last_token_s" parquet:"last_token_s,optional"`
-	End        *float64 `json:"end_s" parquet:"end_s,optional"`
+	Index       int64    `json:"index" parquet:"index"`
+	Status      string   `json:"status" parquet:"status,dict"`
+	Scheduled   *float64 `json:"scheduled_s" parquet:"scheduled_s,optional"`
+	Sent        *float64 `json:"sent_s" parquet:"sent_s,optional"`
+	FirstToken  *float64 `json:"first_token_s" parquet:"first_token_s,optional"`
+	FirstOutput *float64 `json:"first_output_token_s" parquet:"first_output_token_s,optional"`
+	LastToken   *float64 `json:"last_token_s" parquet:"last_token_s,optional"`
+	End         *float64 `json:"end_s" parquet:"end_s,optional"`
 
 	SendDelay     *float64 `json:"send_delay_s" parquet:"send_delay_s,optional"`
 	TTFT          *float64 `json:"ttft_s" parquet:"ttft_s,optional"`
 	ScheduledTTFT *float64 `json:"ttft_scheduled_s" parquet:"ttft_scheduled_s,optional"`
+	ScheduledTTFO *float64 `json:"ttfo_scheduled_s" parquet:"ttfo_scheduled_s,optional"`
 	TPOT          *float64 `json:"tpot_s" parquet:"tpot_s,optional"`
 	ITL           *float64 `json:"itl_mean_s" parquet:"itl_mean_s,optional"`
 	Latency       *float64 `json:"latency_s" parquet:"latency_s,optional"`
@@ -153,8 +155,9 @@ func rows(results []*report.Result) iter.Seq[*row] {
 func (r *row) fill(q *report.Request) {
 	r.Index, r.Status = int64(q.Index), q.Status
 	r.Scheduled, r.Sent, r.FirstToken = seconds(q.Scheduled), seconds(q.Sent), seconds(q.FirstToken)
-	r.LastToken, r.End = seconds(q.LastToken), seconds(q.End)
+	r.FirstOutput, r.LastToken, r.End = seconds(q.FirstOutput), seconds(q.LastToken), seconds(q.End)
 	r.SendDelay, r.TTFT, r.ScheduledTTFT = seconds(q.SendDelay), seconds(q.TTFT), seconds(q.ScheduledTTFT)
+	r.ScheduledTTFO = seconds(q.ScheduledTTFO)
 	r.TPOT, r.ITL, r.Latency = seconds(q.TPOT), seconds(q.ITL), seconds(q.Latency)
 	r.Session, r.Turn = count(q.Session, 1), count(q.Turn, 1)
 	r.PromptTokens, r.CachedTokens = count(q.PromptTokens, 0), count(q.CachedTokens, 0)

@@ -156,8 +156,8 @@ func parseSentencePiece(path string, data []byte) (*huggingFace, error) {
 	m, err := readModelFile(data)
 	if err != nil {
 		if _, err := parseRanks(data); err == nil { // as Llama 3's is
-			return nil, fmt.Errorf("%s is tiktoken's, whatever it is called: copy it to a name such as llama3.tiktoken, "+
-				"or take the model's tokenizer.json", path)
+			return nil, fmt.Errorf("%s is tiktoken's, whatever it is called: copy it to a name such as "+
+				"llama3.tiktoken, or take the model's tokenizer.json", path)
 		}
 		return nil, fmt.Errorf("%s is not a model of SentencePiece: %w", path, err)
 	}
@@ -184,8 +184,8 @@ func parseSentencePiece(path string, data []byte) (*huggingFace, error) {
 		}
 		_, twice := to[p.text]
 		if twice || p.text == "" || !utf8.ValidString(p.text) || len(p.text) > longestToken || p.score != p.score {
-			return nil, fmt.Errorf("%s: piece %d is %.80q with the score %v: want a text of its own of at most %d bytes",
-				path, i, p.text, p.score, longestToken)
+			return nil, fmt.Errorf("%s: piece %d is %.80q with the score %v: want a text of its own of at most %d "+
+				"bytes", path, i, p.text, p.score, longestToken)
 		}
 		to[p.text], t.texts[i] = int32(i), p.text
 	}
@@ -206,7 +206,8 @@ func parseSentencePiece(path string, data []byte) (*huggingFace, error) {
 			return nil, err
 		}
 	default:
-		return nil, &UnsupportedError{path, "model_type", fmt.Sprintf("%d (there are 1, Unigram, and 2, BPE)", m.modelType)}
+		return nil, &UnsupportedError{path, "model_type",
+			fmt.Sprintf("%d (there are 1, Unigram, and 2, BPE)", m.modelType)}
 	}
 	t.useSpaces()
 	normalize, err := m.normalizer(own)

@@ -47,9 +47,9 @@ type Tokenizer interface {
 	Decode(tokens []int) string
 }
 
-// Open opens what is named: o200k_base or cl100k_base, a tokenizer.json, a .model file of SentencePiece, a directory that
-// holds one of the two, or a .tiktoken file. It fails with an [UnsupportedError] where any part of a tokenizer.json or
-// a .model file is not known.
+// Open opens what is named: o200k_base or cl100k_base, a tokenizer.json, a .model file of SentencePiece, a directory
+// that holds one of the two, or a .tiktoken file. It fails with an [UnsupportedError] where any part of one of the
+// first two is not known.
 func Open(name string) (Tokenizer, error) {
 	if name == "o200k_base" || name == "cl100k_base" {
 		return openEmbedded(name)
