@@ -33,7 +33,7 @@ IMPORT      ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run build build-all test page-test race fuzz lint fmt-check vet staticcheck golangci-lint lint-lines \
-        bench bench-truth faults soak parity peers gateway knee-study compare-study man check-deploy check-install check-links \
+        bench bench-truth faults soak parity parity-newest peers gateway knee-study compare-study man check-deploy check-install check-links \
         image bench-openloop test-cluster clean
 
 help: ## list all targets
@@ -103,6 +103,9 @@ faults: build ## the fault campaign: misbehaving servers, and what must be said 
 
 soak: build ## send load with faults for SOAK (1h), and watch descriptors and memory
 	$(GO) run ./bench/faults -openloop $(BIN) -soak $(SOAK) $(ARGS)
+
+parity-newest: build ## the same with the newest GuideLLM that was tried, by the command lines of "guidellm run"
+	OPENLOOP=$(BIN) bench/parity/newest.sh $(ARGS)
 
 parity: build ## run the pinned GuideLLM and openloop at equal rates, compare the reports (installs GuideLLM)
 	OPENLOOP=$(BIN) bench/parity/run.sh $(ARGS)

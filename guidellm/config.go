@@ -206,13 +206,20 @@ func objectOf(v any) json.RawMessage {
 	return raw
 }
 
+// formatters are GuideLLM 0.5.0's classes that make requests (data/preprocessors/formatters.py). It has none for other
+// kinds; 0.8.1 has no such classes, it tells kinds by their path.
+var formatters = map[tokens.Format]string{
+	tokens.ChatCompletions: "GenerativeChatCompletionsRequestFormatter",
+	tokens.TextCompletions: "GenerativeTextCompletionsRequestFormatter",
+}
+
 // config says how a stage was run, in GuideLLM's objects.
 func (e *Exporter) config(result *report.Result, index int) Config {
 	a, limits := &e.Args, e.Spec.Limits
 	stage := result.Stages[index].Measured.Stage
-	formatter := "GenerativeChatCompletionsRequestFormatter"
-	if e.Spec.Workload.Format == tokens.TextCompletions {
-		formatter = "GenerativeTextCompletionsRequestFormatter"
+	preprocessors := []string{"GenerativeColumnMapper"}
+	if name, ok := formatters[e.Spec.Workload.Format]; ok {
+		preprocessors = append(preprocessors, name)
 	}
 	return Config{
 		ID: newUUID(), RunID: e.id.String(), RunIndex: int64(index),
@@ -225,7 +232,7 @@ func (e *Exporter) config(result *report.Result, index int) Config {
 		Profile:               objectOf(e.profile(result)),
 		Requests: objectOf(requestsConfig{
 			Data: pythonList(a.Data), DataArgs: "[]", DataSamples: a.DataSamples,
-			Preprocessors: []string{"GenerativeColumnMapper", formatter},
+			Preprocessors: preprocessors,
 			Collator:      "GenerativeRequestCollator", Sampler: "None", NumWorkers: 1, RandomSeed: a.RandomSeed,
 		}),
 		Backend: objectOf(e.backend()),
@@ -304,6 +311,9 @@ func (e *Exporter) profile(result *report.Result) profile {
 		}
 	}
 	rates := ratesOf(plan)
+	if speeds := e.speedRates(result); speeds != nil {
+		p.Type, plan.Profile, rates = arrivals, arrivals, speeds
+	}
 	if plan.Profile == "sweep" {
 		p.StrategyTypes = sweepTypes(arrivals, max(plan.Sweep.Size, len(p.StrategyTypes)))
 	}
@@ -340,6 +350,22 @@ func (e *Exporter) profile(result *report.Result) profile {
 		}
 	}
 	return p
+}
+
+// speedRates are the mean rates of the stages of a search for the highest speed of a trace, nil for any other run.
+// GuideLLM has no such search: its stages are those of a profile of given rates.
+func (e *Exporter) speedRates(result *report.Result) []float64 {
+	search := e.Spec.Plan.Search()
+	if search == nil || !search.Speed {
+		return nil
+	}
+	rates := []float64{}
+	for i := range result.Stages {
+		if stage := &result.Stages[i]; !stage.Search {
+			rates = append(rates, meanRate(stage.Load))
+		}
+	}
+	return rates
 }
 
 // sweepTypes are the kinds of a sweep's benchmarks, as GuideLLM computes them: the two probes, then the rates between.

@@ -51,6 +51,9 @@ func (e *Exporter) Export(result *report.Result) *Report {
 		},
 		Args: e.Args, Scenario: e.Scenario,
 	}
+	if rates := e.speedRates(result); len(rates) > 0 {
+		r.Args.Profile, r.Args.Rate = string(result.Stages[0].Load.Kind), rates
+	}
 	own := &ownPart{result: result}
 	for i := range result.Stages {
 		b := e.benchmark(result, i)

@@ -1,15 +1,13 @@
 package guidellm
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"reflect"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/openloop/openloop/guidellm/stats"
 )
@@ -164,6 +162,12 @@ func laterOf(r *Report, b *Benchmark) (*laterBenchmark, error) {
 		WarmupDuration: b.WarmupDuration, CooldownDuration: b.CooldownDuration, OpenLoop: b.OpenLoop,
 		Config: laterConfig(r, b),
 	}
+	for _, raw := range []*json.RawMessage{
+		&out.SchedulerState.EndQueuingConstraints, &out.SchedulerState.EndProcessingConstraints,
+		&out.SchedulerState.SchedulerConstraints,
+	} { // the constraint has another name there
+		*raw = bytes.Replace(*raw, []byte(`{"max_seconds":`), []byte(`{"max_duration":`), 1)
+	}
 	var requests []stats.Request
 	var turns []int64
 	for _, group := range []struct {
@@ -263,143 +267,4 @@ func laterUsageOf(u *Usage) laterUsage {
 	return laterUsage{
 		TextTokens: u.TextTokens, TextWords: u.TextWords, TextCharacters: u.TextCharacters, TotalTokens: u.TotalTokens,
 	}
-}
-
-// laterConfig is how a stage was run (benchmark/schemas/base.py). It asks for no intervals of confidence and no
-// warnings: the report has none.
-func laterConfig(r *Report, b *Benchmark) Object {
-	c := &b.Config
-	return Object{
-		{"id_", c.ID}, {"run_id", c.RunID}, {"run_index", c.RunIndex}, {"strategy", c.Strategy},
-		{"constraints", c.Constraints}, {"sample_size", nil}, {"warmup", transientObject(c.Warmup)},
-		{"cooldown", transientObject(c.Cooldown)}, {"prefer_response_metrics", c.PreferResponseMetrics}, {"slo", nil},
-		{"confidence", nil}, {"warnings", []any{}}, {"profile", laterProfile(r)}, {"requests", c.Requests},
-		{"backend", laterBackend(r, b)}, {"environment", c.Environment},
-	}
-}
-
-func transientObject(t Transient) Object {
-	var percent any
-	if t.Percent.Valid {
-		percent = t.Percent.Value
-	}
-	return Object{{"percent", percent}, {"value", t.Value}, {"mode", t.Mode}}
-}
-
-// laterScenario is what was asked for (schemas/benchmark/entrypoints.py, BenchmarkScenario).
-func laterScenario(r *Report) Object {
-	if r.Scenario != nil {
-		return r.Scenario
-	}
-	a := &r.Args
-	var first *Benchmark
-	if len(r.Benchmarks) > 0 {
-		first = r.Benchmarks[0]
-	}
-	limits := []any{}
-	if a.MaxSeconds != nil {
-		limits = append(limits, Object{{"kind", "max_duration"}, {"seconds", a.MaxSeconds}})
-	}
-	if a.MaxRequests.Valid {
-		limits = append(limits, Object{{"kind", "max_requests"}, {"count", a.MaxRequests.Value}})
-	}
-	if a.MaxErrors.Valid {
-		limits = append(limits, Object{{"kind", "max_errors"}, {"count", a.MaxErrors.Value}})
-	}
-	if a.MaxErrorRate.Valid {
-		limits = append(limits, Object{{"kind", "max_error_rate"}, {"rate", a.MaxErrorRate.Value}})
-	}
-	if a.MaxGlobalErrorRate.Valid {
-		limits = append(limits, Object{{"kind", "max_global_error_rate"}, {"rate", a.MaxGlobalErrorRate.Value}})
-	}
-	spec := Object{
-		{"backend", laterBackend(r, first)}, {"profile", laterProfile(r)}, {"constraints", limits},
-		{"data", []any{laterData(a.Data)}}, {"seed", Object{{"kind", "static"}, {"value", a.RandomSeed}}},
-		{"outputs", []any{Object{{"kind", "json"}}}},
-		{"metrics", Object{{"kind", "generative"}, {"confidence", nil}, {"warnings", []any{}}}},
-	}
-	return Object{{"metadata", Object{{"labels", Object{}}}}, {"spec", spec}, {"benchmarks", []any{nil}}}
-}
-
-func laterBackend(r *Report, b *Benchmark) Object {
-	format := "/v1/chat/completions"
-	switch request := freeText(r.Args.DataRequestFormatter); request {
-	case "text_completions":
-		format = "/v1/completions"
-	case "responses":
-		format = "/v1/responses"
-	}
-	model := r.Args.Model.Value
-	if b != nil && b.Config.Model() != "" {
-		model = b.Config.Model()
-	}
-	return Object{{"kind", "openai_http"}, {"target", r.Args.Target}, {"model", model}, {"request_format", format}}
-}
-
-// freeText is a string of free form, written or read; "" for anything else.
-func freeText(free any) string {
-	var text string
-	if raw, err := marshalFree(free); err != nil || json.Unmarshal(raw, &text) != nil {
-		return ""
-	}
-	return text
-}
-
-// laterProfile is the load that was asked for, in schema 2's words.
-func laterProfile(r *Report) Object {
-	kind, rates := r.Args.Profile, r.Args.Rate
-	p := Object{{"kind", kind}}
-	whole := make([]any, len(rates))
-	for i, rate := range rates {
-		whole[i] = int64(math.Max(1, math.Round(rate)))
-	}
-	switch kind {
-	case "synchronous":
-	case "concurrent":
-		p = append(p, Member{"streams", whole})
-	case "throughput":
-		if len(whole) > 0 {
-			p = append(p, Member{"max_concurrency", whole[0]})
-		}
-	case "constant", "poisson":
-		values := make([]any, len(rates))
-		for i, rate := range rates {
-			values[i] = rate
-		}
-		p = append(p, Member{"rate", values})
-	default:
-		p = Object{{"kind", "sweep"}}
-		if len(rates) > 0 && rates[0] >= 2 {
-			p = append(p, Member{"sweep_size", whole[0]})
-		}
-		if i := slices.IndexFunc(r.Benchmarks, func(b *Benchmark) bool { return b.Config.Load().Open() }); i >= 0 {
-			p = append(p, Member{"strategy_type", r.Benchmarks[i].Config.Load().Type})
-		}
-	}
-	return p
-}
-
-// laterData is the workload. What is no synthetic text of numbers is told as the name of a file.
-func laterData(data []string) Object {
-	text := strings.Join(data, " ")
-	o := Object{{"kind", "synthetic_text"}}
-	for _, part := range strings.Split(text, ",") {
-		if part == "kind=synthetic_text" {
-			continue
-		}
-		key, value, ok := strings.Cut(strings.TrimSpace(part), "=")
-		n, err := strconv.ParseInt(value, 10, 64)
-		known := slices.Contains([]string{
-			"prompt_tokens", "prompt_tokens_stdev", "prompt_tokens_min", "prompt_tokens_max", "output_tokens",
-			"output_tokens_stdev", "output_tokens_min", "output_tokens_max",
-		}, key)
-		if !ok || err != nil || !known || n <= 0 {
-			return Object{{"kind", "text_file"}, {"path", text}}
-		}
-		o = append(o, Member{key, n})
-	}
-	if o.Get("prompt_tokens") == nil {
-		return Object{{"kind", "text_file"}, {"path", text}}
-	}
-	return o
 }

@@ -10,7 +10,8 @@ import (
 type row struct {
 	Name    string
 	Engine  string  // llmsim's spec
-	Rate    float64 // open loop, requests a second, evenly spaced
+	Rate    float64 // open loop, arrivals a second, evenly spaced
+	Poisson bool    // … or by chance, and so are think times
 	Streams int     // closed loop
 	Output  int     // tokens a request
 	Seconds float64 // 0: as -seconds says
@@ -29,10 +30,10 @@ type row struct {
 	Verdicts []audit.Level // the right ones; nil: any that check.go finds true
 }
 
-// steady is the rate of a load whose requests reach the server evenly spaced, in requests a second; 0 for others: turns
-// are due when answers have come.
+// steady is the rate of a load whose requests reach the server evenly spaced, in requests a second; 0 for others: by
+// chance, and turns, which are due when answers have come.
 func (r *row) steady() float64 {
-	if r.Turns > 0 {
+	if r.Turns > 0 || r.Poisson {
 		return 0
 	}
 	return r.Rate
@@ -65,6 +66,11 @@ func rows() []row {
 		// of them thinking.
 		{Name: "sessions", Engine: usual, Rate: 75, Turns: 4, Think: 44 * time.Second, Output: 128, Seconds: 200,
 			Verdicts: fit, Extra: true},
+		// Both by chance: what is evenly spaced meets tokens that come in step with it, or not, as the rates have it.
+		{Name: "poisson-long", Engine: usual, Rate: 300, Poisson: true, Output: 128, Seconds: 200, Verdicts: fit,
+			Extra: true},
+		{Name: "sessions-poisson", Engine: usual, Rate: 75, Poisson: true, Turns: 4, Think: 44 * time.Second,
+			Output: 128, Seconds: 200, Verdicts: fit, Extra: true},
 		{Name: "report", Engine: "fixed?ttft=1ms&itl=1us", Streams: 64, Output: 128, Report: 1_000_000, Extra: true},
 	}
 }

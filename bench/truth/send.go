@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
 	"runtime/trace"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,7 +99,17 @@ func send(arg string) error {
 	}}
 	if a.Turns > 0 {
 		session := sessionOf(string(body), a.Turns, a.Think)
-		hooks.Source = func(int) (loadgen.Request, error) { return session.Request(), nil }
+		random := rand.New(rand.NewPCG(1, 2))
+		hooks.Source = func(int) (loadgen.Request, error) {
+			if !a.Poisson {
+				return session.Request(), nil
+			}
+			s := &loadgen.Session{Turns: slices.Clone(session.Turns)}
+			for i := range s.Turns {
+				s.Turns[i].Think = time.Duration(random.ExpFloat64() * float64(a.Think))
+			}
+			return s.Request(), nil
+		}
 	}
 	stage := loadgen.Stage{
 		MaxDuration: time.Duration(a.Seconds * float64(time.Second)),
@@ -108,6 +120,9 @@ func send(arg string) error {
 		stage.Load = loadgen.Load{Kind: loadgen.Concurrent, Streams: a.Streams, RampUp: time.Second}
 	} else {
 		stage.Load = loadgen.Load{Kind: loadgen.ConstantGap, Rate: a.Rate}
+		if a.Poisson {
+			stage.Load = loadgen.Load{Kind: loadgen.PoissonGaps, Rate: a.Rate, Seed: 1}
+		}
 	}
 	runner := &loadgen.Runner{Client: client, MaxConcurrency: 20_000}
 	if a.Report > 0 {

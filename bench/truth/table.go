@@ -27,6 +27,9 @@ func (r *row) table(results []runResult) table {
 	case r.Turns > 0:
 		load = fmt.Sprintf("%g sessions/s of %d turns", r.Rate, r.Turns)
 	}
+	if r.Poisson {
+		load += " by chance"
+	}
 	length := fmt.Sprintf("%g s", r.Seconds)
 	if r.Report > 0 {
 		length = fmt.Sprintf("%d requests", r.Report)

@@ -175,7 +175,7 @@ func (c *Command) readRun(s *scenario, specs []guidellm.Object) error {
 		c.Spec.Output.Dir = s.resultsDir
 	}
 	c.Spec.Output.Labels = s.labels
-	c.Scenario = s.echo(one)
+	c.Scenario = s.echo(specs[0])
 	c.noteRunSettings(s)
 	return nil
 }

@@ -264,7 +264,7 @@ func TestRunEcho(t *testing.T) {
 	want := `{"metadata":{"labels":{"a":"b"}},"spec":{"backend":{"kind":"openai_http",` +
 		`"target":"http://[redacted]@h:1",` +
 		`"api_key":"**********",` +
-		`"extras":{"headers":{"x":"[redacted]"}}},"profile":{"kind":"concurrent","streams":1},` +
+		`"extras":{"headers":{"x":"[redacted]"}}},"profile":{"kind":"concurrent","streams":[1]},` +
 		`"data":[{"kind":"synthetic_text","prompt_tokens":8}]},` +
 		`"benchmarks":[{"profile.streams":1},{"profile.streams":2}]}`
 	if string(text) != want {

@@ -417,6 +417,8 @@ func (s *scenario) echo(one guidellm.Object) guidellm.Object {
 		switch {
 		case ok && m.Key == "backend":
 			spec[i].Value = redactBackend(o)
+		case ok && m.Key == "profile": // its rates and streams are lists there
+			spec[i].Value = listRates(o)
 		case ok && m.Key == "tokenizer": // its load_kwargs may have a token
 			spec[i].Value = redactLoad(o)
 		}
@@ -437,6 +439,17 @@ func (s *scenario) echo(one guidellm.Object) guidellm.Object {
 		{Key: "metadata", Value: merge(s.metadata, guidellm.Object{{Key: "labels", Value: labels}})},
 		{Key: "spec", Value: spec}, {Key: "benchmarks", Value: benchmarks},
 	}
+}
+
+// listRates is a profile with lists of rates and streams.
+func listRates(o guidellm.Object) guidellm.Object {
+	o = slices.Clone(o)
+	for i, m := range o {
+		if slices.Contains(rateFields, m.Key) && m.Value != nil {
+			o[i].Value = flatten([]any{m.Value})
+		}
+	}
+	return o
 }
 
 // redactLoad is a tokenizer without the texts of its arguments.
