@@ -57,11 +57,11 @@ func (run *Run) stream(ctx context.Context, delay time.Duration, free int64) {
 			return
 		}
 		a.rec.noteRequest(a.req, free)
-		a.session.mark(a.rec)
+		a.session.mark(a.rec, a.turn)
 		a.rec.Started = run.clock.Now()
 		if !run.takeSlot(a.rec) {
 			if a.session != nil {
-				run.sessions.Done()
+				run.turnsLeft.Done()
 			}
 			return
 		}

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,6 +24,7 @@ type job struct {
 	detail  *Detail
 	req     Request
 	session *conversation // nil: it is no turn of one
+	turn    int           // of it
 }
 
 // pacerSleep returns how the pacer sleeps until a time on the stage's clock, and what to call when it sleeps no more.
@@ -103,6 +105,12 @@ func (run *Run) request(i int) (Request, error) {
 	if err == nil {
 		err = run.runner.Client.check(&req)
 	}
+	if s := req.Session; s != nil && err == nil {
+		if err = s.check(); err == nil && !run.stage.Load.Kind.Open() && !s.isChain() {
+			err = errors.New("turns of a session that are sent at the same time need an open loop: " +
+				"a closed one has a slot for each session")
+		}
+	}
 	return req, err
 }
 
@@ -173,6 +181,7 @@ func (run *Run) arrive(r *reader, i int, due int64, req Request) {
 	if r != nil {
 		r.jobs <- a
 	}
+	run.beginBranches(a)
 }
 
 // record gives a request that is due its record. run.mu is held.
@@ -180,7 +189,7 @@ func (run *Run) record(a *job) {
 	a.i = run.arena.count
 	a.rec, a.detail = run.arena.add()
 	a.rec.noteRequest(a.req, a.due)
-	a.session.mark(a.rec)
+	a.session.mark(a.rec, a.turn)
 }
 
 // queue finds a reader for a request that is due and has none, or has it wait in line: nil. run.mu is held.
@@ -244,7 +253,7 @@ func (run *Run) sendFollowing(r *reader, a job) (next job, ok bool) {
 // sendTurn sends a turn when it is due, with the reader and the slot of the one before; false if sending has ended.
 func (run *Run) sendTurn(r *reader, a *job) bool {
 	if !wait(run.sending, time.Duration(a.due-run.clock.Now())) {
-		run.sessions.Done()
+		run.turnsLeft.Done()
 		return false
 	}
 	run.mu.Lock()
@@ -268,7 +277,7 @@ func (run *Run) leave(r *reader) (next job, ok bool) {
 	}
 	for i := range run.line { // whoever still waits is not sent
 		if run.line[i].session != nil {
-			run.sessions.Done()
+			run.turnsLeft.Done()
 		}
 	}
 	run.line = nil

@@ -93,6 +93,7 @@ const (
 	OpenedAhead                      // its connection was opened before it was due: Connecting was not waited for
 	BadUsage                         // usage held a number that can't be; token events were counted in its place
 	OtherChoices                     // the answer held choices beside the first, of which nothing is measured
+	EndsSession                      // it is the last answer of its session, or the first failure of one of its turns
 )
 
 // Record is what is kept of one request. It has a fixed size and no pointers, and is written once, by the request's own

@@ -66,13 +66,13 @@ type Run struct {
 	endFlights context.CancelFunc
 	finished   chan struct{}
 
-	allSent  chan struct{} // closed when a closed loop has no request left to begin
-	slots    chan struct{} // the concurrency cap
-	turn     chan struct{} // to ask the source of a closed loop, one stream at a time
-	requests sync.WaitGroup
-	sessions sync.WaitGroup // under way
-	turns    *turnPacer
-	ahead    sync.WaitGroup // connections being opened ahead
+	allSent   chan struct{} // closed when a closed loop has no request left to begin
+	slots     chan struct{} // the concurrency cap
+	turn      chan struct{} // to ask the source of a closed loop, one stream at a time
+	requests  sync.WaitGroup
+	turnsLeft sync.WaitGroup // of sessions: under way, or waiting for their time
+	turns     *turnPacer
+	ahead     sync.WaitGroup // connections being opened ahead
 
 	mu        sync.Mutex // guards the following, once a request
 	arena     arena
@@ -370,12 +370,13 @@ func (run *Run) send(r *reader, a job) {
 
 	sh := &run.shard[a.i%shards]
 	r.shard, r.rec, r.detail = sh, rec, a.detail
-	r.keptTexts, r.forNext = &run.keptTexts, a.session.wantsText()
+	r.keptTexts, r.forNext = &run.keptTexts, a.session.wantsText(a.turn)
 	r.roundTrip()
 	if run.stage.Retries > 0 {
 		run.retry(r, a)
 	}
 	r.rec, r.detail = nil, nil
+	a.session.ended(rec)
 
 	run.observe(a, true, int(run.inFlight.Add(-1)))
 	if rec.Flags&NewConnection != 0 {

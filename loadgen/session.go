@@ -10,15 +10,20 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Session is a sequence of requests, of which each is due when the answer to the one before has come, and a think time
-// has passed. What arrives by the schedule of a stage are then sessions. It holds values only, so that it can be sent
-// to another process.
+// Session is a graph of requests: each is due when the answers that it needs have come, and a think time has passed. A
+// chain, where each needs the one before it, is the simple case. What arrives by the schedule of a stage are then
+// sessions. It holds values only, so that it can be sent to another process.
 type Session struct{ Turns []Turn }
 
 // Turn is one request of a session. Its body is Head, the messages of all turns so far with the answers between them,
 // and Tail.
 type Turn struct {
-	Think      time.Duration // from the end of the answer before until it is due; of the first turn not used
+	// Needs are the turns, by their places before this one, whose answers it waits for. Empty: the turn before. NoTurn
+	// alone: it waits for none, and is due After the session. The first turn is due with the session. A turn with Needs
+	// sends its own messages alone: turns that are under way at the same time have no common history.
+	Needs []int32
+
+	Think      time.Duration // from the last answer that it needs until it is due; of the first turn not used
 	After      time.Duration // from when the session was due: it is not due before
 	Head, Tail []byte
 	Messages   []byte // that it adds: JSON objects with commas between
@@ -34,16 +39,48 @@ type Turn struct {
 	PromptChars  int32
 }
 
+// NoTurn stands in Turn.Needs where a turn needs no answer.
+const NoTurn = -1
+
+// alone says whether a turn sends its own messages and nothing else.
+func (t *Turn) alone() bool { return t.Alone || len(t.Needs) > 0 }
+
+// isRoot says whether a turn after the first one waits for no answer.
+func (t *Turn) isRoot() bool { return len(t.Needs) == 1 && t.Needs[0] == NoTurn }
+
+// isChain says whether every turn needs the one before it.
+func (s *Session) isChain() bool {
+	return !slices.ContainsFunc(s.Turns, func(t Turn) bool { return len(t.Needs) > 0 })
+}
+
+// check finds what can't be sent: a turn that needs itself or a later one, or the history of a session that has no
+// single one.
+func (s *Session) check() error {
+	chain := s.isChain()
+	for k := range s.Turns {
+		t := &s.Turns[k]
+		if k > 0 && !chain && !t.alone() {
+			return fmt.Errorf("turn %d of a session sends what was said before, though its turns are not a chain", k+1)
+		}
+		for _, need := range t.Needs {
+			if k == 0 || int(need) >= k || need < 0 && !t.isRoot() {
+				return fmt.Errorf("turn %d of a session needs turn %d, which is not before it", k+1, need+1)
+			}
+		}
+	}
+	return nil
+}
+
 // Sessions counts what became of the sessions of a stage. The rest of those that were started was not at its end.
 type Sessions struct {
 	Started   int `json:"started"`   // their first turn was due
 	Done      int `json:"done"`      // all their turns were answered
-	Abandoned int `json:"abandoned"` // a turn failed, so that none could follow
+	Abandoned int `json:"abandoned"` // a turn failed, so that none that needs its answer could follow
 }
 
 // request makes the request of a turn, whose history are the messages of all turns before, with their answers.
 func (t *Turn) request(history []byte) Request {
-	if t.Alone {
+	if t.alone() {
 		history = nil
 	}
 	body := make([]byte, 0, len(t.Head)+len(history)+len(t.Messages)+len(t.Tail))
@@ -84,22 +121,79 @@ type conversation struct {
 	session *Session
 	number  int32  // from 1, in the order of the schedule
 	began   int64  // when its first turn was due
-	turn    int    // that is under way
-	history []byte // messages of the turns before it, their answers included, each with a comma behind
+	history []byte // of a chain: messages of the turns so far, their answers included, each with a comma behind
+
+	mu      sync.Mutex // of what follows: turns of a graph end at the same time
+	left    int        // turns that have not been answered
+	failed  bool       // one of them has failed
+	missing []int32    // answers that each turn still waits for; nil: the session is a chain
+	latest  []int64    // when the last of the answers came that it has waited for
 }
 
-// wantsText says whether the model's answer to the turn under way is part of later turns.
-func (c *conversation) wantsText() bool {
-	return c != nil && c.turn+1 < len(c.session.Turns) && len(c.session.Turns[c.turn].Answer) == 0 &&
-		!c.session.Turns[c.turn+1].Alone
-}
-
-// advance goes on to the next turn, after an answer.
-func (c *conversation) advance(answer []byte) *Turn {
-	before := &c.session.Turns[c.turn]
-	if c.turn++; c.session.Turns[c.turn].Alone {
-		return &c.session.Turns[c.turn]
+func newConversation(s *Session, number int32) *conversation {
+	c := &conversation{session: s, number: number, left: len(s.Turns)}
+	if s.isChain() {
+		return c
 	}
+	c.missing, c.latest = make([]int32, len(s.Turns)), make([]int64, len(s.Turns))
+	for k := range s.Turns {
+		switch t := &s.Turns[k]; {
+		case k == 0 || t.isRoot():
+		case len(t.Needs) == 0:
+			c.missing[k] = 1
+		default:
+			c.missing[k] = int32(len(t.Needs))
+		}
+	}
+	return c
+}
+
+// wantsText says whether the model's answer to a turn is part of later turns.
+func (c *conversation) wantsText(turn int) bool {
+	return c != nil && turn+1 < len(c.session.Turns) && len(c.session.Turns[turn].Answer) == 0 &&
+		!c.session.Turns[turn+1].alone()
+}
+
+// ended notes how a turn ended. It marks the record of the one that ends its session: the last answer, or the first
+// failure.
+func (c *conversation) ended(r *Record) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch r.Status {
+	case Completed:
+		if c.left--; c.left == 0 {
+			r.Flags |= EndsSession
+		}
+	case Errored:
+		if !c.failed {
+			r.Flags |= EndsSession
+		}
+		c.failed = true
+	}
+}
+
+// answered notes that turn k has one answer more of those that it needs, that of a turn which ended at a time. It is
+// true where that was the last one, with the time from which its think time counts.
+func (c *conversation) answered(k, turn int, end int64) (from int64, ready bool) {
+	if c.missing == nil {
+		return end, k == turn+1
+	}
+	t := &c.session.Turns[k]
+	if needs := len(t.Needs) == 0 && k == turn+1 || slices.Contains(t.Needs, int32(turn)); !needs {
+		return 0, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.missing[k]--
+	c.latest[k] = max(c.latest[k], end)
+	return c.latest[k], c.missing[k] == 0
+}
+
+// extend adds a turn and its answer to what later turns of a chain send.
+func (c *conversation) extend(before *Turn, answer []byte) {
 	c.history = append(append(c.history, before.Messages...), ',')
 	if len(before.Answer) > 0 {
 		c.history = append(c.history, before.Answer...)
@@ -107,7 +201,6 @@ func (c *conversation) advance(answer []byte) *Turn {
 		c.history = AppendAnswer(c.history, answer)
 	}
 	c.history = append(c.history, ',')
-	return &c.session.Turns[c.turn]
 }
 
 // AppendAnswer appends what a model answered as a message of a chat.
@@ -118,12 +211,12 @@ func AppendAnswer[text []byte | string](dst []byte, answer text) []byte {
 }
 
 // mark notes in a record which turn of a session it is of.
-func (c *conversation) mark(r *Record) {
+func (c *conversation) mark(r *Record, turn int) {
 	if c != nil {
 		if c.began == 0 {
 			c.began = r.Scheduled
 		}
-		r.Began, r.Session, r.Turn, r.Turns = c.began, c.number, int16(c.turn), int16(len(c.session.Turns))
+		r.Began, r.Session, r.Turn, r.Turns = c.began, c.number, int16(turn), int16(len(c.session.Turns))
 	}
 }
 
@@ -132,40 +225,95 @@ func (run *Run) begin(req Request, i int) *conversation {
 	if req.Session == nil {
 		return nil
 	}
-	run.sessions.Add(1)
+	run.turnsLeft.Add(1)
 	run.sessionCount.Started++ // run.mu is held
 	share := run.stage.Load.Share
-	return &conversation{session: req.Session, number: int32(share.Index + i*max(share.Of, 1) + 1)}
+	return newConversation(req.Session, int32(share.Index+i*max(share.Of, 1)+1))
 }
 
-// follow makes the turn that follows a request that has ended; false if there is none. When it is due stands in the
-// job, which has no record yet. Its body is made without run.mu: the pacer must not wait for that.
+// beginBranches has the turns sent that wait for no answer, but for the first one, which has gone its way.
+func (run *Run) beginBranches(a job) {
+	if a.session == nil || a.session.missing == nil {
+		return
+	}
+	for k := range a.session.session.Turns {
+		if t := &a.session.session.Turns[k]; k > 0 && t.isRoot() {
+			run.turnsLeft.Add(1)
+			run.branch(run.turnOf(a, k, a.due+int64(t.After), nil))
+		}
+	}
+}
+
+// turnOf makes a turn of the session of a request. When it is due stands in the job, which has no record yet. Its body
+// is made without run.mu: the pacer must not wait for that.
+func (run *Run) turnOf(a job, k int, due int64, history []byte) job {
+	req := a.session.session.Turns[k].request(history)
+	req.Class, req.Target = a.req.Class, a.req.Target
+	return job{req: req, session: a.session, turn: k, due: due}
+}
+
+// follow makes a turn that follows a request that has ended; false if there is none. Others that it lets follow at the
+// same time go their own way.
 func (run *Run) follow(r *reader, a job) (next job, ok bool) {
 	c := a.session
 	if c == nil {
 		return next, false
 	}
-	last := c.turn+1 == len(c.session.Turns)
-	if a.rec.Status == Completed && !last && run.sending.Err() == nil {
-		t := c.advance(r.text)
-		req := t.request(c.history)
-		req.Class, req.Target = a.req.Class, a.req.Target
-		due := a.rec.End + int64(t.Think)
-		if t.After > 0 {
-			due = max(due, c.began+int64(t.After))
+	if a.rec.Status == Completed && run.sending.Err() == nil {
+		turns := c.session.Turns
+		most := len(turns)
+		if c.missing == nil {
+			most = min(most, a.turn+2)
 		}
-		return job{req: req, session: c, due: due}, true
+		for k := a.turn + 1; k < most; k++ {
+			from, ready := c.answered(k, a.turn, a.rec.End)
+			if !ready {
+				continue
+			}
+			t := &turns[k]
+			if !t.alone() {
+				c.extend(&turns[a.turn], r.text)
+			}
+			due := from + int64(t.Think)
+			if t.After > 0 {
+				due = max(due, c.began+int64(t.After))
+			}
+			run.turnsLeft.Add(1)
+			if turn := run.turnOf(a, k, due, c.history); !ok {
+				next, ok = turn, true
+			} else {
+				run.branch(turn)
+			}
+		}
 	}
-	run.mu.Lock()
-	switch {
-	case a.rec.Status == Errored:
-		run.sessionCount.Abandoned++
-	case a.rec.Status == Completed && last:
-		run.sessionCount.Done++
+	if a.rec.Flags&EndsSession != 0 {
+		run.mu.Lock()
+		if a.rec.Status == Completed {
+			run.sessionCount.Done++
+		} else {
+			run.sessionCount.Abandoned++
+		}
+		run.mu.Unlock() // what is left was cut by the end of the stage
 	}
-	run.mu.Unlock() // what is left was cut by the end of the stage
-	run.sessions.Done()
-	return next, false
+	run.turnsLeft.Done()
+	return next, ok
+}
+
+// branch sends a turn beside another one, with a slot of its own.
+func (run *Run) branch(a job) {
+	if time.Duration(a.due-run.clock.Now()) > shortThink {
+		run.await(a)
+		return
+	}
+	run.requests.Add(1) // who calls has one himself
+	go func() {
+		defer run.requests.Done()
+		if !wait(run.sending, time.Duration(a.due-run.clock.Now())) {
+			run.turnsLeft.Done()
+			return
+		}
+		run.sendBranch(nil, a)
+	}()
 }
 
 // turnHeap are turns that are not due yet, the next one first.
@@ -212,7 +360,7 @@ func (run *Run) await(a job) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		run.sessions.Done()
+		run.turnsLeft.Done()
 		return
 	}
 	heap.Push(&p.waiting, a)
@@ -252,7 +400,7 @@ func (run *Run) paceTurns() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for range p.waiting {
-			run.sessions.Done()
+			run.turnsLeft.Done()
 		}
 		p.waiting, p.closed = nil, true
 	}()
@@ -294,9 +442,14 @@ func (run *Run) paceTurns() {
 func (run *Run) fireTurn(a job, sleepUntil func(int64)) {
 	r, ok := run.awaitDue(a.due, a.req, sleepUntil)
 	if !ok {
-		run.sessions.Done()
+		run.turnsLeft.Done()
 		return
 	}
+	run.sendBranch(r, a)
+}
+
+// sendBranch sends a turn that is due, with a reader that has it or with another.
+func (run *Run) sendBranch(r *reader, a job) {
 	run.mu.Lock()
 	run.record(&a)
 	r = run.queue(r, a)
@@ -310,7 +463,7 @@ func (run *Run) fireTurn(a job, sleepUntil func(int64)) {
 func (run *Run) endSessions() {
 	over := make(chan struct{})
 	go func() {
-		run.sessions.Wait()
+		run.turnsLeft.Wait()
 		close(over)
 	}()
 	select {

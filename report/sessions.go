@@ -61,7 +61,7 @@ func sessionsOf(m *loadgen.Measured, from int64) *Sessions {
 		if r.CachedTokens >= 0 {
 			t.cached = append(t.cached, float64(r.CachedTokens))
 		}
-		if r.Turn+1 == r.Turns {
+		if r.Flags&loadgen.EndsSession != 0 {
 			e2e = append(e2e, float64(r.End-r.Began))
 		}
 	}

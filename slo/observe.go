@@ -241,6 +241,9 @@ type measurement struct {
 // have: for figures per token, the tokens asked for are then the divisor, since no more can come.
 func measure(metric Metric, r *loadgen.Record, s *loadgen.Measured) measurement {
 	if r.Status == loadgen.Errored {
+		if metric == SessionE2E && r.Flags&loadgen.EndsSession == 0 { // another turn's failure ended the session
+			return measurement{}
+		}
 		return measurement{math.Inf(1), math.Inf(1), known}
 	}
 	end := r.End
@@ -255,7 +258,7 @@ func measure(metric Metric, r *loadgen.Record, s *loadgen.Measured) measurement 
 	final := r.Status == loadgen.Completed
 	switch metric {
 	case SessionE2E:
-		if r.Session == 0 || final && r.Turn+1 < r.Turns { // a later turn says it
+		if r.Session == 0 || final && r.Flags&loadgen.EndsSession == 0 { // another turn says it
 			return measurement{}
 		}
 		origin, sent = r.Began, r.Began

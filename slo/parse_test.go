@@ -195,6 +195,10 @@ func TestSessionE2E(t *testing.T) {
 		r.End = end
 		return r
 	}
+	ends := func(r loadgen.Record) loadgen.Record {
+		r.Flags |= loadgen.EndsSession
+		return r
+	}
 	m := &loadgen.Measured{
 		Stage: loadgen.Stage{Load: loadgen.Load{Kind: loadgen.ConstantGap, Rate: 1}}, Start: 1, Stopped: 20e9,
 		End:      20e9,
@@ -202,8 +206,9 @@ func TestSessionE2E(t *testing.T) {
 		Records: []loadgen.Record{
 			turn(1, 0, 1e9, 1e9, 2e9, loadgen.Completed),
 			turn(2, 0, 2e9, 2e9, 3e9, loadgen.Completed),
-			turn(3, 0, 3e9, 3e9, 4e9, loadgen.Errored),
-			turn(1, 1, 1e9, 4e9, 6e9, loadgen.Completed),    // 5 s
+			ends(turn(3, 0, 3e9, 3e9, 4e9, loadgen.Errored)),
+			turn(3, 1, 3e9, 3e9, 5e9, loadgen.Errored),         // beside it: the session is counted once
+			ends(turn(1, 1, 1e9, 4e9, 6e9, loadgen.Completed)), // 5 s
 			turn(2, 1, 2e9, 5e9, 0, loadgen.Incomplete),     // 18 s so far: a miss
 			turn(4, 0, 15e9, 15e9, 16e9, loadgen.Completed), // goes on
 			turn(4, 1, 15e9, 17e9, 0, loadgen.Incomplete),   // 5 s so far: not known

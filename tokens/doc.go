@@ -16,6 +16,9 @@
 //	turncolumns.go  the turns of a row that has a column for each
 //	trace.go     recorded loads: when each request came, how long it was, what it shared with others
 //	traceform.go recognising a trace's blocks and times, and saying what it asks for
+//	tracesession.go  the sessions of a trace, whose turns are lines of it
+//	tracegraph.go  recordings of agents: which answers a turn needs; traceweka.go and traceotel.go read them
+//	tracemessages.go  messages as a trace has them
 //	body.go      from an item to the JSON of a request, byte for byte as GuideLLM writes it
 //	ahead.go     building requests in a goroutine of their own, so that whoever sends them never waits for a prompt
 //	learn.go     asking an endpoint which words it counts as one token each

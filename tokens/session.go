@@ -101,6 +101,7 @@ func (s *SessionSpec) check() error {
 
 // Turn is a further request of a session, before it is bytes.
 type Turn struct {
+	Needs        []int32 // as loadgen.Turn has them; empty: the turn before
 	Think        time.Duration
 	After        time.Duration // from when the session was due: it is not due before
 	Alone        bool          // the prompt has the history in it
@@ -111,6 +112,7 @@ type Turn struct {
 
 	// AnswerMessage is JSON that stands for this turn's answer in later ones; empty: the model's own.
 	AnswerMessage []byte
+	fields        []field // of its body; nil: those of the session's first request
 }
 
 // ofSession are the random numbers of a session: its number of turns, their lengths and their think times.
@@ -161,10 +163,13 @@ func (b *Body) session(it Item) *loadgen.Session {
 	all := it.InputTokens()
 	known := all > 0
 	add := func(of Turn, messages []byte, text string, output int, answer []byte) {
-		t := loadgen.Turn{Think: of.Think, After: of.After, Alone: of.Alone, Messages: messages, Answer: answer,
+		t := loadgen.Turn{Needs: of.Needs, Think: of.Think, After: of.After, Alone: of.Alone, Messages: messages, Answer: answer,
 			PromptTokens: -1, OutputTokens: int32(output), PromptWords: int32(loadgen.CountWords([]byte(text))),
 			PromptChars: int32(utf8.RuneCountInString(text))}
-		t.Head, t.Tail = b.around(Item{OutputTokens: output, fields: it.fields})
+		if of.fields == nil {
+			of.fields = it.fields
+		}
+		t.Head, t.Tail = b.around(Item{OutputTokens: output, fields: of.fields})
 		if known {
 			t.PromptTokens = int32(all)
 		}

@@ -28,14 +28,23 @@ type traceRequest struct {
 	input, output int
 	hashes        []int64
 
+	block    int     // tokens that one of hashes stands for, where the trace says that of each request; else 0
+	messages []byte  // that were recorded: JSON objects with commas between; empty: the text is made up
+	said     string  // all that they say
+	fields   []field // of its body
+	free     bool    // the model decides how long its answer is
+	guessed  bool    // its output length is that of a text, at four characters a token
+	alone    bool    // the history is in it
+
 	sessionFields
 	turns        []traceRequest // that follow it in its session
+	needs        []int32        // of a later turn: as Turn has them
 	think, after time.Duration  // of a later turn: as Turn has them
 }
 
 // readTrace reads a trace, also gzipped: JSON lines of Mooncake, Bailian (Qwen) or vLLM's timed_trace (timestamp,
-// input_length, output_length and, if there are any, hash_ids), or the CSV of the Azure LLM inference traces or of
-// BurstGPT. Offsets count from the earliest request. A bad line is a [RecordError], what the trace leaves open a
+// input_length, output_length and, if there are any, hash_ids) or of AIPerf (with messages or a text), the CSV of the
+// Azure LLM inference traces or of BurstGPT, or sessions of agents, one a record: WEKA's, or OpenTelemetry traces. Offsets count from the earliest request. A bad line is a [RecordError], what the trace leaves open a
 // [HintError].
 func readTrace(spec TraceSpec) (*trace, error) {
 	if spec.Speed < 0 || math.IsNaN(spec.Speed) || math.IsInf(spec.Speed, 0) || spec.Requests < 0 {
@@ -70,8 +79,10 @@ func readTrace(spec TraceSpec) (*trace, error) {
 	}
 	slices.SortStableFunc(t.requests, func(a, b traceRequest) int { return cmp.Compare(a.offset, b.offset) })
 	if spec.Sessions != nil {
-		if err := t.gather(); err != nil {
-			return nil, fmt.Errorf("%s: %w", spec.File, err)
+		if !form.isSession {
+			if err := t.gather(); err != nil {
+				return nil, fmt.Errorf("%s: %w", spec.File, err)
+			}
 		}
 		slices.SortStableFunc(t.requests, func(a, b traceRequest) int { return cmp.Compare(a.offset, b.offset) })
 		if n := spec.Requests; n > 0 && n < len(t.requests) {
@@ -125,6 +136,10 @@ func readTraceFile(spec TraceSpec) (*trace, traceReader, error) {
 				return nil, form, at.error(spec.File, err)
 			}
 			t.form.name = form.name
+			if form.isSession && spec.Sessions == nil {
+				return nil, form, &HintError{fmt.Errorf("%s: its records are sessions, of requests that wait for each "+
+					"other's answers", spec.File), "--sessions sends them"}
+			}
 		}
 		q, err := form.read(r)
 		if err == nil {
@@ -149,7 +164,9 @@ func readTraceFile(spec TraceSpec) (*trace, traceReader, error) {
 			continue
 		}
 		t.form.lines++
-		q.output = max(1, q.output) // 0 would mean that the model decides
+		if !q.free {
+			q.output = max(1, q.output) // 0 would mean that the model decides
+		}
 		t.requests = append(t.requests, q)
 	}
 	if len(t.requests) == 0 && t.form.noInput > 0 {
@@ -164,8 +181,19 @@ func (f *traceForm) count(r record, q traceRequest) bool {
 		f.noInput++
 		return false
 	}
-	if q.output == 0 {
+	if q.output == 0 && !q.free {
 		f.noOutput++
+	}
+	if f.block == 0 {
+		f.block = q.block
+	}
+	for _, turn := range append(q.turns[:len(q.turns):len(q.turns)], q) {
+		if turn.guessed {
+			f.guessed++
+		}
+		if len(turn.messages) > 0 {
+			f.said++
+		}
 	}
 	if parent, ok := r["parent_chat_id"]; ok && !empty(parent) {
 		if n, err := wholeNumber(parent); err != nil || n >= 0 {
@@ -182,7 +210,8 @@ func (f *traceForm) count(r record, q traceRequest) bool {
 type traceReader struct {
 	name              string
 	read              func(record) (traceRequest, error)
-	isJSON, isBailian bool
+	isJSON, isBailian bool // … and times in a unit that is to be found out
+	isSession         bool // a record is a whole session
 
 	// As the records say themselves, which those of openloop record do; 0 and "" where they don't.
 	block int
@@ -200,7 +229,12 @@ func traceReaderOf(r record) (traceReader, error) {
 		return true
 	}
 	switch {
-	case has("timestamp"), has("session_id", "input_length"):
+	case has("requests", "block_size"):
+		return traceReader{name: "WEKA, times in s", read: readWeka, isSession: true}, nil
+	case has("spans"):
+		return traceReader{name: "OpenTelemetry", read: readOTel, isSession: true}, nil
+	case has("timestamp"), has("session_id", "input_length"), has("session_id", "messages"),
+		has("session_id", "text_input"):
 		form := traceReader{read: readMooncake, isJSON: true, isBailian: has("chat_id", "parent_chat_id")}
 		if n, err := wholeNumber(r["block_tokens"]); err == nil && n > 0 && n <= maxTokens {
 			form.block = n
@@ -218,6 +252,7 @@ func traceReaderOf(r record) (traceReader, error) {
 		return traceReader{name: "BurstGPT, times in s", read: readBurstGPT}, nil
 	}
 	return traceReader{}, errors.New("want timestamp, input_length and output_length (Mooncake, Bailian, vLLM), " +
+		"timestamp and messages (AIPerf), requests and block_size (WEKA), spans (OpenTelemetry), " +
 		"TIMESTAMP, ContextTokens and GeneratedTokens (Azure), " +
 		"or Timestamp, Request tokens and Response tokens (BurstGPT)")
 }
@@ -230,6 +265,9 @@ func readMooncake(r record) (q traceRequest, err error) {
 		if err != nil || math.Abs(q.stamp) > 1000*longestStamp {
 			return q, fmt.Errorf("timestamp: %s; want milliseconds or seconds", show(stamp))
 		}
+	}
+	if _, ok := r["input_length"]; !ok && (!empty(r["messages"]) || !empty(r["text_input"])) {
+		return q, q.readSaid(r)
 	}
 	if err := q.lengths(r, "input_length", "output_length"); err != nil {
 		return q, err
@@ -323,8 +361,18 @@ func (t *trace) source(s *Synth, spec TraceSpec) source {
 		if spec.Sessions != nil {
 			return t.session(s, i, q, spec), nil
 		}
-		return Item{Index: i, PromptText: t.text(s, i, q), PromptTokens: q.input, OutputTokens: q.output}, nil
+		return t.item(s, i, i, q), nil
 	}
+}
+
+// item makes item i of a request, whose own text is the one of a number.
+func (t *trace) item(s *Synth, i, number int, q traceRequest) Item {
+	if len(q.messages) == 0 {
+		return Item{Index: i, PromptText: t.text(s, number, q), PromptTokens: q.input, OutputTokens: q.output}
+	}
+	// Its length in the endpoint's tokens is not known.
+	return Item{Index: i, PromptText: q.said, Messages: slices.Concat([]byte{'['}, q.messages, []byte{']'}),
+		OutputTokens: q.output, fields: q.fields}
 }
 
 // text joins the texts of the blocks, which depend on their identifiers alone, so that equal identifiers share their
@@ -332,7 +380,7 @@ func (t *trace) source(s *Synth, spec TraceSpec) source {
 func (t *trace) text(s *Synth, i int, q traceRequest) string {
 	var text strings.Builder
 	left := s.words(q.input)
-	block := s.words(t.form.block)
+	block := s.words(cmp.Or(q.block, t.form.block))
 	text.Grow(left * 9)
 	for _, hash := range q.hashes {
 		if n := min(left, block); n > 0 {

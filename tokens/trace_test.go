@@ -165,6 +165,16 @@ func FuzzTrace(f *testing.F) {
 	f.Add([]byte(`{"timestamp":5,"input_length":3,"output_length":1,"session_id":"a","turn":2}{"delay":7.5,` +
 		`"input_length":3,"output_length":0,"session_id":"a"}{"timestamp":1,"latency_ms":3,"input_length":3,` +
 		`"output_length":1,"session_id":"a","turn":1}`))
+	for _, name := range []string{"weka.jsonl", "otel.json", "messages.jsonl"} {
+		data, err := os.ReadFile(filepath.Join("testdata", "traces", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte(`{"spans":[{"span_id":"a","parent_span_id":"a","name":"chat","start_time":"2026-01-01 00:00:00"}]}`))
+	f.Add([]byte(`{"id":"x","block_size":1,"requests":[{"t":5,"type":"subagent","requests":[{"t":0,"type":"n","in":3,` +
+		`"hash_ids":[-1],"think_time":3}]},{"t":1,"type":"s","api_time":9,"out":2}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		path := filepath.Join(t.TempDir(), "t.jsonl")
 		if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -174,15 +184,35 @@ func FuzzTrace(f *testing.F) {
 		if talks, err := readTrace(sessions); err == nil {
 			first := talks.requests[0].offset
 			for _, q := range talks.requests {
-				for _, turn := range q.turns {
+				for k, turn := range q.turns {
+					for _, need := range turn.needs {
+						if int(need) > k || need < 0 && len(turn.needs) > 1 {
+							t.Fatalf("turn %d needs %v", k+1, turn.needs)
+						}
+					}
 					if turn.think < 0 || turn.after < 0 || turn.think > 0 && turn.after > 0 || q.offset < first {
 						t.Fatalf("%+v", q)
 					}
 				}
 			}
 			talks.notes(sessions)
-			if q := talks.requests[0]; q.input < 10_000 && len(q.turns) < 3 {
-				_, _ = talks.source(traceSynth(t), sessions)(0)
+			least := true // of everything in it
+			talks.each(func(q *traceRequest) { least = least && q.input < 10_000 })
+			if least && len(talks.requests[0].turns) < 10 {
+				it, err := talks.source(traceSynth(t), sessions)(0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := NewBody(BodyConfig{Model: "m"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for k, turn := range body.session(it).Turns {
+					sent := slices.Concat(turn.Head, turn.Messages, turn.Tail)
+					if !json.Valid(sent) {
+						t.Fatalf("turn %d is %s", k, sent)
+					}
+				}
 			}
 		}
 		trace, err := readTrace(TraceSpec{File: path})
@@ -206,6 +236,12 @@ func FuzzTrace(f *testing.F) {
 				continue
 			}
 			it, err := source(i)
+			if len(trace.requests[i].messages) > 0 {
+				if err != nil || !json.Valid(it.Messages) || it.PromptTokens != 0 {
+					t.Fatalf("%+v, %v", it, err)
+				}
+				continue
+			}
 			if err != nil || words(it.PromptText) != in || it.OutputTokens != out || out < 1 {
 				t.Fatalf("%d words for %d tokens, %v", words(it.PromptText), in, err)
 			}

@@ -56,6 +56,8 @@ type traceForm struct {
 	images   int    // requests with images, which are not sent
 	noOutput int    // requests that had no output
 	noInput  int    // requests without input, which are left out
+	guessed  int    // requests whose output length is that of a recorded text
+	said     int    // requests with recorded texts
 }
 
 // settle finds the block length and the unit of the times of a trace in JSON lines. What is asked for goes over what is
@@ -68,7 +70,7 @@ func (t *trace) settle(spec TraceSpec, isBailian bool) error {
 	}
 	if isBailian {
 		evidence = Seconds
-	} else if slices.ContainsFunc(t.requests, func(q traceRequest) bool { return q.delay >= 0 }) {
+	} else if f.said > 0 || slices.ContainsFunc(t.requests, func(q traceRequest) bool { return q.delay >= 0 }) {
 		evidence = Milliseconds // AIPerf's form of Mooncake's traces, whose delays are so, too
 	}
 	if f.unit, err = t.settleUnit(spec.TimeUnit, evidence); err != nil {
@@ -77,6 +79,8 @@ func (t *trace) settle(spec TraceSpec, isBailian bool) error {
 	switch {
 	case isBailian:
 		f.name = "Bailian"
+	case f.said == len(t.requests):
+		f.name = "AIPerf's messages"
 	case f.block == 0:
 		f.name = "lengths alone"
 	case f.block == mooncakeBlock && f.unit == Milliseconds:
@@ -277,7 +281,11 @@ func (t *trace) describe(spec TraceSpec) string {
 // pacing says when turns of the sessions are due.
 func (t *trace) pacing(spec TraceSpec) string {
 	if spec.Think != nil {
-		return fmt.Sprintf("turns are due %s after the answer before", spec.Think)
+		text := fmt.Sprintf("turns are due %s after the answer before", spec.Think)
+		if graph := t.graphPacing(); graph != "" {
+			text += "; " + graph
+		}
+		return text
 	}
 	thinks, times, atOnce := 0, 0, 0
 	for i := range t.requests {
@@ -301,6 +309,9 @@ func (t *trace) pacing(spec TraceSpec) string {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
 		}
+	}
+	if graph := t.graphPacing(); graph != "" {
+		parts = append(parts, graph)
 	}
 	return "later turns are due: " + strings.Join(parts, "; ")
 }
@@ -338,6 +349,7 @@ func (t *trace) notes(spec TraceSpec) []string {
 	}
 	add(f.noInput, "without input: left out")
 	add(f.noOutput, "without output: 1 token is asked for")
+	add(f.guessed, "with a text and no length of its output: a token is asked for four characters of it")
 	add(f.misfits, fmt.Sprintf("with more or fewer hash_ids than blocks of %d tokens: what no identifier covers is "+
 		"shared with no other request", f.block))
 	if spec.Sessions == nil {

@@ -108,8 +108,8 @@ func (t *trace) gather() error {
 		if first.noStamp {
 			return fmt.Errorf("session %q: its first turn has no timestamp", first.session)
 		}
-		if len(*turns) > mostTurns {
-			return fmt.Errorf("session %q has %d turns; at most %d are sent", first.session, len(*turns), mostTurns)
+		if len(*turns) > mostTraceTurns {
+			return fmt.Errorf("session %q has %d turns; at most %d are sent", first.session, len(*turns), mostTraceTurns)
 		}
 		first.turns = slices.Clone((*turns)[1:])
 		t.requests = append(t.requests, first)
@@ -129,6 +129,11 @@ func (q *traceRequest) pace(speed float64) {
 	before := q
 	for k := range q.turns {
 		turn := &q.turns[k]
+		if len(turn.needs) > 0 {
+			turn.think = time.Duration(float64(turn.think) / speed)
+			turn.after = time.Duration(float64(turn.after) / speed)
+			continue
+		}
 		between := float64(turn.offset-before.offset) / 1e6
 		switch {
 		case turn.delay >= 0:
@@ -142,27 +147,30 @@ func (q *traceRequest) pace(speed float64) {
 	}
 }
 
-// session makes the item of a session. Lines with hash identifiers are whole prompts, the history in them; in sessions
-// without any, each line is what its turn adds.
+// session makes the item of a session. Lines with hash identifiers are whole prompts, the history in them, as are most
+// recorded messages; in sessions without any, each line is what its turn adds.
 func (t *trace) session(s *Synth, i int, q traceRequest, spec TraceSpec) Item {
-	it := Item{Index: i, PromptText: t.text(s, i*mostTurns, q), PromptTokens: q.input, OutputTokens: q.output}
-	it.whole = true
-	alone := t.form.block > 0
-	answer := func(k, tokens int) []byte {
-		if alone || !spec.Sessions.Recorded {
+	isWhole := func(q *traceRequest) bool { return t.form.block > 0 || q.alone }
+	answer := func(k int, q *traceRequest) []byte {
+		if isWhole(q) || !spec.Sessions.Recorded || q.output == 0 {
 			return nil
 		}
-		return loadgen.AppendAnswer(nil, s.text(i*mostTurns+k, s.words(tokens), streamAnswer, false))
+		return loadgen.AppendAnswer(nil, s.text(i*mostTraceTurns+k, s.words(q.output), streamAnswer, false))
 	}
-	it.AnswerMessage = answer(0, q.output)
+	it := t.item(s, i, i*mostTraceTurns, q)
+	it.whole = true
+	it.AnswerMessage = answer(0, &q)
 	random := ofSession(s.cfg.Seed, i)
-	for k, turn := range q.turns {
-		made := Turn{Think: turn.think, After: turn.after, Alone: alone, PromptText: t.text(s, i*mostTurns+k+1, turn),
-			PromptTokens: turn.input, OutputTokens: turn.output}
-		if spec.Think != nil {
+	for k := range q.turns {
+		turn := &q.turns[k]
+		of := t.item(s, i, i*mostTraceTurns+k+1, *turn)
+		made := Turn{Needs: turn.needs, Think: turn.think, After: turn.after, Alone: isWhole(turn),
+			PromptText: of.PromptText, Messages: turn.messages, PromptTokens: of.PromptTokens,
+			OutputTokens: of.OutputTokens, fields: append([]field{}, of.fields...)}
+		if isRoot := len(turn.needs) == 1 && turn.needs[0] == loadgen.NoTurn; spec.Think != nil && !isRoot {
 			made.Think, made.After = spec.Think.sample(random), 0
 		}
-		made.AnswerMessage = answer(k+1, turn.output)
+		made.AnswerMessage = answer(k+1, turn)
 		it.Turns = append(it.Turns, made)
 	}
 	return it

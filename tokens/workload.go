@@ -117,6 +117,10 @@ func (w *Workload) openTrace() error {
 	if w.trace, err = readTrace(*w.spec.Trace); err != nil {
 		return &SpecError{"Trace", err}
 	}
+	if w.trace.form.said > 0 && w.spec.Format != ChatCompletions {
+		return &SpecError{"Trace", fmt.Errorf("%s holds chat messages, which are sent as requests to %s alone",
+			w.spec.Trace.File, ChatCompletions.Path())}
+	}
 	return nil
 }
 

@@ -80,7 +80,9 @@ type loadFlags struct {
 // loads turns the flags into the loads of the stages. It sets the length of a stage where these flags say it.
 func (l loadFlags) loads(f *specFlags) ([]loadgen.Load, error) {
 	shapes := 0
-	for _, given := range []bool{l.ramp != "", l.stages != "", f.trace != "", len(l.rates) > 0} {
+	// The sessions of a trace may begin at a rate in place of their own times, which some traces have none of.
+	ownTimes := f.trace != "" && !(f.wholeTalks && len(l.rates) > 0)
+	for _, given := range []bool{l.ramp != "", l.stages != "", ownTimes, len(l.rates) > 0} {
 		if given {
 			shapes++
 		}
@@ -95,7 +97,16 @@ func (l loadFlags) loads(f *specFlags) ([]loadgen.Load, error) {
 		return nil, usageError(
 			"--profile %s is a closed loop: --arrival, --ramp, --stages and --trace are for open ones", l.profile)
 	case f.trace != "":
-		return l.traceLoad(f)
+		if err := checkTrace(f); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case ownTimes && (l.arrival != "" || l.profile != ""):
+		return nil, withHint(usageError("--trace has its own arrivals: leave out --profile and --arrival"),
+			"--sessions --rate begins its sessions at a rate")
+	case ownTimes:
+		return []loadgen.Load{{Kind: loadgen.ConstantGap, Name: loadgen.TraceName}}, nil
 	case l.arrival != "" && l.profile != "":
 		return nil, usageError("--profile and --arrival contradict each other: --arrival alone makes an open loop")
 	}
@@ -120,23 +131,21 @@ func (l loadFlags) loads(f *specFlags) ([]loadgen.Load, error) {
 	return loads, err
 }
 
-// traceLoad is the load of a trace, whose times are read with it.
-func (l loadFlags) traceLoad(f *specFlags) ([]loadgen.Load, error) {
+// checkTrace checks what the flags say of a trace. Without another limit it is sent to its end.
+func checkTrace(f *specFlags) error {
 	switch {
-	case l.arrival != "" || l.profile != "":
-		return nil, usageError("--trace has its own arrivals: leave out --profile and --arrival")
 	case len(f.data) > 0:
-		return nil, usageError("--trace and --data contradict each other: a trace has its own requests")
+		return usageError("--trace and --data contradict each other: a trace has its own requests")
 	case f.traceUnit != "" && f.traceUnit != tokens.Milliseconds && f.traceUnit != tokens.Seconds:
-		return nil, usageError("--trace-time-unit %q: it is ms or s", f.traceUnit)
+		return usageError("--trace-time-unit %q: it is ms or s", f.traceUnit)
 	case f.traceBlock < 0:
-		return nil, usageError("--trace-block-tokens %d: it can't be negative", f.traceBlock)
+		return usageError("--trace-block-tokens %d: it can't be negative", f.traceBlock)
 	case !(f.traceSpeed > 0):
-		return nil, usageError("--trace-speed %v: it must be above 0", f.traceSpeed)
+		return usageError("--trace-speed %v: it must be above 0", f.traceSpeed)
 	case !f.set.Changed("max-seconds"):
 		f.stageTime = 0 // the trace says how long
 	}
-	return []loadgen.Load{{Kind: loadgen.ConstantGap, Name: loadgen.TraceName}}, nil
+	return nil
 }
 
 // curveLoad is the load of --ramp or --stages, whose rate changes over the stage.
@@ -222,7 +231,7 @@ func (l loadFlags) rateLoads(f *specFlags, kind loadgen.Kind) ([]loadgen.Load, e
 func (f *specFlags) addTrace(set *pflag.FlagSet) {
 	set.StringVar(&f.trace, "trace", "",
 		"replay a recorded load, each request at its time: a `FILE` of JSON lines as Mooncake's, Bailian's or vLLM's, "+
-			"or a CSV of the Azure LLM inference traces or BurstGPT")
+			"a CSV of the Azure LLM inference traces or BurstGPT, or sessions of agents (WEKA, OpenTelemetry)")
 	set.IntVar(&f.traceBlock, "trace-block-tokens", 0,
 		"tokens that a hash identifier of the trace stands for, such as 512 or 16 (0: as identifiers and lengths show)")
 	set.StringVar(&f.traceUnit, "trace-time-unit", "",

@@ -183,9 +183,16 @@ func (s *session) open(ctx context.Context) error {
 		}
 	} else if s.spec.Workload.Trace != nil {
 		load := s.work.TraceLoad()
-		s.spec.Plan.Stages = []loadgen.Load{load}
-		if s.spec.Limits.MaxDuration == 0 && s.spec.Limits.MaxRequests == 0 {
-			s.spec.Limits.MaxRequests = len(load.Times)
+		most, stages := &s.spec.Limits.MaxRequests, s.spec.Plan.Stages
+		if len(stages) > 0 && stages[0].Name != loadgen.TraceName { // its sessions begin at a rate
+			if *most == 0 || *most > len(load.Times) {
+				*most = len(load.Times)
+			}
+		} else {
+			s.spec.Plan.Stages = []loadgen.Load{load}
+			if s.spec.Limits.MaxDuration == 0 && *most == 0 {
+				*most = len(load.Times)
+			}
 		}
 	}
 	largest := 0

@@ -130,7 +130,7 @@ func (f *sweepFlags) speedSpec(args []string) (spec.Spec, error) {
 		}
 	}
 	f.traceSpeed, f.speeds = 1, true
-	if _, err := (loadFlags{}).traceLoad(f.specFlags); err != nil {
+	if err := checkTrace(f.specFlags); err != nil {
 		return spec.Spec{}, err
 	}
 	s, err := f.specFlags.spec(args)
