@@ -59,8 +59,8 @@ const LaterSchema = 2
 // its sample_requests is null or no less than their number.
 //
 // Fields that the report does not have are not compared. The metrics of schema 2 are made by GuideLLM 0.8.1's
-// definitions, and so are those of later ones; there, metrics that come out differently are Redefined, and the counts of
-// its requests and what each of them derives from its own times alone can be Differences.
+// definitions, and so are those of later ones; there, metrics that come out differently are Redefined, and the counts
+// of its requests and what each of them derives from its own times alone can be Differences.
 func Recompute(r *Report) Recomputed {
 	out := Recomputed{missing: map[string]bool{}}
 	for _, path := range r.Missing {

@@ -88,8 +88,8 @@ func (out *Recomputed) later(l *laterReader, b *Benchmark, path string, requests
 	return made
 }
 
-// turns are the requests that are no first turn, by their place among all, and whether the first output token of any came after
-// its first token.
+// turns are the requests that are no first turn, by their place among all, and whether the first output token of any
+// came after its first token.
 func (l *laterReader) turns(b *Benchmark, path string) (later map[int]bool, reasoning bool) {
 	later = map[int]bool{}
 	at := 0
