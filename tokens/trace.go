@@ -44,8 +44,8 @@ type traceRequest struct {
 
 // readTrace reads a trace, also gzipped: JSON lines of Mooncake, Bailian (Qwen) or vLLM's timed_trace (timestamp,
 // input_length, output_length and, if there are any, hash_ids) or of AIPerf (with messages or a text), the CSV of the
-// Azure LLM inference traces or of BurstGPT, or sessions of agents, one a record: WEKA's, or OpenTelemetry traces. Offsets count from the earliest request. A bad line is a [RecordError], what the trace leaves open a
-// [HintError].
+// Azure LLM inference traces or of BurstGPT, or sessions of agents, one a record: WEKA's, or OpenTelemetry traces.
+// Offsets count from the earliest request. A bad line is a [RecordError], what the trace leaves open a [HintError].
 func readTrace(spec TraceSpec) (*trace, error) {
 	if spec.Speed < 0 || math.IsNaN(spec.Speed) || math.IsInf(spec.Speed, 0) || spec.Requests < 0 {
 		return nil, fmt.Errorf("speed %v, %d requests: neither may be negative or infinite", spec.Speed, spec.Requests)

@@ -53,7 +53,8 @@ func (c *call) follows(before *call) bool {
 // call that needs none is due as long after the session as it was in the recording. The calls need not be in order.
 func sessionOf(calls []call) (traceRequest, error) {
 	if len(calls) > mostTraceTurns {
-		return traceRequest{}, fmt.Errorf("its session has %d requests; at most %d are sent", len(calls), mostTraceTurns)
+		return traceRequest{}, fmt.Errorf("its session has %d requests; at most %d are sent", len(calls),
+			mostTraceTurns)
 	}
 	slices.SortStableFunc(calls, func(a, b call) int { return cmp.Compare(a.from, b.from) })
 	words := (len(calls) + 63) / 64
@@ -84,8 +85,8 @@ func sessionOf(calls []call) (traceRequest, error) {
 			c.turn.think = max(c.from-last, 0)
 		}
 		if c.turn.think > longestThink || c.turn.after > longestTrace {
-			return traceRequest{}, fmt.Errorf("its request %d begins %v after what it waits for; want a day at most", i+1,
-				max(c.turn.think, c.turn.after))
+			return traceRequest{}, fmt.Errorf("its request %d begins %v after what it waits for; want a day "+
+				"at most", i+1, max(c.turn.think, c.turn.after))
 		}
 	}
 	first := calls[0].turn

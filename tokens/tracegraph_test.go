@@ -32,7 +32,8 @@ func TestTraceGraphs(t *testing.T) {
 	otel := func(spans ...string) string { return traceFile(t, `{"spans":[`+strings.Join(spans, ",")+`]}`) }
 	chat := func(id, parent string, from, to float64) string {
 		return fmt.Sprintf(`{"span_id":%q,"parent_span_id":%q,"name":"chat m","start_time":"2026-01-01T00:00:%06.3fZ",`+
-			`"end_time":"2026-01-01T00:00:%06.3fZ","attributes":{"gen_ai.input.messages":[{"role":"user","content":"hey"}],`+
+			`"end_time":"2026-01-01T00:00:%06.3fZ","attributes":{`+
+			`"gen_ai.input.messages":[{"role":"user","content":"hey"}],`+
 			`"gen_ai.usage.input_tokens":7,"gen_ai.usage.output_tokens":2}}`, id, parent, from, to)
 	}
 	agent := func(id, parent string, from, to float64) string {
@@ -43,7 +44,8 @@ func TestTraceGraphs(t *testing.T) {
 		want string
 	}{
 		"WEKA": {filepath.Join("testdata", "traces", "weka.jsonl"),
-			"0s 40/4, 32/3 [0]+100ms, 32/3 [0]+100ms, 48/3 [1]+50ms, 64/4 [3 2]+50ms, 80/4 [4]+100ms; 0s 40/4, 50/4 [0]+100ms"},
+			"0s 40/4, 32/3 [0]+100ms, 32/3 [0]+100ms, 48/3 [1]+50ms, 64/4 [3 2]+50ms, 80/4 [4]+100ms; " +
+				"0s 40/4, 50/4 [0]+100ms"},
 		"WEKA, times of a sub-agent from its beginning": {weka(`{"t":0,"type":"s","in":9,"out":1,"api_time":1},` +
 			`{"t":5,"type":"subagent","requests":[{"t":0,"type":"n","in":8,"out":1,"api_time":1},` +
 			`{"t":2,"type":"n","in":7,"out":1,"api_time":1}]},{"t":9,"type":"s","in":6,"out":1}`),
@@ -110,7 +112,8 @@ func TestTraceMessages(t *testing.T) {
 	for k, want := range map[int][]string{
 		0: {`{"role":"system","content":"Be brief."},{"role":"user","content":"Plan a trip."}`,
 			`"tools":[{"function":{"description":"finds a city","name":"lookup"`, `"max_completion_tokens":4`},
-		3: {`"tool_calls":[{"id":"c1","type":"function","function":{"name":"lookup","arguments":"{\"city\":\"Oslo\"}"}}]`,
+		3: {`"tool_calls":[{"id":"c1","type":"function",` +
+			`"function":{"name":"lookup","arguments":"{\"city\":\"Oslo\"}"}}]`,
 			`{"role":"tool","content":"two flights","tool_call_id":"c1"}`},
 		4: {`{"role":"assistant","content":"Two flights."}`,
 			`{"role":"tool","content":"{\"hotels\":3}","tool_call_id":"c9"}`, `"max_completion_tokens":5`},

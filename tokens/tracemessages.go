@@ -151,7 +151,8 @@ func (c *otelCall) chat() (chatToolCall, error) {
 		c.Name, c.Arguments = c.Function.Name, c.Function.Arguments
 	}
 	if c.ID == "" {
-		return chatToolCall{}, fmt.Errorf("the call of the tool %.80q has no id, so that nothing can be its result", c.Name)
+		return chatToolCall{}, fmt.Errorf("the call of the tool %.80q has no id, so that nothing can be its result",
+			c.Name)
 	}
 	return chatToolCall{c.ID, "function", chatFunction{c.Name, plainText(c.Arguments)}}, nil
 }

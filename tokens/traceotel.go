@@ -125,7 +125,8 @@ func readOTel(r record) (traceRequest, error) {
 		calls = append(calls, c)
 	}
 	if len(calls) == 0 {
-		return traceRequest{}, errors.New("none of its spans is an answered call of a model, with gen_ai.input.messages")
+		return traceRequest{}, errors.New("none of its spans is an answered call of a model, with " +
+			"gen_ai.input.messages")
 	}
 	return sessionOf(calls)
 }

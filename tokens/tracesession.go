@@ -109,7 +109,8 @@ func (t *trace) gather() error {
 			return fmt.Errorf("session %q: its first turn has no timestamp", first.session)
 		}
 		if len(*turns) > mostTraceTurns {
-			return fmt.Errorf("session %q has %d turns; at most %d are sent", first.session, len(*turns), mostTraceTurns)
+			return fmt.Errorf("session %q has %d turns; at most %d are sent", first.session, len(*turns),
+				mostTraceTurns)
 		}
 		first.turns = slices.Clone((*turns)[1:])
 		t.requests = append(t.requests, first)

@@ -72,7 +72,8 @@ func readWeka(r record) (traceRequest, error) {
 		}
 	}
 	if w.BlockSize < 1 || w.BlockSize > maxTokens {
-		return traceRequest{}, fmt.Errorf("block_size: %d; want the tokens that one of hash_ids stands for", w.BlockSize)
+		return traceRequest{}, fmt.Errorf("block_size: %d; want the tokens that one of hash_ids stands for",
+			w.BlockSize)
 	}
 	calls, err := w.calls(w.Requests, nil, 0)
 	if err != nil {
