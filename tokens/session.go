@@ -164,7 +164,8 @@ func (b *Body) session(it Item) *loadgen.Session {
 	known := all > 0
 	add := func(of Turn, messages []byte, text string, output int, answer []byte) {
 		t := loadgen.Turn{Needs: of.Needs, Think: of.Think, After: of.After, Alone: of.Alone,
-			Messages: messages, Answer: answer, PromptTokens: -1, OutputTokens: int32(output), PromptWords: int32(loadgen.CountWords([]byte(text))),
+			Messages: messages, Answer: answer, PromptTokens: -1, OutputTokens: int32(output),
+			PromptWords: int32(loadgen.CountWords([]byte(text))),
 			PromptChars: int32(utf8.RuneCountInString(text))}
 		if of.fields == nil {
 			of.fields = it.fields
