@@ -231,6 +231,20 @@ func checkWorker(w *loadgen.Worker) Worker {
 	}
 }
 
+// medianLatency is that of the requests that completed without a token, as embeddings do; 0 where there is none.
+func medianLatency(l *loadgen.Measured) time.Duration {
+	var all []float64
+	for i := range l.Records {
+		if d, ok := l.Records[i].Latency(); ok {
+			all = append(all, float64(d))
+		}
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	return time.Duration(num.Median(all))
+}
+
 // checkGaps doubts a client whose sends are another process than the schedule.
 func (v *Verdict) checkGaps() {
 	f := &v.Measurements
@@ -249,14 +263,17 @@ func (v *Verdict) check(l *loadgen.Measured) {
 			v.add("sent", pick(f.SentShare < sentInvalid), f.SentShare, SentSuspect,
 				"%.1f of %.1f req/s were sent (%.1f %%)", f.SentRate, f.AskedRate, 100*f.SentShare)
 		}
-		ttft := time.Duration(l.TTFT.ValueAtQuantile(50))
+		ttft, of := time.Duration(l.TTFT.ValueAtQuantile(50)), "TTFT"
+		if ttft == 0 {
+			ttft, of = medianLatency(l), "latency"
+		}
 		limit := max(sendDelayFloorInvalid, time.Duration(sendDelayShareInvalid*float64(ttft)))
 		invalid := f.SendDelayP99 > limit && delayedSends(l, limit) >= delayedCount
 		if invalid || f.SendDelayP99 > sendDelayFloorSuspect &&
 			float64(f.SendDelayP99) > sendDelayShareSuspect*float64(ttft) {
-			beside := "and no token came"
+			beside := "and no answer came"
 			if ttft > 0 {
-				beside = fmt.Sprintf("beside a median TTFT of %v", num.RoundDuration(ttft))
+				beside = fmt.Sprintf("beside a median %s of %v", of, num.RoundDuration(ttft))
 			}
 			v.add("send_delay", pick(invalid), f.SendDelayP99.Seconds(),
 				max(sendDelayFloorSuspect.Seconds(), sendDelayShareSuspect*ttft.Seconds()),

@@ -137,7 +137,8 @@ func ParseBase(s string) (Address, Secret, error) {
 		return Address{}, Secret{}, fmt.Errorf("%q is followed by a query or fragment: give the base URL alone", base)
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
-	for _, end := range []string{"/chat/completions", "/completions", "/responses", "/messages"} {
+	for _, end := range []string{"/chat/completions", "/completions", "/responses", "/messages", "/embeddings",
+		"/rerank"} {
 		u.Path = strings.TrimSuffix(u.Path, end)
 	}
 	if !strings.HasSuffix(u.Path, "/v1") {

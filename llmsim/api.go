@@ -201,6 +201,7 @@ type request struct {
 	ignoreEOS    bool
 	prefix       prefixSource
 	reasons      bool                 // its answer begins with reasoning
+	texts        []string             // of an embeddings or a rerank request
 	cached       *promptTokensDetails // of its prompt, for the usage; nil: not told
 }
 
@@ -251,8 +252,15 @@ func readAll(r *http.Request) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 }
 
-// parseRequest reads a completion request, checks it as vLLM does, and counts its prompt.
+// parseRequest reads a request, checks it as vLLM does, and counts its prompt.
 func (s *Server) parseRequest(r *http.Request, by api) (*request, *apiError) {
+	if by == embeddingsAPI || by == rerankAPI {
+		var b poolingBody
+		if e := readBody(r, &b); e != nil {
+			return nil, e
+		}
+		return s.pooling(&b, by)
+	}
 	var b completionBody
 	if e := readBody(r, &b); e != nil {
 		return nil, e

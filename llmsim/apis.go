@@ -11,7 +11,7 @@ import (
 	sse "github.com/tmaxmax/go-sse"
 )
 
-// api is which of the APIs that generate text a request came by.
+// api is which of the APIs a request came by.
 type api uint8
 
 const (
@@ -19,10 +19,13 @@ const (
 	chatAPI
 	responsesAPI // OpenAI's, as vLLM answers it
 	messagesAPI  // Anthropic's, as vLLM answers it
+	embeddingsAPI
+	rerankAPI // Jina's and Cohere's, as vLLM answers it
 )
 
 // idPrefixes are those of vLLM's ids: its Messages are chat completions inside.
-var idPrefixes = [...]string{textAPI: "cmpl-", chatAPI: "chatcmpl-", responsesAPI: "resp_", messagesAPI: "chatcmpl-"}
+var idPrefixes = [...]string{textAPI: "cmpl-", chatAPI: "chatcmpl-", responsesAPI: "resp_", messagesAPI: "chatcmpl-",
+	embeddingsAPI: "embd-", rerankAPI: "score-"}
 
 // input is the input of a Responses request: a text, or a list of messages.
 type input []message

@@ -180,6 +180,12 @@ func (s *Server) routes() {
 		func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, textAPI) })
 	handle(http.MethodPost, "/v1/responses",
 		func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, responsesAPI) })
+	handle(http.MethodPost, "/v1/embeddings",
+		func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, embeddingsAPI) })
+	for _, path := range []string{"/v1/rerank", "/rerank", "/v2/rerank"} {
+		handle(http.MethodPost, path,
+			func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, rerankAPI) })
+	}
 	handle(http.MethodPost, "/v1/messages",
 		func(w http.ResponseWriter, r *http.Request) { s.handleCompletion(w, r, messagesAPI) })
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {

@@ -212,6 +212,11 @@ func (st *stream) serveWhole(w http.ResponseWriter, r *http.Request) error {
 		_, _ = w.Write([]byte(garbage))
 		return nil
 	}
+	if st.req.texts != nil {
+		t.OutputTokens = 0 // what the engine calls its token is the answer
+		writeJSON(w, http.StatusOK, st.wholePooling())
+		return nil
+	}
 	said := answerText(t.Index, st.seq.Generated)
 	if st.req.api == responsesAPI || st.req.api == messagesAPI {
 		writeJSON(w, http.StatusOK, st.wholeOther(said))

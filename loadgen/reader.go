@@ -272,6 +272,10 @@ func (r *reader) takeWhole() {
 	if r.delta.Token { // though there is no time at which one came
 		r.tokens = true
 	}
+	if r.template.As == stream.Pooling { // the answer as a whole is the one event, by which a probe sees it
+		r.shard.firsts.Add(1)
+		r.shard.tokens.Add(1)
+	}
 	if r.err == nil && r.rec.Finish == stream.NoFinish {
 		begin := stream.Shorten(r.redact(string(r.whole)), 80)
 		r.fail(ErrMalformed, unknown(fmt.Errorf("%q", begin)))
@@ -504,6 +508,7 @@ func (r *reader) checkAnswer() {
 		r.fail(ErrServer, errors.New("the server gave the answer up (finish_reason abort or error)"))
 	case rec.Flags&Streamed != 0 && !r.done && rec.Finish == stream.NoFinish:
 		r.fail(ErrTruncated, errors.New("the stream ended without [DONE] or a finish reason"))
+	case r.template.As == stream.Pooling: // there are none
 	case !r.tokens && (rec.Finish != stream.FinishLength || rec.OutputTokens != 1):
 		r.fail(ErrNoToken, errors.New("the answer holds no token"))
 	case rec.Flags&Streamed != 0 && rec.Finish == stream.NoFinish && rec.OutputTokens < 0 &&

@@ -98,11 +98,22 @@ func (s *Session) Request() Request {
 
 // Length is how long the session takes by its times alone: to when its last turn is due, were answers to take none.
 func (s *Session) Length() time.Duration {
-	length := time.Duration(0)
-	for _, t := range s.Turns[1:] {
-		length = max(length+t.Think, t.After)
+	due, longest := make([]time.Duration, len(s.Turns)), time.Duration(0)
+	for k := 1; k < len(s.Turns); k++ {
+		t := &s.Turns[k]
+		switch {
+		case t.isRoot():
+		case len(t.Needs) == 0:
+			due[k] = due[k-1] + t.Think
+		default:
+			for _, before := range t.Needs {
+				due[k] = max(due[k], due[before]+t.Think)
+			}
+		}
+		due[k] = max(due[k], t.After)
+		longest = max(longest, due[k])
 	}
-	return length
+	return longest
 }
 
 // AtSpeed is the session with its times that many times as short; of an infinite speed each turn is due when the answer

@@ -120,6 +120,10 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 		ttfo := LatencyOf(st.Judgement.Values(m, slo.TTFO))
 		s.TTFO = &ttfo
 	}
+	if input, ok := embedded(m); ok {
+		e2e := LatencyOf(st.Judgement.Values(m, slo.E2E))
+		s.E2E, s.Rates.Input, s.Rates.Tokens = &e2e, input, input
+	}
 	for _, j := range st.Judgement.Objectives {
 		s.observedGaps(j)
 	}
@@ -128,6 +132,25 @@ func NewStage(p spec.Plan, st *sweep.Stage) Stage {
 	s.Sessions = sessionsOf(m, m.Start+int64(st.Judgement.WarmUp))
 	s.Series = seriesOf(m)
 	return s
+}
+
+// embedded is the rate of the tokens that were embedded or ranked, a second; ok is false where text was generated, or
+// nothing completed.
+func embedded(m *loadgen.Measured) (rate float64, ok bool) {
+	tokens := 0.0
+	for i := range m.Records {
+		r := &m.Records[i]
+		if r.FirstToken > 0 {
+			return 0, false
+		}
+		if r.Status == loadgen.Completed && r.OutputTokens == 0 {
+			ok = true
+			if r.End <= m.Stopped {
+				tokens += float64(max(r.PromptTokens, 0))
+			}
+		}
+	}
+	return tokens / (float64(m.Stopped-m.Start) / 1e9), ok
 }
 
 // countRequests counts the requests of a stage by how they ended.

@@ -53,6 +53,10 @@ func (s *Stage) At(m slo.Metric, of slo.Statistic) num.Value {
 	switch m {
 	case slo.TTFT:
 		return s.TTFT.At(of)
+	case slo.E2E:
+		if s.E2E != nil {
+			return s.E2E.At(of)
+		}
 	case slo.TTFO:
 		if s.TTFO != nil {
 			return s.TTFO.At(of)

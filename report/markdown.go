@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -54,7 +55,8 @@ func WriteMarkdown(w io.Writer, r *Result) error {
 // markdownStages writes the table of the stages. Rates are requests a second.
 func markdownStages(b *strings.Builder, r *Result) {
 	rows := [][]string{{"outcome", "stage", "client", "req/s asked", "sent", "done", "in flight", "TTFT p50, ms", "p95",
-		"p99", "TTFO p95, ms", "TPOT p50, ms", "p95", "output tokens/s", "errors"}}
+		"p99", "TTFO p95, ms", "TPOT p50, ms", "p95", "e2e p50, ms", "p95", "p99",
+		r.tokensText() + " tokens/s", "errors"}}
 	for i := range r.Stages {
 		s := &r.Stages[i]
 		outcome := "–"
@@ -65,10 +67,13 @@ func markdownStages(b *strings.Builder, r *Result) {
 		if s.TTFO != nil {
 			ttfo = cell(s.TTFO.P95)
 		}
+		none := LatencyOf(nil)
+		e2e := cmp.Or(s.E2E, &none)
 		rows = append(rows, []string{
 			outcome, s.Name, string(s.Client.Level), cell(s.Rates.Asked), num.Three(s.Rates.Sent),
 			num.Three(s.Rates.Done), num.Three(s.InFlight), cell(s.TTFT.P50), cell(s.TTFT.P95), cell(s.TTFT.P99),
-			ttfo, cell(s.TPOT.P50), cell(s.TPOT.P95), num.Three(s.Rates.Output), num.Thousands(s.Requests.Errored),
+			ttfo, cell(s.TPOT.P50), cell(s.TPOT.P95), cell(e2e.P50), cell(e2e.P95), cell(e2e.P99),
+			num.Three(s.tokenRate()), num.Thousands(s.Requests.Errored),
 		})
 	}
 	markdownTable(b, used(rows, 1), 3)

@@ -121,6 +121,8 @@ type Stage struct {
 	// TTFO is to the first token of the answer itself, from the scheduled time: content or a tool call, no reasoning.
 	// nil where it is the TTFT, since no request began with reasoning.
 	TTFO *Latency `json:"ttfo,omitempty"`
+	// E2E is of whole requests, from the scheduled time; absent where text is generated.
+	E2E *Latency `json:"e2e,omitempty"`
 	// ITL is over every gap between two token events of the stage.
 	ITL Latency `json:"itl"`
 	// SendDelay is sent − scheduled; open loops only.
@@ -153,6 +155,8 @@ type Rates struct {
 	Tokens float64   `json:"tokens"` // output tokens as they came, prompt tokens with the first of them
 	// Output are the output tokens alone; 0 in files of openloops that did not tell them apart.
 	Output float64 `json:"output_tokens,omitempty"`
+	// Input are the tokens of what was embedded or ranked, by the server's count; absent where text is generated.
+	Input float64 `json:"input_tokens,omitempty"`
 }
 
 // Requests counts the requests of a stage by how they ended.

@@ -224,6 +224,27 @@ func (s *Stage) outcomeText() string {
 	return "-"
 }
 
+// tokensText says which tokens the token rate of the table counts, tokenRate: what is generated, or what is embedded or
+// ranked.
+func (r *Result) tokensText() string {
+	if r.embeds() {
+		return "input"
+	}
+	return "output"
+}
+
+func (s *Stage) tokenRate() float64 {
+	if s.E2E != nil {
+		return s.Rates.Input
+	}
+	return s.Rates.Output
+}
+
+// embeds says whether requests generate no text: embeddings, and rerank.
+func (r *Result) embeds() bool {
+	return slices.ContainsFunc(r.Stages, func(s Stage) bool { return s.E2E != nil })
+}
+
 // Reasons says whether answers began with reasoning, so that the first token and the first of the answer differ.
 func (r *Result) Reasons() bool {
 	return slices.ContainsFunc(r.Stages, func(s Stage) bool { return s.TTFO != nil })
@@ -238,10 +259,11 @@ func (r *Result) table() [][]string {
 	ttft, _ := ShownStatistic(r.Asked.Objectives, slo.TTFT)
 	ttfo, _ := ShownStatistic(r.Asked.Objectives, slo.TTFO)
 	tpot, _ := ShownStatistic(r.Asked.Objectives, slo.TPOT)
+	e2e, _ := ShownStatistic(r.Asked.Objectives, slo.E2E)
 	rows := [][]string{
-		{"", "req/s", "", "in", "TTFT", "TTFO", "TPOT", "output", "", ""},
-		{"  stage", "sent", "done", "flight", ttft.String(), ttfo.String(), tpot.String(), "tok/s", "errors",
-			"outcome"},
+		{"", "req/s", "", "in", "TTFT", "TTFO", "TPOT", "e2e", r.tokensText(), "", ""},
+		{"  stage", "sent", "done", "flight", ttft.String(), ttfo.String(), tpot.String(), e2e.String(), "tok/s",
+			"errors", "outcome"},
 	}
 	reasons := r.Reasons()
 	for i := range r.Stages {
@@ -250,14 +272,17 @@ func (r *Result) table() [][]string {
 		if len(s.Client.Reasons) > 0 {
 			mark = SignWarning
 		}
-		inFlight, first := num.Three(s.InFlight), num.Absent()
+		inFlight, first, whole := num.Three(s.InFlight), num.Absent(), "-"
+		if s.E2E != nil {
+			whole = cell(s.At(slo.E2E, e2e))
+		}
 		if reasons { // there is room for one of the two
 			inFlight, first = "-", s.At(slo.TTFO, ttfo)
 		}
 		rows = append(rows, []string{
 			mark + " " + ansi.Truncate(s.Name, longestName, "…"), num.Three(s.Rates.Sent), num.Three(s.Rates.Done),
-			inFlight, cell(s.At(slo.TTFT, ttft)), cell(first), cell(s.At(slo.TPOT, tpot)), num.Amount(s.Rates.Output),
-			num.Thousands(s.Requests.Errored), s.outcomeText(),
+			inFlight, cell(s.At(slo.TTFT, ttft)), cell(first), cell(s.At(slo.TPOT, tpot)), whole,
+			num.Amount(s.tokenRate()), num.Thousands(s.Requests.Errored), s.outcomeText(),
 		})
 	}
 	return used(rows, 2)
@@ -266,24 +291,22 @@ func (r *Result) table() [][]string {
 // wideTable has all columns.
 func (r *Result) wideTable() [][]string {
 	rows := [][]string{
-		{"", "req/s", "", "", "in", "TTFT", "", "", "TTFO", "", "", "TPOT", "", "", "ITL", "", "output", "",
-			"delay", "", ""},
+		{"", "req/s", "", "", "in", "TTFT", "", "", "TTFO", "", "", "TPOT", "", "", "ITL", "", "e2e", "", "",
+			r.tokensText(), "", "delay", "", ""},
 		{"  stage", "asked", "sent", "done", "flight", "p50", "p95", "p99", "p50", "p95", "p99", "p50",
-			"p95", "p99", "p50", "p99", "tok/s", "errors", "p99", "client", "outcome"},
+			"p95", "p99", "p50", "p99", "p50", "p95", "p99", "tok/s", "errors", "p99", "client", "outcome"},
 	}
 	for i := range r.Stages {
 		s := &r.Stages[i]
-		ttfo := s.TTFO
-		if ttfo == nil {
-			none := LatencyOf(nil)
-			ttfo = &none
-		}
+		none := LatencyOf(nil)
+		ttfo, e2e := cmp.Or(s.TTFO, &none), cmp.Or(s.E2E, &none)
 		rows = append(rows, []string{
 			"  " + s.Name, cell(s.Rates.Asked), num.Three(s.Rates.Sent), num.Three(s.Rates.Done),
 			num.Three(s.InFlight), cell(s.TTFT.P50), cell(s.TTFT.P95), cell(s.TTFT.P99),
 			cell(ttfo.P50), cell(ttfo.P95), cell(ttfo.P99),
 			cell(s.TPOT.P50), cell(s.TPOT.P95), cell(s.TPOT.P99), cell(s.ITL.P50), cell(s.ITL.P99),
-			num.Amount(s.Rates.Output), num.Thousands(s.Requests.Errored), cell(s.SendDelay.P99),
+			cell(e2e.P50), cell(e2e.P95), cell(e2e.P99), num.Amount(s.tokenRate()),
+			num.Thousands(s.Requests.Errored), cell(s.SendDelay.P99),
 			string(s.Client.Level), s.outcomeText(),
 		})
 	}
@@ -375,7 +398,11 @@ func cell(v num.Value) string { return num.Three(float64(v)) }
 func (r *Result) writeRemarks(b *strings.Builder) {
 	b.WriteByte('\n')
 	add := func(sign, format string, args ...any) { wrap(b, sign+" ", "    ", fmt.Sprintf(format, args...)) }
-	add(" ", "TTFT and TPOT in ms; TTFT counts from the scheduled time")
+	if r.embeds() {
+		add(" ", "e2e in ms, from the scheduled time")
+	} else {
+		add(" ", "TTFT and TPOT in ms; TTFT counts from the scheduled time")
+	}
 	if p := r.Probes; p != nil && p.SaturationRate > 0 {
 		add(" ", "the server is saturated at %s %s, from %d streams on: what comes beyond that waits",
 			num.Three(p.SaturationRate), r.RateUnit(), p.Streams)

@@ -3,6 +3,7 @@ package sweep
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/openloop/openloop/internal/num"
@@ -75,7 +76,7 @@ func workOf(l *loadgen.Measured) (w work, ok bool) {
 		}
 	}
 	if len(ttft) == 0 {
-		return work{}, false
+		return work{output: 1}, generatesNothing(l)
 	}
 	switch {
 	case n > 0:
@@ -85,6 +86,14 @@ func workOf(l *loadgen.Measured) (w work, ok bool) {
 	}
 	w.prefill = max(0, num.Median(ttft)-num.Median(itl))
 	return w, w.output > 0
+}
+
+// generatesNothing says whether the requests of a stage complete without a token, as embeddings do. Their answer as a
+// whole is the one event that is counted (loadgen.Progress).
+func generatesNothing(l *loadgen.Measured) bool {
+	return slices.ContainsFunc(l.Records, func(r loadgen.Record) bool {
+		return r.Status == loadgen.Completed && r.TokenEvents == 0 && r.OutputTokens == 0
+	})
 }
 
 // synchronousRate is the rate of one stream, in requests per second: 1/(mean latency), for which unfinished requests

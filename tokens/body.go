@@ -52,7 +52,8 @@ type hole int
 const (
 	holeNone hole = iota
 	holeLength
-	holeText // the messages, or the prompt
+	holeText  // the messages, the prompt, or the texts
+	holeQuery // of a rerank request
 )
 
 // field is a member of the body's object; its value is a literal or a hole.
@@ -94,7 +95,8 @@ func newTemplate(cfg BodyConfig, limited bool, extra []field) template {
 	if cfg.Model != "" {
 		set(field{name: "model", value: string(appendString(nil, cfg.Model))})
 	}
-	if !cfg.NoStream {
+	generates := cfg.Format.Generates()
+	if !cfg.NoStream && generates {
 		set(field{name: "stream", value: "true"})
 		if cfg.Format == ChatCompletions || cfg.Format == TextCompletions { // the others' streams always end with usage
 			set(field{name: "stream_options", value: `{"include_usage":true}`})
@@ -107,9 +109,13 @@ func newTemplate(cfg BodyConfig, limited bool, extra []field) template {
 	case Responses:
 		textField = "input"
 		set(field{name: "store", value: "false"}) // OpenAI keeps answers unless told not to
+	case Embeddings:
+		textField = "input"
+	case Rerank:
+		textField = "documents"
 	}
 	switch {
-	case limited:
+	case limited && generates:
 		set(field{name: formats[cfg.Format].length, hole: holeLength})
 		if cfg.Format == ChatCompletions || cfg.Format == TextCompletions {
 			set(field{name: "stop", value: "null"})
@@ -122,6 +128,9 @@ func newTemplate(cfg BodyConfig, limited bool, extra []field) template {
 	}
 	for _, f := range extra {
 		set(f)
+	}
+	if cfg.Format == Rerank {
+		set(field{name: "query", hole: holeQuery})
 	}
 	set(field{name: textField, hole: holeText})
 
@@ -208,6 +217,9 @@ func (b *Body) Bytes(it Item) []byte {
 		own += len(f.name) + len(f.value) + 4
 	}
 	texts := own + quotedLen(it.PrefixText) + quotedLen(it.PromptText) + len(it.Messages) + len(it.Images)
+	for _, text := range it.Texts {
+		texts += quotedLen(text) + 1
+	}
 	return b.append(make([]byte, 0, b.limited.fixed+wrapping+texts), it)
 }
 
@@ -230,6 +242,10 @@ func (b *Body) append(dst []byte, it Item) []byte {
 			dst = append(dst, '"')
 			dst = appendEscaped(appendEscaped(dst, it.PrefixText), it.PromptText)
 			dst = append(dst, '"')
+		case p.hole == holeQuery:
+			dst = appendString(dst, it.PromptText)
+		case p.hole == holeText && !b.format.Generates():
+			dst = appendTexts(dst, it)
 		case p.hole == holeText && b.format == Responses:
 			dst = appendInput(dst, it)
 		case p.hole == holeText && b.format == Messages:
@@ -239,6 +255,22 @@ func (b *Body) append(dst []byte, it Item) []byte {
 		}
 	}
 	return dst
+}
+
+// appendTexts appends the texts of an embeddings or a rerank request. An item that has none is one text.
+func appendTexts(dst []byte, it Item) []byte {
+	texts := it.Texts
+	if len(texts) == 0 {
+		texts = []string{it.PrefixText + it.PromptText}
+	}
+	dst = append(dst, '[')
+	for i, text := range texts {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendString(dst, text)
+	}
+	return append(dst, ']')
 }
 
 func appendMessages(dst []byte, it Item) []byte {

@@ -11,12 +11,14 @@ import (
 // Format is the kind of request that a body is for.
 type Format int
 
-// The requests that generate text: three of OpenAI's, and Anthropic's.
+// The requests that generate text, three of OpenAI's and Anthropic's, and those that do not.
 const (
 	ChatCompletions Format = iota // POST /v1/chat/completions
 	TextCompletions               // POST /v1/completions
 	Responses                     // POST /v1/responses
 	Messages                      // POST /v1/messages
+	Embeddings                    // POST /v1/embeddings
+	Rerank                        // POST /v1/rerank
 )
 
 var formats = [...]struct{ name, path, length string }{
@@ -24,6 +26,8 @@ var formats = [...]struct{ name, path, length string }{
 	TextCompletions: {"text_completions", "/v1/completions", "max_tokens"},
 	Responses:       {"responses", "/v1/responses", "max_output_tokens"},
 	Messages:        {"messages", "/v1/messages", "max_tokens"},
+	Embeddings:      {"embeddings", "/v1/embeddings", ""},
+	Rerank:          {"rerank", "/v1/rerank", ""},
 }
 
 // String is the format's name in flags, files and reports.
@@ -31,6 +35,9 @@ func (f Format) String() string { return formats[f].name }
 
 // Path is the format's path under the server's base address.
 func (f Format) Path() string { return formats[f].path }
+
+// Generates says whether requests of the format generate text. Of others there is one answer in one piece.
+func (f Format) Generates() bool { return formats[f].length != "" }
 
 // FormatNames are the names of all formats.
 func FormatNames() []string {
@@ -130,8 +137,11 @@ func plainContent(raw json.RawMessage) (texts []string, list bool, err error) {
 
 // checkMessages says whether requests of the format can be made of chat messages; none is always good.
 func (f Format) checkMessages(raw []byte) error {
-	if len(raw) == 0 || f != Responses && f != Messages {
+	switch {
+	case len(raw) == 0 || f == ChatCompletions || f == TextCompletions:
 		return nil
+	case !f.Generates():
+		return errors.New("a conversation is not a text to be embedded or ranked")
 	}
 	_, err := plainMessages(raw)
 	return err

@@ -1,5 +1,7 @@
 package tokens
 
+import "strings"
+
 // Item is one request before it is bytes. The zero Item is an empty prompt with a free output length.
 type Item struct {
 	// Index is the item's place in its source, from 0.
@@ -8,6 +10,9 @@ type Item struct {
 	PrefixText string
 	// PromptText is the user's message, or the prompt of a text completion.
 	PromptText string
+	// Texts are those of an embeddings or a rerank request; none: the prefix and the prompt as one. Of a rerank request
+	// PromptText is the query.
+	Texts []string
 	// Messages, where not empty, is a JSON array of chat messages that is sent instead of PrefixText and PromptText.
 	Messages []byte
 	// Images are further parts of the user's message, as JSON with a comma before each; empty for none.
@@ -26,6 +31,14 @@ type Item struct {
 	fields []field
 	// Body is the request body, once a [Body] made it or a saved workload gave it.
 	Body []byte
+}
+
+// words are the texts of the item as one: the prompt, or the texts of a batch.
+func (it *Item) words() string {
+	if len(it.Texts) == 0 {
+		return it.PromptText
+	}
+	return strings.Join(it.Texts, " ")
 }
 
 // InputTokens is the whole input in tokens as far as it is known, without the endpoint's chat template.

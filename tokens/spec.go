@@ -17,6 +17,10 @@ type Spec struct {
 	NoIgnoreEOS bool   // leave ignore_eos out
 	NoStream    bool   // ask for responses in one piece
 
+	// Batch is how many texts an embeddings or a rerank request has, 0 for one. Query is the length of the query of a
+	// rerank request in tokens, 0 for DefaultQuery.
+	Batch, Query int
+
 	// Tokenizer is whose tokens prompts are made of: "auto" or "" (the endpoint's own count), "o200k_base",
 	// "cl100k_base", "none", or a file.
 	Tokenizer string
@@ -105,6 +109,8 @@ func (s Spec) Describe() string {
 		return strings.Join(s.Data.Sources(), " ")
 	case s.Trace != nil:
 		return s.Trace.File
+	case s.Synthetic != nil && s.Batch > 1:
+		return fmt.Sprintf("%s,batch_size=%d", s.Synthetic.describe(), s.Batch)
 	case s.Synthetic != nil:
 		return s.Synthetic.describe()
 	}

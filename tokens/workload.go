@@ -54,6 +54,9 @@ func Open(spec Spec, model string) (*Workload, error) {
 	if talks := spec.Data != nil && spec.Data.Sessions != nil; talks && spec.Format != ChatCompletions {
 		return nil, &SpecError{"Data", errors.New("sessions are of chat requests")}
 	}
+	if err := spec.checkBatch(); err != nil {
+		return nil, err
+	}
 	given := 0
 	for _, open := range []struct {
 		asked bool
@@ -239,6 +242,27 @@ func (w *Workload) synth(stage int) (*Synth, error) {
 // items gives the items of a stage, without bodies but for those of a saved workload. Data goes on from stage to
 // stage; a trace begins anew, with other texts of the same lengths and shared blocks.
 func (w *Workload) items(stage int) (source, error) {
+	texts, err := w.texts(stage)
+	if err != nil || w.spec.Format.Generates() {
+		return texts, err
+	}
+	if w.spec.Format != Rerank {
+		return batches(texts, nil, w.spec.Batch), nil
+	}
+	query := Length{Mean: w.spec.Query}
+	if query.Mean == 0 {
+		query.Mean = DefaultQuery
+	}
+	queries, err := NewSynth(SynthConfig{Seed: w.seed(stage) ^ 0x717565, Words: w.words, TokensPerWord: w.perWord,
+		Prompt: query})
+	if err != nil {
+		return nil, err
+	}
+	return batches(texts, queries.source(), w.spec.Batch), nil
+}
+
+// texts is items, of each text by itself.
+func (w *Workload) texts(stage int) (source, error) {
 	if w.data != nil {
 		return w.data.next, nil
 	}
@@ -289,6 +313,9 @@ func (w *Workload) Learn(ctx context.Context, post Post) (warning string, err er
 		return "", nil
 	}
 	cfg := learnConfig{model: w.model, format: w.spec.Format, seed: uint64(w.spec.Seed)}
+	if cfg.format == Rerank { // which counts a text twice: as a query and as a document
+		cfg.format = Embeddings
+	}
 	if w.synthetic != nil {
 		cfg.lengths = []int{w.synthetic.Prompt.Mean}
 	}
@@ -366,8 +393,8 @@ func (w *Workload) prepare(it Item) ready {
 	return ready{
 		request: loadgen.Request{
 			Body: w.body.Bytes(it), PromptTokens: asked, OutputTokens: int32(it.OutputTokens),
-			PromptWords: int32(loadgen.CountWords([]byte(it.PromptText))),
-			PromptChars: int32(utf8.RuneCountInString(it.PromptText)),
+			PromptWords: int32(loadgen.CountWords([]byte(it.words()))),
+			PromptChars: int32(utf8.RuneCountInString(it.words())),
 		},
 		index: it.Index, prefixTokens: it.PrefixTokens, promptTokens: it.PromptTokens,
 	}

@@ -26,6 +26,7 @@ var flagOf = map[string]string{
 	"Output.SampleRequests": "sample-requests",
 	"Extra":                 "extra-body", "Tokenizer": "tokenizer", "Trace": "trace", "SaveTo": "save-workload",
 	"Data": "data", "Data.Columns": "data-column-mapper", "Synthetic": "prompt-tokens", "Synthetic.Images": "images",
+	"Batch": "batch-size", "Query": "query-tokens",
 }
 
 // refuse turns what is wrong with a Spec into the words of the flags.

@@ -38,7 +38,7 @@ var flagGroups = []flagGroup{
 		"output-tokens", "output-tokens-stdev", "output-tokens-min", "output-tokens-max", "prefix-tokens",
 		"prefix-count", "turns", "turns-stdev", "turns-min", "turns-max", "turn-tokens", "turn-tokens-stdev",
 		"turn-tokens-min", "turn-tokens-max", "sessions", "think-time", "history", "prompt-seed", "extra-body",
-		"images", "image-size",
+		"images", "image-size", "batch-size", "query-tokens",
 		"no-ignore-eos", "tokenizer", "mix", "data", "data-column-mapper",
 		"data-samples", "data-shuffle", "save-workload"}},
 	{"Load", []string{"rate", "profile", "arrival", "ramp", "stages", "trace", "trace-speed", "trace-time-unit",

@@ -53,6 +53,7 @@ type specFlags struct {
 	promptTokens, outputTokens lengthFlags
 	prefixTokens, prefixCount  int
 	turns, turnTokens          lengthFlags
+	batch, queryTokens         int
 	speeds                     bool // a trace is sent at several speeds: no flag
 	wholeTalks                 bool
 	thinkTime, history         string
@@ -182,6 +183,8 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.BoolVar(&f.noIgnoreEOS, "no-ignore-eos", false,
 		"leave ignore_eos out of the requests: for endpoints that refuse it; responses then end when the model likes")
 
+	set.IntVar(&f.batch, "batch-size", 1, "texts of an embeddings request, or documents of a rerank request")
+	set.IntVar(&f.queryTokens, "query-tokens", tokens.DefaultQuery, "tokens of the query of a rerank request")
 	set.IntVar(&f.images, "images", 0, "images of each prompt, made up from the seed, none like another (0: none)")
 	set.StringVar(&f.imageSize, "image-size", "512x512", "`SIZE` of the images in pixels, WIDTHxHEIGHT")
 
@@ -476,7 +479,12 @@ func (f *specFlags) chooseTarget(args []string) {
 // parseObjectives reads --slo.
 func (f *specFlags) parseObjectives() ([]slo.Objective, error) {
 	texts := f.objectives
-	if len(texts) == 0 {
+	pooling := isPooling(f.requestType)
+	switch {
+	case len(texts) > 0:
+	case pooling:
+		texts = []string{poolingObjectives}
+	default:
 		texts = []string{defaultObjectives}
 	}
 	var all []slo.Objective
@@ -487,6 +495,9 @@ func (f *specFlags) parseObjectives() ([]slo.Objective, error) {
 				"METRIC:PERCENTILE<BOUND, such as 'ttft:p95<250ms tpot:p95<50ms errors<1%', or a preset")
 		}
 		all = append(all, o...)
+	}
+	if pooling {
+		return all, checkPooling(all)
 	}
 	return all, nil
 }
@@ -635,6 +646,9 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 	if w.Format, err = tokens.ParseFormat(f.requestType); err != nil {
 		return w, usageError("--request-type %q: %v", f.requestType, err)
 	}
+	if err := f.poolingWorkload(&w); err != nil {
+		return w, err
+	}
 	sessions, err := f.sessions()
 	if err != nil {
 		return w, err
@@ -668,6 +682,9 @@ func (f *specFlags) workload() (tokens.Spec, error) {
 	default:
 		w.Synthetic = &tokens.SyntheticSpec{Prompt: f.promptTokens.length(), Output: f.outputTokens.length()}
 		w.Synthetic.Sessions = sessions
+		if !w.Format.Generates() {
+			w.Synthetic.Output = tokens.Length{}
+		}
 		if w.Synthetic.Images, err = f.imageSpec(); err != nil {
 			return w, err
 		}

@@ -15,6 +15,7 @@ const (
 	Completions Dialect = iota // OpenAI's chat and text completions
 	Responses                  // OpenAI's Responses API
 	Messages                   // Anthropic's Messages API
+	Pooling                    // embeddings and rerank: one object, which holds no token
 )
 
 // DialectOf is the dialect of what is posted to a path.
@@ -24,6 +25,8 @@ func DialectOf(path string) Dialect {
 		return Responses
 	case "messages":
 		return Messages
+	case "embeddings", "rerank":
+		return Pooling
 	}
 	return Completions
 }
@@ -60,10 +63,42 @@ func (d *Delta) DecodeAs(as Dialect, data []byte) error {
 		d.Error, d.Last = raw, true
 		return nil
 	}
-	if as == Responses {
+	switch as {
+	case Responses:
 		return d.decodeResponses(kind, top, data)
+	case Pooling:
+		d.decodePooling(top, data)
+		return nil
 	}
 	return d.decodeMessages(kind, top)
+}
+
+// decodePooling takes the answer to an embeddings or a rerank request: data or results, one for each text. vLLM counts
+// usage.prompt_tokens, Jina's API usage.total_tokens alone, Cohere's none.
+func (d *Delta) decodePooling(top map[string]json.RawMessage, data []byte) {
+	if textOf(top["object"]) == "error" {
+		d.Error = data
+		return
+	}
+	for _, name := range []string{"data", "results"} {
+		var list []json.RawMessage
+		if json.Unmarshal(top[name], &list) == nil && len(list) > 0 {
+			d.Finish, d.Last = FinishStop, true
+		}
+	}
+	if d.ID = []byte(textOf(top["id"])); len(d.ID) == 0 {
+		d.ID = nil
+	}
+	if raw := top["usage"]; isValue(raw) {
+		d.decodeUsage(raw)
+		var usage struct {
+			Total *int32 `json:"total_tokens"`
+		}
+		if d.Prompt < 0 && json.Unmarshal(raw, &usage) == nil && usage.Total != nil && *usage.Total >= 0 {
+			d.Prompt = *usage.Total
+		}
+	}
+	d.Output = 0
 }
 
 // part is what kind of token an event brings.

@@ -673,7 +673,8 @@ func percentilesOf(s *report.Stage) chartView {
 	for _, of := range []struct {
 		name string
 		l    *report.Latency
-	}{{"TTFT", &s.TTFT}, {"TTFO", s.TTFO}, {"TPOT", &s.TPOT}, {"ITL", &s.ITL}, {"send delay", &s.SendDelay}} {
+	}{{"TTFT", &s.TTFT}, {"TTFO", s.TTFO}, {"TPOT", &s.TPOT}, {"ITL", &s.ITL}, {"e2e", s.E2E},
+		{"send delay", &s.SendDelay}} {
 		if of.l == nil {
 			continue
 		}
