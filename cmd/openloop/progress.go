@@ -40,7 +40,7 @@ type progress struct {
 
 // progressMode is how progress is shown.
 func (s *session) progressMode() spec.Progress {
-	switch o := s.spec.Output; {
+	switch o := &s.spec.Output; { // no copy: workers that join ask while the folder is being settled
 	case o.Quiet:
 		return spec.NoProgress
 	case o.Progress != "" && o.Progress != spec.AutoProgress:
