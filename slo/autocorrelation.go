@@ -26,7 +26,7 @@ type autocorrelation struct {
 // the error are U. Wolff's (Comput. Phys. Commun. 156, 2004, equations 49 and 42). At least 1: where neighbours repel
 // each other, no credit is taken for it. It takes n·log n steps, also where a trend moves M to n/2.
 //
-// Sessions are those that the observations are of, 0 for one that stands alone, nil where each does. What requests of
+// Sessions are those that the observations are of, 0 for one that stands alone; nil where each does. What requests of
 // one session have in common is added where they are further apart than M: clusters in two ways, by time and by session
 // (A. C. Cameron, J. B. Gelbach and D. L. Miller, J. Bus. Econ. Stat. 29, 2011), with no pair counted twice.
 func (a *autocorrelation) time(x []float64, sessions []int32) (tau, stderr float64) {
@@ -67,13 +67,11 @@ func (a *autocorrelation) time(x []float64, sessions []int32) (tau, stderr float
 	window := float64(2*lag + 1)
 	tau = max(tau*(1+window/float64(n)), 1)
 	stderr = tau * math.Sqrt(2*window/float64(n))
-	if sessions != nil {
-		products, pairs := withinSessions(d, sessions, lag)
-		together := max(2*products/c0, 0)
-		tau += together
-		// Products of independent deviations vary by the square of their variance.
-		stderr = math.Hypot(stderr, 2*math.Sqrt(pairs)/float64(n)*(1+together))
-	}
+	alike, pairs := withinSessions(d, sessions, lag)
+	together := max(2*alike/c0, 0)
+	tau += together
+	// Products of independent deviations vary by the square of their variance.
+	stderr = math.Hypot(stderr, 2*math.Sqrt(pairs)/float64(n)*(1+together))
 	return min(tau, float64(n)), stderr
 }
 

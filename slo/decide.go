@@ -87,7 +87,6 @@ func (o Objective) judgeRequests(s *loadgen.Measured, from, to int64, work *auto
 		sessions[i] = obs[i].session
 		values[i], misses[i] = obs[i].value, indicator(obs[i].miss)
 	}
-	sessions = ofSessions(sessions)
 	e := sample{share: float64(j.Misses) / float64(j.N), requests: j.N}
 	if o.Statistic.Kind == Mean {
 		e.tau, e.stderr = work.time(values, sessions)

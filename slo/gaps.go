@@ -116,8 +116,7 @@ func (o Objective) judgeGaps(s *loadgen.Measured, from, to, total, over int64, w
 	}
 	e := sample{share: share, requests: len(means)}
 	if len(means) > 0 {
-		e.tau, e.stderr = work.clustering(means, make([]float64, len(means)), ofSessions(sessions), o.missLimit(),
-			o.Bound)
+		e.tau, e.stderr = work.clustering(means, make([]float64, len(means)), sessions, o.missLimit(), o.Bound)
 	}
 	j.decide(e, means, alpha)
 	return j

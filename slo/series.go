@@ -2,7 +2,6 @@ package slo
 
 import (
 	"math"
-	"slices"
 	"time"
 
 	"github.com/openloop/openloop/loadgen"
@@ -13,7 +12,7 @@ type Series struct {
 	Scheduled []int64 // of each request, ns since the origin of the stage's stamps, rising
 	Values    []float64
 	Misses    []float64 // 1 where the value does not keep the bound, else 0
-	Sessions  []int32   // that they are of, 0 for one that stands alone; nil where each does
+	Sessions  []int32   // that they are of; 0 for one that stands alone
 	// Clustering is the autocorrelation time of the slowest requests, as many as may miss, with its standard error
 	// added: how many requests are late together.
 	Clustering float64
@@ -23,14 +22,6 @@ type Series struct {
 	// have the mean of each request.
 	Requests int
 	Share    float64
-}
-
-// ofSessions are the sessions that requests are of; nil where each stands alone.
-func ofSessions(numbers []int32) []int32 {
-	if slices.ContainsFunc(numbers, func(n int32) bool { return n > 0 }) {
-		return numbers
-	}
-	return nil
 }
 
 // fewestEvents is how many token events a request in flight must have for its mean gap to be worth something.
@@ -75,7 +66,6 @@ func (o Objective) Series(m *loadgen.Measured, from time.Duration) Series {
 			add(ob)
 		}
 	}
-	series.Sessions = ofSessions(series.Sessions)
 	if len(series.Values) > 0 && o.Statistic.Kind != Mean {
 		tau, stderr := work.clustering(series.Values, series.Misses, series.Sessions, o.missLimit(), o.Bound)
 		series.Clustering = tau + stderr
@@ -99,7 +89,6 @@ func (o Objective) gapSeries(s *loadgen.Measured, start, to int64) Series {
 			}
 		}
 	}
-	sessions = ofSessions(sessions)
 	if o.Statistic.Kind == Mean {
 		return Series{Scheduled: scheduled, Values: means, Misses: make([]float64, len(means)), Sessions: sessions}
 	}

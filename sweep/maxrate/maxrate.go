@@ -93,7 +93,7 @@ type Series struct {
 	// as may miss. A stage without misses shows by it how late requests cluster.
 	Slowest float64
 	// Sessions are those that the requests are turns of: what they have in common is not chance. 0: it stands
-	// alone; nil: each does.
+	// alone.
 	Sessions []int32
 
 	// N, Misses and Tau sum up a series whose requests are not known one by one (gaps between tokens); N is 0 else.

@@ -2,6 +2,7 @@ package maxrate
 
 import (
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/stat"
 
@@ -158,7 +159,7 @@ func (e *estimator) spells(i, k int, phi float64) float64 {
 // missing is how many sessions the misses are of, each counted by its part of them: (Σm)²/Σm² (L. Kish, Survey
 // Sampling, 1965). A few long sessions may have most of them. 0 without sessions.
 func (s *Series) missing() float64 {
-	if s.Sessions == nil || s.N > 0 {
+	if s.N > 0 || !slices.ContainsFunc(s.Sessions, func(of int32) bool { return of > 0 }) {
 		return 0
 	}
 	of, sum, squares := map[int32]float64{}, 0.0, 0.0
