@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 )
 
 // askedTurn is a turn of a conversation that has no answers.
@@ -56,6 +55,11 @@ func (f *fileSource) askedItem(it Item, turns []askedTurn) (Item, error) {
 
 // turnName is a column's name with the number of a turn, as GuideLLM 0.6 and later write it: prompt_0, prompt-1.
 var turnName = regexp.MustCompile(`^(.+)[-_](\d{1,6})$`)
+
+// endsInDigit is a look that spares most names the pattern: there may be hundreds of millions of records.
+func endsInDigit(name string) bool {
+	return name != "" && '0' <= name[len(name)-1] && name[len(name)-1] <= '9'
+}
 
 // turnBases are the names that the columns of a kind may have before the number, as they are looked for; those of a
 // mapping are its own.
@@ -130,8 +134,7 @@ func (f *fileSource) turnsOf(r record) ([]askedTurn, error) {
 	}
 	hasTurns := false
 	for name := range r {
-		// A look at the last character first: there may be hundreds of millions of records.
-		hasTurns = hasTurns || name != "" && unicode.IsDigit(rune(name[len(name)-1])) && turnName.MatchString(name)
+		hasTurns = hasTurns || endsInDigit(name) && turnName.MatchString(name)
 	}
 	if !hasTurns {
 		return nil, nil

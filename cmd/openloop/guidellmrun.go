@@ -104,7 +104,7 @@ func addGuideLLMFlags(set *pflag.FlagSet, p *program) *specFlags {
 // calls the program as GuideLLM may be a script that knows no flag of openloop's.
 func setByEnvironment(set *pflag.FlagSet) error {
 	for _, name := range ownFlags {
-		variable := variablePrefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		variable := variableOf(name)
 		value := os.Getenv(variable)
 		if value == "" || set.Changed(name) {
 			continue

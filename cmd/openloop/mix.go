@@ -37,8 +37,7 @@ var (
 // classKeys are the flags that a class of a mix may give, beside its name and its weight.
 var classKeys = slices.Concat([]string{"model", "header", "slo", "output-tokens", "output-tokens-stdev",
 	"output-tokens-min", "output-tokens-max", "images", "image-size", "batch-size", "query-tokens",
-	"extra-body", "no-ignore-eos",
-	"tokenizer"}, lengthKeys, dataKeys, sessionKeys)
+	"extra-body", "no-ignore-eos", "tokenizer"}, lengthKeys, dataKeys, sessionKeys)
 
 // addMix adds the flags of mixes.
 func (f *specFlags) addMix(set *pflag.FlagSet) {
