@@ -63,16 +63,12 @@ func markdownStages(b *strings.Builder, r *Result) {
 		if s.Judged() {
 			outcome = outcomeMark(s.Judgement.Outcome)
 		}
-		ttfo := "-"
-		if s.TTFO != nil {
-			ttfo = cell(s.TTFO.P95)
-		}
 		none := LatencyOf(nil)
-		e2e := cmp.Or(s.E2E, &none)
+		ttfo, e2e := cmp.Or(s.TTFO, &none), cmp.Or(s.E2E, &none)
 		rows = append(rows, []string{
 			outcome, s.Name, string(s.Client.Level), cell(s.Rates.Asked), num.Three(s.Rates.Sent),
 			num.Three(s.Rates.Done), num.Three(s.InFlight), cell(s.TTFT.P50), cell(s.TTFT.P95), cell(s.TTFT.P99),
-			ttfo, cell(s.TPOT.P50), cell(s.TPOT.P95), cell(e2e.P50), cell(e2e.P95), cell(e2e.P99),
+			cell(ttfo.P95), cell(s.TPOT.P50), cell(s.TPOT.P95), cell(e2e.P50), cell(e2e.P95), cell(e2e.P99),
 			num.Three(s.tokenRate()), num.Thousands(s.Requests.Errored),
 		})
 	}

@@ -121,9 +121,9 @@ func (r *Result) atMaxRate() []string {
 		return nil
 	}
 	day := rate * (24 * time.Hour).Seconds()
-	texts := []string{"a day " + num.Thousands(int(num.Round(day))) + " " + r.Arrivals()}
+	texts := []string{"a day " + num.Thousands(int(num.Round(day))) + " " + string(r.Arriving())}
 	if day >= 1e6 {
-		texts[0] = "a day " + num.Three(day/1e6) + " M " + r.Arrivals()
+		texts[0] = "a day " + num.Three(day/1e6) + " M " + string(r.Arriving())
 	}
 	if tokens, ok := r.OutputAtMaxRate(); ok {
 		texts = append(texts, num.Amount(tokens)+" output tokens/s")
@@ -272,16 +272,16 @@ func (r *Result) table() [][]string {
 		if len(s.Client.Reasons) > 0 {
 			mark = SignWarning
 		}
-		inFlight, first, whole := num.Three(s.InFlight), num.Absent(), "-"
+		inFlight, first, whole := num.Three(s.InFlight), num.Absent(), num.Absent()
 		if s.E2E != nil {
-			whole = cell(s.At(slo.E2E, e2e))
+			whole = s.At(slo.E2E, e2e)
 		}
 		if reasons { // there is room for one of the two
 			inFlight, first = "-", s.At(slo.TTFO, ttfo)
 		}
 		rows = append(rows, []string{
 			mark + " " + ansi.Truncate(s.Name, longestName, "…"), num.Three(s.Rates.Sent), num.Three(s.Rates.Done),
-			inFlight, cell(s.At(slo.TTFT, ttft)), cell(first), cell(s.At(slo.TPOT, tpot)), whole,
+			inFlight, cell(s.At(slo.TTFT, ttft)), cell(first), cell(s.At(slo.TPOT, tpot)), cell(whole),
 			num.Amount(s.tokenRate()), num.Thousands(s.Requests.Errored), s.outcomeText(),
 		})
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/loadgen"
+	"github.com/openloop/openloop/sweep"
 )
 
 // Sessions is what became of the sessions of a stage.
@@ -75,36 +76,22 @@ func sessionsOf(m *loadgen.Measured, from int64) *Sessions {
 
 // RateUnit is what the stage's rate counts: what arrives.
 func (s *Stage) RateUnit() string {
-	switch {
-	case s.Sessions == nil:
-		return "req/s"
-	case s.Sessions.Alone > 0:
-		return "arrivals/s"
+	return sweep.ArrivingIn(s.Sessions != nil, s.Sessions != nil && s.Sessions.Alone > 0).Unit()
+}
+
+// Arriving is what arrives in the stages.
+func (r *Result) Arriving() sweep.Arriving {
+	sessions, alone := false, false
+	for i := range r.Stages {
+		if s := r.Stages[i].Sessions; s != nil {
+			sessions, alone = true, alone || s.Alone > 0
+		}
 	}
-	return "sessions/s"
+	return sweep.ArrivingIn(sessions, alone)
 }
 
 // RateUnit is what the rates of the stages count: what arrives.
-func (r *Result) RateUnit() string {
-	unit := "req/s"
-	for i := range r.Stages {
-		if of := r.Stages[i].RateUnit(); unit == "req/s" || of == "arrivals/s" {
-			unit = of
-		}
-	}
-	return unit
-}
-
-// Arrivals names what arrives in the stages: requests, sessions, or arrivals of both.
-func (r *Result) Arrivals() string {
-	switch r.RateUnit() {
-	case "sessions/s":
-		return "sessions"
-	case "arrivals/s":
-		return "arrivals"
-	}
-	return "requests"
-}
+func (r *Result) RateUnit() string { return r.Arriving().Unit() }
 
 // mean is absent for no values.
 func mean(values []float64) num.Value {
@@ -155,7 +142,7 @@ func (r *Result) writeSessions(b *strings.Builder) {
 		fmt.Fprintf(b, "  and up to %d further turns, which are in the report\n", more)
 	}
 	fmt.Fprintf(b, "\n  rates are %s a second; prompt in tokens, cached is the share that the server had of it\n",
-		r.Arrivals())
+		r.Arriving())
 }
 
 // Lengths are the turn's mean prompt, and how much of it the server had, for people.

@@ -147,19 +147,15 @@ func (p *Plan) probe(ctx context.Context, w work) (Probe, error) {
 
 // tryProbe runs the probe once.
 func (p *Plan) tryProbe(ctx context.Context, w work) (Probe, *loadgen.Measured, error) {
-	source, release, err := p.Source(ctx, p.stages)
+	most := min(p.maxStreams(), probeStreams)
+	stage := p.Stage
+	stage.Load = loadgen.Load{Kind: loadgen.Throughput, Streams: min(2, most)}
+	source, release, err := p.open(ctx, stage.Load)
 	if err != nil {
 		return Probe{}, nil, fmt.Errorf("requests for the saturation probe: %w", err)
 	}
 	defer release()
-	p.stages++
-	if p.talk.requests > 0 {
-		source = atSpeed(source, hurry)
-	}
-	most := min(p.maxStreams(), probeStreams)
 
-	stage := p.Stage
-	stage.Load = loadgen.Load{Kind: loadgen.Throughput, Streams: min(2, most)}
 	stage.MaxRequests, stage.MaxDuration = 0, 10*time.Minute // each step has its own limit
 	stage.Warmup, stage.Cooldown = 0, 0
 	stage.Grace, stage.KeepDetails = 0, false

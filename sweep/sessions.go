@@ -76,6 +76,18 @@ func atSpeed(source loadgen.Source, speed float64) loadgen.Source {
 	}
 }
 
+// open gives the requests of the next stage, or of the probe, whose sessions go on as the load wants it.
+func (p *Plan) open(ctx context.Context, l loadgen.Load) (source loadgen.Source, release func(), err error) {
+	if source, release, err = p.Source(ctx, p.stages); err != nil {
+		return nil, nil, err
+	}
+	p.stages++
+	if speed := p.speedOf(l); speed > 0 {
+		source = atSpeed(source, speed)
+	}
+	return source, release, nil
+}
+
 // hurry is the speed of sessions in closed loops, which are to keep the server busy: nobody thinks.
 var hurry = math.Inf(1)
 
@@ -90,38 +102,56 @@ func (p *Plan) speedOf(l loadgen.Load) float64 {
 	return p.speed
 }
 
-// The units of rates.
+// Arriving says what arrives, and so what rates count.
+type Arriving string
+
+// What may arrive.
 const (
-	requestsPerSecond = "req/s"
-	sessionsPerSecond = "sessions/s"
-	arrivalsPerSecond = "arrivals/s" // of sessions and of requests that stand alone
+	Requests Arriving = "requests"
+	Sessions Arriving = "sessions"
+	Both     Arriving = "arrivals" // sessions, and requests that stand alone
 )
 
-// unit is what the rates count.
-func (t conversations) unit() string {
-	switch {
-	case t.requests == 0:
-		return requestsPerSecond
-	case t.mixed:
-		return arrivalsPerSecond
+// Unit is that of its rates.
+func (a Arriving) Unit() string {
+	if a == Requests {
+		return "req/s"
 	}
-	return sessionsPerSecond
+	return string(a) + "/s"
 }
+
+// IsRate says whether a unit is that of rates of arrivals.
+func IsRate(unit string) bool {
+	return unit == Requests.Unit() || unit == Sessions.Unit() || unit == Both.Unit()
+}
+
+// ArrivingIn is what arrives in a load that has sessions or not, and beside them requests that stand alone or not.
+func ArrivingIn(sessions, alone bool) Arriving {
+	switch {
+	case !sessions:
+		return Requests
+	case alone:
+		return Both
+	}
+	return Sessions
+}
+
+func (t conversations) unit() string { return ArrivingIn(t.requests > 0, t.mixed).Unit() }
 
 // unit is what the rates of the stages count: what arrives.
 func (r *Result) unit() string {
-	var t conversations
+	sessions, alone := false, false
 	for _, s := range r.Stages {
 		if s.Measured != nil && s.Sessions.Started > 0 {
-			t.requests, t.mixed = 1, t.mixed || s.Arrived() > s.Sessions.Started
+			sessions, alone = true, alone || s.Arrived() > s.Sessions.Started
 		}
 	}
-	return t.unit()
+	return ArrivingIn(sessions, alone).Unit()
 }
 
 // Unit is what the answer's rates count: what arrives.
 func (a *Answer) Unit() string {
-	return conversations{requests: a.ArrivalRequests, mixed: a.Mixed}.unit()
+	return ArrivingIn(a.ArrivalRequests > 0, a.Mixed).Unit()
 }
 
 // unit is what the rates of the search count.

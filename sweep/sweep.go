@@ -247,15 +247,11 @@ func (p *Plan) stageIn(ctx context.Context, r *Result, stage loadgen.Stage, role
 	if p.Simulate != nil {
 		return p.simulate(ctx, r, stage, role, w)
 	}
-	source, release, err := p.Source(ctx, p.stages)
+	source, release, err := p.open(ctx, load)
 	if err != nil {
 		return nil, fmt.Errorf("requests for %s: %w", load, err)
 	}
 	defer release()
-	p.stages++
-	if speed := p.speedOf(load); speed > 0 {
-		source = atSpeed(source, speed)
-	}
 	observe := p.Observe
 	if w != nil {
 		observe = func(e loadgen.Event) {

@@ -11,6 +11,7 @@ import (
 	"github.com/openloop/openloop/internal/num"
 	"github.com/openloop/openloop/report"
 	"github.com/openloop/openloop/slo"
+	"github.com/openloop/openloop/sweep"
 )
 
 // valueText is a number of a unit without the unit: three digits, thousands apart.
@@ -22,7 +23,7 @@ func valueText(v float64, unit string) string {
 		return num.Exact(num.Round(100*v)) + " %"
 	case v >= 1000:
 		return num.Amount(v)
-	case unit == "req/s" || unit == "sessions/s":
+	case sweep.IsRate(unit):
 		return num.Rate(v)
 	}
 	return num.Three(v)

@@ -133,7 +133,7 @@ const (
 // latencyChart is a latency against the rate.
 func latencyChart(r, base *report.Result, a *answer, of metric) *chart {
 	c := &chart{width: chartWidth, height: chartHeight}
-	c.x.label, c.y.label = r.Arrivals()+"/s", of.name+", ms"
+	c.x.label, c.y.label = string(r.Arriving())+"/s", of.name+", ms"
 	stages := drawn(r)
 	if len(stages) > 0 && !r.Stages[stages[0]].Load.Kind.Open() {
 		c.x.label = "requests/s done (closed loop)"

@@ -51,7 +51,7 @@ func slide(r *report.Result) *chart {
 		about = append(about, strings.ToLower(a.Verdict))
 	}
 	c.subtitle = strings.Join(about, " · ")
-	c.x.label, c.y.label = r.Arrivals()+"/s", "ms"
+	c.x.label, c.y.label = string(r.Arriving())+"/s", "ms"
 	var xs, ys []float64
 	for _, of := range []struct {
 		metric

@@ -271,7 +271,7 @@ func moreOf(r *report.Result) []pair {
 	if !known {
 		return all
 	}
-	text := fmt.Sprintf("%s %s", manyText(rate*86400), r.Arrivals())
+	text := fmt.Sprintf("%s %s", manyText(rate*86400), r.Arriving())
 	if tokens, ok := r.OutputAtMaxRate(); ok {
 		text += fmt.Sprintf(", %s output tokens", manyText(tokens*86400))
 	}
