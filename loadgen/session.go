@@ -472,14 +472,18 @@ func (run *Run) sendBranch(r *reader, a job) {
 
 // endSessions waits until no session is under way, or sending has ended, and ends the pacer of turns.
 func (run *Run) endSessions() {
-	over := make(chan struct{})
-	go func() {
-		run.turnsLeft.Wait()
-		close(over)
-	}()
-	select {
-	case <-over:
-	case <-run.sending.Done():
+	// Until sending ends, whoever begins sessions has returned before this, and the count can't leave zero again. After
+	// it, a stream of a closed loop may be about to begin one.
+	if run.sending.Err() == nil {
+		over := make(chan struct{})
+		go func() {
+			run.turnsLeft.Wait()
+			close(over)
+		}()
+		select {
+		case <-over:
+		case <-run.sending.Done():
+		}
 	}
 	p := run.turns
 	p.mu.Lock()

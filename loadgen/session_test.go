@@ -162,6 +162,26 @@ func TestSessionsInAClosedLoop(t *testing.T) {
 	})
 }
 
+// A session that begins while a closed loop ends is none that its end waits for: the race detector looks on.
+func TestSessionsBeginAtTheEnd(t *testing.T) {
+	w := &wire{answer: serve(50*time.Millisecond, 10*time.Millisecond, 3)}
+	inBubble(t, w, func(t *testing.T, r *Runner) {
+		for range 50 {
+			end := time.Now().Add(time.Second)
+			hooks := Hooks{Source: func(i int) (Request, error) {
+				if i == 3 {
+					time.Sleep(time.Until(end))
+				}
+				return talk(i, 3, time.Second, "").Request(), nil
+			}}
+			m := mustRun(t, r, Stage{Load: streamsLoad(4), MaxDuration: time.Second}, hooks)
+			if m.Sessions.Done != 0 || m.Sessions.Started < 3 {
+				t.Errorf("%+v", m.Sessions)
+			}
+		}
+	})
+}
+
 // Where the cap is reached, turns wait in line like arrivals.
 func TestSessionsAtTheCap(t *testing.T) {
 	w := &wire{answer: serve(time.Second, 10*time.Millisecond, 3)}
