@@ -3,7 +3,6 @@ package tokens
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -58,13 +57,15 @@ func isBodyField(name string) bool {
 // ownFields are the fields that a record gives its request, in the order of their names. Those that are taken for
 // something else, and bounds of the length where the length is known, are none.
 func (f *fileSource) ownFields(r record, hasLength bool) (fields []field) {
-	for _, name := range slices.Sorted(maps.Keys(r)) {
-		kinds := bodyFields[name]
-		isLimit := slices.Contains(limitFields, name)
-		if kinds == 0 || f.used[name] || isLimit && hasLength {
-			continue
+	var own []string
+	for name := range r {
+		if bodyFields[name] != 0 && !f.used[name] && !(hasLength && slices.Contains(limitFields, name)) {
+			own = append(own, name)
 		}
-		value, ok := bodyValue(r[name], kinds)
+	}
+	slices.Sort(own)
+	for _, name := range own {
+		value, ok := bodyValue(r[name], bodyFields[name])
 		if !ok {
 			continue
 		}
@@ -131,9 +132,11 @@ func kindOf(raw []byte) int {
 // batchBody is the request body in a record of OpenAI's batch form; any other record is its own.
 func batchBody(r record) record {
 	raw, ok := r["body"].(json.RawMessage)
-	_, hasID := r["custom_id"]
+	if _, hasID := r["custom_id"]; !ok || !hasID {
+		return r
+	}
 	var fields map[string]json.RawMessage
-	if !ok || !hasID || json.Unmarshal(raw, &fields) != nil || fields == nil {
+	if json.Unmarshal(raw, &fields) != nil || fields == nil {
 		return r
 	}
 	body := make(record, len(fields))

@@ -20,18 +20,29 @@ var defaultColumns = map[string][]string{
 	},
 }
 
-// columnNames holds the variants of defaultColumns, worked out once.
-var columnNames = func() map[string][]string {
-	names := map[string][]string{}
+// columnRanks are the names of columns that are known, each with its place in the order in which they are looked for:
+// the variants of defaultColumns, and behind those of the output's length openloop's own.
+var columnRanks = func() map[string]map[string]int {
+	ranks := map[string]map[string]int{}
 	for kind, defaults := range defaultColumns {
+		of := map[string]int{}
 		for _, name := range defaults {
 			for _, ending := range []string{"", "s", "es"} {
 				n := name + ending
-				names[kind] = append(names[kind], n, strings.ToUpper(n), strings.ToUpper(n[:1])+n[1:])
+				for _, variant := range []string{n, strings.ToUpper(n), strings.ToUpper(n[:1]) + n[1:]} {
+					if _, twice := of[variant]; !twice {
+						of[variant] = len(of)
+					}
+				}
 			}
 		}
+		ranks[kind] = of
 	}
-	return names
+	for _, name := range outputColumns {
+		of := ranks["output_tokens_count_column"]
+		of[name] = len(of)
+	}
+	return ranks
 }()
 
 // ErrNoPrompt means that a record has no prompt: its column has a name that is not known, or is empty.
@@ -78,20 +89,28 @@ func checkColumns(columns map[string][]string) error {
 	return nil
 }
 
+// knownColumn is the column of a kind that is looked for first of those that a record has. It asks for each name of the
+// record, which has few: of known ones there are many.
+func (f *fileSource) knownColumn(r record, kind string) (known string, ok bool) {
+	ranks := columnRanks[kind]
+	for name := range r {
+		if rank, is := ranks[name]; is && (!ok || rank < ranks[known]) &&
+			!(f.cfg.guideLLM && slices.Contains(outputColumns, name)) {
+			known, ok = name, true
+		}
+	}
+	return known, ok
+}
+
 // columns finds the columns of a kind: by default the first known name, with a mapping all that it names.
 func (f *fileSource) columns(r record, kind string) ([]any, error) {
 	if f.cfg.columns == nil {
-		names := columnNames[kind]
-		if kind == "output_tokens_count_column" && !f.cfg.guideLLM {
-			names = slices.Concat(names, outputColumns)
+		name, ok := f.knownColumn(r, kind)
+		if !ok {
+			return nil, nil
 		}
-		for _, name := range names {
-			if value, ok := r[name]; ok {
-				f.use(name)
-				return []any{value}, nil
-			}
-		}
-		return nil, nil
+		f.use(name)
+		return []any{r[name]}, nil
 	}
 	var values []any
 	for _, name := range f.cfg.columns[kind] {
@@ -127,10 +146,11 @@ func (f *fileSource) item(r record) (Item, error) {
 		f.used = map[string]bool{}
 	}
 	clear(f.used)
-	if it, path, err := savedItem(r); path != "" || err != nil {
+	if path, ok := savedPath(r); ok {
 		if f.path == "" {
 			f.path = path
 		}
+		it, err := savedItem(r)
 		if err == nil && path != f.path {
 			err = fmt.Errorf("its path is %s, that of the records before is %s; one run sends to one path",
 				path, f.path)
@@ -170,24 +190,11 @@ func (f *fileSource) plainItem(r record) (Item, error) {
 		}
 		return f.askedItem(it, turns)
 	}
-	for kind, number := range map[string]*int{
-		"prompt_tokens_count_column": &it.PromptTokens,
-		"output_tokens_count_column": &it.OutputTokens,
-	} {
-		values, err := f.columns(r, kind)
-		if err != nil {
-			return Item{}, err
-		}
-		for _, value := range values {
-			if empty(value) {
-				continue
-			}
-			n, err := wholeNumber(value)
-			if err != nil || n < 0 {
-				return Item{}, fmt.Errorf("%s: %s; want a whole number of tokens", kind, show(value))
-			}
-			*number = n
-		}
+	if it.PromptTokens, err = f.tokenCount(r, "prompt_tokens_count_column"); err != nil {
+		return Item{}, err
+	}
+	if it.OutputTokens, err = f.tokenCount(r, "output_tokens_count_column"); err != nil {
+		return Item{}, err
 	}
 	prefixes, err := f.columns(r, "prefix_column")
 	if err != nil {
@@ -230,6 +237,23 @@ func (f *fileSource) plainItem(r record) (Item, error) {
 	}
 	f.measure(&it, "")
 	return it, nil
+}
+
+// tokenCount is the number in the columns of a kind; 0 where a record has none.
+func (f *fileSource) tokenCount(r record, kind string) (n int, err error) {
+	values, err := f.columns(r, kind)
+	if err != nil {
+		return 0, err
+	}
+	for _, value := range values {
+		if empty(value) {
+			continue
+		}
+		if n, err = wholeNumber(value); err != nil || n < 0 {
+			return 0, fmt.Errorf("%s: %s; want a whole number of tokens", kind, show(value))
+		}
+	}
+	return n, nil
 }
 
 func userMessages(prefix string, texts []string) []byte {

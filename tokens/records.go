@@ -59,7 +59,7 @@ type record map[string]any
 
 // records reads a file from its start to its end, holding one record at a time.
 type records struct {
-	next  func() (record, place, error) // with its place; io.EOF at the end
+	next  func() (record, place, error) // good until the next is asked for, with its place; io.EOF at the end
 	close func() error
 }
 
@@ -193,6 +193,8 @@ func jsonRecords(path string, input io.Reader) func() (record, place, error) {
 	lines := &lineReader{input: input}
 	d := json.NewDecoder(lines)
 	started, array, n := false, false, 0
+	fields, r := map[string]json.RawMessage{}, record{}
+	var other json.RawMessage // which is no object
 	return func() (record, place, error) {
 		first, at := nextByte(d)
 		line := lines.at(at)
@@ -211,13 +213,13 @@ func jsonRecords(path string, input io.Reader) func() (record, place, error) {
 		if array && first == ']' {
 			return nil, place{}, io.EOF
 		}
-		var raw json.RawMessage
-		var fields map[string]json.RawMessage
+		isObject := first == '{'
 		var err error
-		if first == '{' { // at once, not first as a whole
+		if isObject { // at once, not first as a whole
+			clear(fields)
 			err = d.Decode(&fields)
 		} else {
-			err = d.Decode(&raw)
+			err = d.Decode(&other)
 		}
 		switch {
 		case errors.Is(err, io.EOF) && !array:
@@ -227,10 +229,10 @@ func jsonRecords(path string, input io.Reader) func() (record, place, error) {
 		case err != nil:
 			return bad(err)
 		}
-		if fields == nil {
-			return bad(fmt.Errorf("want a JSON object, got %.80s", raw))
+		if !isObject {
+			return bad(fmt.Errorf("want a JSON object, got %.80s", other))
 		}
-		r := make(record, len(fields))
+		clear(r)
 		for name, value := range fields {
 			r[name] = value
 		}

@@ -156,34 +156,37 @@ func (w *savedWriter) flush() error {
 	return w.err
 }
 
-// savedItem is the item of a line that a savedWriter wrote, and the path that it was sent to; no path says that the
-// record is another.
-func savedItem(r record) (it Item, path string, err error) {
+// savedPath is the path that a line was sent to which a savedWriter wrote; false says that the record is another.
+func savedPath(r record) (string, bool) {
 	quoted, isText := r["path"].(json.RawMessage)
-	body, hasBody := r["body"].(json.RawMessage)
-	packed, hasPacked := r["body_base64"].(json.RawMessage)
-	if !isText || hasBody == hasPacked || json.Unmarshal(quoted, &path) != nil {
-		return Item{}, "", nil
+	_, hasBody := r["body"].(json.RawMessage)
+	_, hasPacked := r["body_base64"].(json.RawMessage)
+	if !isText || hasBody == hasPacked {
+		return "", false
 	}
-	if _, known := formatOf(path); !known {
-		return Item{}, "", nil
-	}
-	if it.Body = body; hasPacked {
-		if err := json.Unmarshal(packed, &it.Body); err != nil {
-			return Item{}, "", fmt.Errorf("body_base64: %w", err)
-		}
+	path, err := text(quoted)
+	_, known := formatOf(path)
+	return path, err == nil && known
+}
+
+// savedItem is the item of a line that a savedWriter wrote.
+func savedItem(r record) (it Item, err error) {
+	if packed, ok := r["body_base64"].(json.RawMessage); !ok {
+		it.Body = r["body"].(json.RawMessage)
+	} else if err := json.Unmarshal(packed, &it.Body); err != nil {
+		return Item{}, fmt.Errorf("body_base64: %w", err)
 	}
 	if len(it.Body) == 0 {
-		return Item{}, "", errors.New("its body is empty")
+		return Item{}, errors.New("its body is empty")
 	}
 	for name, number := range map[string]*int{
 		"prefix_tokens": &it.PrefixTokens, "prompt_tokens": &it.PromptTokens, "output_tokens": &it.OutputTokens,
 	} {
 		if value, given := r[name]; given {
 			if *number, err = wholeNumber(value); err != nil || *number < 0 {
-				return Item{}, "", fmt.Errorf("%s: %s; want a whole number", name, show(value))
+				return Item{}, fmt.Errorf("%s: %s; want a whole number", name, show(value))
 			}
 		}
 	}
-	return it, path, nil
+	return it, nil
 }

@@ -114,11 +114,10 @@ func (f *fileSource) turnColumns(r record, kind string) (byTurn map[int]string, 
 
 // plainText is the column without a number that is the prompt, where a record has one.
 func (f *fileSource) plainText(r record) (string, bool) {
-	names := columnNames["text_column"]
-	if f.cfg.columns != nil {
-		names = f.turnBases("text_column")
+	if f.cfg.columns == nil {
+		return f.knownColumn(r, "text_column")
 	}
-	for _, name := range names {
+	for _, name := range f.turnBases("text_column") {
 		if _, ok := r[name]; ok {
 			return name, true
 		}
