@@ -150,7 +150,7 @@ func addSpecFlags(set *pflag.FlagSet, p *program) *specFlags {
 	set.BoolVar(&f.http2, "http2", false,
 		"speak HTTP/2 where the endpoint offers it (token times are then taken in user space)")
 	set.StringVar(&f.requestType, "request-type", "chat_completions",
-		"`KIND`: chat_completions, text_completions, responses or messages")
+		"`KIND`: chat_completions, text_completions, responses, messages, embeddings or rerank")
 	timeVar(set, &f.connectTimeout, "connect-timeout", 5*time.Second,
 		"limit for DNS, TCP and TLS of a new connection")
 	timeVar(set, &f.requestTimeout, "request-timeout", endpoint.DefaultRequestTimeout,

@@ -297,6 +297,8 @@ func TestRunRefusals(t *testing.T) {
 		{"--backend kind=openai_http,target=http://h:1,nope=1" + data + profile, `no "nope" here; there are api_key`},
 		{"--backend kind=openai_http,target=http://h:1,request_format=/pooling" + data + profile,
 			"openloop asks at /v1/chat/"},
+		{"--backend kind=openai_http,target=http://h:1,request_format=/v1/embeddings" + data + profile,
+			"openloop run URL --request-type embeddings"},
 		{"--backend kind=openai_http,target=http://h:1,server_history=true" + data + profile, "server_history"},
 		{"--backend kind=openai_http,target=http://h:1,extras.params.a=1" + data + profile, "backend.extras.params"},
 		{"--backend kind=openai_http,target=http://h:1,extras.body=x" + data + profile, "backend.extras.body"},

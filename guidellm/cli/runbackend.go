@@ -83,14 +83,17 @@ func (r *runReader) requestFormat(s *section) {
 	var paths []string
 	for _, name := range tokens.FormatNames() {
 		f, err := tokens.ParseFormat(name)
-		if err != nil {
-			continue
-		}
-		if f.Path() == path {
+		switch {
+		case err != nil:
+		case f.Path() == path && !f.Generates():
+			s.failed("request_format", "%q: openloop run URL --request-type %s asks there", path, name)
+			return
+		case f.Path() == path:
 			r.Spec.Workload.Format, r.Args.DataRequestFormatter = f, name
 			return
+		case f.Generates():
+			paths = append(paths, f.Path())
 		}
-		paths = append(paths, f.Path())
 	}
 	s.failed("request_format", "%q: openloop asks at %s", path, orList(paths))
 }

@@ -14,7 +14,10 @@ import (
 )
 
 // Kinds of data that openloop does without, with what to do (schemas/data/deserializers).
-const convertFirst = "convert it to JSON lines, CSV or Parquet first, and name that"
+const (
+	convertFirst = "convert it to JSON lines, CSV or Parquet first, and name that"
+	traceInstead = "openloop run URL --trace FILE --sessions sends it"
+)
 
 var (
 	runData = []string{
@@ -25,9 +28,9 @@ var (
 		"hdf5_file": convertFirst, "tar_file": convertFirst, "db_file": convertFirst,
 		"synthetic_image": "openloop run URL --images 1 --image-size 512x512 sends images",
 		"synthetic_video": "openloop sends no video",
-		"weka":            "openloop run URL --trace FILE reads the traces that docs/how-do-i.md lists",
-		"otel":            "openloop run URL --trace FILE reads the traces that docs/how-do-i.md lists",
-		"opentelemetry":   "openloop run URL --trace FILE reads the traces that docs/how-do-i.md lists",
+		"weka":            traceInstead,
+		"otel":            traceInstead,
+		"opentelemetry":   traceInstead,
 	}
 )
 
@@ -182,7 +185,7 @@ func (r *runReader) sourceFile(s *section, kind string) string {
 		s.failed(key, "%s: there is no such file", file)
 	case info.IsDir() && !isHub:
 		s.failed(key, "%s is a folder: name a file", file)
-	case !info.IsDir() && !slices.Contains(recordEndings, ending) && ending != ".arrow":
+	case !info.IsDir() && !slices.Contains(recordEndings, ending):
 		s.failed(key, "%s: openloop tells the form of a file by its ending: %s", file, strings.Join(recordEndings,
 			", "))
 	}
