@@ -53,6 +53,17 @@ func parseArgString(text string) (guidellm.Object, error) {
 	return o, nil
 }
 
+// fromText is what a text says as a value of a pair; a value that is no text, and a text that is not YAML, are
+// themselves.
+func fromText(v any) any {
+	if text, ok := v.(string); ok {
+		if parsed, err := parseScalar(text); err == nil {
+			return parsed
+		}
+	}
+	return v
+}
+
 // parseScalar reads a value of a pair as YAML.
 func parseScalar(text string) (any, error) {
 	var node yaml.Node

@@ -40,8 +40,8 @@ var runOptions = []runOption{
 		"kind=huggingface_auto,model=… where that is a tokenizer.json or its folder (any other: the endpoint's count)"},
 	{[]string{"data"}, "data", true,
 		"kind=synthetic_text (prompt_tokens, output_tokens, turns, prefix_buckets, …), json_file, csv_file, " +
-			"text_file, parquet_file, arrow_file (path), huggingface (source: a local file), in_memory_…, mooncake or " +
-			"trace_synthetic (source)"},
+			"text_file, parquet_file, arrow_file (path), huggingface (source: a local file), in_memory_…, mooncake " +
+			"or trace_synthetic (source)"},
 	{[]string{"data-column-mapper"}, "data_column_mapper", false,
 		"kind=generative_column_mapper with column_mappings: names of columns for text_column, prefix_column, " +
 			"prompt_tokens_count_column and output_tokens_count_column"},

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -258,8 +257,8 @@ func (r *runReader) trace(s *section, kind string) error {
 	s.text("duration_column") // is of turns alone
 	if kind == "mooncake" {
 		t.BlockTokens = 512
-		if n, given := s.whole("hash_id_block_size", 1); given {
-			t.BlockTokens = int(min(n, math.MaxInt32))
+		if n, given := s.count("hash_id_block_size", 1); given {
+			t.BlockTokens = n
 		}
 	}
 	r.slowDown = 1
@@ -289,11 +288,10 @@ func (r *runReader) synthetic(s *section) error {
 	}
 	s.refuse("openloop sends no tools", "tool_call_turns", "server_tool_call_turns", "tools")
 	s.refuse("openloop sends no sub-agents", "branches")
-	turns, given := s.whole("turns", 1)
-	if !given {
-		turns = 1
+	r.turns = 1
+	if n, given := s.count("turns", 1); given {
+		r.turns = n
 	}
-	r.turns = int(min(turns, math.MaxInt32))
 	think, err := r.thinkTime(s)
 	if err != nil {
 		return err
@@ -333,8 +331,8 @@ func (r *runReader) synthetic(s *section) error {
 
 func (r *runReader) lengths(s *section, name string) (l tokens.Length) {
 	for key, to := range map[string]*int{"": &l.Mean, "_stdev": &l.Stdev, "_min": &l.Min, "_max": &l.Max} {
-		if n, given := s.whole(name+key, 1); given {
-			*to = int(min(n, math.MaxInt32))
+		if n, given := s.count(name+key, 1); given {
+			*to = n
 		}
 	}
 	if l.Mean == 0 && l != (tokens.Length{}) {

@@ -107,20 +107,15 @@ func (r *runReader) rates(s *section, key string, all []any) []float64 {
 func flatten(values []any) []any {
 	var out []any
 	for _, v := range values {
-		if text, ok := v.(string); ok {
-			if parsed, err := parseScalar(text); err == nil {
-				v = parsed
-			}
-		}
-		out = append(out, listOf(v)...)
+		out = append(out, listOf(fromText(v))...)
 	}
 	return out
 }
 
 // readCap reads the cap on requests in flight of an open loop.
 func (r *runReader) readCap(s *section) {
-	if n, given := s.whole("max_concurrency", 1); given {
-		r.Spec.Limits.MaxConcurrency = int(min(n, math.MaxInt32))
+	if n, given := s.count("max_concurrency", 1); given {
+		r.Spec.Limits.MaxConcurrency = n
 		r.note("profile.max_concurrency %d: what is due when so many requests are in flight waits, and the wait is "+
 			"part of its latency from the scheduled time", n)
 	}
@@ -189,12 +184,7 @@ func (r *runReader) readPhases(s *section) error {
 		to   *spec.Trim
 		echo *any
 	}{{"warmup", &l.Warmup, &r.Args.Warmup}, {"cooldown", &l.Cooldown, &r.Args.Cooldown}} {
-		value := s.take(phase.key)
-		if text, ok := value.(string); ok {
-			if parsed, err := parseScalar(text); err == nil {
-				value = parsed
-			}
-		}
+		value := fromText(s.take(phase.key))
 		if o, ok := value.(guidellm.Object); ok { // null is as if it were not there
 			kept := guidellm.Object{}
 			for _, m := range o {
@@ -305,8 +295,8 @@ func (r *runReader) overSaturation(s *section) {
 			}
 		}
 	}
-	if n, given := s.whole("minimum_window_size", 0); given {
-		c.MinWindowSize = int(min(n, math.MaxInt32))
+	if n, given := s.count("minimum_window_size", 0); given {
+		c.MinWindowSize = n
 	}
 	r.OverSaturation = &c
 	r.Args.OverSaturation = guidellm.Object{{Key: "enabled", Value: true}}

@@ -102,16 +102,16 @@ func (s *section) whole(key string, least int64) (n int64, given bool) {
 	return int64(x), given
 }
 
+// count is a whole number, of which an int32 is as good as any larger one.
+func (s *section) count(key string, least int64) (n int, given bool) {
+	whole, given := s.whole(key, least)
+	return int(min(whole, math.MaxInt32)), given
+}
+
 // numbers is a number above 0 or a list of such, also as JSON text.
 func (s *section) numbers(key string) []float64 {
-	v := s.take(key)
-	if text, ok := v.(string); ok {
-		if parsed, err := parseScalar(text); err == nil {
-			v = parsed
-		}
-	}
 	var list []float64
-	for _, item := range listOf(v) {
+	for _, item := range listOf(fromText(s.take(key))) {
 		x, ok := numberOf(item)
 		if !ok || !(x > 0) || math.IsInf(x, 0) {
 			s.failed(key, "it holds %s: want numbers above 0", describe(item))
