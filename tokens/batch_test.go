@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -36,6 +37,50 @@ func TestBatches(t *testing.T) {
 	}
 }
 
+// What records say is sent as it is; tokens of a query count with each document.
+func TestPoolingRecords(t *testing.T) {
+	for record, want := range map[string]struct {
+		format Format
+		query  string
+		texts  []string
+		tokens int
+	}{
+		`{"query":"q q","documents":["a","b b"]}`:            {Rerank, "q q", []string{"a", "b b"}, 7},
+		`{"query":"q","passages":[{"text":"a"}],"texts":[]}`: {Rerank, "q", []string{"a"}, 2},
+		`{"query":"q","positive":["a"],"negative":["b"]}`:    {Rerank, "q", []string{"a", "b"}, 4},
+		`{"query":"q","positive":[],"negative":["b"]}`:       {Rerank, "q", []string{"b"}, 2},
+		`{"query":"q"}`:                          {format: Rerank},
+		`{"documents":["a"]}`:                    {format: Rerank},
+		`{"query":"q","documents":"a"}`:          {format: Rerank},
+		`{"query":"q","documents":[1]}`:          {format: Rerank},
+		`{"query":"q","documents":[null]}`:       {format: Rerank},
+		`{"query":["q"],"documents":["a"]}`:      {format: Rerank},
+		`{"input":["a","b b"]}`:                  {Embeddings, "", []string{"a", "b b"}, 3},
+		`{"prefix":"p ","input":["a"]}`:          {Embeddings, "", []string{"p a"}, 2},
+		`{"input":["a"],"input_tokens_count":9}`: {Embeddings, "", []string{"a"}, 9},
+		`{"input":["a"]} `:                       {format: ChatCompletions},
+	} {
+		f, err := openSource("["+record+"]", dataConfig{format: want.format,
+			count: func(text string) int { return len(strings.Fields(text)) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		it, err := f.next()
+		if (err != nil) != (want.texts == nil) || it.PromptText != want.query || !slices.Equal(it.Texts, want.texts) ||
+			it.PromptTokens != want.tokens {
+			t.Errorf("%s: %+v, %v", record, it, err)
+		}
+	}
+	many := `[{"query":"q","documents":[` + strings.Repeat(`"a",`, MostTexts) + `"a"]}]`
+	f, err := openSource(many, dataConfig{format: Rerank})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.next(); err == nil || !strings.Contains(err.Error(), "at most 10000") {
+		t.Errorf("too many documents: %v", err)
+	}
+}
+
 func TestPoolingBodies(t *testing.T) {
 	it := Item{PromptText: "q?", Texts: []string{"a", "b\"c"}}
 	for format, want := range map[Format]string{
@@ -55,7 +100,8 @@ func TestPoolingBodies(t *testing.T) {
 		"query of inputs": {Format: Embeddings, Query: 3},
 		"negative":        {Format: Rerank, Batch: -1},
 		"trace":           {Format: Embeddings, Trace: &TraceSpec{}},
-		"rerank of data":  {Format: Rerank, Data: &DataSpec{}},
+		"batch of data":   {Format: Rerank, Data: &DataSpec{}, Batch: 2},
+		"columns of data": {Format: Rerank, Data: &DataSpec{Columns: map[string][]string{"text_column": {"a"}}}},
 	} {
 		if s.checkBatch() == nil {
 			t.Errorf("%s is taken", name)

@@ -163,7 +163,11 @@ func (f *fileSource) item(r record) (Item, error) {
 	if !f.cfg.guideLLM {
 		r = batchBody(r)
 	}
-	it, err := f.plainItem(r)
+	itemOf := f.plainItem
+	if f.cfg.format == Rerank {
+		itemOf = f.rerankItem
+	}
+	it, err := itemOf(r)
 	if err == nil && f.found != nil {
 		for name, value := range r {
 			if !f.used[name] && !empty(value) {
@@ -219,6 +223,12 @@ func (f *fileSource) plainItem(r record) (Item, error) {
 		if turns, ok := conversation(value); ok {
 			return f.conversationItem(it, turns)
 		}
+		if list, ok := textList(value); ok && f.cfg.format == Embeddings {
+			for _, text := range list {
+				it.Texts = append(it.Texts, it.PrefixText+text)
+			}
+			continue
+		}
 		text, err := text(value)
 		if err != nil {
 			return Item{}, fmt.Errorf("text_column: %w", err)
@@ -226,6 +236,10 @@ func (f *fileSource) plainItem(r record) (Item, error) {
 		if text != "" {
 			texts = append(texts, text)
 		}
+	}
+	if len(it.Texts) > 0 && len(texts) == 0 {
+		it.PrefixText = ""
+		return it, f.measureTexts(&it)
 	}
 	if len(texts) == 0 {
 		return Item{}, fmt.Errorf("%w: none of its columns (%s) is named as one, or that one is empty",

@@ -246,6 +246,9 @@ func (w *Workload) items(stage int) (source, error) {
 	if err != nil || w.spec.Format.Generates() {
 		return texts, err
 	}
+	if w.spec.Format == Rerank && w.data != nil {
+		return texts, nil
+	}
 	if w.spec.Format != Rerank {
 		return batches(texts, nil, w.spec.Batch), nil
 	}

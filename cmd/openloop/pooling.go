@@ -38,11 +38,18 @@ func (f *specFlags) poolingWorkload(w *tokens.Spec) error {
 		return usageError("--query-tokens %d: it must be at least 1", f.queryTokens)
 	case w.Format != tokens.Rerank && f.set.Changed("query-tokens"):
 		return usageError("--query-tokens is of --request-type rerank")
-	case w.Format == tokens.Rerank && len(f.data) > 0:
-		return withHint(usageError("--data and --request-type rerank can't be combined: a record has no documents"),
-			"--prompt-tokens 256 --batch-size 20 makes queries and documents up")
 	}
-	w.Batch, w.NoStream = f.batch, true
+	w.NoStream = true
+	if w.Format == tokens.Rerank && len(f.data) > 0 {
+		for _, name := range []string{"batch-size", "query-tokens", "data-column-mapper"} {
+			if fl := f.set.Lookup(name); fl != nil && f.set.Changed(name) {
+				return withHint(usageError("--%s and --request-type rerank with --data contradict each other: a "+
+					"record has its own query and documents", name), "leave --"+name+" out")
+			}
+		}
+		return nil
+	}
+	w.Batch = f.batch
 	if w.Format == tokens.Rerank {
 		w.Query = f.queryTokens
 	}

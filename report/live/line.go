@@ -74,7 +74,17 @@ func (s *State) StageLine(index int, st *report.Stage) string {
 	}
 	parts = append(parts, "sent="+num.Three(st.Rates.Sent)+"/s", "done="+num.Three(st.Rates.Done)+"/s")
 	parts = append(parts, pairs(ttft, st.At(slo.TTFT, ttft.statistic), tpot, st.At(slo.TPOT, tpot.statistic))...)
-	parts = append(parts, "tok/s="+num.Three(math.Round(st.Rates.Output)), "in_flight="+num.Three(st.InFlight),
+	if st.Rates.Input > 0 { // nothing is generated
+		e2e := column{metric: slo.E2E}
+		e2e.statistic, _ = report.ShownStatistic(s.Objectives, slo.E2E)
+		if v := st.At(slo.E2E, e2e.statistic); !v.IsAbsent() {
+			parts = append(parts, e2e.key()+"="+num.Three(float64(v))+"ms")
+		}
+		parts = append(parts, "in_tok/s="+num.Three(math.Round(st.Rates.Input)))
+	} else {
+		parts = append(parts, "tok/s="+num.Three(math.Round(st.Rates.Output)))
+	}
+	parts = append(parts, "in_flight="+num.Three(st.InFlight),
 		fmt.Sprintf("errors=%d", st.Requests.Errored), "client="+string(st.Client.Level))
 	line := Timed(s.At, strings.Join(parts, " "))
 	if st.Judged() && st.Judgement.Outcome != slo.Pass && len(st.Judgement.Reasons) > 0 {

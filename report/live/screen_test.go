@@ -208,6 +208,10 @@ func TestLines(t *testing.T) {
 	silent := made(t)
 	silent.Searching, silent.Running.Silent, silent.Running.Errored, silent.Running.ErrorText = true, 12*time.Second, 3,
 		"HTTP 503"
+	embedded := finished(constant(6.64), 48, 12.1, slo.Pass, audit.Valid)
+	embedded.TTFT, embedded.TPOT = report.LatencyOf(nil), report.LatencyOf(nil)
+	e2e := report.Latency{P95: 90}
+	embedded.E2E, embedded.Rates.Output, embedded.Rates.Input = &e2e, 0, 12_800
 	probe := made(t)
 	probe.Running.Index, probe.Search = -1, 0
 	for _, c := range []struct{ got, want string }{
@@ -223,6 +227,8 @@ func TestLines(t *testing.T) {
 		{s.StageLine(3, &failing), "16:43:10 stage 4/10+ constant@60.00 30s FAIL sent=60.0/s done=60.0/s " +
 			"ttft95=3000ms tpot99=60.0ms tok/s=7680 in_flight=15.2 errors=7 client=suspect: ttft:p95: p95 is 2.5s: " +
 			"60 % of 310 missed 250ms (limit 5 %) (client suspect: 1 % of the requests were sent 39ms late or more)"},
+		{s.StageLine(1, &embedded), "16:43:10 stage 2/10+ constant@6.64 30s PASS sent=6.64/s done=6.64/s " +
+			"e2e95=90.0ms in_tok/s=12800 in_flight=15.2 errors=0 client=valid"},
 		{s.Beginning(), "sweep http://vllm:8000 model Qwen/Qwen2.5-7B 256→128 tokens constant: at most 9:30"},
 		{string((&State{}).JSON()), ""},
 		{string(s.JSON()), `{"time":"2026-11-24T16:43:10Z","event":"progress","stage":4,"stages":10,"search":false,` +
