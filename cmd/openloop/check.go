@@ -179,7 +179,7 @@ func (c *check) all(ctx context.Context) error {
 	if err := c.findEndpoint(); err != nil {
 		return err
 	}
-	list, err := c.list(ctx)
+	list, err := c.firstList(ctx)
 	var failed *endpoint.Error
 	switch {
 	case ctx.Err() != nil:

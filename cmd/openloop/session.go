@@ -428,7 +428,7 @@ func (s *session) findEndpoint() error {
 
 // chooseModel finds the model to ask for.
 func (s *session) chooseModel(ctx context.Context) (string, error) {
-	list, err := s.list(ctx)
+	list, err := s.firstList(ctx)
 	if err == nil {
 		s.models = list.Models
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -108,18 +109,13 @@ func (s *session) openTargets(ctx context.Context) error {
 		if err != nil {
 			return refuse(err)
 		}
+		list, err := s.list(ctx, &e, asked...)
 		s.endpoints = append(s.endpoints, e)
-		var list *endpoint.Listing
-		err = s.following(&e, func(e *endpoint.Endpoint) (err error) {
-			list, err = e.List(ctx)
-			return err
-		})
-		s.endpoints[i] = e
-		if err != nil && len(s.models) > 0 {
-			return refusal(ctx, fmt.Errorf("target %s: %w", t.Name, err))
+		if errors.Is(err, endpoint.ErrNoModels) && len(s.models) == 0 {
+			continue // as the first one lists none
 		}
 		if err != nil {
-			continue // it lists none, as the first one does not
+			return refusal(ctx, fmt.Errorf("target %s: %w", t.Name, err))
 		}
 		for _, name := range asked {
 			if err := mustServe("target "+t.Name, list.Models, name); err != nil {

@@ -140,20 +140,31 @@ func (w *waiter) lastError() error {
 	return w.last
 }
 
-// list asks for the models, and waits for them as long as --wait-ready says: where a model is asked for, until it is
-// among them.
-func (s *session) list(ctx context.Context) (list *endpoint.Listing, err error) {
+// firstList asks the endpoint, or the first target, for its models.
+func (s *session) firstList(ctx context.Context) (*endpoint.Listing, error) {
+	if asked := s.spec.Endpoint.Model; asked != "" {
+		return s.list(ctx, &s.endpoint, asked)
+	}
+	return s.list(ctx, &s.endpoint)
+}
+
+// list asks an endpoint for its models, and waits for them as long as --wait-ready says: until those that are asked for
+// are among them.
+func (s *session) list(
+	ctx context.Context, at **endpoint.Endpoint, asked ...string,
+) (list *endpoint.Listing, err error) {
 	err = s.waiter().until(ctx, func(ctx context.Context) error {
-		err := s.following(&s.endpoint, func(e *endpoint.Endpoint) (err error) {
+		err := s.following(at, func(e *endpoint.Endpoint) (err error) {
 			list, err = e.List(ctx)
 			return err
 		})
 		if err != nil {
 			return err
 		}
-		asked := s.spec.Endpoint.Model
-		if asked != "" && !serves(list.Models, asked) && s.waiter().limit > 0 {
-			return notYet{fmt.Errorf("it does not list the model %q yet, but %s", asked, names(list.Models))}
+		for _, name := range asked {
+			if !serves(list.Models, name) && s.waiter().limit > 0 {
+				return notYet{fmt.Errorf("it does not list the model %q yet, but %s", name, names(list.Models))}
+			}
 		}
 		return nil
 	})
