@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -107,14 +106,14 @@ type reached struct {
 // pass passes requests on. It ends when the client has gone, or what the endpoint answered to the end was passed to it.
 func (c *connection) pass(dialled chan reached) {
 	for {
-		head, req, err := readHead(c.in)
+		head, err := readHead(c.in, c.r.config.To)
 		if err != nil {
 			c.refuse(err)
 			return
 		}
-		e := c.r.begin(c, req)
+		e := c.r.begin(c, head)
 		c.waiting.Add(1)
-		c.answers.expect(request{req.Method, e})
+		c.answers.expect(request{head.method, e})
 		if c.out == nil {
 			to := <-dialled
 			if to.err != nil {
@@ -126,12 +125,12 @@ func (c *connection) pass(dialled chan reached) {
 			c.out = bufio.NewWriterSize(c.server, 32<<10)
 			c.ended.Go(c.answer)
 		}
-		_, _ = c.out.Write(c.r.address(head, req)) // its error comes back with Flush
-		err = c.passBody(req, e)
+		_, _ = c.out.Write(head.out) // its error comes back with Flush
+		err = c.passBody(head.length, e)
 		if err == nil {
 			err = c.out.Flush()
 		}
-		if err == nil && req.Header.Get("Upgrade") != "" {
+		if err == nil && head.upgrades {
 			_, err = io.Copy(c.server, c.in) // whatever it is from here on
 			if err == nil {
 				err = io.EOF
@@ -144,63 +143,10 @@ func (c *connection) pass(dialled chan reached) {
 	}
 }
 
-// readHead reads the head of a request: as it came, and what it says.
-func readHead(in *bufio.Reader) (head []byte, req *http.Request, err error) {
-	for {
-		line, err := in.ReadSlice('\n')
-		head = append(head, line...)
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-		case err != nil:
-			return nil, nil, err
-		case len(bytes.TrimRight(line, "\r\n")) == 0:
-			if len(head) == len(line) { // an empty line before a request
-				head = head[:0]
-				continue
-			}
-			req, err = http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
-			if err != nil {
-				return nil, nil, refusal{http.StatusBadRequest, err.Error()}
-			}
-			if req.ProtoMajor != 1 {
-				return nil, nil, refusal{http.StatusHTTPVersionNotSupported, "HTTP/1.1 is spoken here"}
-			}
-			return head, req, nil
-		}
-		if len(head) > mostHead {
-			return nil, nil, refusal{http.StatusRequestHeaderFieldsTooLarge, "the request's head is too large"}
-		}
-	}
-}
-
-// address makes the head of a request one to the endpoint, and leaves everything else of it as it came.
-func (r *Recorder) address(head []byte, req *http.Request) []byte {
-	out := make([]byte, 0, len(head)+len(r.config.To.Host)+len(r.config.To.Path))
-	for line := range bytes.Lines(head) {
-		name, _, _ := bytes.Cut(line, []byte(":"))
-		switch {
-		case len(out) == 0:
-			target := req.RequestURI
-			if !strings.HasPrefix(target, "/") && req.URL.Host != "" { // as a proxy is asked
-				target = req.URL.RequestURI()
-			}
-			if strings.HasPrefix(target, "/") {
-				target = strings.TrimSuffix(r.config.To.EscapedPath(), "/") + target
-			}
-			out = fmt.Appendf(out, "%s %s %s\r\n", req.Method, target, req.Proto)
-		case bytes.EqualFold(name, []byte("Host")):
-			out = fmt.Appendf(out, "Host: %s\r\n", r.config.To.Host)
-		default:
-			out = append(out, line...)
-		}
-	}
-	return out
-}
-
 // passBody passes a request's body on.
-func (c *connection) passBody(req *http.Request, e *exchange) error {
-	if len(req.TransferEncoding) == 0 {
-		return c.passBytes(req.ContentLength, e)
+func (c *connection) passBody(length int64, e *exchange) error {
+	if length >= 0 {
+		return c.passBytes(length, e)
 	}
 	for {
 		line, err := c.passLine()
@@ -281,14 +227,6 @@ func (c *connection) drain(err error) {
 		c.gone.Store(true)
 	}
 }
-
-// refusal is what a request that can't be passed on is answered.
-type refusal struct {
-	status int
-	why    string
-}
-
-func (r refusal) Error() string { return r.why }
 
 // refuse ends a connection of which no further request came.
 func (c *connection) refuse(err error) {

@@ -3,6 +3,7 @@
 //
 //	recorder.go    the proxy, and the goroutine that writes
 //	connection.go  a client's connection, passed through
+//	head.go        the head of a request, as it goes to the endpoint; its body
 //	tap.go         copies of what has passed, until they are read
 //	exchange.go    one request and its answer
 //	body.go        what a request's body says, and its session
@@ -198,16 +199,16 @@ func (r *Recorder) leave(c *connection) {
 }
 
 // begin begins the recording of a request, if it is of a kind that is recorded.
-func (r *Recorder) begin(c *connection, req *http.Request) *exchange {
-	if req.Method != http.MethodPost ||
-		!strings.HasSuffix(req.URL.Path, "/chat/completions") && !strings.HasSuffix(req.URL.Path, "/completions") {
+func (r *Recorder) begin(c *connection, h head) *exchange {
+	if h.method != http.MethodPost ||
+		!strings.HasSuffix(h.path, "/chat/completions") && !strings.HasSuffix(h.path, "/completions") {
 		r.others.Add(1)
 		return nil
 	}
 	if r.stopped.Load() {
 		return nil
 	}
-	return &exchange{r: r, from: c, path: req.URL.Path, arrived: time.Now(),
+	return &exchange{r: r, from: c, path: h.path, arrived: time.Now(),
 		said: answered{prompt: -1, output: -1, cached: -1}}
 }
 
