@@ -18,11 +18,11 @@ import (
 )
 
 // body is a request of an exact prompt length by llmsim's count: words of one token, and what the chat template adds.
-func (e engine) body() loadgen.Request {
-	words := strings.TrimSpace(strings.Repeat("word ", e.prompt-llmsim.DefaultTemplateTokens))
+func (e engine) body(prompt int) loadgen.Request {
+	words := strings.TrimSpace(strings.Repeat("word ", prompt-llmsim.DefaultTemplateTokens))
 	text := fmt.Sprintf(`{"model":"llmsim","stream":true,"stream_options":{"include_usage":true},`+
 		`"max_tokens":%d,"messages":[{"role":"user","content":"%s"}]}`, e.limit, words)
-	return loadgen.Request{Body: []byte(text), PromptTokens: int32(e.prompt), OutputTokens: int32(e.limit)}
+	return loadgen.Request{Body: []byte(text), PromptTokens: int32(prompt), OutputTokens: int32(e.limit)}
 }
 
 // plan is a plan against a server of the engine; dial reaches it.
@@ -36,13 +36,18 @@ func (e engine) plan(t *testing.T, target loadgen.Target, virtual bool) (*sweep.
 	if err != nil {
 		t.Fatal(err)
 	}
-	request := e.body()
+	usual, long := e.body(e.prompt), e.body(max(e.prompt, e.long))
 	return &sweep.Plan{
 		Start:      sweep.OnThisMachine(&loadgen.Runner{Client: client, VirtualTime: virtual}),
 		Stage:      loadgen.Stage{MaxDuration: max(10*time.Second, e.timeFor(200))},
 		Objectives: objectives,
-		Source: func(context.Context, int) (loadgen.Source, func(), error) {
-			return func(int) (loadgen.Request, error) { return request, nil }, func() {}, nil
+		Source: func(_ context.Context, stage int) (loadgen.Source, func(), error) {
+			return func(i int) (loadgen.Request, error) {
+				if e.promptOf(uint64(stage), uint64(i)) == e.prompt {
+					return usual, nil
+				}
+				return long, nil
+			}, func() {}, nil
 		},
 		Pause: time.Second,
 	}, client

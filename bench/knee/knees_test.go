@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -71,10 +72,14 @@ func (e engine) definition() string {
 	if !c.Speed.Constant() {
 		speed = c.Speed.String()
 	}
+	prompt := strconv.Itoa(e.prompt)
+	if e.longs > 0 {
+		prompt += fmt.Sprintf(" or %d (%v)", e.long, e.longs)
+	}
 	return fmt.Sprintf("base %v, per sequence %v, per prefill token %v, slots %d, budget %d, time scale %.9g, "+
-		"output %v, speed %s, prompt %d, limit %d, %s, %s; method %d, %d requests, seeds %v",
+		"output %v, speed %s, prompt %s, limit %d, %s, %s; method %d, %d requests, seeds %v",
 		c.Base, c.PerSequence, c.PerPrefillToken, c.MaxNumSeqs, c.MaxNumBatchedTokens, c.TimeScale, c.Output,
-		speed, e.prompt, e.limit, e.arrivals, e.objectives, bruteMethod, e.bruteRequests(), bruteSeeds)
+		speed, prompt, e.limit, e.arrivals, e.objectives, bruteMethod, e.bruteRequests(), bruteSeeds)
 }
 
 // trueKnee is the highest rate at which the objectives hold: from the file if the definition there is this engine's.

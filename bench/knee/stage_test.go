@@ -40,7 +40,7 @@ func TestEngineStageIsTheServers(t *testing.T) {
 			t.Fatal(err)
 		}
 		runner := &loadgen.Runner{Client: client, VirtualTime: true}
-		request := e.body()
+		request := e.body(e.prompt)
 		index := uint64(0)
 		for stage := range int64(2) {
 			time.Sleep(37 * time.Second)

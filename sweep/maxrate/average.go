@@ -49,23 +49,23 @@ func (e *estimator) mean(k int) result {
 	slope, estimate := 2., math.Log(placeRate*e.Saturation)
 	for range 3 {
 		grid := num.Span(math.Log(lowestRate*e.Saturation), math.Log(highestRate*e.Saturation), rates)
-		steep := num.Span(math.Log(lowestMeanSlope), math.Log(highestMeanSlope), slopes)
+		shapes := steeps(0.5, lowestMeanSlope, highestMeanSlope, slopeStep)
 		rho := min(max(math.Exp(estimate)/e.Saturation, 0.1), 0.95)
 		set := settings{saturation: e.Saturation, slopeMean: math.Log(0.5 / (1.05 - rho)), slopeSD: 0.9}
 		r.posterior = posterior{grid: grid, dof: dof, inflation: 1, phi: 1}
-		weigh := func() [2]float64 {
-			ll := make([]float64, len(grid)*len(steep))
+		weigh := func() (float64, shape) {
+			ll := make([]float64, len(grid)*len(shapes))
 			for _, p := range points {
 				v := p.variance*r.inflation + slope*slope*e.wander*e.wander
-				addMean(ll, grid, steep, p.x, p.y, v)
+				addMean(ll, grid, shapes, p.x, p.y, v)
 			}
-			return r.posterior.weigh(ll, steep, set)
+			return r.posterior.weigh(ll, shapes, set)
 		}
-		best := weigh()
+		theta, best := weigh()
 		r.chi, r.informed = 0, informed
 		for _, p := range points {
 			if math.Abs(p.y) < farMean {
-				miss := p.y - best[1]*(p.x-best[0])
+				miss := p.y - best.slope*(p.x-theta)
 				r.chi += miss * miss / (p.variance + slope*slope*e.wander*e.wander)
 			}
 		}
@@ -82,12 +82,11 @@ func (e *estimator) mean(k int) result {
 const farMean = math.Ln2
 
 // addMean adds one stage to the log-likelihood.
-func addMean(ll, grid, steep []float64, x, y, variance float64) {
+func addMean(ll, grid []float64, shapes []shape, x, y, variance float64) {
 	n := len(grid)
-	for j, ln := range steep {
-		s := math.Exp(ln)
+	for j, s := range shapes {
 		for i, theta := range grid {
-			predicted := s * (x - theta)
+			predicted := s.slope * (x - theta)
 			miss := y - predicted
 			switch {
 			case y >= farMean:

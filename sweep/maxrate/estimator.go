@@ -14,6 +14,7 @@ type estimator struct {
 	// The constants in which the reference differs.
 	twinError, wander, stall, apart float64
 	overInFull                      bool
+	shapes                          func(limit float64) []shape
 
 	gap                       float64 // step of the empty server, s; 0: unknown
 	unitArrivals, unitUniform []float64
@@ -27,7 +28,7 @@ func newEstimator(q Question, stages []Stage) *estimator {
 	e := &estimator{
 		Question: q, stages: stages, clustering: clusteringOf(stages, q.Variation),
 		variances: map[[2]int][2]float64{}, twinError: twinError, wander: wander, stall: stall,
-		apart: apart, overInFull: true,
+		apart: apart, overInFull: true, shapes: withFloors,
 	}
 	for i := range stages {
 		if g := stages[i].Gap; g > 0 && (e.gap == 0 || g < e.gap) {
@@ -119,6 +120,7 @@ func (e *estimator) fit(k int, l luck, t *twin, passes int, slope, estimate floa
 		set := settings{
 			limit: e.Objectives[k].Limit, saturation: e.Saturation, slopeMean: math.NaN(), slopeSD: 0.6,
 			slope: slope, estimate: estimate, left: d.left, prior: e.prior, wander: e.wander,
+			shapes: e.shapes(e.Objectives[k].Limit),
 		}
 		if e.Arrivals != Poisson {
 			set.slopeSD = 0.9

@@ -133,6 +133,11 @@ const (
 	referenceStall  = 1.5
 )
 
+// referenceShapes are those of the reference: it has no floors.
+func referenceShapes(limit float64) []shape {
+	return steeps(limit, lowestSlope, highestSlope, slopeStep)
+}
+
 func TestCurveAgainstReference(t *testing.T) {
 	for _, c := range readReference(t).Curves {
 		t.Run(c.Name, func(t *testing.T) {
@@ -140,6 +145,7 @@ func TestCurveAgainstReference(t *testing.T) {
 			set := settings{
 				limit: c.Pi, saturation: c.Sat, slopeMean: math.NaN(), slopeSD: c.SlopePriorSD,
 				slope: c.SL0, estimate: c.TH0, left: c.Ratio, prior: e.prior, wander: referenceWander,
+				shapes: referenceShapes(c.Pi),
 			}
 			if c.TwinSlope != nil {
 				set.slopeMean, set.slopeSD = math.Log(*c.TwinSlope), 0.35
@@ -190,7 +196,7 @@ func TestSearchesAgainstReference(t *testing.T) {
 			}
 			e := newEstimator(q, stages)
 			e.clustering, e.twinError, e.wander, e.stall, e.apart = c.K, 0, referenceWander, referenceStall, 0
-			e.overInFull = false
+			e.overInFull, e.shapes = false, referenceShapes
 			if c.Poisson {
 				e.unitArrivals, e.unitUniform = r.Unit.Arrivals, r.Unit.Uniform
 			} else {
