@@ -269,6 +269,8 @@ func conversations() []talks {
 			talks{fewest: 2, most: 6, think: 4 * time.Second, turn: 32, spread: 1}),
 		with("many slots, 1 to 9 turns, unlike", manySlots.at(60), exponential, "ttft", 12, talks{fewest: 1, most: 9,
 			think: time.Second, turn: 16, spread: 8}),
+		with("many slots, 1 to 9 turns, unlike, tight", manySlots.at(60), exponential, "ttft", 4, talks{fewest: 1,
+			most: 9, think: time.Second, turn: 16, spread: 8}),
 	}
 }
 

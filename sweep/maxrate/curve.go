@@ -23,7 +23,7 @@ const (
 // unlike ones, the longest. floored is the prior probability that there is such a floor.
 var floors = []float64{0.15, 0.3, 0.45, 0.6, 0.7, 0.8, 0.9}
 
-const floored = 0.05
+const floored = 0.02
 
 // shape is a form of the curve: at a logarithm x of the rate the share floor + (1 − floor)·expit(base + slope·(x − θ))
 // misses. At θ that is the limit.
