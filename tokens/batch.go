@@ -91,7 +91,8 @@ func (f *fileSource) rerankItem(r record) (it Item, err error) {
 	if it.PromptText == "" || len(it.Texts) == 0 {
 		return Item{}, fmt.Errorf("%w: a rerank request has a query and documents", ErrNoPrompt)
 	}
-	return it, f.measureTexts(&it)
+	err = f.measureTexts(&it)
+	return it, err
 }
 
 // measureTexts counts the tokens of a request of several texts. A model reads the query with each of its documents.

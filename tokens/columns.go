@@ -237,9 +237,13 @@ func (f *fileSource) plainItem(r record) (Item, error) {
 			texts = append(texts, text)
 		}
 	}
-	if len(it.Texts) > 0 && len(texts) == 0 {
+	if len(it.Texts) > 0 {
+		for _, text := range texts {
+			it.Texts = append(it.Texts, it.PrefixText+text)
+		}
 		it.PrefixText = ""
-		return it, f.measureTexts(&it)
+		err := f.measureTexts(&it)
+		return it, err
 	}
 	if len(texts) == 0 {
 		return Item{}, fmt.Errorf("%w: none of its columns (%s) is named as one, or that one is empty",
