@@ -94,7 +94,7 @@ func splitTarget(text string) (name, address string) {
 // openTargets opens the targets behind the first, and makes sure that each can be asked for the models. Where they list
 // their models, each has to have them.
 func (s *session) openTargets(ctx context.Context) error {
-	asked := s.askedModels()
+	asked := s.askedModels(s.model)
 	if len(s.models) > 0 {
 		for _, name := range asked {
 			if err := mustServe("the endpoint", s.models, name); err != nil {
@@ -145,15 +145,15 @@ func (s *session) openTargets(ctx context.Context) error {
 	return nil
 }
 
-// askedModels are the models that requests ask for.
-func (s *session) askedModels() (all []string) {
-	for _, c := range mixOf(&s.spec, s.model) {
-		if !slices.Contains(all, c.Model) {
+// askedModels are the models that requests ask for, where model is the endpoint's; empty: the first that it lists.
+func (s *session) askedModels(model string) (all []string) {
+	for _, c := range mixOf(&s.spec, model) {
+		if c.Model != "" && !slices.Contains(all, c.Model) {
 			all = append(all, c.Model)
 		}
 	}
-	if len(all) == 0 {
-		all = append(all, s.model)
+	if len(s.spec.Mix) == 0 && model != "" {
+		all = append(all, model)
 	}
 	return all
 }

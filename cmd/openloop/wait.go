@@ -142,10 +142,7 @@ func (w *waiter) lastError() error {
 
 // firstList asks the endpoint, or the first target, for its models.
 func (s *session) firstList(ctx context.Context) (*endpoint.Listing, error) {
-	if asked := s.spec.Endpoint.Model; asked != "" {
-		return s.list(ctx, &s.endpoint, asked)
-	}
-	return s.list(ctx, &s.endpoint)
+	return s.list(ctx, &s.endpoint, s.askedModels(s.spec.Endpoint.Model)...)
 }
 
 // list asks an endpoint for its models, and waits for them as long as --wait-ready says: until those that are asked for
