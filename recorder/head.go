@@ -38,11 +38,19 @@ func readHead(in *bufio.Reader, to *url.URL) (head, error) {
 		return head{}, refusal{http.StatusHTTPVersionNotSupported, "HTTP/1.1 is spoken here"}
 	}
 	h := head{method: req.Method, path: req.URL.Path, length: req.ContentLength,
-		upgrades: req.Header.Get("Upgrade") != "", out: address(text, req, to)}
+		upgrades: req.Header.Get("Upgrade") != "", out: address(text, req.Method, targetOf(req), req.Proto, to)}
 	if len(req.TransferEncoding) > 0 {
 		h.length = -1
 	}
 	return h, nil
+}
+
+// targetOf is what a request asks for, of a proxy, too.
+func targetOf(req *http.Request) string {
+	if !strings.HasPrefix(req.RequestURI, "/") && req.URL.Host != "" {
+		return req.URL.RequestURI()
+	}
+	return req.RequestURI
 }
 
 // headText is a head as it came, up to the empty line behind it.
@@ -76,9 +84,7 @@ func plainHead(text []byte, to *url.URL) (h head, ok bool) {
 		return head{}, false
 	}
 	path, _, _ := bytes.Cut(target, []byte("?"))
-	h = head{method: string(method), path: string(path), out: make([]byte, 0, len(text)+len(to.Host)+len(to.Path)+32)}
-	h.out = append(append(append(h.out, method...), ' '), strings.TrimSuffix(to.EscapedPath(), "/")...)
-	h.out = append(append(h.out, target...), " HTTP/1.1\r\n"...)
+	h = head{method: string(method), path: string(path)}
 	hosts, lengths := 0, 0
 	for len(rest) > 2 {
 		line, after, _ := bytes.Cut(rest, []byte("\r\n"))
@@ -89,9 +95,6 @@ func plainHead(text []byte, to *url.URL) (h head, ok bool) {
 		switch {
 		case bytes.EqualFold(name, []byte("Host")):
 			hosts++
-			h.out = append(append(append(h.out, "Host: "...), to.Host...), "\r\n"...)
-			rest = after
-			continue
 		case bytes.EqualFold(name, []byte("Content-Length")):
 			lengths++
 			n, err := strconv.ParseUint(string(value), 10, 62)
@@ -103,10 +106,9 @@ func plainHead(text []byte, to *url.URL) (h head, ok bool) {
 			bytes.EqualFold(name, []byte("Trailer")):
 			return head{}, false
 		}
-		h.out = append(append(h.out, line...), "\r\n"...)
 		rest = after
 	}
-	h.out = append(h.out, "\r\n"...)
+	h.out = address(text, h.method, string(target), string(proto), to)
 	return h, string(rest) == "\r\n" && hosts == 1 && lengths <= 1
 }
 
@@ -128,20 +130,16 @@ func isPlainTarget(c byte) bool { return isNameByte(c) || strings.IndexByte("/.~
 func isValueByte(c byte) bool { return ' ' <= c && c <= '~' }
 
 // address makes the head of a request one to the endpoint, and leaves everything else of it as it came.
-func address(text []byte, req *http.Request, to *url.URL) []byte {
+func address(text []byte, method, target, proto string, to *url.URL) []byte {
 	out := make([]byte, 0, len(text)+len(to.Host)+len(to.Path))
 	for line := range bytes.Lines(text) {
 		name, _, _ := bytes.Cut(line, []byte(":"))
 		switch {
 		case len(out) == 0:
-			target := req.RequestURI
-			if !strings.HasPrefix(target, "/") && req.URL.Host != "" { // as a proxy is asked
-				target = req.URL.RequestURI()
-			}
 			if strings.HasPrefix(target, "/") {
 				target = strings.TrimSuffix(to.EscapedPath(), "/") + target
 			}
-			out = fmt.Appendf(out, "%s %s %s\r\n", req.Method, target, req.Proto)
+			out = fmt.Appendf(out, "%s %s %s\r\n", method, target, proto)
 		case bytes.EqualFold(name, []byte("Host")):
 			out = fmt.Appendf(out, "Host: %s\r\n", to.Host)
 		default:

@@ -3,7 +3,7 @@
 //
 //	recorder.go    the proxy, and the goroutine that writes
 //	connection.go  a client's connection, passed through
-//	head.go        the head of a request, as it goes to the endpoint; its body
+//	head.go        the head of a request, as it goes to the endpoint
 //	tap.go         copies of what has passed, until they are read
 //	exchange.go    one request and its answer
 //	body.go        what a request's body says, and its session

@@ -740,7 +740,8 @@ func FuzzHead(f *testing.F) {
 			length = -1
 		}
 		if h.method != req.Method || h.path != req.URL.Path || h.length != length ||
-			h.upgrades != (req.Header.Get("Upgrade") != "") || !bytes.Equal(h.out, address(text, req, to)) {
+			h.upgrades != (req.Header.Get("Upgrade") != "") ||
+			!bytes.Equal(h.out, address(text, req.Method, targetOf(req), req.Proto, to)) {
 			t.Fatalf("%q: %+v, %q; net/http reads %+v", text, h, h.out, req)
 		}
 		again, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(h.out)))
