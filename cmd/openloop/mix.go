@@ -65,7 +65,7 @@ func (f *specFlags) parseMix() ([]spec.Class, []slo.Objective, error) {
 		}
 	}
 	for _, name := range []string{"trace", "save-workload"} {
-		if fl := f.set.Lookup(name); fl != nil && f.set.Changed(name) {
+		if f.set.Changed(name) {
 			return nil, nil, usageError("--%s and --%s can't be combined", flag, name)
 		}
 	}

@@ -26,7 +26,7 @@ func (f *specFlags) poolingWorkload(w *tokens.Spec) error {
 	}
 	for _, name := range []string{"output-tokens", "output-tokens-stdev", "output-tokens-min", "output-tokens-max",
 		"images", "trace"} {
-		if fl := f.set.Lookup(name); fl != nil && f.set.Changed(name) {
+		if f.set.Changed(name) {
 			return usageError("--%s and --request-type %s contradict each other: nothing is generated", name,
 				f.requestType)
 		}
@@ -42,7 +42,7 @@ func (f *specFlags) poolingWorkload(w *tokens.Spec) error {
 	w.NoStream = true
 	if w.Format == tokens.Rerank && len(f.data) > 0 {
 		for _, name := range []string{"batch-size", "query-tokens", "data-column-mapper"} {
-			if fl := f.set.Lookup(name); fl != nil && f.set.Changed(name) {
+			if f.set.Changed(name) {
 				return withHint(usageError("--%s and --request-type rerank with --data contradict each other: a "+
 					"record has its own query and documents", name), "leave --"+name+" out")
 			}

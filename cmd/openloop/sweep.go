@@ -123,7 +123,7 @@ var speedless = []string{"sweep-size", "arrival", "no-search", "fast", "max-seco
 // speedSpec is spec for --trace: its stages send the same traffic at several speeds.
 func (f *sweepFlags) speedSpec(args []string) (spec.Spec, error) {
 	for _, name := range speedless {
-		if f.set.Lookup(name) != nil && f.set.Changed(name) {
+		if f.set.Changed(name) {
 			return spec.Spec{}, withHint(
 				usageError("--%s and --trace contradict each other: the search sends it at several speeds", name),
 				"--max-seconds and --max-requests take the beginning of a trace, --budget bounds the search")

@@ -69,7 +69,7 @@ func (f *specFlags) parseWorkers(e endpoint.Config) (spec.Workers, error) {
 		return w, usageError("--workers %d: it can't be negative", w.Count)
 	case w.Count == 0:
 		for _, name := range []string{"listen", "join", "worker-token-file", "worker-cert", "worker-key", "worker-ca"} {
-			if f.set.Lookup(name) != nil && f.set.Changed(name) {
+			if f.set.Changed(name) {
 				return w, usageError("--%s needs --workers: how many send the load", name)
 			}
 		}
