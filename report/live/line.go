@@ -44,7 +44,8 @@ func (s *State) Line() string {
 	if r.Index < 0 {
 		parts = parts[1:]
 	}
-	parts = append(parts, pairs(ttft, r.TTFTNow.At(ttft.statistic), tpot, r.TPOTNow.At(tpot.statistic))...)
+	parts = ttft.append(parts, r.TTFTNow.At(ttft.statistic))
+	parts = tpot.append(parts, r.TPOTNow.At(tpot.statistic))
 	parts = append(parts, fmt.Sprintf("in_flight=%d", r.InFlight))
 	if !r.Waiting.IsAbsent() {
 		parts = append(parts, fmt.Sprintf("waiting=%.0f", float64(r.Waiting)))
@@ -73,13 +74,12 @@ func (s *State) StageLine(index int, st *report.Stage) string {
 		parts = append(parts, "done")
 	}
 	parts = append(parts, "sent="+num.Three(st.Rates.Sent)+"/s", "done="+num.Three(st.Rates.Done)+"/s")
-	parts = append(parts, pairs(ttft, st.At(slo.TTFT, ttft.statistic), tpot, st.At(slo.TPOT, tpot.statistic))...)
+	parts = ttft.append(parts, st.At(slo.TTFT, ttft.statistic))
+	parts = tpot.append(parts, st.At(slo.TPOT, tpot.statistic))
 	if st.Rates.Input > 0 { // nothing is generated
 		e2e := column{metric: slo.E2E}
 		e2e.statistic, _ = report.ShownStatistic(s.Objectives, slo.E2E)
-		if v := st.At(slo.E2E, e2e.statistic); !v.IsAbsent() {
-			parts = append(parts, e2e.key()+"="+num.Three(float64(v))+"ms")
-		}
+		parts = e2e.append(parts, st.At(slo.E2E, e2e.statistic))
 		parts = append(parts, "in_tok/s="+num.Three(math.Round(st.Rates.Input)))
 	} else {
 		parts = append(parts, "tok/s="+num.Three(math.Round(st.Rates.Output)))
@@ -118,22 +118,14 @@ func loadText(r *Running) string {
 	return num.Three(r.Load.Rate) + "/s"
 }
 
-// pairs are the two latencies as ttft95=181ms tpot95=48ms.
-func pairs(ttft column, a num.Value, tpot column, b num.Value) []string {
-	var texts []string
-	for _, c := range []struct {
-		column
-		value num.Value
-	}{{ttft, a}, {tpot, b}} {
-		if !c.value.IsAbsent() {
-			texts = append(texts, c.key()+"="+num.Three(float64(c.value))+"ms")
-		}
+// append appends a latency to the parts of a line, as ttft95=181ms or tpotmax=48ms; nothing where it is absent.
+func (c column) append(parts []string, value num.Value) []string {
+	if value.IsAbsent() {
+		return parts
 	}
-	return texts
+	name := string(c.metric) + strings.TrimPrefix(c.statistic.String(), "p")
+	return append(parts, name+"="+num.Three(float64(value))+"ms")
 }
-
-// key is the column's name in a line: ttft95, tpotmax.
-func (c column) key() string { return string(c.metric) + strings.TrimPrefix(c.statistic.String(), "p") }
 
 // Progress is the stage under way, or one that has ended, for programs that read the log of --progress json. Rates are
 // per second, latencies in milliseconds; absent values are null. Of the stage under way rates and latencies are those
